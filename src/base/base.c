@@ -1,0 +1,152 @@
+/* base.c - the leaf helpers that are a few lines each: require, mem, err, lsn, clock. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/lsn.h"
+#include "base/mem.h"
+#include "base/require.h"
+
+void require_failed(const char *cond, const char *file, int line)
+{
+	fprintf(stderr, "busbar: broken assumption at %s:%d: %s\n", file, line, cond);
+	fflush(NULL);
+	abort();
+}
+
+static void *checked(void *p, size_t n)
+{
+	if (p == NULL) {
+		fprintf(stderr, "busbar: out of memory (%zu bytes)\n", n);
+		abort();
+	}
+	return p;
+}
+
+void *mem_alloc(size_t n) { return checked(malloc(n ? n : 1), n); }
+void *mem_zalloc(size_t n) { return checked(calloc(1, n ? n : 1), n); }
+void *mem_realloc(void *p, size_t n) { return checked(realloc(p, n ? n : 1), n); }
+char *mem_strdup(const char *s) { return mem_strndup(s, strlen(s)); }
+
+char *mem_strndup(const char *s, size_t n)
+{
+	char *p = mem_alloc(n + 1);
+	memcpy(p, s, n);
+	p[n] = '\0';
+	return p;
+}
+
+int err_set(struct err *e, enum err_kind kind, const char *fmt, ...)
+{
+	if (e == NULL)
+		return -1;
+	va_list ap;
+	va_start(ap, fmt);
+	e->kind = kind;
+	e->sqlstate[0] = '\0';
+	vsnprintf(e->text, sizeof e->text, fmt, ap);
+	va_end(ap);
+	return -1;
+}
+
+int err_wrap(struct err *e, const char *fmt, ...)
+{
+	if (e == NULL)
+		return -1;
+	char old[sizeof e->text];
+	memcpy(old, e->text, sizeof old);
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(e->text, sizeof e->text, fmt, ap);
+	va_end(ap);
+	if (n >= 0 && (size_t)n < sizeof e->text)
+		snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", old);
+	return -1;
+}
+
+int err_errno(struct err *e, int errnum, const char *fmt, ...)
+{
+	if (e == NULL)
+		return -1;
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(e->text, sizeof e->text, fmt, ap);
+	va_end(ap);
+	e->kind = errnum == ENOSPC || errnum == EDQUOT ? ERR_FULL : ERR_IO;
+	e->sqlstate[0] = '\0';
+	char why[128];
+	if (n >= 0 && (size_t)n < sizeof e->text)
+		snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", strerror_r(errnum, why, sizeof why));
+	return -1;
+}
+
+void err_clear(struct err *e)
+{
+	e->kind = ERR_NONE;
+	e->sqlstate[0] = e->text[0] = '\0';
+}
+
+const char *lsn_text(lsn_t lsn, char buf[LSN_TEXT_MAX])
+{
+	snprintf(buf, LSN_TEXT_MAX, "%" PRIX32 "/%" PRIX32, (uint32_t)(lsn >> 32), (uint32_t)lsn);
+	return buf;
+}
+
+static bool hex32(const char **s, uint32_t *out)
+{
+	uint32_t v = 0;
+	int n = 0;
+	for (; **s != '\0'; (*s)++, n++) {
+		char c = **s;
+		uint32_t d;
+		if (c >= '0' && c <= '9')
+			d = (uint32_t)(c - '0');
+		else if (c >= 'A' && c <= 'F')
+			d = (uint32_t)(c - 'A' + 10);
+		else if (c >= 'a' && c <= 'f')
+			d = (uint32_t)(c - 'a' + 10);
+		else
+			break;
+		v = (v << 4) | d;
+	}
+	*out = v;
+	return n >= 1 && n <= 8;
+}
+
+bool lsn_parse(const char *s, lsn_t *out)
+{
+	uint32_t hi, lo;
+	if (!hex32(&s, &hi) || *s++ != '/' || !hex32(&s, &lo) || *s != '\0')
+		return false;
+	*out = ((lsn_t)hi << 32) | lo;
+	return true;
+}
+
+const char *log_offset_text(struct log_offset o, char buf[LOG_OFFSET_TEXT_MAX])
+{
+	if (o.op == LOG_OP_INF)
+		snprintf(buf, LOG_OFFSET_TEXT_MAX, "%" PRIu64 "_inf", o.tx);
+	else
+		snprintf(buf, LOG_OFFSET_TEXT_MAX, "%" PRIu64 "_%" PRIu64, o.tx, o.op);
+	return buf;
+}
+
+int64_t clock_mono_ms(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int64_t clock_wall_us(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}

@@ -1,0 +1,49 @@
+/*
+ * buf.h - growing bytes, born with a maximum.
+ *
+ * A put that would pass `max` (or a put after one that failed) changes nothing and sets `failed`;
+ * check it once at the end. `data` is NUL terminated after the first put, the NUL isn't counted.
+ * One thread at a time.
+ */
+#ifndef BUSBAR_BASE_BUF_H
+#define BUSBAR_BASE_BUF_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/require.h"
+
+struct buf {
+	char *data;
+	size_t len, cap, max;
+	bool failed;
+};
+
+#define BUF_INIT(max_bytes) {NULL, 0, 0, (max_bytes), false}
+
+void buf_init(struct buf *b, size_t max_bytes);
+void buf_clear(struct buf *b); /* frees the memory; usable again afterwards */
+void buf_reset(struct buf *b); /* empties it and keeps the memory */
+
+/* Room for n more bytes at the end; NULL (and failed) past max. Commit with buf_added(). */
+char *buf_room(struct buf *b, size_t n);
+void buf_added(struct buf *b, size_t n);
+
+void buf_put(struct buf *b, const void *p, size_t n);
+void buf_puts(struct buf *b, const char *s);
+void buf_putc(struct buf *b, char c);
+void buf_put_u64(struct buf *b, uint64_t v); /* decimal */
+void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* The inside of a JSON string: `"`, `\` and control characters escaped (as Jason does: \b \f \n \r \t
+ * and \u00XX), everything else as it is, `/` included. */
+void buf_json_escape(struct buf *b, const char *p, size_t n);
+/* The same with the quotes around it. */
+void buf_json_string(struct buf *b, const char *p, size_t n);
+
+/* Gives the bytes to the caller (free()); the buffer is empty afterwards. Never NULL unless failed. */
+char *buf_detach(struct buf *b, size_t *len);
+
+#endif

@@ -1,0 +1,85 @@
+/*
+ * config.h - the settings: Electric's environment variables, parsed by Electric's rules.
+ *
+ * Names, types, units, defaults and the texts of refused values are those of reference ops.md 1.
+ * config_table.h lists every variable once: parser, `--help` and docs/configuration.md come from it.
+ * Read once at start, then read-only: any thread may read it.
+ */
+#ifndef BUSBAR_BASE_CONFIG_H
+#define BUSBAR_BASE_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/err.h"
+#include "base/log.h"
+
+enum config_sslmode { SSLMODE_UNSET, SSLMODE_DISABLE, SSLMODE_ALLOW, SSLMODE_PREFER, SSLMODE_REQUIRE };
+
+/* A parsed DATABASE_URL. Strings are owned by the struct config and percent-decoded. */
+struct config_url {
+	char *user, *password /* NULL: none */, *host, *database;
+	int port;
+	enum config_sslmode sslmode;
+};
+
+struct config {
+	/* database */
+	struct config_url database;
+	struct config_url pooled_database; /* snapshots only; equals `database` unless set */
+	bool database_use_ipv6;
+	char *ca_certificate_file; /* NULL: none */
+	int db_pool_size;
+	int64_t tcp_keepalive_idle_ms, tcp_keepalive_interval_ms, tcp_user_timeout_ms; /* -1: the system's */
+	int64_t tcp_keepalive_count;                                                   /* -1: the system's */
+	char *replication_stream_id;
+	char *slot_name, *publication_name; /* electric_slot_<id>, electric_publication_<id> */
+	bool temporary_slot;                /* CLEANUP_REPLICATION_SLOTS_ON_SHUTDOWN */
+	bool temporary_slot_random_name;
+	bool manual_table_publishing;
+	int64_t publication_refresh_ms; /* ELECTRIC_TWEAKS_PUBLICATION_REFRESH_PERIOD, 60 s */
+	int64_t schema_reconciler_ms;   /* ELECTRIC_TWEAKS_SCHEMA_RECONCILER_PERIOD, 60 s */
+	int64_t max_txn_bytes;          /* ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE; 0: no limit (ours is unlimited by default) */
+
+	/* HTTP */
+	char *secret; /* NULL: insecure */
+	int port;
+	bool listen_on_ipv6;
+	int64_t tcp_send_timeout_ms, tcp_read_timeout_ms;
+	int64_t long_poll_timeout_ms;
+	int64_t max_concurrent_initial, max_concurrent_existing;
+	int64_t cache_max_age_s, cache_stale_age_s;
+	int64_t chunk_bytes_threshold;
+	bool enable_integration_testing;
+	int64_t conn_max_requests; /* 0: unlimited */
+
+	/* shapes and storage */
+	int64_t max_shapes; /* 0: unlimited */
+	char *storage_dir;
+	bool storage_memory; /* ELECTRIC_STORAGE=MEMORY */
+
+	/* logging */
+	enum log_level log_level;
+};
+
+/*
+ * Reads the environment. On -1 `e` holds one line that says what to change. Never logs secrets.
+ * What is accepted and has no effect here, and what deserves a warning, is appended to `warnings`
+ * (may be NULL), a line each.
+ */
+int config_load(struct config *c, FILE *warnings, struct err *e) MUST_USE;
+void config_clear(struct config *c);
+
+/* The table of variables for `--help`: name, type, default, text. */
+void config_help(FILE *out);
+
+/* Pure parsers, exposed for tests and the fuzzer. */
+int config_parse_url(const char *text, struct config_url *out, struct err *e) MUST_USE;
+void config_url_clear(struct config_url *u);
+int config_parse_time_ms(const char *text, int64_t *out, struct err *e) MUST_USE;
+int config_parse_size(const char *text, int64_t *out, struct err *e) MUST_USE;
+bool config_parse_bool(const char *text);
+
+#endif

@@ -1,0 +1,168 @@
+/*
+ * config_table.h - every environment variable, once: X(name, type, default, state, text).
+ *
+ * Parser, `--help` and the test that compares docs/configuration.md with this list come from it, so
+ * it is included several times with another X and has no include guard. Names, types and defaults
+ * are Electric's (reference ops.md 1); a default of NULL means "none". CONFIG_GROUP starts a heading.
+ *
+ * type   TEXT, BOOL, BOOL_STRICT (an empty value is refused), INT, FLOAT, TIME, SIZE, URL, JSON
+ * state  USED
+ *        NO_EFFECT  tunes something that Busbar doesn't have; checked, said at start, else ignored
+ *        LATER      a feature that isn't built yet; checked, said at start, else ignored
+ *        OLD        Electric 1.7.12 doesn't read it either; ignored without a word
+ */
+#ifndef CONFIG_GROUP
+#define CONFIG_GROUP(title)
+#endif
+
+CONFIG_GROUP("Database")
+X(DATABASE_URL, URL, NULL, USED,
+  "Required. The replication stream and administration; sslmode may be disable, allow, prefer or require")
+X(ELECTRIC_POOLED_DATABASE_URL, URL, NULL, USED,
+  "Used for snapshots in place of DATABASE_URL; may be a pooler in transaction mode, must reach the same primary")
+X(ELECTRIC_QUERY_DATABASE_URL, URL, NULL, USED, "Older name of ELECTRIC_POOLED_DATABASE_URL, read if that is unset")
+X(ELECTRIC_DATABASE_USE_IPV6, BOOL, "false", USED, "Connect over IPv6 first, then over IPv4")
+X(ELECTRIC_DATABASE_CA_CERTIFICATE_FILE, TEXT, NULL, USED,
+  "CA certificates: every connection then needs TLS with a verified chain and host name")
+X(ELECTRIC_DB_POOL_SIZE, INT, "20", USED,
+  "Most connections at a time besides the replication stream's; a quarter of them, 1 to 4, for administration")
+X(ELECTRIC_DATABASE_TCP_KEEPALIVE_IDLE, TIME, NULL, USED,
+  "TCP_KEEPIDLE of database connections, whole seconds; the system's if unset")
+X(ELECTRIC_DATABASE_TCP_KEEPALIVE_INTERVAL, TIME, NULL, USED,
+  "TCP_KEEPINTVL of database connections, whole seconds; the system's if unset")
+X(ELECTRIC_DATABASE_TCP_KEEPALIVE_COUNT, INT, NULL, USED,
+  "TCP_KEEPCNT of database connections; the system's if unset")
+X(ELECTRIC_DATABASE_TCP_USER_TIMEOUT, TIME, NULL, USED,
+  "TCP_USER_TIMEOUT of database connections; the system's if unset")
+X(ELECTRIC_REPLICATION_STREAM_ID, TEXT, "default", USED,
+  "An SQL identifier, lower-cased: slot electric_slot_ID, publication electric_publication_ID")
+X(CLEANUP_REPLICATION_SLOTS_ON_SHUTDOWN, BOOL, "false", USED,
+  "Use a temporary slot: every start makes a new one and all shapes start over")
+X(ELECTRIC_TEMPORARY_REPLICATION_SLOT_USE_RANDOM_NAME, BOOL, "false", USED,
+  "With a temporary slot only: its name is random, so that instances don't exclude each other")
+X(ELECTRIC_REPLICATION_IDLE_TIMEOUT, TIME, NULL, LATER,
+  "Closing database connections when idle; Busbar keeps them open")
+X(ELECTRIC_MANUAL_TABLE_PUBLISHING, BOOL, "false", USED,
+  "Never alter the publication or a table; only check that they are as they must be")
+X(ELECTRIC_PUBLICATION_ALTER_DEBOUNCE_TIME, TIME, NULL, NO_EFFECT,
+  "The publication is altered as soon as a shape needs it")
+X(ELECTRIC_TWEAKS_PUBLICATION_REFRESH_PERIOD, TIME, "60s", USED,
+  "How often the publication is compared with what the shapes need")
+X(ELECTRIC_TWEAKS_SCHEMA_RECONCILER_PERIOD, TIME, "60s", USED, "How often known tables are compared with the catalog")
+X(ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE, INT, "0", USED,
+  "Most bytes of one transaction; a larger one resets all shapes. 0: no limit (Electric's default is 262144000)")
+X(ELECTRIC_EXPERIMENTAL_MAX_BATCH_SIZE, INT, NULL, NO_EFFECT, "Batches have no fixed number of changes here")
+
+CONFIG_GROUP("HTTP, secret, caching")
+X(ELECTRIC_SECRET, TEXT, NULL, USED,
+  "Required unless insecure: what requests must carry as the parameter secret (or api_secret)")
+X(ELECTRIC_INSECURE, BOOL, "false", USED, "true: no secret, everybody who reaches the port reads every table")
+X(ELECTRIC_PORT, INT, "3000", USED, "Port of the HTTP API, on all addresses")
+X(ELECTRIC_LISTEN_ON_IPV6, BOOL, "false", USED,
+  "Listen on an IPv6 socket, which takes IPv4 too where the system says so")
+X(ELECTRIC_TCP_SEND_TIMEOUT, TIME, "30s", USED, "A client that takes none of its response for this long is cut")
+X(ELECTRIC_TCP_READ_TIMEOUT, TIME, "60s", USED,
+  "An idle keep-alive connection is closed after this; set it above a load balancer's idle timeout")
+X(ELECTRIC_LONG_POLL_TIMEOUT, INT, "20000", USED, "Milliseconds that a live request waits for a change")
+X(ELECTRIC_MAX_CONCURRENT_REQUESTS, JSON, "{\"initial\":300,\"existing\":10000}", USED,
+  "Most requests at a time without and with a known handle; both keys are required; more get 503")
+X(ELECTRIC_CACHE_MAX_AGE, INT, "60", USED, "max-age of catch-up responses, in seconds")
+X(ELECTRIC_CACHE_STALE_AGE, INT, "300", USED, "stale-while-revalidate of catch-up responses, in seconds")
+X(ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD, INT, "10485760", USED,
+  "A response of the log ends when it has passed this many bytes; kept with a shape from its start")
+X(ELECTRIC_ENABLE_INTEGRATION_TESTING, BOOL, "false", USED, "Allows DELETE /v1/shape")
+X(ELECTRIC_TWEAKS_CONN_MAX_REQUESTS, INT, "50", USED,
+  "Requests on one HTTP connection before it is closed; 0: no limit")
+X(ELECTRIC_TWEAKS_HTTP_API_NUM_ACCEPTORS, INT, NULL, NO_EFFECT, "One thread accepts")
+X(ELECTRIC_TWEAKS_HANDLER_FULLSWEEP_AFTER, INT, NULL, NO_EFFECT, "There is no garbage collector")
+X(ELECTRIC_FEATURE_FLAGS, TEXT, NULL, USED,
+  "A list with commas; no flag is known, so each is named at start and ignored")
+
+CONFIG_GROUP("Shapes and memory")
+X(ELECTRIC_MAX_SHAPES, INT, NULL, USED, "Most shapes kept; past it the least recently used go")
+X(ELECTRIC_EXPERIMENTAL_MAX_SHAPES, INT, NULL, USED, "Older name of ELECTRIC_MAX_SHAPES, read if that is unset")
+X(ELECTRIC_CONSUMER_PARTITIONS, INT, NULL, NO_EFFECT, "Shapes have no processes of their own")
+X(ELECTRIC_SHAPE_HIBERNATE_AFTER, TIME, NULL, NO_EFFECT, "An idle shape holds nothing that could be put to sleep")
+X(ELECTRIC_SHAPE_SUSPEND_CONSUMER, BOOL, "false", NO_EFFECT, "An idle shape holds nothing that could be put to sleep")
+X(ELECTRIC_SHAPE_SUSPEND_AFTER, TIME, NULL, NO_EFFECT, "An idle shape holds nothing that could be put to sleep")
+X(ELECTRIC_FLUSH_STALL_GRACE_PERIOD, TIME, NULL, NO_EFFECT,
+  "No shape can hold back the others: one commit covers all")
+X(ELECTRIC_SUBQUERY_BUFFER_MAX_TRANSACTIONS, INT, "1000", LATER, "Subqueries aren't built yet")
+X(ELECTRIC_CONSUMER_GC_HEAP_THRESHOLD, INT, NULL, NO_EFFECT, "There is no garbage collector")
+X(ELECTRIC_PROCESS_SPAWN_OPTS, JSON, NULL, NO_EFFECT, "There is no Erlang machine")
+X(ELECTRIC_TWEAKS_PROCESS_REGISTRY_PARTITIONS, INT, NULL, NO_EFFECT, "There is no Erlang machine")
+X(ELECTRIC_CLEANUP_INTERVAL_MS, TIME, NULL, NO_EFFECT, "Dropped shapes are removed in small steps at once")
+
+CONFIG_GROUP("Storage")
+X(ELECTRIC_STORAGE_DIR, TEXT, "./persistent", USED,
+  "Where everything that must survive is kept; made if missing. A local disk, not a network filesystem")
+X(ELECTRIC_STORAGE, TEXT, "FAST_FILE", USED, "FAST_FILE, or MEMORY for a temporary store that a restart empties")
+X(ELECTRIC_PERSISTENT_STATE, TEXT, "FILE", NO_EFFECT, "FILE or MEMORY; all state lives in the one store")
+X(ELECTRIC_SHAPE_DB_STORAGE_DIR, TEXT, NULL, NO_EFFECT, "All state lives in the one store")
+X(ELECTRIC_SHAPE_DB_EXCLUSIVE_MODE, BOOL, "false", NO_EFFECT, "All state lives in the one store")
+X(ELECTRIC_SHAPE_DB_SYNCHRONOUS, TEXT, NULL, NO_EFFECT, "All state lives in the one store, which syncs each commit")
+X(ELECTRIC_SHAPE_DB_CACHE_SIZE, SIZE, NULL, NO_EFFECT, "All state lives in the one store")
+X(ELECTRIC_DATABASE_ID, TEXT, NULL, NO_EFFECT, "One database per process, one store per storage directory")
+
+CONFIG_GROUP("Logs and telemetry")
+X(ELECTRIC_LOG_LEVEL, TEXT, "info", USED,
+  "Least level shown: debug, info, notice, warning, error, critical, alert, emergency")
+X(ELECTRIC_LOG_COLORS, BOOL_STRICT, NULL, NO_EFFECT, "Log lines have no colours")
+X(ELECTRIC_LOG_OTP_REPORTS, BOOL, "false", NO_EFFECT, "There is no Erlang machine")
+X(ELECTRIC_INSTANCE_ID, TEXT, NULL, NO_EFFECT, "Only telemetry would show it")
+X(ELECTRIC_SERVICE_NAME, TEXT, NULL, NO_EFFECT, "Only telemetry would show it")
+X(ELECTRIC_PROMETHEUS_PORT, INT, NULL, LATER, "Metrics for Prometheus aren't built yet")
+X(ELECTRIC_STATSD_HOST, TEXT, NULL, LATER, "Metrics for StatsD aren't built yet")
+X(ELECTRIC_OTLP_ENDPOINT, TEXT, NULL, LATER, "OpenTelemetry isn't built")
+X(ELECTRIC_HNY_API_KEY, TEXT, NULL, NO_EFFECT, "OpenTelemetry isn't built")
+X(ELECTRIC_HNY_DATASET, TEXT, NULL, NO_EFFECT, "OpenTelemetry isn't built")
+X(ELECTRIC_OTEL_DEBUG, BOOL, "false", NO_EFFECT, "OpenTelemetry isn't built")
+X(OTEL_RESOURCE_ATTRIBUTES, TEXT, NULL, NO_EFFECT, "OpenTelemetry isn't built")
+X(ELECTRIC_OTEL_EXPORT_PERIOD, TIME, NULL, NO_EFFECT, "OpenTelemetry isn't built")
+X(ELECTRIC_OTEL_SAMPLING_RATIO, FLOAT, NULL, NO_EFFECT, "OpenTelemetry isn't built")
+X(ELECTRIC_METRICS_SAMPLING_RATIO, FLOAT, NULL, NO_EFFECT, "OpenTelemetry isn't built")
+X(ELECTRIC_DROP_EMPTY_RESPONSE_SPANS, BOOL, "false", NO_EFFECT, "OpenTelemetry isn't built")
+X(ELECTRIC_EXCLUDE_SPANS, TEXT, NULL, NO_EFFECT, "OpenTelemetry isn't built")
+X(ELECTRIC_PROFILE_WHERE_CLAUSES, BOOL, "false", NO_EFFECT, "OpenTelemetry isn't built")
+X(ELECTRIC_SYSTEM_METRICS_POLL_INTERVAL, TIME, NULL, NO_EFFECT, "There are no polled gauges")
+X(ELECTRIC_STACK_TELEMETRY_INIT_DELAY, TIME, NULL, NO_EFFECT, "There are no polled gauges")
+X(ELECTRIC_TELEMETRY_TOP_PROCESS_LIMIT, TEXT, NULL, NO_EFFECT, "There is no Erlang machine")
+X(ELECTRIC_TELEMETRY_TOP_PROCESS_COUNT, INT, NULL, NO_EFFECT, "There is no Erlang machine")
+X(ELECTRIC_TELEMETRY_LONG_GC_THRESHOLD, INT, NULL, NO_EFFECT, "There is no Erlang machine")
+X(ELECTRIC_TELEMETRY_LONG_SCHEDULE_THRESHOLD, INT, NULL, NO_EFFECT, "There is no Erlang machine")
+X(ELECTRIC_TELEMETRY_LONG_MESSAGE_QUEUE_ENABLE_THRESHOLD, INT, NULL, NO_EFFECT, "There is no Erlang machine")
+X(ELECTRIC_TELEMETRY_LONG_MESSAGE_QUEUE_DISABLE_THRESHOLD, INT, NULL, NO_EFFECT, "There is no Erlang machine")
+X(SENTRY_DSN, TEXT, NULL, NO_EFFECT, "Nothing is sent to Sentry")
+X(ELECTRIC_LIVE_DASHBOARD_PORT, INT, NULL, LATER, "There is no dashboard yet")
+
+/* Names of older Electric versions, and documented ones that it never reads. */
+CONFIG_GROUP("Ignored without a word")
+X(ELECTRIC_SHAPE_DB_ENABLE_STATS, TEXT, NULL, OLD, "")
+X(ELECTRIC_SHAPE_DB_ENABLE_MEMORY_STATS, TEXT, NULL, OLD, "")
+X(ELECTRIC_USAGE_REPORTING, TEXT, NULL, OLD, "")
+X(ELECTRIC_TELEMETRY_URL, TEXT, NULL, OLD, "")
+X(ELECTRIC_WRITE_TO_PG_MODE, TEXT, NULL, OLD, "")
+X(ELECTRIC_LOG_CHUNK_BYTES_THRESHOLD, TEXT, NULL, OLD, "")
+X(AUTH_MODE, TEXT, NULL, OLD, "")
+X(CACHE_MAX_AGE, TEXT, NULL, OLD, "")
+X(CACHE_STALE_AGE, TEXT, NULL, OLD, "")
+X(CUBDB_FILE_PATH, TEXT, NULL, OLD, "")
+X(DATABASE_USE_IPV6, TEXT, NULL, OLD, "")
+X(DB_POOL_SIZE, TEXT, NULL, OLD, "")
+X(HNY_API_KEY, TEXT, NULL, OLD, "")
+X(HNY_DATASET, TEXT, NULL, OLD, "")
+X(LISTEN_ON_IPV6, TEXT, NULL, OLD, "")
+X(LOG_CHUNK_BYTES_THRESHOLD, TEXT, NULL, OLD, "")
+X(LOG_LEVEL, TEXT, NULL, OLD, "")
+X(LOG_OTP_REPORTS, TEXT, NULL, OLD, "")
+X(OTEL_DEBUG, TEXT, NULL, OLD, "")
+X(OTHER_DATABASE_URL, TEXT, NULL, OLD, "")
+X(OTLP_ENDPOINT, TEXT, NULL, OLD, "")
+X(PROMETHEUS_PORT, TEXT, NULL, OLD, "")
+X(REPLICATION_STREAM_ID, TEXT, NULL, OLD, "")
+X(STATSD_HOST, TEXT, NULL, OLD, "")
+X(STORAGE, TEXT, NULL, OLD, "")
+X(STORAGE_DIR, TEXT, NULL, OLD, "")
+
+#undef X
+#undef CONFIG_GROUP

@@ -1,0 +1,98 @@
+/* delete_shape.c - DELETE /v1/shape (reference http.md 1.9): forgets a shape, never makes one. */
+#include <string.h>
+
+#include "http/reply.h"
+#include "http/request.h"
+
+#define MISMATCH \
+	"The specified shape definition and handle do not match. Please ensure the shape definition is correct or omit the " \
+	"shape handle from the request to obtain a new one."
+
+static enum step accepted(struct request *r)
+{
+	struct reply p;
+	reply_begin_shape(r, &p, 202, NULL, TYPE_JSON);
+	reply_header(&p, "electric-has-data", "true");
+	return reply_text(r, &p, "", 0);
+}
+
+/* Answered only when it is durable: a client must not meet the handle again. */
+static enum step wait_gone(struct request *r)
+{
+	int64_t now = r->conn->loop->now_ms, until = r->phase_began_ms + DELETE_MAX_MS;
+	request_cancel(r);
+	if (!shape_wait_gone(r->shape, &r->waiter))
+		return accepted(r);
+	if (now < until && !r->conn->loop->stopping)
+		return request_park(r, until);
+	return reply_message(r, 503, "The deletion could not be stored yet, please retry", 5, false);
+}
+
+static enum step refuse_where(struct request *r)
+{
+	return reply_error(r, "where", "filters are not supported by this version of Busbar: leave out the 'where' parameter");
+}
+
+static enum step find(struct request *r, const struct shape_params *p, struct shape **found)
+{
+	struct shapes *s = r->http->shapes;
+	*found = NULL;
+	if (p->table == NULL) {
+		*found = shapes_by_handle(s, p->handle, p->handle_len);
+		return STEP_NEXT;
+	}
+	struct shape_def def;
+	enum step step = shape_resolve_def(r, p, NULL, &def);
+	if (step != STEP_NEXT)
+		return step;
+	if (p->where != NULL)
+		step = refuse_where(r);
+	else
+		*found = shapes_find(s, &def);
+	shape_def_clear(&def);
+	return step;
+}
+
+static enum step delete_it(struct request *r, const struct shape_params *p)
+{
+	struct shape *found;
+	enum step step = find(r, p, &found);
+	if (step != STEP_NEXT)
+		return step;
+	if (found == NULL)
+		return reply_message(r, 404, "No existing shape found", 0, false);
+	const char *handle = shape_handle(found);
+	if (p->handle != NULL && (strlen(handle) != p->handle_len || memcmp(handle, p->handle, p->handle_len) != 0)) {
+		shape_unref(found);
+		return reply_message(r, 400, MISMATCH, 0, false);
+	}
+	request_set_shape(r, found);
+	shapes_delete(r->http->shapes, found);
+	r->phase = PHASE_DELETE;
+	r->phase_began_ms = r->conn->loop->now_ms;
+	return wait_gone(r);
+}
+
+enum step delete_step(struct request *r)
+{
+	if (r->phase == PHASE_DELETE)
+		return wait_gone(r);
+	enum step step = shape_hold_ready(r);
+	if (step != STEP_NEXT)
+		return step;
+	if (!r->http->config->enable_integration_testing)
+		return reply_message(r, 405, "DELETE not allowed", 0, false);
+	struct arena *a = &r->conn->loop->scratch;
+	struct params_errors errors;
+	struct shape_params p;
+	struct pval tree;
+	size_t len;
+	const char *query = request_query(r, &len);
+	if (params_decode_query(a, query, len, &tree) < 0)
+		return reply_empty(r, 400);
+	if (params_check_delete(a, &tree, &p, &errors) < 0)
+		return reply_errors(r, &errors);
+	return delete_it(r, &p);
+}
+
+enum step delete_start(struct request *r) { return delete_step(r); }

@@ -1,0 +1,750 @@
+/*
+ * get_shape.c - GET, HEAD and POST of /v1/shape: from parameters to the shape, from the shape to what the
+ * response covers, waiting where there is something to wait for. The order of the checks is that of
+ * reference http.md 2.6; what Busbar does better is said where it is done.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "http/reply.h"
+#include "http/request.h"
+
+#define NO_DATABASE "Cannot connect to the database to verify the shape. Please try again later."
+#define SLICE_TRIES_MAX 8 /* of asking again at once, before we wait a little */
+#define SLICE_RETRY_MS 50
+#define CURSOR_EPOCH_S 1728432000 /* 2024-10-09T00:00:00Z */
+#define CURSOR_JITTER_S 3600
+
+static int64_t now(const struct request *r) { return r->conn->loop->now_ms; }
+static bool stopping(const struct request *r) { return r->conn->loop->stopping; }
+
+static enum step enter(struct request *r, enum phase phase)
+{
+	r->phase = (uint8_t)phase;
+	r->phase_began_ms = now(r);
+	return STEP_NEXT;
+}
+
+/* ---- what isn't built yet: one place each ----------------------------------------------------------- */
+
+/* NEEDSWORK: the issue on the `where` language puts its parser here (step g of http.md 2.6). */
+static int check_where(const struct shape_params *p, struct params_errors *e)
+{
+	if (p->where == NULL)
+		return 0;
+	params_error(e, "where", "filters are not supported by this version of Busbar: leave out the 'where' parameter");
+	return -1;
+}
+
+/* NEEDSWORK: the issue on subsets puts its checks here (step i of http.md 2.6). */
+static int check_subset(const struct shape_params *p, struct params_errors *e)
+{
+	if (p->subset == NULL)
+		return 0;
+	params_error(e, "subset", "subset snapshots are not supported by this version of Busbar: leave out the 'subset' parameters");
+	return -1;
+}
+
+/* ---- readiness, tables, definitions ----------------------------------------------------------------- */
+
+enum step shape_hold_ready(struct request *r)
+{
+	int64_t until = r->began_ms + READY_HOLD_MS;
+	request_cancel(r);
+	if (shapes_status_wait(r->http->shapes, &r->waiter) == SHAPES_ACTIVE)
+		return STEP_NEXT;
+	if (now(r) < until && !stopping(r))
+		return request_park(r, until);
+	char text[800];
+	shapes_status_text(r->http->shapes, text, sizeof text);
+	return reply_message(r, 503, text, 5, false);
+}
+
+static void drop_lookup(struct request *r)
+{
+	request_cancel(r);
+	if (r->lookup != NULL)
+		table_lookup_unref(r->lookup);
+	r->lookup = NULL;
+}
+
+/* The table by look-up. An outage while the service isn't active is waited out with it. */
+static enum step look_up(struct request *r, const struct def_table_name *name, struct pg_table **table)
+{
+	struct shapes *s = r->http->shapes;
+	struct arena *a = &r->conn->loop->scratch;
+	struct def_error complaint;
+	struct err e;
+	for (int tries = 0; tries < 2; tries++) {
+		if (r->lookup == NULL)
+			r->lookup = shapes_table_lookup(s, name->schema, name->name);
+		err_clear(&e);
+		request_cancel(r);
+		int result = table_lookup_result(r->lookup, &r->waiter, table, &e);
+		if (result == 0)
+			return STEP_NEXT;
+		bool active = shapes_status(s) == SHAPES_ACTIVE;
+		if (result == 1) {
+			def_no_such_table(a, name, &complaint);
+			return reply_error(r, complaint.field, complaint.text);
+		}
+		if (result == 2) {
+			int64_t until = r->began_ms + (active ? TABLE_LOOKUP_MAX_MS : READY_HOLD_MS);
+			if (now(r) < until && !stopping(r))
+				return request_park(r, until);
+			if (!active) {
+				drop_lookup(r);
+				return shape_hold_ready(r);
+			}
+			return reply_message(r, 503, NO_DATABASE, 1, false);
+		}
+		if (active && e.kind == ERR_PG)
+			return reply_error(r, "table", e.text);
+		drop_lookup(r);
+		enum step step = shape_hold_ready(r);
+		if (step != STEP_NEXT)
+			return step;
+	}
+	return reply_message(r, 503, NO_DATABASE, 1, false);
+}
+
+enum step shape_resolve_def(struct request *r, const struct shape_params *p, const struct shape *known,
+                            struct shape_def *def)
+{
+	struct arena *a = &r->conn->loop->scratch;
+	struct def_table_name name;
+	struct def_error complaint;
+	struct pg_table *table = NULL;
+	if (def_parse_table(a, p->table, p->table_len, &name, &complaint) < 0)
+		return reply_error(r, complaint.field, complaint.text);
+	if (known != NULL) {
+		struct pg_table *t = shape_definition(known)->table;
+		if (strcmp(t->schema, name.schema) == 0 && strcmp(t->name, name.name) == 0)
+			table = t;
+	}
+	if (table == NULL) {
+		enum step step = look_up(r, &name, &table);
+		if (step != STEP_NEXT)
+			return step;
+	}
+	if (def_build(a, table, &p->def, shapes_server_version(r->http->shapes), def, &complaint) < 0)
+		return reply_error(r, complaint.field, complaint.text);
+	return STEP_NEXT;
+}
+
+/* ---- which shape ------------------------------------------------------------------------------------ */
+
+static enum step generated_unpublished(struct request *r)
+{
+	struct buf text = BUF_INIT(2048);
+	buf_printf(&text, "Publication \"%s\" does not publish generated columns. This is a feature introduced in PostgreSQL 18 "
+	           "and requires setting the publication parameter 'publish_generated_columns' to 'stored'. Alternatively, you "
+	           "can exclude them from the shape by explicitly listing which columns to fetch in the 'columns' query param.",
+	           r->http->config->publication_name);
+	enum step step = reply_message(r, 503, text.data, 10, true);
+	buf_clear(&text);
+	return step;
+}
+
+/* The shape of this definition, made if there is none. */
+static enum step find_or_create(struct request *r, const struct shape_def *def)
+{
+	struct shapes *s = r->http->shapes;
+	struct shape *found = shapes_find(s, def);
+	if (found == NULL) {
+		enum step step = shape_hold_ready(r);
+		if (step != STEP_NEXT)
+			return step;
+		if (def_selects_generated(def) && !shapes_publishes_generated(s))
+			return generated_unpublished(r);
+		struct err e;
+		err_clear(&e);
+		found = shapes_get(s, def, &e);
+		if (found == NULL) {
+			log_warning("cannot create a shape of \"%s\".\"%s\": %s", def->table->schema, def->table->name, e.text);
+			return reply_message(r, 503, "Failed to create shape, please retry", 1, false);
+		}
+	}
+	request_set_shape(r, found);
+	return STEP_NEXT;
+}
+
+static bool same_definition(const struct shape *s, const struct shape_def *def)
+{
+	const struct shape_def *d = shape_definition(s);
+	return d->identity_len == def->identity_len && memcmp(d->identity, def->identity, d->identity_len) == 0;
+}
+
+/* http.md 3.3 */
+static enum step resolve(struct request *r, const struct shape_params *p, struct shape *known,
+                         const struct shape_def *def)
+{
+	if (p->offset_kind == OFFSET_AT && known != NULL && same_definition(known, def)) {
+		request_set_shape(r, shape_ref(known));
+		return enter(r, PHASE_STARTED);
+	}
+	enum step step = find_or_create(r, def);
+	if (step != STEP_NEXT)
+		return step;
+	return enter(r, p->offset_kind == OFFSET_AT ? PHASE_CONFLICT : PHASE_STARTED);
+}
+
+/* A whole number and nothing else; what doesn't fit is as good as absent. */
+static bool parse_cursor(const struct pval *v, int64_t *out)
+{
+	if (v == NULL || v->type != PVAL_STRING || v->len == 0 || v->len > 18)
+		return false;
+	char *end;
+	*out = strtoll(v->p, &end, 10);
+	return end == v->p + v->len && v->p[0] != ' ' && v->p[0] != '\t';
+}
+
+static enum step body_refusal(struct request *r, enum body_result result, const struct buf *details)
+{
+	switch (result) {
+	case BODY_SYNTAX:
+		return reply_body_error(r, 400, "Invalid JSON in request body", details->data);
+	case BODY_NOT_OBJECT:
+		return reply_body_error(r, 400, "Request body must be a JSON object", NULL);
+	default:
+		return reply_body_error(r, 413, "Request body too large", NULL);
+	}
+}
+
+static enum step read_params(struct request *r, struct shape_params *p)
+{
+	struct arena *a = &r->conn->loop->scratch;
+	struct params_errors errors;
+	struct pval tree;
+	size_t len;
+	const char *query = request_query(r, &len);
+	if (params_decode_query(a, query, len, &tree) < 0)
+		return reply_empty(r, 400);
+	r->has_cursor = parse_cursor(pval_get(&tree, "cursor"), &r->cursor);
+	if (r->body_too_large)
+		return body_refusal(r, BODY_TOO_LARGE, NULL);
+	if (r->body_refused)
+		return reply_message(r, 503, "Too many large requests at once, please retry", 5, false);
+	struct buf details = BUF_INIT(4096);
+	enum body_result result = body_merge(a, r->body.data, r->body.len, &tree, &details);
+	enum step step = STEP_NEXT;
+	if (result != BODY_OK)
+		step = body_refusal(r, result, &details);
+	else if (params_check(a, &tree, p, &errors) < 0)
+		step = reply_errors(r, &errors);
+	buf_clear(&details);
+	return step;
+}
+
+static enum step phase_start(struct request *r)
+{
+	struct shape_params p;
+	struct shape_def def;
+	struct params_errors errors = {.count = 0};
+	enum step step = read_params(r, &p);
+	if (step != STEP_NEXT)
+		return step;
+	struct shape *known = p.handle == NULL ? NULL : shapes_by_handle(r->http->shapes, p.handle, p.handle_len);
+	step = shape_resolve_def(r, &p, known, &def);
+	if (step == STEP_NEXT) {
+		if (check_where(&p, &errors) < 0 || check_subset(&p, &errors) < 0)
+			step = reply_errors(r, &errors);
+		else
+			step = resolve(r, &p, known, &def);
+		shape_def_clear(&def);
+	}
+	shape_unref(known);
+	if (step != STEP_NEXT)
+		return step;
+	r->offset = p.offset;
+	r->offset_kind = (uint8_t)p.offset_kind;
+	r->live = p.live;
+	r->sse = p.sse;
+	/* Whoever waits from here on keeps no more than it needs. */
+	drop_lookup(r);
+	buf_clear(&r->body);
+	atomic_fetch_sub(&r->http->body_bytes, r->body_counted);
+	r->body_counted = 0;
+	free(r->uri);
+	r->uri = NULL;
+	return STEP_NEXT;
+}
+
+/* ---- until it has started --------------------------------------------------------------------------- */
+
+static enum step snapshot_failed(struct request *r, const struct err *e)
+{
+	char text[sizeof e->text + 64];
+	switch (e->kind) {
+	case ERR_NOT_FOUND:
+		return reply_must_refetch(r, NULL);
+	case ERR_TIMEOUT:
+	case ERR_CONFIG:
+	case ERR_PG_CONN:
+	case ERR_LIMIT:
+	case ERR_PG:
+		return reply_message(r, 503, e->text, 10, true);
+	default:
+		snprintf(text, sizeof text, "Unexpected error while creating snapshot: %s", e->text);
+		return reply_message(r, 500, text, 0, false);
+	}
+}
+
+/* STEP_NEXT: durable, and its first rows are there. */
+static enum step wait_started(struct request *r)
+{
+	struct err e;
+	err_clear(&e);
+	request_cancel(r);
+	int64_t until = r->phase_began_ms + SHAPE_START_MAX_MS;
+	switch (shape_started(r->shape, &r->waiter, &e)) {
+	case SHAPE_CREATING:
+		if (stopping(r))
+			return reply_message(r, 503, "Shutting down, please retry", 1, false);
+		if (now(r) < until)
+			return request_park(r, until);
+		return reply_message(r, 503, "Snapshot query took too long to start reading from the database", 10, true);
+	case SHAPE_FAILED:
+		return snapshot_failed(r, &e);
+	case SHAPE_GONE:
+		return reply_must_refetch(r, NULL);
+	default:
+		admit_swap(r);
+		return STEP_NEXT;
+	}
+}
+
+static enum step phase_started(struct request *r)
+{
+	enum step step = wait_started(r);
+	if (step != STEP_NEXT)
+		return step;
+	shape_touch(r->shape);
+	return enter(r, PHASE_SLICE);
+}
+
+static enum step phase_conflict(struct request *r)
+{
+	enum step step = wait_started(r);
+	return step == STEP_NEXT ? reply_must_refetch(r, shape_handle(r->shape)) : step;
+}
+
+/* ---- headers of data -------------------------------------------------------------------------------- */
+
+static const char *request_offset_text(const struct request *r, char text[LOG_OFFSET_TEXT_MAX])
+{
+	if (r->offset_kind == OFFSET_AT)
+		return log_offset_text(r->offset, text);
+	return r->offset_kind == OFFSET_START ? "-1" : "now";
+}
+
+static void cursor_text(struct request *r, char text[32])
+{
+	int64_t interval = r->http->config->long_poll_timeout_ms / 1000, next = 0;
+	if (interval > 0) {
+		int64_t d = clock_wall_us() / 1000000 - CURSOR_EPOCH_S, before = r->has_cursor ? r->cursor : 0;
+		next = (d + interval - 1) / interval * interval;
+		if (next <= before)
+			next = before + 1 + (int64_t)(loop_random(r->conn->loop) % CURSOR_JITTER_S);
+	}
+	snprintf(text, 32, "%lld", (long long)next);
+}
+
+static const char *cache_rule(const struct request *r, char text[96])
+{
+	const struct config *c = r->http->config;
+	if (r->offset_kind == OFFSET_START)
+		return "public, max-age=604800, s-maxage=3600, stale-while-revalidate=2629746";
+	if (r->live && r->sse) {
+		snprintf(text, 96, "public, max-age=%d", SSE_TOTAL_MS / 1000 - 1);
+		return text;
+	}
+	if (r->live)
+		return "public, max-age=5, stale-while-revalidate=5";
+	snprintf(text, 96, "public, max-age=%lld, stale-while-revalidate=%lld", (long long)c->cache_max_age_s,
+	         (long long)c->cache_stale_age_s);
+	return text;
+}
+
+struct data_headers {
+	unsigned status;
+	const char *type;
+	struct log_offset etag_to;   /* what the answer covers */
+	const char *offset;          /* electric-offset */
+	bool schema, up_to_date, has_data, once; /* once: an etag that never matches again */
+};
+
+static void begin_data(struct request *r, struct reply *p, const struct data_headers *d)
+{
+	char cache[96], from[LOG_OFFSET_TEXT_MAX], to[LOG_OFFSET_TEXT_MAX], cursor[32];
+	const char *handle = shape_handle(r->shape);
+	reply_begin_shape(r, p, d->status, cache_rule(r, cache), d->type);
+	if (r->live) {
+		cursor_text(r, cursor);
+		reply_header(p, "electric-cursor", cursor);
+	}
+	request_offset_text(r, from);
+	const char *from_text = request_offset_text(r, from), *to_text = log_offset_text(d->etag_to, to);
+	if (d->once)
+		reply_headerf(p, "etag", "\"%s:%s:%s:%lld\"", handle, from_text, to_text, (long long)(now(r) / 1000));
+	else
+		reply_headerf(p, "etag", "\"%s:%s:%s\"", handle, from_text, to_text);
+	reply_header(p, "electric-handle", handle);
+	if (d->schema)
+		reply_header(p, "electric-schema", shape_schema_header(r->shape));
+	if (d->up_to_date)
+		reply_header(p, "electric-up-to-date", "");
+	reply_header(p, "electric-has-data", d->has_data ? "true" : "false");
+	reply_header(p, "electric-offset", d->offset);
+}
+
+/* ---- If-None-Match ---------------------------------------------------------------------------------- */
+
+struct etag_scan {
+	const char *want; /* without quotes */
+	bool found;
+};
+
+/* A list of etags; quotes are optional, weak ones and `*` never match. */
+static enum MHD_Result scan_etags(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	struct etag_scan *scan = cls;
+	(void)kind;
+	if (value == NULL || strcasecmp(name, "if-none-match") != 0)
+		return MHD_YES;
+	size_t want_len = strlen(scan->want);
+	for (const char *at = value; *at != '\0';) {
+		size_t len = strcspn(at, ",");
+		const char *p = at, *end = at + len;
+		while (p < end && (*p == ' ' || *p == '\t'))
+			p++;
+		while (end > p && (end[-1] == ' ' || end[-1] == '\t'))
+			end--;
+		while (p < end && *p == '"')
+			p++;
+		while (end > p && end[-1] == '"')
+			end--;
+		if ((size_t)(end - p) == want_len && memcmp(p, scan->want, want_len) == 0)
+			scan->found = true;
+		at += len + (at[len] == ',');
+	}
+	return MHD_YES;
+}
+
+static bool etag_matches(struct request *r, struct log_offset to_offset)
+{
+	char want[256], from[LOG_OFFSET_TEXT_MAX], to[LOG_OFFSET_TEXT_MAX];
+	if (!r->has_etags)
+		return false;
+	snprintf(want, sizeof want, "%s:%s:%s", shape_handle(r->shape), request_offset_text(r, from),
+	         log_offset_text(to_offset, to));
+	struct etag_scan scan = {.want = want};
+	MHD_get_connection_values(r->conn->mhd, MHD_HEADER_KIND, scan_etags, &scan);
+	return scan.found;
+}
+
+static enum step reply_not_modified(struct request *r, const struct shape_slice *slice)
+{
+	char to[LOG_OFFSET_TEXT_MAX];
+	struct data_headers d = {.status = 304,
+	                         .type = r->sse ? "text/event-stream" : TYPE_JSON,
+	                         .etag_to = slice->to,
+	                         .offset = log_offset_text(slice->to, to),
+	                         .up_to_date = slice->up_to_date,
+	                         .has_data = true};
+	struct reply p;
+	begin_data(r, &p, &d);
+	return reply_text(r, &p, "", 0);
+}
+
+/* ---- bodies ----------------------------------------------------------------------------------------- */
+
+void put_up_to_date(struct buf *b, lsn_t seen)
+{
+	buf_puts(b, "{\"headers\":{\"control\":\"up-to-date\",\"global_last_seen_lsn\":\"");
+	buf_put_u64(b, seen);
+	buf_puts(b, "\"}}");
+}
+
+void put_lines(struct buf *to, const char *p, size_t len, bool sse, bool *first)
+{
+	for (const char *end = p + len; p < end;) {
+		const char *eol = memchr(p, '\n', (size_t)(end - p));
+		size_t n = eol == NULL ? (size_t)(end - p) : (size_t)(eol - p);
+		if (sse)
+			buf_puts(to, "data: ");
+		else if (!*first)
+			buf_putc(to, ',');
+		buf_put(to, p, n);
+		if (sse)
+			buf_puts(to, "\n\n");
+		*first = false;
+		p += n + 1;
+	}
+}
+
+/* The position in an up-to-date message (http.md 5.6). */
+static lsn_t seen_of(const struct request *r, const struct shape_slice *slice)
+{
+	if (!slice->up_to_date)
+		return 0;
+	if (r->live)
+		return slice->to.tx != 0 ? slice->to.tx : slice->seen;
+	return slice->seen > slice->to.tx ? slice->seen : slice->to.tx;
+}
+
+static struct page *render(const struct buf *lines, bool up_to_date, lsn_t seen)
+{
+	struct buf body = BUF_INIT(2 * PAGE_BYTES_MAX + lines->len);
+	bool first = true;
+	buf_putc(&body, '[');
+	put_lines(&body, lines->data, lines->len, false, &first);
+	if (up_to_date) {
+		if (!first)
+			buf_putc(&body, ',');
+		put_up_to_date(&body, seen);
+	}
+	buf_putc(&body, ']');
+	return page_take(&body);
+}
+
+static enum step read_failed(struct request *r, const struct err *e)
+{
+	char text[sizeof e->text + 64];
+	log_error("cannot read the log of shape %s: %s", shape_handle(r->shape), e->text);
+	snprintf(text, sizeof text, "Unable to retrieve shape log: %s", e->text);
+	return reply_message(r, 500, text, 0, false);
+}
+
+static struct data_headers data_headers(const struct request *r, const struct shape_slice *slice, char *to)
+{
+	return (struct data_headers){.status = 200,
+	                             .type = TYPE_JSON,
+	                             .etag_to = slice->to,
+	                             .offset = log_offset_text(slice->to, to),
+	                             .schema = !r->live,
+	                             .up_to_date = slice->up_to_date,
+	                             .has_data = true};
+}
+
+/* Reads the slice; small ones become a page that others share, the rest is streamed. */
+static enum step read_and_reply(struct request *r, const struct shape_slice *slice, const struct page_key *key,
+                                const struct data_headers *d)
+{
+	struct buf lines = BUF_INIT(SIZE_MAX / 2);
+	struct err e;
+	struct shape_reader *reader = slice->empty ? NULL : shape_reader_new(r->shape, slice);
+	enum shape_read state = reader == NULL ? SHAPE_READ_END : SHAPE_READ_MORE;
+	err_clear(&e);
+	request_cancel(r);
+	while (state == SHAPE_READ_MORE && lines.len < PAGE_BYTES_MAX)
+		state = shape_reader_next(reader, &lines, PAGE_BYTES_MAX + 1 - lines.len, &r->waiter, &e);
+	struct reply p;
+	enum step step;
+	switch (state) {
+	case SHAPE_READ_END: {
+		shape_reader_free(reader);
+		struct page *page = render(&lines, slice->up_to_date, key->seen);
+		pages_add(r->conn->loop->pages, key, page, now(r));
+		begin_data(r, &p, d);
+		step = reply_page(r, &p, page);
+		break;
+	}
+	case SHAPE_READ_MORE:
+	case SHAPE_READ_WAIT: {
+		struct stream_plan plan = {.slice = *slice, .seen = key->seen, .reader = reader, .lines = lines};
+		begin_data(r, &p, d);
+		return reply_stream(r, &p, http_stream_new(r, &plan));
+	}
+	case SHAPE_READ_GONE:
+		shape_reader_free(reader);
+		step = reply_must_refetch(r, NULL);
+		break;
+	default:
+		shape_reader_free(reader);
+		step = read_failed(r, &e);
+		break;
+	}
+	buf_clear(&lines);
+	return step;
+}
+
+static enum step reply_slice(struct request *r, const struct shape_slice *slice, const struct data_headers *d,
+                             lsn_t seen)
+{
+	struct page_key key = {.handle = shape_handle(r->shape),
+	                       .kind = PAGE_JSON,
+	                       .slice = slice->kind,
+	                       .from = slice->from,
+	                       .to = slice->to,
+	                       .seen = seen,
+	                       .up_to_date = slice->up_to_date};
+	struct page *page = pages_find(r->conn->loop->pages, &key);
+	if (page == NULL)
+		return read_and_reply(r, slice, &key, d);
+	struct reply p;
+	begin_data(r, &p, d);
+	return reply_page(r, &p, page);
+}
+
+static enum step reply_data(struct request *r, const struct shape_slice *slice)
+{
+	char to[LOG_OFFSET_TEXT_MAX];
+	struct data_headers d = data_headers(r, slice, to);
+	return reply_slice(r, slice, &d, seen_of(r, slice));
+}
+
+/* Nothing new: the end of a long poll, and offset=now. */
+static enum step reply_no_changes(struct request *r, const struct shape_slice *slice)
+{
+	char to[LOG_OFFSET_TEXT_MAX];
+	struct data_headers d = data_headers(r, slice, to);
+	struct shape_slice nothing = *slice;
+	nothing.empty = true;
+	nothing.from = slice->to;
+	d.has_data = false;
+	d.once = true;
+	return reply_slice(r, &nothing, &d, slice->seen);
+}
+
+/*
+ * The response carries the request's own offset: only an up-to-date message takes a client further, so a
+ * connection cut anywhere before it makes it ask again from where it was (faults of the original, 1).
+ */
+static enum step reply_sse(struct request *r, const struct shape_slice *slice)
+{
+	char from[LOG_OFFSET_TEXT_MAX];
+	struct data_headers d = {.status = 200,
+	                         .type = "text/event-stream",
+	                         .etag_to = slice->to,
+	                         .offset = request_offset_text(r, from),
+	                         .up_to_date = true,
+	                         .has_data = true};
+	struct stream_plan plan = {.sse = true, .slice = *slice};
+	struct reply p;
+	begin_data(r, &p, &d);
+	reply_header(&p, "connection", "keep-alive");
+	return reply_stream(r, &p, http_stream_new(r, &plan));
+}
+
+/* ---- what the response covers ----------------------------------------------------------------------- */
+
+/*
+ * The client is ahead of us: after a crash, or because it made the offset up. It is held until the stream
+ * has passed it; refused only if the server's own WAL ends before it.
+ */
+static enum step hold_ahead(struct request *r, int *tries)
+{
+	struct shapes *s = r->http->shapes;
+	int64_t until = r->phase_began_ms + r->http->config->long_poll_timeout_ms / 2;
+	lsn_t end = shapes_wal_end(s, r->began_ms);
+	if (now(r) >= until || stopping(r)) {
+		if (end != 0 && end < r->offset.tx)
+			return reply_error(r, "offset", "out of bounds for this shape");
+		return reply_message(r, 503, "The replication stream has not reached this offset yet, please retry", 5, false);
+	}
+	request_cancel(r);
+	if (!shapes_wait_lsn(s, r->offset.tx, &r->waiter) || !shape_wait_change(r->shape, r->offset, &r->rotation)) {
+		if (++*tries < SLICE_TRIES_MAX)
+			return STEP_NEXT;
+		request_cancel(r);
+		if (now(r) + SLICE_RETRY_MS < until)
+			until = now(r) + SLICE_RETRY_MS;
+	}
+	return request_park(r, until);
+}
+
+/* Live, and nothing new: until there is. */
+static enum step hold_live(struct request *r, const struct shape_slice *slice, int *tries)
+{
+	if (r->live_until_ms == 0)
+		r->live_until_ms = now(r) + r->http->config->long_poll_timeout_ms;
+	if (now(r) >= r->live_until_ms || stopping(r))
+		return reply_no_changes(r, slice);
+	int64_t until = r->live_until_ms;
+	request_cancel(r);
+	if (!shape_wait_change(r->shape, slice->to, &r->waiter)) {
+		if (++*tries < SLICE_TRIES_MAX)
+			return STEP_NEXT;
+		if (now(r) + SLICE_RETRY_MS < until)
+			until = now(r) + SLICE_RETRY_MS;
+	}
+	return request_park(r, until);
+}
+
+static enum step wait_snapshot(struct request *r)
+{
+	int64_t until = r->phase_began_ms + SNAPSHOT_PROGRESS_MAX_MS;
+	if (now(r) < until && !stopping(r))
+		return request_park(r, until);
+	return reply_message(r, 503, "The initial snapshot makes no progress, please retry", 10, true);
+}
+
+static enum step try_slice(struct request *r, int *tries)
+{
+	struct shape_slice slice;
+	request_cancel(r);
+	if (r->offset_kind == OFFSET_NOW)
+		shape_slice_now(r->shape, &slice);
+	else
+		shape_slice(r->shape, r->offset_kind == OFFSET_START, r->offset, &r->waiter, &slice);
+	switch (slice.kind) {
+	case SLICE_GONE:
+		return reply_must_refetch(r, NULL);
+	case SLICE_WAIT:
+		return wait_snapshot(r);
+	case SLICE_AHEAD:
+		return hold_ahead(r, tries);
+	default:
+		break;
+	}
+	if (r->offset_kind == OFFSET_NOW)
+		return reply_no_changes(r, &slice);
+	if (r->live_until_ms == 0 && etag_matches(r, slice.to))
+		return reply_not_modified(r, &slice);
+	if (r->sse)
+		return reply_sse(r, &slice);
+	if (r->live && slice.kind == SLICE_LOG && slice.empty && slice.up_to_date)
+		return hold_live(r, &slice, tries);
+	return reply_data(r, &slice);
+}
+
+static enum step phase_slice(struct request *r)
+{
+	enum step step;
+	int tries = 0;
+	do
+		step = try_slice(r, &tries);
+	while (step == STEP_NEXT);
+	return step;
+}
+
+/* ---- the machine ------------------------------------------------------------------------------------ */
+
+enum step shape_step(struct request *r)
+{
+	for (;;) {
+		enum step step;
+		switch ((enum phase)r->phase) {
+		case PHASE_START:
+			step = phase_start(r);
+			break;
+		case PHASE_STARTED:
+			step = phase_started(r);
+			break;
+		case PHASE_CONFLICT:
+			step = phase_conflict(r);
+			break;
+		default:
+			step = phase_slice(r);
+			break;
+		}
+		if (step != STEP_NEXT)
+			return step;
+	}
+}
+
+enum step shape_start(struct request *r) { return shape_step(r); }

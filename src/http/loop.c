@@ -1,0 +1,814 @@
+/*
+ * loop.c - see loop.h. One round of a loop: wait for events; look at all of them (nothing is freed
+ * meanwhile); resume what was woken or is due; run each touched daemon.
+ */
+#include "http/loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/tcp.h>
+#include <malloc.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "http/page.h"
+#include "http/route.h"
+
+#define EVENTS_MAX 512
+#define WAKE_BATCH 4096
+#define PAGE_BYTES 4096u /* of x86-64 and most others; with larger pages trimming is merely refused */
+
+/* ---- deadlines: a binary heap, earliest first --------------------------------------------------- */
+
+static void heap_set(struct loop *l, size_t at, struct conn *c)
+{
+	l->heap[at] = c;
+	c->heap_at = (uint32_t)at;
+}
+
+static void heap_up(struct loop *l, size_t at)
+{
+	struct conn *c = l->heap[at];
+	for (size_t parent; at > 0 && l->heap[parent = (at - 1) / 2]->deadline_ms > c->deadline_ms; at = parent)
+		heap_set(l, at, l->heap[parent]);
+	heap_set(l, at, c);
+}
+
+static void heap_down(struct loop *l, size_t at)
+{
+	struct conn *c = l->heap[at];
+	for (;;) {
+		size_t child = 2 * at + 1;
+		if (child + 1 < l->heap_len && l->heap[child + 1]->deadline_ms < l->heap[child]->deadline_ms)
+			child++;
+		if (child >= l->heap_len || l->heap[child]->deadline_ms >= c->deadline_ms)
+			break;
+		heap_set(l, at, l->heap[child]);
+		at = child;
+	}
+	heap_set(l, at, c);
+}
+
+static void set_deadline(struct conn *c, int64_t deadline_ms)
+{
+	struct loop *l = c->loop;
+	int64_t before = c->deadline_ms;
+	c->deadline_ms = deadline_ms;
+	if (deadline_ms < before)
+		heap_up(l, c->heap_at);
+	else
+		heap_down(l, c->heap_at);
+}
+
+static void heap_add(struct loop *l, struct conn *c)
+{
+	if (l->heap_len == l->heap_cap) {
+		l->heap_cap = l->heap_cap == 0 ? 256 : l->heap_cap * 2;
+		l->heap = mem_realloc(l->heap, l->heap_cap * sizeof *l->heap);
+	}
+	heap_set(l, l->heap_len++, c);
+	heap_up(l, c->heap_at);
+}
+
+static void heap_remove(struct loop *l, struct conn *c)
+{
+	struct conn *last = l->heap[--l->heap_len];
+	if (last == c)
+		return;
+	heap_set(l, c->heap_at, last);
+	heap_up(l, last->heap_at);
+	heap_down(l, last->heap_at);
+}
+
+/* ---- giving memory back --------------------------------------------------------------------------- */
+
+/*
+ * The daemon keeps a pool of POOL_BYTES for each connection and zeroes all of it after each response,
+ * which makes all of it resident; a waiting client needs a few hundred bytes of it. A page that holds
+ * only zeroes can be given back at any time without a change that anybody could see (the next access
+ * finds zeroes), whatever the library keeps where; it only must not be shared with somebody else who
+ * writes it at that moment, so pages that aren't wholly inside the pool are left alone.
+ */
+static void conn_trim(struct conn *c)
+{
+	static const char zeroes[PAGE_BYTES];
+	uintptr_t end = (uintptr_t)c->pool + POOL_BYTES;
+	uintptr_t at = ((uintptr_t)c->pool + PAGE_BYTES - 1) & ~(uintptr_t)(PAGE_BYTES - 1);
+	uintptr_t run = at;
+	for (; at + PAGE_BYTES <= end; at += PAGE_BYTES) {
+		if (memcmp((const void *)at, zeroes, PAGE_BYTES) == 0)
+			continue;
+		if (at > run)
+			madvise((void *)run, at - run, MADV_DONTNEED);
+		run = at + PAGE_BYTES;
+	}
+	if (at > run)
+		madvise((void *)run, at - run, MADV_DONTNEED);
+}
+
+static void trim_unqueue(struct conn *c)
+{
+	struct loop *l = c->loop;
+	if (!c->trim_queued)
+		return;
+	*(c->trim_prev != NULL ? &c->trim_prev->trim_next : &l->trim_first) = c->trim_next;
+	*(c->trim_next != NULL ? &c->trim_next->trim_prev : &l->trim_last) = c->trim_prev;
+	c->trim_queued = false;
+	l->trim_len--;
+}
+
+static void trim_queue(struct conn *c)
+{
+	struct loop *l = c->loop;
+	if (c->trim_queued || c->pool == NULL)
+		return;
+	c->trim_queued = true;
+	c->trim_at_ms = l->now_ms + TRIM_AFTER_MS;
+	c->trim_next = NULL;
+	c->trim_prev = l->trim_last;
+	*(l->trim_last != NULL ? &l->trim_last->trim_next : &l->trim_first) = c;
+	l->trim_last = c;
+	l->trim_len++;
+}
+
+/* Who asks again at once shouldn't pay for it each time, and many at once shouldn't fill the memory. */
+static void trim_due(struct loop *l)
+{
+	while (l->trim_first != NULL && (l->trim_len > TRIM_QUEUE_MAX || l->trim_first->trim_at_ms <= l->now_ms)) {
+		struct conn *c = l->trim_first;
+		trim_unqueue(c);
+		if (c->state == CONN_IDLE || c->state == CONN_PARKED)
+			conn_trim(c);
+	}
+}
+
+void conn_learn_pool(struct conn *c, const char *method)
+{
+	/* The first byte of the first request is where the pool begins: start_daemon_connection() has seen that
+	 * no empty line precedes it. Should another version of the library differ, nothing is trimmed. */
+	if (c->pool != NULL || c->requests > 0 || (uintptr_t)method % 16 != 0)
+		return;
+	char *pool = (char *)(uintptr_t)method;
+	size_t usable = malloc_usable_size(pool);
+	if (usable >= POOL_BYTES && usable < POOL_BYTES + 64)
+		c->pool = pool;
+}
+
+/* ---- connections ------------------------------------------------------------------------------------ */
+
+static void touch(struct conn *c)
+{
+	struct daemon *d = c->daemon;
+	if (d->touched)
+		return;
+	d->touched = true;
+	d->next_touched = c->loop->touched;
+	c->loop->touched = d;
+}
+
+static void conn_link(struct loop *l, struct conn *c)
+{
+	c->next = l->conns;
+	if (l->conns != NULL)
+		l->conns->prev = c;
+	l->conns = c;
+	c->deadline_ms = l->now_ms + l->http->config->tcp_read_timeout_ms;
+	heap_add(l, c);
+}
+
+static void wake_unlink(struct loop *l, struct conn *c)
+{
+	*(c->wake_prev != NULL ? &c->wake_prev->wake_next : &l->woken) = c->wake_next;
+	if (c->wake_next != NULL)
+		c->wake_next->wake_prev = c->wake_prev;
+	c->wake_queued = false;
+}
+
+static void conn_free(struct conn *c)
+{
+	struct loop *l = c->loop;
+	pthread_mutex_lock(&l->wake_lock);
+	if (c->wake_queued)
+		wake_unlink(l, c);
+	pthread_mutex_unlock(&l->wake_lock);
+	trim_unqueue(c);
+	heap_remove(l, c);
+	*(c->prev != NULL ? &c->prev->next : &l->conns) = c->next;
+	if (c->next != NULL)
+		c->next->prev = c->prev;
+	atomic_fetch_sub(&l->nconns, 1);
+	free(c);
+}
+
+/* Closes a connection that no daemon has. */
+static void conn_drop(struct conn *c)
+{
+	close(c->fd);
+	conn_free(c);
+}
+
+/* The daemon notices and closes; what the client hasn't read yet is thrown away. */
+static void conn_cut(struct conn *c)
+{
+	struct linger now = {.l_onoff = 1, .l_linger = 0};
+	if (c->cut)
+		return;
+	c->cut = true;
+	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	shutdown(c->fd, SHUT_RDWR);
+}
+
+struct conn *conn_of(struct MHD_Connection *mhd)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	return info == NULL ? NULL : info->socket_context;
+}
+
+bool conn_park(struct conn *c, int64_t deadline_ms)
+{
+	if (c->hungup || c->cut)
+		return false;
+	c->state = CONN_PARKED;
+	set_deadline(c, deadline_ms);
+	trim_queue(c);
+	MHD_suspend_connection(c->mhd);
+	return true;
+}
+
+static void conn_unpark(struct conn *c)
+{
+	c->state = CONN_SENDING;
+	c->acked = UINT64_MAX;
+	set_deadline(c, c->loop->now_ms + c->loop->http->config->tcp_send_timeout_ms);
+	MHD_resume_connection(c->mhd);
+	touch(c);
+}
+
+void conn_wake(struct conn *c)
+{
+	struct loop *l = c->loop;
+	pthread_mutex_lock(&l->wake_lock);
+	bool poke = l->woken == NULL && l->arrived == NULL;
+	if (!c->wake_queued) {
+		c->wake_queued = true;
+		c->wake_prev = NULL;
+		c->wake_next = l->woken;
+		if (l->woken != NULL)
+			l->woken->wake_prev = c;
+		l->woken = c;
+	}
+	pthread_mutex_unlock(&l->wake_lock);
+	if (poke)
+		eventfd_write(l->wake_fd, 1);
+}
+
+static uint64_t bytes_acked(const struct conn *c)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof info;
+	if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+		return 0;
+	return info.tcpi_bytes_acked;
+}
+
+void conn_sending(struct conn *c)
+{
+	c->state = CONN_SENDING;
+	c->acked = UINT64_MAX; /* looked at only if it takes long */
+	set_deadline(c, c->loop->now_ms + c->loop->http->config->tcp_send_timeout_ms / 2);
+}
+
+void conn_body(struct conn *c)
+{
+	if (c->state == CONN_BODY)
+		return;
+	c->state = CONN_BODY;
+	set_deadline(c, c->loop->now_ms + BODY_MAX_MS);
+}
+
+void conn_headers(struct conn *c)
+{
+	c->state = CONN_HEADERS;
+	set_deadline(c, c->loop->now_ms + HEADERS_MAX_MS);
+}
+
+void conn_idle(struct conn *c)
+{
+	c->state = CONN_IDLE;
+	c->requests++;
+	set_deadline(c, c->loop->now_ms + c->loop->http->config->tcp_read_timeout_ms);
+	trim_queue(c);
+}
+
+/* ---- daemons -------------------------------------------------------------------------------------- */
+
+static void mhd_log(void *cls, const char *fmt, va_list ap)
+{
+	(void)cls;
+	char line[400];
+	vsnprintf(line, sizeof line, fmt, ap);
+	line[strcspn(line, "\r\n")] = '\0';
+	log_debug("libmicrohttpd: %s", line);
+}
+
+static size_t keep_escapes(void *cls, struct MHD_Connection *mhd, char *s)
+{
+	(void)cls;
+	(void)mhd;
+	return strlen(s);
+}
+
+static void connection_notify(void *cls, struct MHD_Connection *mhd, void **context,
+                              enum MHD_ConnectionNotificationCode code)
+{
+	struct loop *l = cls;
+	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		struct conn *c = l->adding;
+		c->mhd = mhd;
+		*context = c;
+		return;
+	}
+	struct conn *c = *context;
+	if (c == NULL)
+		return;
+	if (l->adding == c)
+		l->adding = NULL;
+	route_closed(c);
+	c->daemon->connections--;
+	conn_free(c);
+}
+
+#if MHD_VERSION >= 0x00097707
+/* One thread for each daemon: no locks, no descriptor to poke itself with, connections added at once. */
+#define DAEMON_THREADING MHD_USE_NO_THREAD_SAFETY
+#else
+#define DAEMON_THREADING 0
+#endif
+#define DAEMON_FLAGS \
+	(MHD_USE_NO_LISTEN_SOCKET | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | DAEMON_THREADING)
+
+static struct daemon *daemon_new(struct loop *l)
+{
+	struct daemon *d = mem_zalloc(sizeof *d);
+	d->source.kind = SOURCE_DAEMON;
+	d->mhd = MHD_start_daemon(
+		DAEMON_FLAGS, 0, NULL, NULL,
+		route_handle, l, MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		(size_t)POOL_BYTES, MHD_OPTION_CONNECTION_LIMIT, (unsigned)(2 * DAEMON_CONNECTIONS_MAX),
+		MHD_OPTION_NOTIFY_CONNECTION, connection_notify, l, MHD_OPTION_NOTIFY_COMPLETED, route_completed, l,
+		MHD_OPTION_URI_LOG_CALLBACK, route_uri, l, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_END);
+	if (d->mhd == NULL) {
+		free(d);
+		return NULL;
+	}
+	const union MHD_DaemonInfo *info = MHD_get_daemon_info(d->mhd, MHD_DAEMON_INFO_EPOLL_FD);
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = d};
+	if (info == NULL || epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, info->epoll_fd, &event) != 0) {
+		MHD_stop_daemon(d->mhd);
+		free(d);
+		return NULL;
+	}
+	l->daemons = mem_realloc(l->daemons, (l->ndaemons + 1) * sizeof(struct daemon *));
+	l->daemons[l->ndaemons++] = d;
+	return d;
+}
+
+static struct daemon *emptiest(struct loop *l)
+{
+	struct daemon *best = NULL;
+	for (size_t i = 0; i < l->ndaemons; i++)
+		if (best == NULL || l->daemons[i]->connections < best->connections)
+			best = l->daemons[i];
+	if (best != NULL && best->connections < DAEMON_CONNECTIONS_MAX)
+		return best;
+	return daemon_new(l);
+}
+
+static void daemon_run(struct loop *l, struct daemon *d)
+{
+	MHD_UNSIGNED_LONG_LONG wait_ms;
+	d->touched = false;
+	for (int i = 0; i < DAEMON_RUNS_MAX; i++) {
+		MHD_run(d->mhd);
+		if (MHD_get_timeout(d->mhd, &wait_ms) != MHD_YES || wait_ms > 0)
+			return;
+	}
+	/* Still busy: in the next round, after the others. */
+	if (!d->touched) {
+		d->touched = true;
+		d->next_touched = l->touched;
+		l->touched = d;
+	}
+}
+
+static void run_touched(struct loop *l)
+{
+	struct daemon *d = l->touched;
+	l->touched = NULL;
+	while (d != NULL) {
+		struct daemon *next = d->next_touched;
+		daemon_run(l, d);
+		d = next;
+	}
+}
+
+/* ---- accepting -------------------------------------------------------------------------------------- */
+
+static void listen_again(struct http *h, bool on)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = &h->listener};
+	h->accepting = on;
+	epoll_ctl(h->loops[0].epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, h->listen_fd, &event);
+	if (!on)
+		h->accept_again_ms = h->loops[0].now_ms + ACCEPT_PAUSE_MS;
+}
+
+/* From now on the loop owns it. */
+static void conn_arrive(struct loop *l, struct conn *c)
+{
+	/* One registration for its whole life: before the first byte it is about that byte, afterwards about
+	 * hang-ups only, which a daemon doesn't see while the connection is suspended. */
+	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = c};
+	conn_link(l, c);
+	if (epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, c->fd, &event) != 0)
+		conn_drop(c);
+}
+
+static void hand_over(struct http *h, int fd)
+{
+	struct loop *to = &h->loops[0];
+	for (unsigned i = 1; i < h->nloops; i++)
+		if (atomic_load(&h->loops[i].nconns) < atomic_load(&to->nconns))
+			to = &h->loops[i];
+	struct conn *c = mem_zalloc(sizeof *c);
+	c->source.kind = SOURCE_CONN;
+	c->loop = to;
+	c->fd = fd;
+	atomic_fetch_add(&to->nconns, 1);
+	if (to == &h->loops[0]) {
+		conn_arrive(to, c);
+		return;
+	}
+	pthread_mutex_lock(&to->wake_lock);
+	bool poke = to->woken == NULL && to->arrived == NULL;
+	c->next = to->arrived;
+	to->arrived = c;
+	pthread_mutex_unlock(&to->wake_lock);
+	if (poke)
+		eventfd_write(to->wake_fd, 1);
+}
+
+static void accept_some(struct http *h)
+{
+	int one = 1, send_ms = (int)h->config->tcp_send_timeout_ms;
+	for (int i = 0; i < ACCEPT_BATCH; i++) {
+		unsigned total = 0;
+		for (unsigned k = 0; k < h->nloops; k++)
+			total += atomic_load(&h->loops[k].nconns);
+		if (total >= h->conns_max) {
+			listen_again(h, false);
+			return;
+		}
+		int fd = accept4(h->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+			continue;
+		if (fd < 0) {
+			if (errno != EAGAIN && errno != EWOULDBLOCK) {
+				log_warning("cannot accept connections for the moment: %s", strerror(errno));
+				listen_again(h, false);
+			}
+			return;
+		}
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &send_ms, sizeof send_ms);
+		hand_over(h, fd);
+	}
+}
+
+/* The first byte is there. */
+static void start_connection(struct loop *l, struct conn *c)
+{
+	char first;
+	ssize_t n = recv(c->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	/* An empty line before a request is no request to us; see also conn_learn_pool(). */
+	struct daemon *d = n == 1 && first > ' ' ? emptiest(l) : NULL;
+	struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = c};
+	struct sockaddr_in addr = {.sin_family = AF_INET}; /* not looked at: it would only be kept in memory */
+	if (d == NULL || epoll_ctl(l->epoll_fd, EPOLL_CTL_MOD, c->fd, &event) != 0) {
+		conn_drop(c);
+		return;
+	}
+	c->daemon = d;
+	c->state = CONN_HEADERS;
+	set_deadline(c, l->now_ms + HEADERS_MAX_MS);
+	d->connections++;
+	l->adding = c;
+	if (MHD_add_connection(d->mhd, c->fd, (struct sockaddr *)&addr, sizeof addr) != MHD_YES) {
+		/* The library has closed the descriptor, and told connection_notify() if it had told it before. */
+		if (l->adding == c) {
+			d->connections--;
+			conn_free(c);
+		}
+		l->adding = NULL;
+		return;
+	}
+	l->adding = NULL;
+	touch(c);
+}
+
+/* ---- events ----------------------------------------------------------------------------------------- */
+
+static void conn_event(struct loop *l, struct conn *c, uint32_t events)
+{
+	if (c->state == CONN_NEW) {
+		start_connection(l, c);
+		return;
+	}
+	if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) == 0)
+		return;
+	c->hungup = true;
+	if (c->state == CONN_PARKED)
+		conn_unpark(c);
+	else
+		touch(c);
+}
+
+static void take_woken(struct loop *l)
+{
+	eventfd_t ignored;
+	eventfd_read(l->wake_fd, &ignored);
+	/* Copied, because other threads may queue a connection again before we have come to it. */
+	struct conn *batch[WAKE_BATCH];
+	size_t n = 0;
+	pthread_mutex_lock(&l->wake_lock);
+	struct conn *arrived = l->arrived;
+	l->arrived = NULL;
+	while (l->woken != NULL && n < WAKE_BATCH) {
+		batch[n++] = l->woken;
+		wake_unlink(l, l->woken);
+	}
+	bool more = l->woken != NULL;
+	pthread_mutex_unlock(&l->wake_lock);
+	if (more)
+		eventfd_write(l->wake_fd, 1);
+	for (struct conn *next; arrived != NULL; arrived = next) {
+		next = arrived->next;
+		conn_arrive(l, arrived);
+	}
+	for (size_t i = 0; i < n; i++)
+		if (batch[i]->state == CONN_PARKED)
+			conn_unpark(batch[i]);
+}
+
+/* A client that takes the response too slowly is cut; one that takes it gets another while. */
+static void check_progress(struct loop *l, struct conn *c)
+{
+	uint64_t acked = bytes_acked(c);
+	bool enough = c->acked == UINT64_MAX || acked - c->acked >= SEND_PROGRESS_BYTES_MIN;
+	if (!enough) {
+		conn_cut(c);
+		touch(c);
+	}
+	c->acked = acked;
+	set_deadline(c, l->now_ms + l->http->config->tcp_send_timeout_ms);
+}
+
+static void conn_due(struct loop *l, struct conn *c)
+{
+	switch (c->state) {
+	case CONN_NEW:
+		conn_drop(c);
+		return;
+	case CONN_PARKED:
+		conn_unpark(c);
+		return;
+	case CONN_SENDING:
+		check_progress(l, c);
+		return;
+	case CONN_IDLE:
+	case CONN_HEADERS:
+	case CONN_BODY:
+		conn_cut(c);
+		set_deadline(c, l->now_ms + HEADERS_MAX_MS);
+		touch(c);
+		return;
+	}
+}
+
+static void handle_due(struct loop *l)
+{
+	while (l->heap_len > 0 && l->heap[0]->deadline_ms <= l->now_ms)
+		conn_due(l, l->heap[0]);
+	if (l->index == 0 && !l->http->accepting && !l->stopping && l->now_ms >= l->http->accept_again_ms)
+		listen_again(l->http, true);
+	if (l->now_ms >= l->upkeep_at_ms) {
+		l->upkeep_at_ms = l->now_ms + UPKEEP_MS;
+		pages_expire(l->pages, l->now_ms);
+	}
+	trim_due(l);
+}
+
+static int wait_time(const struct loop *l)
+{
+	if (l->touched != NULL)
+		return 0;
+	int64_t until = l->now_ms + 60000;
+	if (l->heap_len > 0 && l->heap[0]->deadline_ms < until)
+		until = l->heap[0]->deadline_ms;
+	if (l->trim_first != NULL && l->trim_first->trim_at_ms < until)
+		until = l->trim_first->trim_at_ms;
+	if (!pages_empty(l->pages) && l->upkeep_at_ms < until)
+		until = l->upkeep_at_ms;
+	if (l->index == 0 && !l->http->accepting && !l->stopping && l->http->accept_again_ms < until)
+		until = l->http->accept_again_ms;
+	if (l->stopping && l->stop_at_ms < until)
+		until = l->stop_at_ms;
+	return until <= l->now_ms ? 0 : (int)(until - l->now_ms);
+}
+
+static void handle_events(struct loop *l)
+{
+	struct epoll_event events[EVENTS_MAX];
+	int n = epoll_wait(l->epoll_fd, events, EVENTS_MAX, wait_time(l));
+	l->now_ms = clock_mono_ms();
+	bool woken = false;
+	for (int i = 0; i < n; i++) {
+		struct source *s = events[i].data.ptr;
+		switch (s->kind) {
+		case SOURCE_WAKE:
+			woken = true;
+			break;
+		case SOURCE_LISTENER:
+			accept_some(l->http);
+			break;
+		case SOURCE_DAEMON: {
+			struct daemon *d = CONTAINER_OF(s, struct daemon, source);
+			if (!d->touched) {
+				d->touched = true;
+				d->next_touched = l->touched;
+				l->touched = d;
+			}
+			break;
+		}
+		case SOURCE_CONN:
+			conn_event(l, CONTAINER_OF(s, struct conn, source), events[i].events);
+			break;
+		}
+	}
+	if (woken)
+		take_woken(l);
+}
+
+/* ---- the end ---------------------------------------------------------------------------------------- */
+
+/* Whoever waits is answered, whoever is idle is closed. */
+static void begin_stop(struct loop *l)
+{
+	l->stopping = true;
+	l->stop_at_ms = l->now_ms + STOP_GRACE_MS;
+	if (l->index == 0 && l->http->accepting)
+		listen_again(l->http, false);
+	for (struct conn *c = l->conns, *next; c != NULL; c = next) {
+		next = c->next;
+		if (c->state == CONN_NEW)
+			conn_drop(c);
+		else if (c->state == CONN_PARKED)
+			conn_unpark(c);
+		else if (c->state == CONN_IDLE) {
+			conn_cut(c);
+			touch(c);
+		}
+	}
+}
+
+static void end_daemons(struct loop *l)
+{
+	/* A daemon must not be stopped with suspended connections, and a resumed one must have been run. */
+	for (struct conn *c = l->conns; c != NULL; c = c->next) {
+		conn_cut(c);
+		if (c->state == CONN_PARKED)
+			conn_unpark(c);
+	}
+	run_touched(l);
+	take_woken(l); /* what was handed to us meanwhile */
+	for (size_t i = 0; i < l->ndaemons; i++) {
+		MHD_stop_daemon(l->daemons[i]->mhd);
+		free(l->daemons[i]);
+	}
+	free(l->daemons);
+	while (l->conns != NULL)
+		conn_drop(l->conns);
+}
+
+static void *loop_main(void *arg)
+{
+	struct loop *l = arg;
+	l->now_ms = clock_mono_ms();
+	if (l->index == 0)
+		listen_again(l->http, true);
+	while (!l->stopping || (l->conns != NULL && l->now_ms < l->stop_at_ms)) {
+		handle_events(l);
+		if (!l->stopping && atomic_load(&l->http->stopping))
+			begin_stop(l);
+		handle_due(l);
+		run_touched(l);
+	}
+	end_daemons(l);
+	return NULL;
+}
+
+uint64_t loop_random(struct loop *l)
+{
+	/* xorshift64*: for ids, retry times and cursors, nothing that must not be guessed. */
+	l->random ^= l->random >> 12;
+	l->random ^= l->random << 25;
+	l->random ^= l->random >> 27;
+	return l->random * 2685821657736338717u;
+}
+
+static int loop_init(struct http *h, unsigned index, struct err *e)
+{
+	struct loop *l = &h->loops[index];
+	l->http = h;
+	l->index = index;
+	l->wake_source.kind = SOURCE_WAKE;
+	if (getrandom(&l->random, sizeof l->random, 0) != sizeof l->random || l->random == 0)
+		l->random = (uint64_t)clock_wall_us() + index;
+	pthread_mutex_init(&l->wake_lock, NULL);
+	l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = &l->wake_source};
+	if (l->epoll_fd < 0 || l->wake_fd < 0 || epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, l->wake_fd, &event) != 0)
+		return err_errno(e, errno, "cannot set up an event loop");
+	l->pages = pages_new();
+	return 0;
+}
+
+static void loop_clear(struct loop *l)
+{
+	if (l->pages != NULL)
+		pages_free(l->pages);
+	if (l->epoll_fd > 0)
+		close(l->epoll_fd);
+	if (l->wake_fd > 0)
+		close(l->wake_fd);
+	arena_clear(&l->scratch);
+	free(l->heap);
+	pthread_mutex_destroy(&l->wake_lock);
+}
+
+int loops_start(struct http *h, struct err *e)
+{
+	h->listener.kind = SOURCE_LISTENER;
+	unsigned ready = 0;
+	for (; ready < HTTP_LOOPS; ready++)
+		if (loop_init(h, ready, e) < 0) {
+			loop_clear(&h->loops[ready]);
+			goto failed;
+		}
+	h->nloops = HTTP_LOOPS;
+	/* Signals belong to the main thread. */
+	sigset_t all, before;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	unsigned started = 0;
+	int error = 0;
+	for (; started < HTTP_LOOPS && error == 0; started += error == 0)
+		error = pthread_create(&h->loops[started].thread, NULL, loop_main, &h->loops[started]);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (error == 0)
+		return 0;
+	err_errno(e, error, "cannot start a thread");
+	atomic_store(&h->stopping, true);
+	for (unsigned i = 0; i < started; i++) {
+		eventfd_write(h->loops[i].wake_fd, 1);
+		pthread_join(h->loops[i].thread, NULL);
+	}
+failed:
+	while (ready > 0)
+		loop_clear(&h->loops[--ready]);
+	return -1;
+}
+
+void loops_stop(struct http *h)
+{
+	atomic_store(&h->stopping, true);
+	for (unsigned i = 0; i < h->nloops; i++)
+		eventfd_write(h->loops[i].wake_fd, 1);
+	for (unsigned i = 0; i < h->nloops; i++)
+		pthread_join(h->loops[i].thread, NULL);
+	for (unsigned i = 0; i < h->nloops; i++)
+		loop_clear(&h->loops[i]);
+}

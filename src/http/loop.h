@@ -1,0 +1,166 @@
+/*
+ * loop.h - connections: accepting, the epoll loops that drive libmicrohttpd, parking, deadlines,
+ * hang-ups. Private to src/http; with reply.c and route.c the only files that know libmicrohttpd.
+ *
+ * Each loop is a thread that owns its connections and everything that hangs on them, so nothing here
+ * is locked but the wake queue. Why it is built so (many small daemons without a listening socket,
+ * nested level-triggered epoll descriptors): measured in design notes, see ARCHITECTURE.md.
+ *
+ * The life of a connection: accepted -> its first byte arrives -> handed to a daemon -> (request ->
+ * parked and woken, any number of times -> response)* -> closed by the daemon, which frees it.
+ */
+#ifndef BUSBAR_HTTP_LOOP_H
+#define BUSBAR_HTTP_LOOP_H
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "http/http.h"
+
+/* ---- named limits ------------------------------------------------------------------------------- */
+
+#define HTTP_LOOPS 2
+/* A daemon walks its list of suspended connections at each wake; 1,000 each is too many. */
+#define DAEMON_CONNECTIONS_MAX 128
+/* Memory of libmicrohttpd for one connection: a request line of 10,000 bytes, its headers and those of
+ * the response must fit. Most of it is given back while a client waits, see conn_trim(). */
+#define POOL_BYTES 32768
+/* Descriptors kept for everything else (store, Postgres, daemons): at the limit we stop accepting. */
+#define FILES_RESERVED 256
+#define ACCEPT_PAUSE_MS 100 /* after accept() ran out of something */
+#define ACCEPT_BATCH 64
+#define LISTEN_BACKLOG 4096
+/* From the first byte, and again from the request line, all headers must be there. */
+#define HEADERS_MAX_MS 10000
+#define BODY_MAX_MS 60000
+/* A client that takes less than this in one tcp_send_timeout is cut. */
+#define SEND_PROGRESS_BYTES_MIN 16384
+/* Connections whose memory pool waits to be trimmed: at most so many, for at most so long. */
+#define TRIM_QUEUE_MAX 256
+#define TRIM_AFTER_MS 500
+/* http_stop(): what is parked is answered and what is being sent gets so long. */
+#define STOP_GRACE_MS 600
+#define DAEMON_RUNS_MAX 16 /* in a row, before the others get their turn */
+#define UPKEEP_MS 500
+
+/* ---- structures --------------------------------------------------------------------------------- */
+
+enum source_kind { SOURCE_LISTENER, SOURCE_WAKE, SOURCE_DAEMON, SOURCE_CONN };
+struct source {
+	enum source_kind kind; /* first member of what an epoll event points to */
+};
+
+struct loop;
+struct request;
+struct page_cache;
+
+struct daemon {
+	struct source source;
+	struct MHD_Daemon *mhd;
+	unsigned connections;
+	bool touched; /* to be run in this round */
+	struct daemon *next_touched;
+};
+
+enum conn_state {
+	CONN_NEW,     /* accepted, not a byte yet; not with a daemon */
+	CONN_IDLE,    /* between requests */
+	CONN_HEADERS, /* the request line, or its first byte, is there */
+	CONN_BODY,
+	CONN_PARKED,  /* suspended, waiting for a wake or its deadline */
+	CONN_SENDING, /* a response is on its way */
+};
+
+struct conn {
+	struct source source;
+	struct loop *loop;
+	struct daemon *daemon;
+	struct MHD_Connection *mhd; /* NULL while CONN_NEW */
+	struct request *request;    /* NULL between requests */
+	int fd;
+	enum conn_state state;
+	bool hungup;      /* the client closed its side, at least half of it */
+	bool cut;         /* being closed by us */
+	bool wake_queued; /* guarded by the loop's wake_lock, with the two links */
+	struct conn *wake_next, *wake_prev;
+	uint32_t requests; /* answered so far */
+	uint32_t heap_at;  /* place in the loop's heap of deadlines */
+	int64_t deadline_ms;
+	uint64_t acked; /* bytes the client had taken at the last look */
+	char *pool;     /* where the daemon keeps this connection's memory; NULL if not known */
+	bool trim_queued;
+	int64_t trim_at_ms;
+	struct conn *trim_next, *trim_prev;
+	struct conn *next, *prev; /* all of the loop */
+};
+
+struct loop {
+	struct http *http;
+	unsigned index;
+	pthread_t thread;
+	int epoll_fd, wake_fd;
+	struct source wake_source;
+	struct daemon **daemons;
+	size_t ndaemons;
+	struct daemon *touched;
+	struct conn *conns;
+	struct conn **heap;
+	size_t heap_len, heap_cap;
+	struct conn *trim_first, *trim_last;
+	size_t trim_len;
+	struct conn *adding; /* being handed to a daemon just now */
+	_Atomic unsigned nconns;
+	bool stopping;
+	int64_t stop_at_ms, now_ms, upkeep_at_ms;
+	struct arena scratch; /* of one step of one request */
+	struct page_cache *pages;
+	uint64_t ids; /* for x-request-id */
+	uint64_t random;
+
+	pthread_mutex_t wake_lock;
+	struct conn *woken, *arrived; /* from other threads */
+};
+
+struct http {
+	const struct config *config;
+	struct shapes *shapes;
+	struct loop loops[HTTP_LOOPS];
+	unsigned nloops;
+	struct source listener;
+	int listen_fd;
+	bool accepting;
+	int64_t accept_again_ms;
+	unsigned conns_max;
+	_Atomic bool stopping;
+	_Atomic unsigned initial, existing; /* admitted now */
+	_Atomic uint64_t body_bytes;        /* of all POST bodies being read */
+	_Atomic int64_t etags;              /* counts up, for etags that never match */
+};
+
+/* ---- for route.c and the handlers --------------------------------------------------------------- */
+
+/* Suspends the connection until conn_wake() or the deadline. false: the client is gone, don't park. */
+bool conn_park(struct conn *c, int64_t deadline_ms) MUST_USE;
+/* From any thread, under any lock: the parked connection goes on soon. Harmless if it isn't parked. */
+void conn_wake(struct conn *c);
+/* A response has been queued. */
+void conn_sending(struct conn *c);
+void conn_body(struct conn *c);
+/* The request line is there; `uri` is NULL if that isn't known yet. */
+void conn_headers(struct conn *c);
+/* The request is over, the connection may carry another. */
+void conn_idle(struct conn *c);
+/* Where the first request of a connection begins is where the daemon's memory for it begins. */
+void conn_learn_pool(struct conn *c, const char *method);
+
+struct conn *conn_of(struct MHD_Connection *mhd);
+uint64_t loop_random(struct loop *l);
+
+int loops_start(struct http *h, struct err *e) MUST_USE;
+void loops_stop(struct http *h);
+
+#endif

@@ -1,0 +1,108 @@
+/*
+ * params.h - what a request asks for: query string, JSON body, and the checks that need no database.
+ *
+ * Decoding and casting follow reference http.md 2.1 to 2.6. Everything is plain data in the caller's
+ * arena; one thread at a time; nothing here does I/O.
+ */
+#ifndef BUSBAR_HTTP_PARAMS_H
+#define BUSBAR_HTTP_PARAMS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "shapes/def.h"
+
+/* ---- untyped: a tree ---------------------------------------------------------------------------- */
+
+enum pval_type { PVAL_NULL, PVAL_BOOL, PVAL_NUMBER, PVAL_STRING, PVAL_LIST, PVAL_MAP };
+
+struct pentry;
+struct pval {
+	enum pval_type type;
+	bool boolean;
+	const char *p; /* string: its bytes, terminated; number: as it was written */
+	size_t len;
+	struct pentry *first, *last; /* list and map */
+	size_t count;
+};
+
+struct pentry {
+	struct pentry *next;
+	const char *key; /* NULL in a list */
+	size_t key_len;
+	struct pval value;
+};
+
+/* The last of that name, NULL if there is none. */
+struct pval *pval_get(const struct pval *map, const char *key);
+/* Sets or replaces. */
+void pval_put(struct arena *a, struct pval *map, const char *key, size_t key_len, const struct pval *value);
+bool pval_is(const struct pval *v, const char *text); /* a string with these bytes */
+
+/* Deeper brackets or JSON, and more values than this, are refused: they cost more memory than bytes. */
+#define PARAMS_DEPTH_MAX 64
+#define PARAMS_NODES_MAX 100000
+
+/*
+ * Decodes what follows the `?`: brackets make lists and maps, the last of equal names wins, malformed
+ * percent signs stay as they are. Names that mean nothing here are dropped. -1: not UTF-8.
+ */
+int params_decode_query(struct arena *a, const char *query, size_t len, struct pval *out) MUST_USE;
+
+/* `+` is a space, %XX a byte, anything else itself. Returns the length written to `to` (>= len bytes). */
+size_t params_unescape(const char *p, size_t len, char *to, bool plus);
+
+bool utf8_valid(const char *p, size_t len);
+
+/* ---- JSON body ---------------------------------------------------------------------------------- */
+
+enum body_result { BODY_OK, BODY_SYNTAX /* `details` */, BODY_NOT_OBJECT, BODY_TOO_LARGE };
+
+/* Parses a JSON text; on BODY_SYNTAX `details` has the decoder text of http.md 2.4. */
+enum body_result json_parse(struct arena *a, const char *p, size_t len, struct pval *out, struct buf *details);
+
+/* Merges a POST body into the query's parameters (http.md 2.4). An empty body changes nothing. */
+enum body_result body_merge(struct arena *a, const char *p, size_t len, struct pval *params, struct buf *details);
+
+/* ---- typed -------------------------------------------------------------------------------------- */
+
+enum offset_kind { OFFSET_START /* -1 */, OFFSET_NOW, OFFSET_AT };
+
+struct shape_params {
+	const char *table; /* NULL: not given (DELETE only) */
+	size_t table_len;
+	enum offset_kind offset_kind;
+	struct log_offset offset;
+	const char *handle; /* NULL: not given, or discarded because of the offset */
+	size_t handle_len;
+	bool live, sse, compaction;
+	const char *where;
+	size_t where_len;
+	const struct pval *where_params; /* NULL: none */
+	const struct pval *subset;       /* NULL: an ordinary shape request */
+	struct def_request def;
+};
+
+/* Complaints by field. */
+#define PARAMS_ERRORS_MAX 16
+struct params_errors {
+	struct def_error list[PARAMS_ERRORS_MAX];
+	size_t count;
+};
+
+void params_error(struct params_errors *e, const char *field, const char *text);
+/* {"message":"Invalid request","errors":{…}} */
+void params_errors_json(const struct params_errors *e, struct buf *out);
+
+/* Casts and checks up to and with `table` (steps a to f of http.md 2.6). -1 with complaints. */
+int params_check(struct arena *a, const struct pval *params, struct shape_params *out, struct params_errors *e) MUST_USE;
+/* The same for DELETE, which needs a table or a handle and casts `live` strictly. */
+int params_check_delete(struct arena *a, const struct pval *params, struct shape_params *out,
+                        struct params_errors *e) MUST_USE;
+
+/* `-1`, `now`, `N_M`, `N_inf`. */
+bool params_parse_offset(const char *p, size_t len, enum offset_kind *kind, struct log_offset *out);
+
+#endif

@@ -1,0 +1,293 @@
+/* reply.c - see reply.h. The order of the headers is that of reference http.md 1.4 and 4.4. */
+#include "http/reply.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+#define EXPOSED_HEADERS \
+	"electric-cursor,electric-handle,electric-has-data,electric-offset,electric-schema,electric-up-to-date," \
+	"electric-internal-known-error,retry-after"
+#define REQUEST_ID_BYTES_MIN 20
+#define REQUEST_ID_BYTES_MAX 200
+#define ID_NAME "x-request-id"
+
+/* ---- headers ---------------------------------------------------------------------------------------- */
+
+void reply_header(struct reply *p, const char *name, const char *value)
+{
+	buf_put(&p->headers, name, strlen(name) + 1);
+	buf_put(&p->headers, value, strlen(value) + 1);
+}
+
+void reply_headerf(struct reply *p, const char *name, const char *fmt, ...)
+{
+	char value[256];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(value, sizeof value, fmt, ap);
+	va_end(ap);
+	reply_header(p, name, value);
+}
+
+static bool own_request_id(const struct request *r)
+{
+	size_t len = r->request_id == NULL ? 0 : strlen(r->request_id);
+	return len >= REQUEST_ID_BYTES_MIN && len <= REQUEST_ID_BYTES_MAX;
+}
+
+void reply_begin(struct request *r, struct reply *p, unsigned status, const char *cache, bool cors)
+{
+	p->status = status;
+	buf_init(&p->headers, RESPONSE_HEADERS_BYTES_MAX);
+	if (status != 204)
+		reply_header(p, "vary", "accept-encoding");
+	if (cache != NULL)
+		reply_header(p, "cache-control", cache);
+	/* A fresh id is put in later, so that responses that differ in it only can be shared. */
+	reply_header(p, ID_NAME, own_request_id(r) ? r->request_id : "");
+	reply_header(p, "electric-server", "Busbar/" BUSBAR_VERSION);
+	if (!cors)
+		return;
+	reply_header(p, "access-control-allow-origin", r->origins == 1 && r->origin[0] != '\0' ? r->origin : "*");
+	reply_header(p, "access-control-expose-headers", EXPOSED_HEADERS);
+	bool shape = r->path == PATH_SHAPE && r->method != METHOD_OTHER;
+	reply_header(p, "access-control-allow-methods", shape ? "GET, POST, HEAD, DELETE, OPTIONS" : "GET, HEAD");
+}
+
+void reply_begin_shape(struct request *r, struct reply *p, unsigned status, const char *cache, const char *type)
+{
+	bool cached = r->method == METHOD_GET || r->method == METHOD_HEAD;
+	if (!cached)
+		cache = "no-cache";
+	else if (status >= 400 && status != 409)
+		cache = "no-store";
+	reply_begin(r, p, status, cache, true);
+	if (type != NULL)
+		reply_header(p, "content-type", type);
+	if (cached && status >= 400 && status != 409)
+		reply_header(p, "surrogate-control", "no-store");
+}
+
+/* ---- queueing --------------------------------------------------------------------------------------- */
+
+static void add_header(struct request *r, struct MHD_Response *response, const char *name, const char *value)
+{
+	char id[32];
+	if (strcmp(name, ID_NAME) == 0 && value[0] == '\0') {
+		static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+		uint64_t a = loop_random(r->conn->loop), b = loop_random(r->conn->loop);
+		for (int i = 0; i < 20; i++)
+			id[i] = letters[(i < 10 ? a : b) >> (i % 10 * 6) & 63];
+		id[20] = '\0';
+		value = id;
+	}
+	/* libmicrohttpd has no empty values; a blank is trimmed by every reader. */
+	MHD_add_response_header(response, name, value[0] == '\0' ? " " : value);
+}
+
+static void add_headers(struct request *r, const struct reply *p, struct MHD_Response *response)
+{
+	const char *at = p->headers.data, *end = at + p->headers.len;
+	while (at < end) {
+		const char *value = at + strlen(at) + 1;
+		add_header(r, response, at, value);
+		at = value + strlen(value) + 1;
+	}
+	if (r->close)
+		MHD_add_response_header(response, "Connection", "close");
+}
+
+/* The connection's last request, or ours: said in the response. */
+static void decide_close(struct request *r)
+{
+	int64_t max = r->http->config->conn_max_requests;
+	if (r->conn->loop->stopping || (max > 0 && r->conn->requests + 1 >= max))
+		r->close = true;
+}
+
+static enum step queue(struct request *r, unsigned status, struct MHD_Response *response)
+{
+	if (MHD_queue_response(r->conn->mhd, status, response) != MHD_YES)
+		return STEP_CLOSE;
+	conn_sending(r->conn);
+	return STEP_DONE;
+}
+
+/* Headers that don't fit the daemon's memory would end the connection without a word. */
+static bool headers_fit(struct request *r, struct reply *p)
+{
+	if (!p->headers.failed)
+		return true;
+	log_error("the headers of a response are larger than %d bytes: has the table several hundred columns?",
+	          RESPONSE_HEADERS_BYTES_MAX);
+	buf_clear(&p->headers);
+	reply_begin_shape(r, p, 500, NULL, TYPE_JSON);
+	return false;
+}
+
+static enum step queue_new(struct request *r, struct reply *p, struct MHD_Response *response)
+{
+	enum step step = STEP_CLOSE;
+	if (response != NULL) {
+		add_headers(r, p, response);
+		step = queue(r, p->status, response);
+		MHD_destroy_response(response);
+	}
+	buf_clear(&p->headers);
+	return step;
+}
+
+enum step reply_text(struct request *r, struct reply *p, const char *body, size_t len)
+{
+	static const char too_wide[] = "{\"message\":\"The headers of this response are too large\"}";
+	decide_close(r);
+	if (!headers_fit(r, p)) {
+		body = too_wide;
+		len = sizeof too_wide - 1;
+	}
+	return queue_new(r, p, MHD_create_response_from_buffer(len, (void *)(uintptr_t)body, MHD_RESPMEM_MUST_COPY));
+}
+
+enum step reply_buf(struct request *r, struct reply *p, struct buf *body)
+{
+	enum step step = reply_text(r, p, body->data == NULL ? "" : body->data, body->len);
+	buf_clear(body);
+	return step;
+}
+
+static void free_page(void *cls) { page_unref(cls); }
+
+enum step reply_page(struct request *r, struct reply *p, struct page *page)
+{
+	struct page_cache *cache = r->conn->loop->pages;
+	decide_close(r);
+	if (!headers_fit(r, p)) {
+		page_unref(page);
+		return reply_text(r, p, "", 0);
+	}
+	bool share = !r->close && !own_request_id(r);
+	struct MHD_Response *response =
+		share ? pages_find_response(cache, page, p->headers.data, p->headers.len) : NULL;
+	if (response != NULL) {
+		enum step step = queue(r, p->status, response);
+		buf_clear(&p->headers);
+		page_unref(page);
+		return step;
+	}
+	response = MHD_create_response_from_buffer_with_free_callback_cls(page->len, page->data, free_page, page);
+	if (response == NULL) {
+		page_unref(page);
+		buf_clear(&p->headers);
+		return STEP_CLOSE;
+	}
+	add_headers(r, p, response);
+	enum step step = queue(r, p->status, response);
+	if (!share || !pages_add_response(cache, page, p->headers.data, p->headers.len, response))
+		MHD_destroy_response(response);
+	buf_clear(&p->headers);
+	return step;
+}
+
+static void free_stream(void *cls) { http_stream_free(cls); }
+
+enum step reply_stream(struct request *r, struct reply *p, struct stream *s)
+{
+	decide_close(r);
+	if (!headers_fit(r, p)) {
+		http_stream_free(s);
+		return reply_text(r, p, "", 0);
+	}
+	struct MHD_Response *response =
+		MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 1024, stream_read, s, free_stream);
+	if (response == NULL)
+		http_stream_free(s);
+	return queue_new(r, p, response);
+}
+
+/* ---- whole answers ---------------------------------------------------------------------------------- */
+
+enum step reply_empty(struct request *r, unsigned status)
+{
+	struct reply p = {.status = status, .headers = BUF_INIT(64)};
+	r->close = true;
+	return reply_text(r, &p, "", 0);
+}
+
+enum step reply_not_found(struct request *r)
+{
+	struct reply p;
+	reply_begin(r, &p, 404, CACHE_DEFAULT, true);
+	return reply_text(r, &p, "Not found", strlen("Not found"));
+}
+
+enum step reply_unauthorized(struct request *r)
+{
+	static const char body[] = "{\"message\":\"Unauthorized - Invalid API secret\"}";
+	struct reply p;
+	reply_begin(r, &p, 401, CACHE_DEFAULT, false);
+	return reply_text(r, &p, body, sizeof body - 1);
+}
+
+enum step reply_errors(struct request *r, const struct params_errors *e)
+{
+	struct reply p;
+	struct buf body = BUF_INIT(BODY_BYTES_MAX * 7u);
+	reply_begin_shape(r, &p, 400, NULL, TYPE_JSON);
+	params_errors_json(e, &body);
+	return reply_buf(r, &p, &body);
+}
+
+enum step reply_error(struct request *r, const char *field, const char *text)
+{
+	struct params_errors e = {.count = 0};
+	params_error(&e, field, text);
+	return reply_errors(r, &e);
+}
+
+enum step reply_message(struct request *r, unsigned status, const char *text, int retry_after_s, bool known)
+{
+	struct reply p;
+	struct buf body = BUF_INIT(1u << 20);
+	reply_begin_shape(r, &p, status, NULL, TYPE_JSON);
+	if (known)
+		reply_header(&p, "electric-internal-known-error", "true");
+	if (retry_after_s > 0)
+		reply_headerf(&p, "retry-after", "%d", retry_after_s);
+	buf_puts(&body, "{\"message\":");
+	buf_json_string(&body, text, strlen(text));
+	buf_putc(&body, '}');
+	return reply_buf(r, &p, &body);
+}
+
+enum step reply_body_error(struct request *r, unsigned status, const char *error, const char *details)
+{
+	struct reply p;
+	struct buf body = BUF_INIT(1u << 20);
+	reply_begin(r, &p, status, CACHE_DEFAULT, true);
+	reply_header(&p, "content-type", TYPE_JSON);
+	buf_puts(&body, "{\"error\":");
+	buf_json_string(&body, error, strlen(error));
+	if (details != NULL) {
+		buf_puts(&body, ",\"details\":");
+		buf_json_string(&body, details, strlen(details));
+	}
+	buf_putc(&body, '}');
+	return reply_buf(r, &p, &body);
+}
+
+enum step reply_must_refetch(struct request *r, const char *handle)
+{
+	static const char body[] = "[{\"headers\":{\"control\":\"must-refetch\"}}]";
+	struct reply p;
+	reply_begin_shape(r, &p, 409, handle != NULL ? "public, max-age=60, must-revalidate"
+	                                             : "public, max-age=1, must-revalidate", TYPE_JSON);
+	if (handle != NULL) {
+		reply_headerf(&p, "etag", "\"%s::\"", handle);
+		reply_header(&p, "electric-handle", handle);
+	}
+	return reply_text(r, &p, body, sizeof body - 1);
+}

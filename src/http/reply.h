@@ -1,0 +1,45 @@
+/*
+ * reply.h - putting a response together: status, headers in their order, body. Private to src/http.
+ */
+#ifndef BUSBAR_HTTP_REPLY_H
+#define BUSBAR_HTTP_REPLY_H
+
+#include "http/page.h"
+#include "http/request.h"
+
+#define CACHE_DEFAULT "max-age=0, private, must-revalidate"
+#define TYPE_JSON "application/json; charset=utf-8"
+
+/* Headers as name, NUL, value, NUL. */
+struct reply {
+	unsigned status;
+	struct buf headers;
+};
+
+/* What every response begins with, up to and with CORS. cache NULL: no cache-control. */
+void reply_begin(struct request *r, struct reply *p, unsigned status, const char *cache, bool cors);
+void reply_header(struct reply *p, const char *name, const char *value);
+void reply_headerf(struct reply *p, const char *name, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* The ends: each queues the response and lets go of what it took. */
+enum step reply_text(struct request *r, struct reply *p, const char *body, size_t len); /* copied */
+enum step reply_buf(struct request *r, struct reply *p, struct buf *body);              /* taken */
+enum step reply_page(struct request *r, struct reply *p, struct page *page);            /* taken */
+enum step reply_stream(struct request *r, struct reply *p, struct stream *s);           /* taken */
+
+/* Whole answers. */
+enum step reply_empty(struct request *r, unsigned status); /* nothing but the status; closes */
+enum step reply_not_found(struct request *r);
+enum step reply_unauthorized(struct request *r);
+enum step reply_errors(struct request *r, const struct params_errors *e); /* 400 */
+enum step reply_error(struct request *r, const char *field, const char *text);
+/* {"message":…}; retry_after_s 0: none. */
+enum step reply_message(struct request *r, unsigned status, const char *text, int retry_after_s, bool known);
+enum step reply_body_error(struct request *r, unsigned status, const char *error, const char *details);
+enum step reply_must_refetch(struct request *r, const char *handle /* may be NULL */);
+
+/* cache-control of an answer with this status that isn't about data (http.md 4.2, rules 2 to 4), and its
+ * content-type; `type` NULL: none. */
+void reply_begin_shape(struct request *r, struct reply *p, unsigned status, const char *cache, const char *type);
+
+#endif

@@ -1,0 +1,129 @@
+/*
+ * request.h - one request, from its first line to the end of its response. Private to src/http.
+ *
+ * A request is a small state machine: step() functions do what can be done now and say whether an
+ * answer was queued or the connection is parked; after a wake or a deadline they are entered again.
+ * While parked it holds little: what a step parsed is parsed again rather than kept.
+ */
+#ifndef BUSBAR_HTTP_REQUEST_H
+#define BUSBAR_HTTP_REQUEST_H
+
+#include "http/loop.h"
+#include "http/params.h"
+#include "http/route.h"
+
+/* ---- named limits ------------------------------------------------------------------------------- */
+
+#define REQUEST_LINE_BYTES_MAX 10000
+#define BODY_BYTES_MAX 8000000
+#define BODIES_BYTES_MAX (128u << 20) /* of all requests together; beyond, 503 */
+#define READY_HOLD_MS 5000            /* requests wait so long for a service that is starting */
+#define TABLE_LOOKUP_MAX_MS 10000
+#define SHAPE_START_MAX_MS 45000      /* http.md 8.4 */
+#define DELETE_MAX_MS 10000
+#define SNAPSHOT_PROGRESS_MAX_MS 90000 /* http.md 6.3: a reader gives up on a snapshot that stands still */
+#define SSE_TOTAL_MS 60000
+#define SSE_KEEPALIVE_MS 21000
+/* Headers of a response must fit into the daemon's pool beside those of the request. */
+#define RESPONSE_HEADERS_BYTES_MAX (POOL_BYTES - 4096)
+
+enum method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_DELETE, METHOD_OPTIONS, METHOD_OTHER };
+enum admission { ADMIT_NONE, ADMIT_INITIAL, ADMIT_EXISTING, ADMIT_REFUSED_INITIAL, ADMIT_REFUSED_EXISTING };
+
+enum step {
+	STEP_DONE,  /* a response is queued, or the connection is parked */
+	STEP_CLOSE, /* close the connection without an answer */
+	STEP_NEXT,  /* go on with the next phase */
+};
+
+enum phase {
+	PHASE_START,    /* parameters, table, definition, which shape */
+	PHASE_STARTED,  /* until the shape is durable and its first rows are there */
+	PHASE_CONFLICT, /* 409 with the handle of `shape`, as soon as it is durable */
+	PHASE_SLICE,    /* what the response covers; a live request waits here for something new */
+	PHASE_DELETE,   /* parked until a deletion is durable */
+};
+
+struct request {
+	struct conn *conn;
+	struct http *http;
+	struct waiter waiter;   /* for what the phase waits */
+	struct waiter rotation; /* beside a wait for the stream: the shape may go meanwhile */
+	char *uri;              /* as sent; NULL once it isn't needed any more */
+	size_t uri_len;
+	struct buf body;
+	uint32_t body_counted; /* of http.body_bytes */
+	uint8_t method, path, admission, phase;
+	bool headers_seen, close, too_long, bad, body_too_large, body_refused, waiting;
+	/* Of the headers; point into the daemon's memory, which lives as long as the request. */
+	const char *origin, *request_id;
+	unsigned origins;
+	bool has_etags;
+
+	int64_t began_ms, phase_began_ms, live_until_ms;
+	struct table_lookup *lookup;
+	struct shape *shape;
+	struct log_offset offset;
+	uint8_t offset_kind;
+	bool live, sse, has_cursor;
+	int64_t cursor;
+};
+
+/* Parks the connection; the phase is entered again when `waiter` is woken or at the deadline. */
+enum step request_park(struct request *r, int64_t deadline_ms) MUST_USE;
+/* Off all wait lists. Before asking again, and before what is waited for is let go. */
+void request_cancel(struct request *r);
+void request_set_shape(struct request *r, struct shape *s); /* takes the reference */
+/* The query string, without the `?`. */
+const char *request_query(const struct request *r, size_t *len);
+
+enum step shape_start(struct request *r); /* GET, HEAD, POST; the body, if any, is complete */
+enum step shape_step(struct request *r);  /* again, after a wake */
+enum step delete_start(struct request *r);
+enum step delete_step(struct request *r);
+enum step health_start(struct request *r);
+enum step options_start(struct request *r);
+
+/* ---- pieces shared by GET and DELETE (get_shape.c) ------------------------------------------------ */
+
+/*
+ * From parameters to a definition. STEP_NEXT: it is in *def, the caller's to clear. `known` (may be NULL)
+ * is a shape the request names; its table is used if the names agree, so that no database is needed.
+ */
+enum step shape_resolve_def(struct request *r, const struct shape_params *p, const struct shape *known,
+                            struct shape_def *def) MUST_USE;
+/* Holds the request while the service starts; STEP_NEXT: it is active. */
+enum step shape_hold_ready(struct request *r) MUST_USE;
+
+/* ---- admission (admit.c) ---------------------------------------------------------------------------- */
+
+/* Takes a permit, or marks the request as refused. */
+void admit(struct request *r, bool existing);
+/* Its snapshot has begun: others may ask for new shapes. */
+void admit_swap(struct request *r);
+void admit_release(struct request *r);
+enum step admit_refuse(struct request *r);
+
+/* ---- streams (stream.c) ---------------------------------------------------------------------- */
+
+struct stream;
+
+/* What a streamed response consists of. */
+struct stream_plan {
+	bool sse;
+	struct shape_slice slice;
+	lsn_t seen;  /* of the up-to-date message at the end, if the slice is up to date */
+	struct shape_reader *reader; /* taken; NULL: nothing to begin with */
+	struct buf lines;            /* taken: what was read already */
+};
+
+struct stream *http_stream_new(struct request *r, struct stream_plan *plan);
+void http_stream_free(struct stream *s);
+ssize_t stream_read(void *cls, uint64_t at, char *to, size_t max);
+
+/* `{"headers":{"control":"up-to-date",…}}` */
+void put_up_to_date(struct buf *b, lsn_t seen);
+/* Lines as read from a shape, appended in the form of the response. `first`: nothing before them. */
+void put_lines(struct buf *to, const char *p, size_t len, bool sse, bool *first);
+
+#endif

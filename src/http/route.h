@@ -1,0 +1,21 @@
+/*
+ * route.h - the callbacks that libmicrohttpd calls. Private to src/http.
+ */
+#ifndef BUSBAR_HTTP_ROUTE_H
+#define BUSBAR_HTTP_ROUTE_H
+
+#include "http/loop.h"
+
+/* The request line is there; returns the request's context. */
+void *route_uri(void *cls, const char *uri, struct MHD_Connection *mhd);
+enum MHD_Result route_handle(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+                             const char *version, const char *upload, size_t *upload_len, void **context);
+void route_completed(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode why);
+/* The connection is gone; its request, if there still is one, goes with it. */
+void route_closed(struct conn *c);
+
+enum route_path { PATH_NONE, PATH_ROOT, PATH_SHAPE, PATH_HEALTH };
+/* Of a raw path, up to but without the `?`: decoded, empty segments dropped. */
+enum route_path route_path(const char *p, size_t len);
+
+#endif

@@ -1,0 +1,78 @@
+/* server.c - opening the listening socket, starting and stopping. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "http/loop.h"
+
+/* One descriptor per waiting client: the soft limit of 1,024 is for programs that use select(). */
+static unsigned raise_files_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return 1024;
+	if (limit.rlim_cur < limit.rlim_max) {
+		struct rlimit raised = {limit.rlim_max, limit.rlim_max};
+		if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+			limit = raised;
+	}
+	return limit.rlim_cur > 1u << 20 ? 1u << 20 : (unsigned)limit.rlim_cur;
+}
+
+static int listen_on(struct http *h, struct err *e)
+{
+	bool v6 = h->config->listen_on_ipv6;
+	int port = h->config->port, one = 1, zero = 0;
+	h->listen_fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (h->listen_fd < 0)
+		return err_errno(e, errno, "cannot open a listening socket%s", v6 ? " for IPv6 (ELECTRIC_LISTEN_ON_IPV6)" : "");
+	setsockopt(h->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	struct sockaddr_in6 a6 = {.sin6_family = AF_INET6, .sin6_addr = in6addr_any, .sin6_port = htons((uint16_t)port)};
+	struct sockaddr_in a4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+	if (v6)
+		setsockopt(h->listen_fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
+	int bound = v6 ? bind(h->listen_fd, (struct sockaddr *)&a6, sizeof a6)
+	               : bind(h->listen_fd, (struct sockaddr *)&a4, sizeof a4);
+	if (bound == 0 && listen(h->listen_fd, LISTEN_BACKLOG) == 0)
+		return 0;
+	err_errno(e, errno, "cannot listen on port %d (ELECTRIC_PORT)", port);
+	close(h->listen_fd);
+	return -1;
+}
+
+int http_start(struct http **out, const struct config *config, struct shapes *shapes, struct err *e)
+{
+	struct http *h = mem_zalloc(sizeof *h);
+	h->config = config;
+	h->shapes = shapes;
+	unsigned files = raise_files_limit();
+	/* Two descriptors for each daemon. */
+	unsigned usable = files > 2 * FILES_RESERVED ? files - FILES_RESERVED : files / 2;
+	h->conns_max = usable - usable / (DAEMON_CONNECTIONS_MAX / 2);
+	if (listen_on(h, e) < 0)
+		goto failed;
+	if (loops_start(h, e) < 0) {
+		close(h->listen_fd);
+		goto failed;
+	}
+	log_notice("listening on port %d, up to %u connections", config->port, h->conns_max);
+	*out = h;
+	return 0;
+failed:
+	free(h);
+	return -1;
+}
+
+void http_stop(struct http *h)
+{
+	if (h == NULL)
+		return;
+	loops_stop(h);
+	close(h->listen_fd);
+	free(h);
+}

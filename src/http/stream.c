@@ -1,0 +1,228 @@
+/*
+ * stream.c - responses produced piece by piece: large parts of a log, and server-sent events. Called
+ * by libmicrohttpd whenever the client can take more; a slow client holds this one buffer and nothing
+ * else, no transaction and no place in a list.
+ *
+ * Server-sent events (better than the original, see the end of reference http.md): everything that waits
+ * is sent, chunk after chunk, then an up-to-date message, then the connection stays open.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "http/page.h"
+#include "http/request.h"
+
+#define SSE_KEEPALIVE ": keep-alive\n\n"
+#define LOOK_AGAIN_MAX 8 /* woken for nothing: at once so often, then after a little while */
+#define LOOK_AGAIN_MS 50
+
+struct stream {
+	struct request *r;
+	struct shape *shape; /* the request's, held here too */
+	struct buf out;      /* ready for the client */
+	size_t sent;
+	struct shape_reader *reader; /* of the slice being sent, NULL between slices */
+	struct shape_slice slice;
+	lsn_t seen;
+	bool sse, opened, first, ended, failed;
+	bool group_open; /* messages were sent since the last up-to-date message */
+	int tries; /* of looking again at once */
+	int64_t until_ms, spoke_ms, progress_ms;
+};
+
+struct stream *http_stream_new(struct request *r, struct stream_plan *plan)
+{
+	struct stream *s = mem_zalloc(sizeof *s);
+	s->r = r;
+	s->shape = shape_ref(r->shape);
+	s->sse = plan->sse;
+	s->slice = plan->slice;
+	s->seen = plan->seen;
+	s->reader = plan->reader;
+	s->first = true;
+	s->spoke_ms = s->progress_ms = r->conn->loop->now_ms;
+	s->until_ms = s->spoke_ms + SSE_TOTAL_MS;
+	buf_init(&s->out, SIZE_MAX / 2);
+	if (s->sse) {
+		if (!s->slice.empty)
+			s->reader = shape_reader_new(s->shape, &s->slice);
+		return s;
+	}
+	buf_putc(&s->out, '[');
+	put_lines(&s->out, plan->lines.data, plan->lines.len, false, &s->first);
+	buf_clear(&plan->lines);
+	return s;
+}
+
+void http_stream_free(struct stream *s)
+{
+	if (s == NULL)
+		return;
+	/* The request outlives its response: libmicrohttpd lets go of the response first or is told by us. */
+	shape_reader_free(s->reader);
+	shape_unref(s->shape);
+	buf_clear(&s->out);
+	free(s);
+}
+
+/* ---- filling ---------------------------------------------------------------------------------------- */
+
+enum fill { FILL_MORE, FILL_PARKED, FILL_END, FILL_FAILED };
+
+static enum fill park(struct stream *s, int64_t deadline_ms)
+{
+	return request_park(s->r, deadline_ms) == STEP_DONE ? FILL_PARKED : FILL_FAILED;
+}
+
+static void end_group(struct stream *s)
+{
+	if (s->sse) {
+		buf_puts(&s->out, "data: ");
+		put_up_to_date(&s->out, s->slice.to.tx != 0 ? s->slice.to.tx : s->slice.seen);
+		buf_puts(&s->out, "\n\n");
+		s->group_open = false;
+		return;
+	}
+	if (!s->first)
+		buf_putc(&s->out, ',');
+	put_up_to_date(&s->out, s->seen);
+}
+
+static enum fill slice_done(struct stream *s)
+{
+	shape_reader_free(s->reader);
+	s->reader = NULL;
+	if (s->slice.up_to_date && (!s->sse || s->group_open))
+		end_group(s);
+	if (s->sse)
+		return FILL_MORE;
+	buf_putc(&s->out, ']');
+	s->ended = true;
+	return FILL_MORE;
+}
+
+static enum fill read_lines(struct stream *s)
+{
+	struct buf lines = BUF_INIT(SIZE_MAX / 2);
+	struct err e;
+	err_clear(&e);
+	enum shape_read state = shape_reader_next(s->reader, &lines, PAGE_BYTES_MAX, &s->r->waiter, &e);
+	if (lines.len > 0) {
+		put_lines(&s->out, lines.data, lines.len, s->sse, &s->first);
+		s->group_open = true;
+		s->progress_ms = s->spoke_ms = s->r->conn->loop->now_ms;
+	}
+	buf_clear(&lines);
+	switch (state) {
+	case SHAPE_READ_MORE:
+		return FILL_MORE;
+	case SHAPE_READ_END:
+		return slice_done(s);
+	case SHAPE_READ_WAIT:
+		if (s->out.len > 0)
+			return FILL_MORE;
+		if (s->r->conn->loop->now_ms >= s->progress_ms + SNAPSHOT_PROGRESS_MAX_MS || s->r->conn->loop->stopping)
+			return FILL_FAILED;
+		return park(s, s->progress_ms + SNAPSHOT_PROGRESS_MAX_MS);
+	case SHAPE_READ_GONE:
+		/* Half an answer must not look like a whole one; a stream of events may end anywhere. */
+		return s->sse ? FILL_END : FILL_FAILED;
+	default:
+		log_error("cannot read the log of shape %s: %s", shape_handle(s->shape), e.text);
+		return FILL_FAILED;
+	}
+}
+
+/* Until something happens, the next keep-alive, or the end. */
+static enum fill wait_events(struct stream *s, int64_t until_ms)
+{
+	int64_t keepalive_ms = s->spoke_ms + SSE_KEEPALIVE_MS;
+	if (keepalive_ms < until_ms)
+		until_ms = keepalive_ms;
+	s->tries = 0;
+	return park(s, s->until_ms < until_ms ? s->until_ms : until_ms);
+}
+
+/* At the tail. FILL_MORE: there may be something new. */
+static enum fill wait_tail(struct stream *s, int64_t now)
+{
+	if (now >= s->spoke_ms + SSE_KEEPALIVE_MS) {
+		buf_puts(&s->out, SSE_KEEPALIVE);
+		s->spoke_ms = now;
+		return FILL_PARKED; /* not yet, but there is something to send first */
+	}
+	if (shape_wait_change(s->shape, s->slice.to, &s->r->waiter))
+		return wait_events(s, s->until_ms);
+	if (++s->tries > LOOK_AGAIN_MAX)
+		return wait_events(s, now + LOOK_AGAIN_MS);
+	return FILL_MORE;
+}
+
+static enum fill next_slice(struct stream *s)
+{
+	struct request *r = s->r;
+	int64_t now = r->conn->loop->now_ms;
+	if (now >= s->until_ms || r->conn->loop->stopping)
+		return FILL_END;
+	if (s->slice.kind == SLICE_LOG && s->slice.up_to_date) {
+		enum fill done = wait_tail(s, now);
+		if (done != FILL_MORE)
+			return done;
+	}
+	struct shape_slice next;
+	request_cancel(r);
+	shape_slice(s->shape, false, s->slice.to, &r->waiter, &next);
+	if (next.kind == SLICE_WAIT)
+		return wait_events(s, s->until_ms);
+	if (next.kind != SLICE_SNAPSHOT && next.kind != SLICE_LOG)
+		return FILL_END; /* rotated; or something we can't tell the client inside a stream */
+	s->slice = next;
+	if (!next.empty)
+		s->reader = shape_reader_new(s->shape, &next);
+	else if (next.up_to_date && s->group_open)
+		end_group(s);
+	return FILL_MORE;
+}
+
+static enum fill fill(struct stream *s)
+{
+	buf_reset(&s->out);
+	s->sent = 0;
+	for (;;) {
+		enum fill done = s->ended ? FILL_END : s->reader != NULL ? read_lines(s) : s->sse ? next_slice(s) : slice_done(s);
+		if (s->out.len > 0 && done != FILL_FAILED)
+			return FILL_MORE;
+		if (done != FILL_MORE)
+			return done;
+	}
+}
+
+ssize_t stream_read(void *cls, uint64_t at, char *to, size_t max)
+{
+	struct stream *s = cls;
+	struct request *r = s->r;
+	(void)at;
+	if (s->sent >= s->out.len) {
+		request_cancel(r);
+		if (r->conn->cut || (r->conn->hungup && s->sse))
+			return MHD_CONTENT_READER_END_WITH_ERROR;
+		switch (fill(s)) {
+		case FILL_PARKED:
+			buf_clear(&s->out);
+			return 0;
+		case FILL_END:
+			return MHD_CONTENT_READER_END_OF_STREAM;
+		case FILL_FAILED:
+			return MHD_CONTENT_READER_END_WITH_ERROR;
+		default:
+			break;
+		}
+	}
+	size_t n = s->out.len - s->sent < max ? s->out.len - s->sent : max;
+	memcpy(to, s->out.data + s->sent, n);
+	s->sent += n;
+	if (s->sent == s->out.len)
+		buf_clear(&s->out);
+	return (ssize_t)n;
+}

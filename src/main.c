@@ -1,0 +1,152 @@
+/*
+ * main.c - settings, start, signals, stop. Parts are built from the disk outwards and stopped the
+ * other way round: HTTP first (parked requests get their answer), then the stream, then the store.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/config.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "http/http.h"
+#include "shapes/shapes.h"
+
+static void usage(FILE *out)
+{
+	fprintf(out, "Busbar " BUSBAR_VERSION ": one Postgres replication feed, carried to any number of clients.\n"
+	             "\n"
+	             "  busbar                 run, configured by environment variables\n"
+	             "  busbar --check-config  read the configuration, say what is wrong with it, and exit\n"
+	             "  busbar --version\n"
+	             "  busbar --help\n"
+	             "\n");
+	config_help(out);
+}
+
+/* Warnings of the configuration go to the log, a line each. */
+static int load_config(struct config *c, bool quiet, struct err *e)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *warnings = open_memstream(&text, &len);
+	int rc = config_load(c, warnings, e);
+	if (warnings != NULL)
+		fclose(warnings);
+	if (rc == 0)
+		log_init(c->log_level);
+	for (char *line = text, *end; rc == 0 && line != NULL && *line != '\0'; line = end + 1) {
+		end = strchrnul(line, '\n');
+		bool last = *end == '\0';
+		*end = '\0';
+		if (quiet)
+			printf("%s\n", line);
+		else
+			log_warning("%s", line);
+		if (last)
+			break;
+	}
+	free(text);
+	return rc;
+}
+
+static int fatal(const struct err *e)
+{
+	log_line(LOG_EMERGENCY, "%s", e->text);
+	return 1;
+}
+
+static void notify_fatal(void *ctx)
+{
+	uint64_t one = 1;
+	ssize_t ignored = write(*(int *)ctx, &one, sizeof one);
+	(void)ignored;
+}
+
+/* Waits for a signal (0) or the engine's fatal error (1). */
+static int wait_for_end(int signals, int event)
+{
+	struct pollfd fds[] = {{signals, POLLIN, 0}, {event, POLLIN, 0}};
+	while (poll(fds, 2, -1) < 0 && errno == EINTR)
+		continue;
+	if (fds[1].revents != 0)
+		return 1;
+	struct signalfd_siginfo info;
+	if (read(signals, &info, sizeof info) == (ssize_t)sizeof info)
+		log_notice("Stopping: received %s", strsignal((int)info.ssi_signo));
+	return 0;
+}
+
+static int run(const struct config *c)
+{
+	struct err e = {0};
+	struct shapes *shapes = NULL;
+	struct http *http = NULL;
+	int rc = 1;
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	int signals = signalfd(-1, &set, SFD_CLOEXEC), event = eventfd(0, EFD_CLOEXEC);
+	if (signals < 0 || event < 0) {
+		err_errno(&e, errno, "cannot set up signals");
+		rc = fatal(&e);
+		goto out;
+	}
+	log_notice("Starting Busbar " BUSBAR_VERSION);
+	if (shapes_start(&shapes, c, &e) != 0 || http_start(&http, c, shapes, &e) != 0) {
+		rc = fatal(&e);
+		goto out;
+	}
+	shapes_on_fatal(shapes, notify_fatal, &event);
+	rc = wait_for_end(signals, event);
+	if (rc == 1 && shapes_fatal(shapes, &e))
+		fatal(&e);
+out:
+	http_stop(http);
+	if (shapes != NULL)
+		shapes_on_fatal(shapes, NULL, NULL);
+	shapes_stop(shapes);
+	if (event >= 0)
+		close(event);
+	if (signals >= 0)
+		close(signals);
+	log_notice("Stopped");
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	bool check = argc == 2 && strcmp(argv[1], "--check-config") == 0;
+	if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+		usage(stdout);
+		return 0;
+	}
+	if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+		printf("busbar " BUSBAR_VERSION "\n");
+		return 0;
+	}
+	if (argc > 1 && !check) {
+		usage(stderr);
+		return 2;
+	}
+	struct config c;
+	struct err e = {0};
+	if (load_config(&c, check, &e) != 0)
+		return fatal(&e);
+	int rc = 0;
+	if (check)
+		printf("The configuration is fine.\n");
+	else
+		rc = run(&c);
+	config_clear(&c);
+	return rc;
+}

@@ -1,0 +1,499 @@
+/*
+ * catalog.c - table descriptions from the catalog, their stored JSON, and the electric-schema header.
+ *
+ * A lookup is one statement, so that name, columns, key and partitions are of one moment.
+ */
+#include "pg/catalog.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "pg/query.h"
+
+#define TABLE_JSON_VERSION 1
+#define TABLE_COLUMNS_MAX 1600            /* Postgres's own */
+#define TABLE_JSON_MAX_BYTES (16u << 20)  /* 1,600 columns and 100,000 partitions are 2 MB */
+#define BOOL_OID 16
+#define VARLENA_HEADER_BYTES 4            /* counted in the typmod of text types and numeric */
+
+/* ---- life cycle ---- */
+
+struct pg_table *pg_table_ref(struct pg_table *t)
+{
+	uint32_t before = atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+	REQUIRE(before > 0);
+	return t;
+}
+
+void pg_table_unref(struct pg_table *t)
+{
+	if (t == NULL)
+		return;
+	uint32_t before = atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel);
+	REQUIRE(before > 0);
+	if (before > 1)
+		return;
+	for (uint16_t i = 0; i < t->ncolumns; i++) {
+		free(t->columns[i].name);
+		free(t->columns[i].type_name);
+	}
+	free(t->columns);
+	free(t->pk);
+	free(t->leaves);
+	free(t->schema);
+	free(t->name);
+	free(t->schema_json);
+	free(t);
+}
+
+static struct pg_table *table_new(uint16_t ncolumns)
+{
+	struct pg_table *t = mem_zalloc(sizeof *t);
+	atomic_init(&t->refs, 1);
+	t->ncolumns = ncolumns;
+	t->columns = mem_zalloc(ncolumns * sizeof t->columns[0]);
+	return t;
+}
+
+int pg_table_column(const struct pg_table *t, const char *name, size_t len)
+{
+	for (uint16_t i = 0; i < t->ncolumns; i++) {
+		const char *have = t->columns[i].name;
+		if (strlen(have) == len && memcmp(have, name, len) == 0)
+			return i;
+	}
+	return -1;
+}
+
+/* Fills pk from the columns' pk_index, which must be 0 to n-1, each once. */
+static bool table_index_pk(struct pg_table *t)
+{
+	uint16_t n = 0;
+	for (uint16_t i = 0; i < t->ncolumns; i++)
+		if (t->columns[i].pk_index >= 0)
+			n++;
+	if (n == 0)
+		return true;
+	t->npk = n;
+	t->pk = mem_alloc(n * sizeof t->pk[0]);
+	memset(t->pk, 0xff, n * sizeof t->pk[0]);
+	for (uint16_t i = 0; i < t->ncolumns; i++) {
+		int at = t->columns[i].pk_index;
+		if (at < 0)
+			continue;
+		if (at >= n || t->pk[at] != UINT16_MAX)
+			return false;
+		t->pk[at] = i;
+	}
+	return true;
+}
+
+static int by_name(const void *a, const void *b, void *columns)
+{
+	const struct pg_column *c = columns;
+	return strcmp(c[*(const uint16_t *)a].name, c[*(const uint16_t *)b].name);
+}
+
+/* What a new table needs once its columns are there; false if they make no sense. */
+static bool table_finish(struct pg_table *t)
+{
+	if (!table_index_pk(t))
+		return false;
+	uint16_t *all = mem_alloc(t->ncolumns * sizeof *all);
+	for (uint16_t i = 0; i < t->ncolumns; i++)
+		all[i] = i;
+	qsort_r(all, t->ncolumns, sizeof *all, by_name, t->columns);
+	struct buf json = BUF_INIT(TABLE_JSON_MAX_BYTES);
+	pg_table_schema_json(t, all, t->ncolumns, &json);
+	free(all);
+	t->schema_json = buf_detach(&json, NULL); /* NULL past the maximum: only a damaged stored form has such names */
+	buf_clear(&json);
+	return t->schema_json != NULL;
+}
+
+bool pg_table_same_columns(const struct pg_table *then, const struct pg_table *now)
+{
+	if (then->ncolumns != now->ncolumns || then->npk != now->npk)
+		return false;
+	for (uint16_t i = 0; i < then->ncolumns; i++) {
+		const struct pg_column *a = &then->columns[i], *b = &now->columns[i];
+		/* not_null only shows in the header. A typmod matters: numeric(10,2) to numeric(10,4) rewrites
+		 * the values without a word in the stream. */
+		if (a->attnum != b->attnum || a->type_oid != b->type_oid || a->typmod != b->typmod ||
+		    a->generated != b->generated || a->is_bool != b->is_bool || a->pk_index != b->pk_index ||
+		    strcmp(a->name, b->name) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* ---- the electric-schema header ---- */
+
+/* The field mask of an interval's typmod, bits as Postgres numbers them (YEAR 2, MONTH 1, DAY 3,
+ * HOUR 10, MINUTE 11, SECOND 12). */
+static const char *interval_fields(uint32_t mask)
+{
+	static const struct {
+		uint32_t mask;
+		const char *text;
+	} names[] = {
+		{0x0004, "YEAR"},           {0x0002, "MONTH"},          {0x0008, "DAY"},
+		{0x0400, "HOUR"},           {0x0800, "MINUTE"},         {0x1000, "SECOND"},
+		{0x0006, "YEAR TO MONTH"},  {0x0408, "DAY TO HOUR"},    {0x0C08, "DAY TO MINUTE"},
+		{0x1C08, "DAY TO SECOND"},  {0x0C00, "HOUR TO MINUTE"}, {0x1C00, "HOUR TO SECOND"},
+		{0x1800, "MINUTE TO SECOND"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (names[i].mask == mask)
+			return names[i].text;
+	return NULL;
+}
+
+static void put_interval_modifiers(uint32_t typmod, struct buf *out)
+{
+	const char *fields = interval_fields(typmod >> 16);
+	if (fields != NULL)
+		buf_printf(out, ",\"fields\":\"%s\"", fields);
+	if ((typmod & 0xffff) != 0xffff)
+		buf_printf(out, ",\"precision\":%u", typmod & 0xffff);
+}
+
+static bool one_of(const char *name, const char *const *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
+}
+
+/* COMPAT: by type name alone and with Electric's limits of each kind (reference http.md 4.5), among
+ * them `time(0)`, which comes out as type_mod and not as a precision. */
+static void put_modifiers(const struct pg_column *c, struct buf *out)
+{
+	static const char *const text_types[] = {"varchar", "text"};
+	static const char *const bit_types[] = {"bit", "varbit"};
+	static const char *const time_types[] = {"time", "timetz", "timestamp", "timestamptz"};
+	int32_t mod = c->typmod;
+	const char *type = c->type_name;
+	if (mod > 0 && one_of(type, text_types, ARRAY_LEN(text_types))) {
+		buf_printf(out, ",\"max_length\":%" PRId32, mod - VARLENA_HEADER_BYTES);
+	} else if (mod > 0 && strcmp(type, "bpchar") == 0) {
+		buf_printf(out, ",\"length\":%" PRId32, mod - VARLENA_HEADER_BYTES);
+	} else if (one_of(type, bit_types, ARRAY_LEN(bit_types))) {
+		buf_printf(out, ",\"length\":%" PRId32, mod);
+	} else if (mod > 0 && one_of(type, time_types, ARRAY_LEN(time_types))) {
+		buf_printf(out, ",\"precision\":%" PRId32, mod);
+	} else if (mod > -1 && strcmp(type, "numeric") == 0) {
+		uint32_t m = (uint32_t)mod - VARLENA_HEADER_BYTES;
+		buf_printf(out, ",\"precision\":%d,\"scale\":%d", (int16_t)(m >> 16), (int16_t)(m & 0xffff));
+	} else if (mod > -1 && strcmp(type, "interval") == 0) {
+		put_interval_modifiers((uint32_t)mod, out);
+	} else if (mod > -1) {
+		buf_printf(out, ",\"type_mod\":%" PRId32, mod);
+	}
+}
+
+void pg_table_schema_json(const struct pg_table *t, const uint16_t *selected, uint16_t nselected, struct buf *out)
+{
+	buf_putc(out, '{');
+	for (uint16_t i = 0; i < nselected; i++) {
+		REQUIRE(selected[i] < t->ncolumns);
+		const struct pg_column *c = &t->columns[selected[i]];
+		if (i > 0)
+			buf_putc(out, ',');
+		buf_json_string(out, c->name, strlen(c->name));
+		buf_puts(out, ":{\"type\":");
+		buf_json_string(out, c->type_name, strlen(c->type_name));
+		if (c->dims > 0)
+			buf_printf(out, ",\"dims\":%d", c->dims);
+		put_modifiers(c, out);
+		if (c->pk_index >= 0)
+			buf_printf(out, ",\"pk_index\":%d", c->pk_index);
+		if (c->not_null)
+			buf_puts(out, ",\"not_null\":true");
+		buf_putc(out, '}');
+	}
+	buf_putc(out, '}');
+}
+
+/* ---- the stored form ----
+ *
+ * {"v":1,"oid":16390,"schema":"public","name":"items","relkind":"r",
+ *  "columns":[["id",1,23,-1,"int4",0,not_null,generated,is_bool,pk_index],…],"leaves":[…]}
+ */
+
+static const char *json_bool_text(bool v)
+{
+	return v ? "true" : "false";
+}
+
+void pg_table_to_json(const struct pg_table *t, struct buf *out)
+{
+	buf_printf(out, "{\"v\":%d,\"oid\":%" PRIu32 ",\"schema\":", TABLE_JSON_VERSION, t->oid);
+	buf_json_string(out, t->schema, strlen(t->schema));
+	buf_puts(out, ",\"name\":");
+	buf_json_string(out, t->name, strlen(t->name));
+	buf_printf(out, ",\"relkind\":\"%c\",\"columns\":[", t->relkind);
+	for (uint16_t i = 0; i < t->ncolumns; i++) {
+		const struct pg_column *c = &t->columns[i];
+		buf_puts(out, i > 0 ? ",[" : "[");
+		buf_json_string(out, c->name, strlen(c->name));
+		buf_printf(out, ",%d,%" PRIu32 ",%" PRId32 ",", c->attnum, c->type_oid, c->typmod);
+		buf_json_string(out, c->type_name, strlen(c->type_name));
+		buf_printf(out, ",%d,%s,%s,%s,%d]", c->dims, json_bool_text(c->not_null), json_bool_text(c->generated),
+		           json_bool_text(c->is_bool), c->pk_index);
+	}
+	buf_puts(out, "],\"leaves\":[");
+	for (uint32_t i = 0; i < t->nleaves; i++)
+		buf_printf(out, i > 0 ? ",%" PRIu32 : "%" PRIu32, t->leaves[i]);
+	buf_puts(out, "]}");
+}
+
+/* Reads that turn bad once and stay bad; the caller looks at `bad` at the end. */
+static int64_t read_int(const json_t *v, int64_t least, int64_t most, bool *bad)
+{
+	if (!json_is_integer(v) || json_integer_value(v) < least || json_integer_value(v) > most) {
+		*bad = true;
+		return least;
+	}
+	return json_integer_value(v);
+}
+
+static char *read_name(const json_t *v, bool *bad)
+{
+	const char *s = json_string_value(v);
+	if (s == NULL || s[0] == '\0')
+		*bad = true;
+	return mem_strdup(s != NULL ? s : "");
+}
+
+static bool read_bool(const json_t *v, bool *bad)
+{
+	if (!json_is_boolean(v))
+		*bad = true;
+	return json_is_true(v);
+}
+
+static void read_column(const json_t *v, struct pg_column *c, bool *bad)
+{
+	if (!json_is_array(v) || json_array_size(v) != 10)
+		*bad = true;
+	c->name = read_name(json_array_get(v, 0), bad);
+	c->attnum = (int16_t)read_int(json_array_get(v, 1), 1, INT16_MAX, bad);
+	c->type_oid = (uint32_t)read_int(json_array_get(v, 2), 0, UINT32_MAX, bad);
+	c->typmod = (int32_t)read_int(json_array_get(v, 3), INT32_MIN, INT32_MAX, bad);
+	c->type_name = read_name(json_array_get(v, 4), bad);
+	c->dims = (int)read_int(json_array_get(v, 5), 0, INT16_MAX, bad);
+	c->not_null = read_bool(json_array_get(v, 6), bad);
+	c->generated = read_bool(json_array_get(v, 7), bad);
+	c->is_bool = read_bool(json_array_get(v, 8), bad);
+	c->pk_index = (int)read_int(json_array_get(v, 9), -1, TABLE_COLUMNS_MAX, bad);
+}
+
+static void read_leaves(const json_t *v, struct pg_table *t, bool *bad)
+{
+	if (!json_is_array(v))
+		*bad = true;
+	size_t n = json_array_size(v);
+	if (n == 0)
+		return;
+	t->leaves = mem_alloc(n * sizeof t->leaves[0]);
+	t->nleaves = (uint32_t)n;
+	for (size_t i = 0; i < n; i++)
+		t->leaves[i] = (uint32_t)read_int(json_array_get(v, i), 1, UINT32_MAX, bad);
+}
+
+/* NULL if the value isn't what pg_table_to_json() writes. */
+static struct pg_table *table_from_value(const json_t *v)
+{
+	bool bad = false;
+	const json_t *columns = json_object_get(v, "columns");
+	size_t n = json_array_size(columns);
+	if (n == 0 || n > TABLE_COLUMNS_MAX)
+		return NULL;
+	struct pg_table *t = table_new((uint16_t)n);
+	t->oid = (uint32_t)read_int(json_object_get(v, "oid"), 1, UINT32_MAX, &bad);
+	t->schema = read_name(json_object_get(v, "schema"), &bad);
+	t->name = read_name(json_object_get(v, "name"), &bad);
+	const char *relkind = json_string_value(json_object_get(v, "relkind"));
+	if (relkind == NULL || (strcmp(relkind, "r") != 0 && strcmp(relkind, "p") != 0))
+		bad = true;
+	else
+		t->relkind = relkind[0];
+	for (size_t i = 0; i < n; i++)
+		read_column(json_array_get(columns, i), &t->columns[i], &bad);
+	read_leaves(json_object_get(v, "leaves"), t, &bad);
+	if (bad || !table_finish(t)) {
+		pg_table_unref(t);
+		return NULL;
+	}
+	return t;
+}
+
+int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct err *e)
+{
+	json_error_t why;
+	json_t *v = json_loadb(p, len, JSON_REJECT_DUPLICATES, &why);
+	if (v == NULL)
+		return err_set(e, ERR_PROTOCOL, "a stored table isn't JSON: %s", why.text);
+	int rc = 0;
+	const json_t *version = json_object_get(v, "v");
+	if (!json_is_integer(version) || json_integer_value(version) != TABLE_JSON_VERSION)
+		rc = err_set(e, ERR_PROTOCOL, "a stored table isn't of version %d", TABLE_JSON_VERSION);
+	else if ((*out = table_from_value(v)) == NULL)
+		rc = err_set(e, ERR_PROTOCOL, "a stored table lacks parts or has wrong ones");
+	json_decref(v);
+	return rc;
+}
+
+/* ---- the catalog ----
+ *
+ * One row per column. The partitions' oids come with the first row only. A domain's base types are
+ * followed down to the last; type names are of the element for columns with declared dimensions.
+ */
+/* clang-format off */
+#define LOOKUP_SQL(condition) \
+	"WITH RECURSIVE rel AS (" \
+	"  SELECT c.oid, n.nspname, c.relname, c.relkind" \
+	"  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace" \
+	"  WHERE c.relkind IN ('r', 'p') AND " condition \
+	"), down (oid) AS (" \
+	"  SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN rel ON rel.oid = i.inhparent" \
+	"  UNION" \
+	"  SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN down ON down.oid = i.inhparent" \
+	") " \
+	"SELECT rel.oid, rel.nspname, rel.relname, rel.relkind," \
+	"  CASE WHEN a.attnum = pg_catalog.min(a.attnum) OVER () THEN" \
+	"    (SELECT pg_catalog.string_agg(k.oid::pg_catalog.text, ' ' ORDER BY k.oid)" \
+	"     FROM down JOIN pg_catalog.pg_class k ON k.oid = down.oid AND k.relkind IN ('r', 'p')) END," \
+	"  a.attname, a.attnum, a.atttypid, a.atttypmod," \
+	"  COALESCE(CASE WHEN a.attndims > 0 THEN el.typname END, ty.typname)," \
+	"  a.attndims, a.attnotnull, a.attgenerated <> ''," \
+	"  a.atttypid = 16 OR (ty.typtype = 'd' AND EXISTS (" \
+	"    WITH RECURSIVE base (oid) AS (" \
+	"      SELECT ty.typbasetype" \
+	"      UNION SELECT b.typbasetype FROM base JOIN pg_catalog.pg_type b ON b.oid = base.oid AND b.typtype = 'd'" \
+	"    ) SELECT 1 FROM base WHERE base.oid = 16))," \
+	"  CASE WHEN pk.at < pk.n THEN pk.at ELSE -1 END " \
+	"FROM rel" \
+	"  JOIN pg_catalog.pg_attribute a ON a.attrelid = rel.oid AND a.attnum > 0 AND NOT a.attisdropped" \
+	"  JOIN pg_catalog.pg_type ty ON ty.oid = a.atttypid" \
+	"  LEFT JOIN pg_catalog.pg_type el ON el.oid = ty.typelem AND ty.typelem <> 0" \
+	"  LEFT JOIN LATERAL (" /* an int2vector counts from 0; behind indnkeyatts are INCLUDEd columns */ \
+	"    SELECT pg_catalog.array_position(x.indkey::pg_catalog.int2[], a.attnum) AS at, x.indnkeyatts AS n" \
+	"    FROM pg_catalog.pg_index x WHERE x.indrelid = rel.oid AND x.indisprimary) pk ON true " \
+	"ORDER BY a.attnum"
+/* clang-format on */
+
+enum {
+	COL_OID, COL_SCHEMA, COL_NAME, COL_RELKIND, COL_LEAVES, COL_ATTNAME, COL_ATTNUM, COL_TYPE, COL_TYPMOD,
+	COL_TYPE_NAME, COL_DIMS, COL_NOT_NULL, COL_GENERATED, COL_IS_BOOL, COL_PK_INDEX,
+};
+
+/* "16390 16401" */
+static void parse_leaves(const char *s, struct pg_table *t)
+{
+	uint32_t n = s[0] != '\0';
+	for (const char *p = s; *p != '\0'; p++)
+		if (*p == ' ')
+			n++;
+	if (n == 0)
+		return;
+	t->leaves = mem_alloc(n * sizeof t->leaves[0]);
+	for (char *end; *s != '\0'; s = *end == ' ' ? end + 1 : end) {
+		uint32_t oid = (uint32_t)strtoul(s, &end, 10);
+		if (end == s)
+			break;
+		t->leaves[t->nleaves++] = oid;
+	}
+}
+
+static struct pg_table *table_from_rows(const PGresult *res)
+{
+	struct pg_table *t = table_new((uint16_t)PQntuples(res));
+	t->oid = pg_value_oid(res, 0, COL_OID);
+	t->schema = mem_strdup(pg_value(res, 0, COL_SCHEMA));
+	t->name = mem_strdup(pg_value(res, 0, COL_NAME));
+	t->relkind = pg_value(res, 0, COL_RELKIND)[0];
+	parse_leaves(pg_value(res, 0, COL_LEAVES), t);
+	for (int i = 0; i < PQntuples(res); i++)
+		t->columns[i] = (struct pg_column){
+			.name = mem_strdup(pg_value(res, i, COL_ATTNAME)),
+			.attnum = (int16_t)pg_value_int(res, i, COL_ATTNUM),
+			.type_oid = pg_value_oid(res, i, COL_TYPE),
+			.typmod = (int32_t)pg_value_int(res, i, COL_TYPMOD),
+			.type_name = mem_strdup(pg_value(res, i, COL_TYPE_NAME)),
+			.dims = (int)pg_value_int(res, i, COL_DIMS),
+			.not_null = pg_value_bool(res, i, COL_NOT_NULL),
+			.generated = pg_value_bool(res, i, COL_GENERATED),
+			.is_bool = pg_value_bool(res, i, COL_IS_BOOL),
+			.pk_index = (int)pg_value_int(res, i, COL_PK_INDEX),
+		};
+	return t;
+}
+
+static int lookup(PGconn *conn, const char *sql, int nparams, const char *const *params, struct pg_table **out,
+                  struct err *e)
+{
+	*out = NULL;
+	PGresult *res = pg_query(conn, sql, nparams, params, e);
+	if (res == NULL)
+		return -1;
+	int n = PQntuples(res), rc = 0;
+	if (n == 0) {
+		rc = 1;
+	} else if (n > TABLE_COLUMNS_MAX) {
+		rc = err_set(e, ERR_PROTOCOL, "table %s has %d columns", pg_value(res, 0, COL_NAME), n);
+	} else {
+		struct pg_table *t = table_from_rows(res);
+		if (table_finish(t)) {
+			*out = t;
+		} else {
+			rc = err_set(e, ERR_PROTOCOL, "the primary key of table %s makes no sense", t->name);
+			pg_table_unref(t);
+		}
+	}
+	PQclear(res);
+	return rc;
+}
+
+int pg_catalog_lookup(PGconn *conn, const char *schema, const char *name, struct pg_table **out, struct err *e)
+{
+	/* As text: a parameter of type name would be cut to 63 bytes and find another table. */
+	static const char sql[] = LOOKUP_SQL("n.nspname = $1::pg_catalog.text AND c.relname = $2::pg_catalog.text");
+	return lookup(conn, sql, 2, (const char *const[]){schema, name}, out, e);
+}
+
+int pg_catalog_lookup_oid(PGconn *conn, uint32_t oid, struct pg_table **out, struct err *e)
+{
+	static const char sql[] = LOOKUP_SQL("c.oid = $1::pg_catalog.oid");
+	char text[12];
+	snprintf(text, sizeof text, "%" PRIu32, oid);
+	return lookup(conn, sql, 1, (const char *const[]){text}, out, e);
+}
+
+int pg_catalog_ancestors(PGconn *conn, uint32_t oid, uint32_t *out, int max, struct err *e)
+{
+	/* A table can inherit from one ancestor on several ways: the shortest counts. */
+	static const char sql[] =
+		"WITH RECURSIVE up (oid, depth) AS ("
+		"  SELECT inhparent, 1 FROM pg_catalog.pg_inherits WHERE inhrelid = $1::pg_catalog.oid"
+		"  UNION"
+		"  SELECT i.inhparent, up.depth + 1 FROM pg_catalog.pg_inherits i JOIN up ON up.oid = i.inhrelid"
+		") SELECT oid FROM up GROUP BY oid ORDER BY pg_catalog.min(depth), oid";
+	char text[12];
+	snprintf(text, sizeof text, "%" PRIu32, oid);
+	PGresult *res = pg_query(conn, sql, 1, (const char *const[]){text}, e);
+	if (res == NULL)
+		return -1;
+	int n = PQntuples(res);
+	if (n > max)
+		n = max;
+	for (int i = 0; i < n; i++)
+		out[i] = pg_value_oid(res, i, 0);
+	PQclear(res);
+	return n;
+}

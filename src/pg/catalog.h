@@ -1,0 +1,72 @@
+/*
+ * catalog.h - what Postgres's catalog says of a table, immutable and shared.
+ *
+ * A pg_table is made once by pg_catalog_lookup() (or from its stored JSON) and then only read; it is
+ * reference counted, any thread may hold it. Only ordinary ('r') and partitioned ('p') tables exist
+ * here, as for Electric; a table without columns counts as not found (reference http.md 2.3, 4.5).
+ */
+#ifndef BUSBAR_PG_CATALOG_H
+#define BUSBAR_PG_CATALOG_H
+
+#include <libpq-fe.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+struct pg_column {
+	char *name;
+	int16_t attnum;
+	uint32_t type_oid;   /* as pgoutput's Relation message has it */
+	int32_t typmod;
+	char *type_name;     /* pg_type.typname; of the element if dims > 0 (the schema header's "type") */
+	int dims;            /* attndims */
+	bool not_null;
+	bool generated;
+	bool is_bool;        /* bool, or a domain over it: written true/false in a snapshot */
+	int pk_index;        /* position in the primary key, -1: not part of it */
+};
+
+struct pg_table {
+	_Atomic uint32_t refs;
+	uint32_t oid;
+	char *schema, *name;
+	char relkind;
+	uint16_t ncolumns;
+	struct pg_column *columns; /* in attnum order, dropped ones left out */
+	uint16_t npk;              /* 0: no primary key; then every column is part of the key */
+	uint16_t *pk;              /* indexes into columns, in key order */
+	/* Tables whose rows are also this table's: all partitions or children, at all levels. */
+	uint32_t nleaves;
+	uint32_t *leaves;
+	char *schema_json;         /* the electric-schema object of all columns, see pg_table_schema_json() */
+};
+
+struct pg_table *pg_table_ref(struct pg_table *t);
+void pg_table_unref(struct pg_table *t);
+
+/* Index of a column by name, or -1. */
+int pg_table_column(const struct pg_table *t, const char *name, size_t len);
+
+/* 0: found, *out is the caller's reference. 1: there is no such table. -1: error. */
+int pg_catalog_lookup(PGconn *conn, const char *schema, const char *name, struct pg_table **out, struct err *e) MUST_USE;
+int pg_catalog_lookup_oid(PGconn *conn, uint32_t oid, struct pg_table **out, struct err *e) MUST_USE;
+
+/* Ancestors (parents at all levels, nearest first) of a relation, for changes that come under a
+ * partition's own oid. At most `max`; returns the count, or -1. */
+int pg_catalog_ancestors(PGconn *conn, uint32_t oid, uint32_t *out, int max, struct err *e) MUST_USE;
+
+/* The electric-schema header (http.md 4.5) of the selected columns: indexes into t->columns, in output
+ * order (sorted by name). Compact JSON. */
+void pg_table_schema_json(const struct pg_table *t, const uint16_t *selected, uint16_t nselected, struct buf *out);
+
+/* The stored form and back. The form carries a version; -1 with `e` for anything else. */
+void pg_table_to_json(const struct pg_table *t, struct buf *out);
+int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct err *e) MUST_USE;
+
+/* True if a shape that selects these columns is still right after `now` replaced `then`. */
+bool pg_table_same_columns(const struct pg_table *then, const struct pg_table *now);
+
+#endif

@@ -1,0 +1,51 @@
+/*
+ * publication.h - a table joins the publication and becomes REPLICA IDENTITY FULL; and leaves it.
+ *
+ * By design.md 6: after ADD TABLE and the identity have committed, pg_publication_join() waits for
+ * every writer that was there before (rule 1), and on minors with a stale cache drops and adds the
+ * table again (rule 2). Only then may a snapshot be taken. Locks are waited for at most
+ * PUB_LOCK_TIMEOUT_MS at a time, so that a queue behind us is short. One thread per connection;
+ * several threads may join and leave at the same time, each with its own.
+ */
+#ifndef BUSBAR_PG_PUBLICATION_H
+#define BUSBAR_PG_PUBLICATION_H
+
+#include <libpq-fe.h>
+
+#include "base/config.h"
+#include "pg/catalog.h"
+
+#define PUB_LOCK_TIMEOUT_MS 2000 /* others queue behind a lock that we wait for */
+#define PUB_JOIN_MAX_MS 5000     /* altering the publication and the table, all tries together… */
+#define PUB_JOIN_LEAF_MS 5       /* …and this much more for each partition or child */
+#define PUB_WRITERS_MAX_MS 20000 /* waiting for writers that were in flight */
+
+struct pg_join {
+	uint32_t publication_rel_oid; /* pg_publication_rel.oid: another number means it left and came back;
+	                                 the publication's own oid if it is FOR ALL TABLES or has the schema,
+	                                 an ancestor's entry if a partition is published through that one */
+	bool added_by_us;             /* in this call or, as `known` says, in an earlier one */
+	bool generated_published;     /* PostgreSQL 18: the publication publishes stored generated columns */
+};
+
+/*
+ * Makes `t` (with all its leaves) published and FULL, and waits for the writers. In manual mode, or
+ * where the role may not alter, only verifies. `known` is what the store remembers of this table, or
+ * NULL; if it is still true nothing is waited for, and it costs one query. One join per table at a
+ * time. Errors carry the client's text (http.md 8.3): ERR_CONFIG/ERR_PG/ERR_TIMEOUT -> 503;
+ * ERR_NOT_FOUND: the table is gone or renamed -> 409.
+ * `cancelled` is looked at between waits.
+ */
+int pg_publication_join(PGconn *admin, const struct config *c, int server_version, const struct pg_table *t,
+                        const struct pg_join *known, bool (*cancelled)(void *), void *cancel_ctx,
+                        struct pg_join *out, struct err *e) MUST_USE;
+
+/* Takes a table that we added out of the publication; nothing in manual mode. Children of an inheritance
+ * parent stay, they may have shapes of their own. A table that is gone or out already is no error. */
+int pg_publication_leave(PGconn *admin, const struct config *c, const struct pg_table *t, struct err *e) MUST_USE;
+
+/* Which of our tables are published: fills `rel_oid[i]` as pg_join's publication_rel_oid (0: not in it). */
+int pg_publication_check(PGconn *admin, const struct config *c, const uint32_t *table_oids, int n, uint32_t *rel_oid,
+                         struct err *e) MUST_USE;
+
+#endif

@@ -1,0 +1,76 @@
+/*
+ * snapshot.h - one consistent read of a table for one or several shapes.
+ *
+ * pg_snapshot_begin(): BEGIN REPEATABLE READ READ ONLY, our settings, LOCK TABLE … ACCESS SHARE with
+ * a lock timeout - before any snapshot exists (design.md 6 rule 6); then the caller registers its
+ * shapes with the stream (rule 3) and calls pg_snapshot_take(), which fixes the snapshot and tells its
+ * xmin, xmax, xip and the WAL insert position right after it (rule 5), and only now, because a look
+ * into the catalog would have fixed it too early, checks server and table. pg_snapshot_copy() then
+ * runs `COPY (SELECT columns FROM table) TO STDOUT` once per shape and hands the rows on, as they come.
+ *
+ * One thread per connection. After each -1 the caller ends the transaction by pg_snapshot_end(); if
+ * that fails too the connection must be closed. Errors carry the client's text (http.md 8.3):
+ * ERR_NOT_FOUND: the table or a column is gone -> 409; ERR_TIMEOUT, ERR_CONFIG (row-level security,
+ * a server that isn't the stream's) and ERR_PG with sqlstate 42501 -> 503.
+ */
+#ifndef BUSBAR_PG_SNAPSHOT_H
+#define BUSBAR_PG_SNAPSHOT_H
+
+#include <libpq-fe.h>
+
+#include "base/config.h"
+#include "base/lsn.h"
+#include "pg/catalog.h"
+
+#define SNAPSHOT_LOCK_TIMEOUT_MS 5000
+#define SNAPSHOT_FIRST_ROW_MAX_MS 30000 /* Electric's; beyond: 503 with its text */
+#define SNAPSHOT_TIME_MAX_MS (6 * 3600 * 1000) /* a copy that takes longer is given up */
+
+struct pg_snapshot {
+	uint64_t xmin, xmax; /* 64-bit, with epoch */
+	uint64_t *xip;       /* the caller frees with pg_snapshot_clear() */
+	uint32_t nxip;
+	lsn_t insert_lsn;    /* pg_current_wal_insert_lsn() right after the snapshot: everything the snapshot
+	                        shows was committed below it */
+};
+
+void pg_snapshot_clear(struct pg_snapshot *s);
+
+/* True if the transaction is visible in the snapshot; xid is the stream's 32 bits. */
+bool pg_snapshot_holds(const struct pg_snapshot *s, uint32_t xid);
+
+int pg_snapshot_begin(PGconn *conn, const struct pg_table *t, struct err *e) MUST_USE;
+/* Locks one more table that a condition reads, between begin and take. */
+int pg_snapshot_lock(PGconn *conn, const struct pg_table *t, struct err *e) MUST_USE;
+
+/* Fixes the snapshot, then checks that the server is the stream's primary (system id, NULL: not
+ * checked; timeline, 0: not checked; not in recovery) and `t` as pg_snapshot_check() does. */
+int pg_snapshot_take(PGconn *conn, const struct pg_table *t, const char *system_id, uint32_t timeline,
+                     struct pg_snapshot *out, struct err *e) MUST_USE;
+/* After take: the locked table is still what `t` says (ERR_NOT_FOUND if not) and no row-level security
+ * hides rows of it (ERR_CONFIG naming the policies). */
+int pg_snapshot_check(PGconn *conn, const struct pg_table *t, struct err *e) MUST_USE;
+
+/* One row: `values[i]` for the i-th selected column, in COPY text form unescaped by nobody: the bytes
+ * between the tabs, see pg_copy_json(); NULL is the two bytes \N. */
+struct pg_copy_value { const char *data; uint32_t len; };
+#define PG_COPY_IS_NULL(v) ((v).len == 2 && (v).data[0] == '\\' && (v).data[1] == 'N')
+
+/* Appends a COPY text value as the inside of a JSON string: \b \f \n \r \t \\ are the same in both. */
+void pg_copy_json(struct buf *out, struct pg_copy_value v);
+/* Appends a COPY text value with its escapes undone. */
+void pg_copy_raw(struct buf *out, struct pg_copy_value v);
+
+/*
+ * Rows of the columns `selected` (indexes into t->columns), in heap order. `row` returns -1 to stop
+ * (then `e` is the row function's own). `where_sql`: NULL, or a condition made by us from a checked
+ * tree, never a client's text. A statement that must stop early is cancelled on the server.
+ */
+int pg_snapshot_copy(PGconn *conn, const struct pg_table *t, const uint16_t *selected, uint16_t nselected,
+                     const char *where_sql,
+                     int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
+                     bool (*cancelled)(void *), void *cancel_ctx, struct err *e) MUST_USE;
+/* COMMIT, after an error ROLLBACK; nothing if no transaction is open. -1: close the connection. */
+int pg_snapshot_end(PGconn *conn, struct err *e) MUST_USE;
+
+#endif

@@ -1,0 +1,67 @@
+/*
+ * def.h - from what a request says about a shape to a checked definition.
+ *
+ * Identifiers, column lists and their texts follow reference http.md 2.3 and 2.7. Pure functions: no
+ * I/O, any thread. Memory for names and texts comes from the caller's arena; the definition itself
+ * owns its own (shape_def_clear()).
+ */
+#ifndef BUSBAR_SHAPES_DEF_H
+#define BUSBAR_SHAPES_DEF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/arena.h"
+#include "shapes/shapes.h"
+
+/* What is wrong, for `{"message":"Invalid request","errors":{<field>:[<text>]}}`. */
+struct def_error {
+	const char *field; /* a constant */
+	const char *text;  /* in the arena, terminated */
+};
+
+struct def_table_name {
+	const char *schema, *name; /* in the arena, terminated */
+};
+
+/* `table`: one or two identifiers with a dot between them; without a schema it is `public`. */
+int def_parse_table(struct arena *a, const char *text, size_t len, struct def_table_name *out, struct def_error *e)
+	MUST_USE;
+
+/* The text for a table that isn't there. */
+void def_no_such_table(struct arena *a, const struct def_table_name *t, struct def_error *e);
+
+struct def_name {
+	const char *p;
+	size_t len;
+};
+
+/* `columns` or `queryable_columns`, in one of its two forms. */
+struct def_list {
+	enum { DEF_LIST_NONE, DEF_LIST_TEXT, DEF_LIST_NAMES } form;
+	struct def_name text;         /* comma list of identifiers */
+	const struct def_name *names; /* taken as they are */
+	size_t count;
+	/* A list from a JSON body may hold what isn't a string: its place and its text, else NULL. */
+	const char *bad_element;
+	size_t bad_index;
+};
+
+struct def_request {
+	struct def_list columns, queryable_columns;
+	enum shape_replica replica;
+	enum shape_log_mode log_mode;
+};
+
+/*
+ * Checks the lists against the table and fills *out; -1 with the first complaint. Before PostgreSQL 18
+ * generated columns can't be replicated; server_version 0 (not known, Postgres is away) lets them pass:
+ * such a request can only meet a shape that was made before.
+ */
+int def_build(struct arena *a, struct pg_table *table, const struct def_request *r, int server_version,
+              struct shape_def *out, struct def_error *e) MUST_USE;
+
+/* True if the definition selects a generated column. */
+bool def_selects_generated(const struct shape_def *d);
+
+#endif

@@ -1,0 +1,496 @@
+/*
+ * internal.h - the engine's own structures; private to src/shapes (and its unit tests).
+ *
+ * Threads and who owns what:
+ *   INGEST   (one; runs wal/stream) owns relations, routes, the running transaction, the `in` part of
+ *            each shape. Publishes tails.
+ *   WRITER   (one) owns the store's write side, the fold list, the `wr` part of each shape.
+ *   PG       (a few) run look-ups, joins, snapshots; meet the others through queues only.
+ *   any      reads the `tail` part of a shape under its lock, the registry under registry_lock.
+ *
+ * Locks, in the order in which they may be taken (none is held during a call into libpq, LMDB or MHD):
+ *   registry_lock > a shape's lock > a wait list's lock; job_lock, cmd_lock, writer.lock are leaves.
+ */
+#ifndef BUSBAR_SHAPES_INTERNAL_H
+#define BUSBAR_SHAPES_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/arena.h"
+#include "base/map.h"
+#include "pg/conn.h"
+#include "pg/publication.h"
+#include "pg/snapshot.h"
+#include "shapes/shapes.h"
+#include "store/store.h"
+#include "wal/stream.h"
+
+/* ---- named limits ------------------------------------------------------------------------------- */
+
+/* How far delivery may run ahead of the disk; at the limit the stream waits. */
+#define AHEAD_BYTES_MAX (64u << 20)
+/* Lines of a running transaction kept in memory; beyond, they are staged in the store. */
+#define TXN_BYTES_MAX (16u << 20)
+/* Changes kept for a shape whose snapshot has begun and isn't known yet (a round trip); beyond, the
+ * snapshot is taken again. */
+#define JOIN_BYTES_MAX (16u << 20)
+/* The mark is reserved this far ahead of what was delivered (bytes of WAL), and again at half of it. */
+#define MARK_STEP_BYTES ((lsn_t)256 << 20)
+/* With nothing delivered for so long, the mark is drawn back to what was. */
+#define MARK_IDLE_MS 10000
+/* The durable LSN moves to a keepalive's position at most this often: an fsync each. */
+#define KEEPALIVE_COMMIT_MS 1000
+/* Journal and tails: folding starts above base + per active shape, never above max. */
+#define JOURNAL_BYTES_BASE (16u << 20)
+#define JOURNAL_BYTES_PER_SHAPE 4096u
+#define JOURNAL_BYTES_MAX (512u << 20)
+#define JOURNAL_REFS_MAX 8000000u
+/* One fold touches at most so many shapes and bytes: the writer is away from new commits meanwhile. */
+#define FOLD_SHAPES_MAX 256
+#define FOLD_BYTES_MAX (8u << 20)
+/* Entries deleted at a time for dropped shapes and trimmed journal. */
+#define GC_ENTRIES_MAX 2000
+/* A snapshot's rows go to the store in pieces of about this size. */
+#define SNAPSHOT_PIECE_BYTES (128u << 10)
+/* Snapshot rows queued for the writer; beyond, the copying threads wait. */
+#define SNAPSHOT_QUEUE_BYTES_MAX (16u << 20)
+/* Retaking a snapshot that calls running what the stream has passed (a synchronous standby may be slow). */
+#define SNAPSHOT_RETAKE_MAX_MS 20000
+/* Shapes of one table that share one snapshot. */
+#define SNAPSHOT_SHARED_MAX 64
+#define SHAPE_LOCKS 256
+#define HANDLE_TEXT_MAX 40
+/* A shape's record, a table's, a journal batch: sizes beyond are a bug or damage. */
+#define RECORD_BYTES_MAX (16u << 20)
+/* A table leaves the publication this long after its last shape. */
+#define TABLE_LINGER_MS 600000
+
+/* ---- waiting ------------------------------------------------------------------------------------ */
+
+struct wait_list {
+	pthread_mutex_t *lock; /* guards the list and what its waiters wait for */
+	struct waiter *head;
+};
+
+void wait_list_init(struct wait_list *l, pthread_mutex_t *lock);
+/* With the lock held. */
+void wait_list_add(struct wait_list *l, struct waiter *w);
+void wait_list_wake_all(struct wait_list *l);
+/* Those with seen below `tail`, or all with `all`. */
+void wait_list_wake_above(struct wait_list *l, struct log_offset tail);
+void wait_list_wake_lsn(struct wait_list *l, lsn_t lsn);
+
+/* ---- lines -------------------------------------------------------------------------------------- */
+
+/* One rendered change, shared by all shapes that show it the same way. `split`: where `"last":true,` goes. */
+struct line {
+	_Atomic uint32_t refs;
+	uint32_t len, split;
+	char text[];
+};
+
+#define LINE_LAST "\"last\":true,"
+#define LINE_LAST_LEN (sizeof LINE_LAST - 1)
+
+struct line *line_new(const char *text, size_t len, size_t split);
+struct line *line_ref(struct line *l);
+void line_unref(struct line *l);
+
+#define ENTRY_LAST 1u      /* the shape's last of its transaction */
+#define ENTRY_CHUNK_END 2u /* closes a chunk */
+
+struct entry {
+	struct log_offset at;
+	struct line *line; /* a reference */
+	uint32_t flags;
+};
+
+static inline uint32_t entry_bytes(const struct entry *e)
+{
+	return e->line->len + (e->flags & ENTRY_LAST ? (uint32_t)LINE_LAST_LEN : 0u);
+}
+
+/*
+ * How a shape's changes are written: everything that two shapes must agree on to share a line.
+ * Interned by INGEST. `change_seq`, `lines` are INGEST's cache for the change at hand.
+ */
+struct format {
+	uint32_t refs;
+	char *key;
+	size_t key_len;
+	struct shape_def def; /* the table, selected columns and replica mode are used */
+	char *relation_json;  /* ["public","items"] */
+	char *key_prefix;     /* "public"."items" as it stands in a key, not JSON-escaped */
+	/* The binding: column i of def.table is column map[i] of the relation last seen; -1 none. */
+	const struct relation *bound;
+	uint32_t bound_version;
+	bool bound_ok;        /* the relation still is what the definition says */
+	char bound_why[160];
+	int *map;
+	uint64_t change_seq;
+	struct line *lines[2]; /* [1]: the insert half of a changed key */
+	int nlines;            /* -1: this change can't be shown: rotate */
+	bool key_changed;
+};
+
+/* A relation as the stream described it last. INGEST's. */
+struct relation {
+	uint32_t oid, version;
+	char *schema, *name;
+	char replica_identity;
+	uint16_t ncolumns;
+	char **names;
+	uint32_t *types;
+	bool resolved; /* its ancestors are known (or there are no parents to ask about) */
+};
+
+/* Renders a change for a format; fills lines[], nlines, key_changed. `op` is its position. */
+void line_render(struct format *f, const struct wal_change *change, lsn_t lsn, uint64_t op, uint32_t xid, struct buf *scratch);
+/* Binds a format to a relation; bound_ok says whether shapes of it survive. */
+void format_bind(struct format *f, const struct relation *r);
+
+/* One row of a snapshot as a line (no newline). Values are those of `selected`. */
+void line_snapshot_row(const struct shape_def *def, const char *key_prefix, const char *relation_json,
+                       const struct pg_copy_value *values, struct buf *out);
+/* "schema"."table" with quotes doubled and slashes doubled, the one form on both paths. */
+void line_key_prefix(const struct pg_table *t, struct buf *out);
+void line_relation_json(const struct pg_table *t, struct buf *out);
+
+/* ---- a shape ------------------------------------------------------------------------------------ */
+
+struct snapshot_filter {
+	struct pg_snapshot snap;
+	bool known;
+};
+
+struct txn_shape;
+
+struct shape {
+	_Atomic uint32_t refs;
+	struct shapes *engine;
+	uint64_t id;
+	char handle[HANDLE_TEXT_MAX];
+	struct shape_def def;
+	char *schema_header;
+	uint64_t chunk_bytes; /* the threshold it was made with */
+	_Atomic int64_t read_ms;
+	_Atomic bool dropped; /* no request finds it any more; its snapshot is given up */
+
+	/* under shape_lock(): what readers see */
+	struct {
+		enum shape_state state;
+		struct err err;
+		uint32_t snap_chunk, snap_pieces; /* the open chunk, and how many of its pieces are committed */
+		bool snap_complete;
+		struct entry *entries; /* above `folded`, ascending */
+		size_t first, n, cap;  /* entries[first .. first+n) */
+		struct log_offset folded; /* everything up to here is in the store's blocks; {0, inf}: nothing */
+		struct log_offset last;   /* the newest delivered; {0, inf}: none */
+		struct log_offset last_chunk_end; /* {0, inf}: none */
+		struct wait_list waiters;
+	} tail;
+
+	/* INGEST's */
+	struct {
+		bool routed;
+		struct format *format;
+		size_t route_at;      /* its place in its own table's route */
+		struct snapshot_filter filter;
+		bool joining;         /* registered, the snapshot isn't known yet */
+		uint64_t joined_txn;  /* transactions up to this one were before it registered */
+		struct entry *buffered; /* while joining; entries with xid */
+		uint32_t *buffered_xid;
+		lsn_t *buffered_end;
+		size_t nbuffered, buffered_cap, buffered_bytes;
+		bool overflowed;
+		uint64_t open_bytes;  /* Σ text since the last chunk end */
+		uint64_t txn_seq;     /* the transaction that touched it last */
+		struct txn_shape *txn;
+	} in;
+
+	/* WRITER's */
+	struct {
+		struct shape *fold_prev, *fold_next;
+		bool in_fold_list, dropped;
+		uint64_t oldest_seq;  /* journal batch of its oldest entry that isn't folded */
+		uint64_t folded_in;   /* the try at a batch that has put its tail into blocks already */
+	} wr;
+};
+
+pthread_mutex_t *shape_lock(const struct shape *s);
+
+/* ---- the writer's queue --------------------------------------------------------------------------- */
+
+enum item_kind {
+	ITEM_ROWS,     /* a transaction's entries, and the LSN it ends at */
+	ITEM_LSN,      /* nothing of ours up to `lsn` */
+	ITEM_MARK,
+	ITEM_SHAPE,    /* a shape's record: now it is durable, clients may see it */
+	ITEM_DROP,
+	ITEM_PIECE,    /* snapshot rows */
+	ITEM_COMPLETE, /* the snapshot is complete: the record again, with its state */
+	ITEM_TABLE,    /* record of a table; len 0: forget it */
+	ITEM_STAGE,    /* entries of a running transaction, straight into blocks nobody reads yet */
+	ITEM_PUBLISH,  /* the staged transaction is complete */
+	ITEM_UNSTAGE,  /* it was lost with the connection */
+	ITEM_META,     /* a named value */
+};
+
+struct row {
+	struct shape *shape; /* alive until its ITEM_DROP has passed */
+	struct entry entry;
+};
+
+struct item {
+	struct item *next;
+	enum item_kind kind;
+	size_t bytes;       /* what it counts against its queue limit */
+	lsn_t lsn;          /* ITEM_ROWS, ITEM_LSN, ITEM_PUBLISH: position all is durable below; ITEM_MARK: the mark */
+	lsn_t tx;           /* ITEM_STAGE, ITEM_PUBLISH, ITEM_UNSTAGE: the transaction */
+	uint64_t number;    /* ITEM_MARK: its sequence; ITEM_TABLE: oid */
+	struct shape *shape; /* a reference, for SHAPE, DROP, PIECE, COMPLETE */
+	uint32_t chunk, piece;
+	bool chunk_closed;
+	char name[16];
+	char *data;         /* a record, snapshot rows, a meta value */
+	size_t len;
+	struct row *rows;
+	size_t nrows;
+};
+
+struct item *item_new(enum item_kind kind);
+void writer_put(struct shapes *s, struct item *it);
+
+struct writer {
+	pthread_t thread;
+	bool started;
+	pthread_mutex_t lock;
+	pthread_cond_t cond, room;
+	struct item *head, **tail;
+	bool stop, sync_stop;
+	size_t snapshot_bytes; /* of queued pieces */
+	uint64_t next_seq;     /* of the journal */
+	uint64_t first_seq;    /* the oldest batch that may still be there */
+	size_t journal_bytes, journal_refs;
+	struct shape *fold_head, *fold_tail;
+	size_t fold_shapes;
+	bool gc_pending;
+	uint64_t nput, ndone;  /* items, for writer_flush() */
+};
+
+/* ---- the engine --------------------------------------------------------------------------------- */
+
+/* A table that has, or lately had, shapes. Under registry_lock. */
+struct table_state {
+	uint32_t oid;
+	struct pg_table *table; /* a reference; replaced when the catalog says otherwise */
+	struct pg_join join;
+	bool joined;
+	bool joining;      /* a PG thread is at it: one at a time */
+	uint32_t nshapes;
+	int64_t idle_since_ms; /* of the last shape's end */
+};
+
+struct table_lookup {
+	_Atomic uint32_t refs;
+	struct shapes *engine;
+	char *schema, *name;
+	/* under lookup_lock */
+	bool done;
+	int rc;
+	struct pg_table *table;
+	struct err err;
+	struct wait_list waiters;
+};
+
+enum job_kind { JOB_LOOKUP, JOB_CREATE, JOB_RESOLVE, JOB_RECONCILE, JOB_WAL_END };
+
+struct job {
+	struct job *next;
+	enum job_kind kind;
+	struct table_lookup *lookup; /* JOB_LOOKUP: a reference */
+	struct shape *shapes[SNAPSHOT_SHARED_MAX]; /* JOB_CREATE: references, of one table */
+	int nshapes;
+	uint32_t oid;                /* JOB_RESOLVE */
+};
+
+/* Commands into INGEST. A command with `done` is waited for by a PG thread. */
+enum cmd_kind { CMD_REGISTER, CMD_FILTER, CMD_UNREGISTER, CMD_DROP, CMD_RESOLVED, CMD_PRUNE };
+
+struct cmd {
+	struct cmd *next;
+	enum cmd_kind kind;
+	struct shape *shapes[SNAPSHOT_SHARED_MAX];
+	int nshapes;
+	struct pg_snapshot *snap;  /* CMD_FILTER, borrowed from the waiting thread */
+	uint64_t xmin;             /* CMD_PRUNE */
+	uint32_t oid;              /* CMD_RESOLVED */
+	uint32_t ancestors[16];
+	int nancestors;
+	bool rotate_ancestors;
+	bool waited, done;         /* under cmd_lock; not waited: freed by INGEST */
+	int result;                /* CMD_FILTER: 1 take the snapshot again; -1 no stream */
+};
+
+struct route { /* INGEST's: shapes that see the changes of a relation */
+	uint32_t oid;
+	struct shape **shapes;
+	size_t n, cap;
+};
+
+struct txn_shape {
+	struct shape *shape;
+	struct entry *entries;
+	size_t n, cap;
+	bool staged, rotate;
+	uint64_t open_bytes_before;
+	char why[200];
+};
+
+struct ingest; /* ingest.c */
+
+struct shapes {
+	const struct config *config;
+	struct store *store;
+	struct stream *stream;
+	pthread_t ingest_thread;
+	bool ingest_started;
+	struct ingest *ingest;
+	struct writer writer;
+
+	pthread_rwlock_t registry_lock;
+	struct map by_handle, by_identity; /* active shapes; each holds one reference (by_handle's) */
+	struct map tables;                 /* oid -> table_state */
+	struct map cache;                  /* "schema\0name" -> pg_table reference */
+	_Atomic uint64_t next_id;
+	int64_t last_handle_us;
+	uint64_t nshapes;
+
+	pthread_mutex_t shape_locks[SHAPE_LOCKS];
+
+	pthread_mutex_t status_lock;
+	struct wait_list status_waiters;
+	enum stream_phase phase;
+	bool stream_was_active; /* in this process */
+	bool loaded;
+	char phase_error[400];
+	bool fatal;
+	struct err fatal_err;
+	void (*on_fatal)(void *);
+	void *on_fatal_ctx;
+
+	pthread_mutex_t lookup_lock;
+
+	pthread_mutex_t lsn_lock;
+	struct wait_list lsn_waiters;
+
+	pthread_mutex_t cmd_lock;
+	pthread_cond_t cmd_cond;
+	struct cmd *cmds, **cmds_tail;
+
+	pthread_mutex_t job_lock;
+	pthread_cond_t job_cond;
+	struct job *admin_jobs, **admin_tail, *create_jobs, **create_tail;
+	pthread_t pg_threads[16];
+	int npg;
+	bool pg_stop;
+	int64_t next_reconcile_ms;
+	bool reconcile_queued, reconcile_now;
+
+	_Atomic bool stopping, ingest_quit;
+	_Atomic lsn_t seen, durable, received;
+	_Atomic lsn_t delivered;       /* the largest LSN a client of this process can have seen */
+	_Atomic lsn_t mark;            /* as it stands in the store */
+	_Atomic uint64_t mark_done;    /* sequence of the last committed mark */
+	_Atomic size_t ahead_bytes;    /* queued for the writer or being written: ROWS and STAGE */
+	_Atomic bool store_failing;
+	_Atomic lsn_t published_tx;    /* last staged transaction the writer has published */
+	_Atomic uint64_t stat_transactions, stat_changes, stat_appended;
+
+	pthread_mutex_t server_lock;
+	struct stream_server server;   /* of the running connection; version 0: none yet */
+	lsn_t wal_end;
+	int64_t wal_end_asked_ms, wal_end_ms;
+	bool wal_end_queued;
+};
+
+/* registry.c */
+struct shape *shape_make(struct shapes *s, const struct shape_def *def, uint64_t id, const char *handle);
+/* Takes the shape out of the registry (idempotent) and has INGEST drop it. `why` is logged. Any thread. */
+void shape_rotate(struct shape *s, const char *why);
+/* All active shapes of a table (and, with `ancestors`, …): calls rotate on each. */
+void shapes_rotate_table(struct shapes *s, uint32_t oid, const char *why);
+void shapes_rotate_all(struct shapes *s, const char *why);
+void shape_set_failed(struct shape *s, const struct err *e);
+struct table_state *registry_table(struct shapes *s, uint32_t oid); /* with registry_lock held */
+void registry_cache_put(struct shapes *s, struct pg_table *t);
+void registry_cache_drop(struct shapes *s, uint32_t oid);
+/* Links a loaded or new shape into the maps, registry_lock held for writing. */
+void registry_link(struct shapes *s, struct shape *shape);
+
+/* record.c */
+void record_shape(const struct shape *s, const struct pg_snapshot *snap, bool complete, uint32_t nchunks, struct buf *out);
+struct shape_record {
+	char handle[HANDLE_TEXT_MAX];
+	struct shape_def def;
+	uint64_t chunk_bytes;
+	struct pg_snapshot snap;
+	bool complete;
+	uint32_t nchunks;
+};
+/* Tables met before, by the bytes of their record: shapes of one table share it. */
+struct interned {
+	struct pg_table *table;
+	size_t len;
+	char bytes[];
+};
+void interned_clear(struct map *m);
+int record_shape_parse(const char *p, size_t len, struct map *tables, struct shape_record *out, struct err *e) MUST_USE;
+void record_table(const struct table_state *t, struct buf *out);
+int record_table_parse(const char *p, size_t len, struct table_state *out, struct err *e) MUST_USE;
+/* A journal batch: see store/FORMAT.md. */
+void journal_encode(struct item *const *items, size_t n, struct buf *out);
+int journal_decode(const char *p, size_t len,
+                   int (*row)(void *ctx, uint64_t shape_id, struct log_offset at, uint32_t flags, struct line *line, struct err *e),
+                   void *ctx, struct err *e) MUST_USE;
+
+/* load.c */
+int engine_load(struct shapes *s, struct err *e) MUST_USE;
+
+/* writer.c */
+int writer_start(struct shapes *s, struct err *e) MUST_USE;
+void writer_stop(struct shapes *s); /* everything queued is committed, the mark drawn back */
+/* Adds to the fold list; also used while loading (before the thread runs). */
+void writer_track(struct shapes *s, struct shape *shape, uint64_t seq);
+/* Waits until everything queued by now is committed; false when stopping. */
+bool writer_flush(struct shapes *s);
+/* Blocks while too many snapshot rows are queued; false when stopping or the shape is dropped. */
+bool writer_room(struct shapes *s, struct shape *shape);
+
+/* ingest.c */
+void ingest_new(struct shapes *s);
+int ingest_start(struct shapes *s, struct err *e) MUST_USE;
+void ingest_stop(struct shapes *s); /* after pgwork_stop() */
+void ingest_release(struct shapes *s);
+void ingest_free(struct shapes *s);
+/* Puts a shape that was loaded into INGEST's routes; before the thread runs. */
+void ingest_adopt(struct shapes *s, struct shape *shape);
+void ingest_set_processed(struct shapes *s, lsn_t lsn);
+void cmd_post(struct shapes *s, struct cmd *c);             /* not waited for; INGEST frees it */
+int cmd_call(struct shapes *s, struct cmd *c);              /* waits; -1 when stopping */
+
+/* tail.c: appends published entries under the shape's lock and wakes. Takes the line references. */
+void tail_publish(struct shape *s, struct entry *entries, size_t n);
+/* Restores entries at start; no waking. */
+void tail_restore(struct shape *s, struct log_offset at, uint32_t flags, struct line *line);
+/* Drops what is folded now. */
+void tail_folded(struct shape *s, struct log_offset upto);
+void tail_clear(struct shape *s);
+
+/* pgwork.c */
+int pgwork_start(struct shapes *s, struct err *e) MUST_USE;
+void pgwork_stop(struct shapes *s);
+void job_post(struct shapes *s, struct job *j);
+
+#endif

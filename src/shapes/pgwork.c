@@ -1,0 +1,904 @@
+/*
+ * pgwork.c - the PG threads: look-ups, the birth of a shape, and looking after our tables.
+ *
+ * ADMIN threads answer look-ups and what INGEST asks; one of them reconciles what we remember of our
+ * tables with the catalog. CREATE threads take a table into the publication and its snapshots into the
+ * store; shapes of one table that wait together share one snapshot. Connections are opened when
+ * needed and closed when idle, at most ELECTRIC_DB_POOL_SIZE in all.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "shapes/internal.h"
+
+#define ADMIN_THREADS 2
+#define CREATE_THREADS_MAX 6 /* two connections each */
+#define CONNECTION_IDLE_MS 60000
+#define RETAKE_WAIT_MS 20
+#define EVICT_PERIOD_MS 60000 /* as Electric's */
+#define ANCESTORS_MAX 16
+
+struct worker {
+	struct shapes *s;
+	bool creates;
+	PGconn *admin, *snap;
+	int64_t used_ms;
+};
+
+void job_post(struct shapes *s, struct job *j)
+{
+	pthread_mutex_lock(&s->job_lock);
+	struct job ***tail = j->kind == JOB_CREATE ? &s->create_tail : &s->admin_tail;
+	j->next = NULL;
+	**tail = j;
+	*tail = &j->next;
+	pthread_cond_broadcast(&s->job_cond);
+	pthread_mutex_unlock(&s->job_lock);
+}
+
+static void job_free(struct job *j)
+{
+	table_lookup_unref(j->lookup);
+	for (int i = 0; i < j->nshapes; i++)
+		shape_unref(j->shapes[i]);
+	free(j);
+}
+
+/* ---- connections ---- */
+
+static void drop_connection(PGconn **conn)
+{
+	if (*conn != NULL)
+		PQfinish(*conn);
+	*conn = NULL;
+}
+
+static PGconn *connection(struct worker *w, bool snapshot, struct err *e)
+{
+	PGconn **conn = snapshot ? &w->snap : &w->admin;
+	if (*conn != NULL && PQstatus(*conn) != CONNECTION_OK)
+		drop_connection(conn);
+	if (*conn == NULL)
+		*conn = pg_connect(w->s->config, snapshot ? PG_ROLE_SNAPSHOT : PG_ROLE_ADMIN, e);
+	w->used_ms = clock_mono_ms();
+	return *conn;
+}
+
+static bool stopping(void *ctx) { return atomic_load(&((struct shapes *)ctx)->stopping); }
+
+static int server_version(struct shapes *s)
+{
+	pthread_mutex_lock(&s->server_lock);
+	int v = s->server.version_num;
+	pthread_mutex_unlock(&s->server_lock);
+	return v;
+}
+
+/* ---- look-ups ---- */
+
+static void run_lookup(struct worker *w, struct job *j)
+{
+	struct shapes *s = w->s;
+	struct table_lookup *l = j->lookup;
+	struct pg_table *table = NULL;
+	struct err e = {0};
+	int rc = -1;
+	/* A connection that broke while idle shows now: once more on a new one. */
+	for (int tries = 0; tries < 2; tries++) {
+		bool fresh = w->admin == NULL;
+		PGconn *conn = connection(w, false, &e);
+		rc = conn == NULL ? -1 : pg_catalog_lookup(conn, l->schema, l->name, &table, &e);
+		if (rc >= 0 || fresh || e.kind != ERR_PG_CONN)
+			break;
+		drop_connection(&w->admin);
+	}
+	if (rc == 0)
+		registry_cache_put(s, table);
+	pthread_mutex_lock(&s->lookup_lock);
+	l->rc = rc;
+	l->table = table;
+	l->err = e;
+	l->done = true;
+	wait_list_wake_all(&l->waiters);
+	pthread_mutex_unlock(&s->lookup_lock);
+}
+
+static void run_wal_end(struct worker *w)
+{
+	struct shapes *s = w->s;
+	struct err e = {0};
+	int64_t asked = clock_mono_ms();
+	PGconn *conn = connection(w, false, &e);
+	lsn_t lsn = 0;
+	if (conn != NULL) {
+		PGresult *r = PQexec(conn, "SELECT pg_catalog.pg_current_wal_insert_lsn()");
+		if (PQresultStatus(r) != PGRES_TUPLES_OK || !lsn_parse(PQgetvalue(r, 0, 0), &lsn))
+			lsn = 0;
+		PQclear(r);
+	}
+	pthread_mutex_lock(&s->server_lock);
+	s->wal_end_queued = false;
+	if (lsn != 0) {
+		s->wal_end = lsn;
+		s->wal_end_ms = asked;
+	}
+	pthread_mutex_unlock(&s->server_lock);
+}
+
+/* ---- partitions ---- */
+
+/*
+ * Whether `oid` came to its ancestors with rows in it (ATTACH) - rows the stream never had. A link made
+ * by CREATE TABLE … PARTITION OF is as old as the table itself; after an ATTACH, rows inserted later are
+ * younger than the link. When we may not look, it had rows.
+ */
+static bool attached_with_rows(PGconn *conn, uint32_t oid)
+{
+	char text[16];
+	snprintf(text, sizeof text, "%" PRIu32, oid);
+	const char *params[] = {text};
+	PGresult *r = PQexecParams(conn,
+		"WITH RECURSIVE link AS ("
+		" SELECT i.inhrelid, i.inhparent, i.xmin AS made FROM pg_catalog.pg_inherits i WHERE i.inhrelid = $1::pg_catalog.oid"
+		" UNION ALL"
+		" SELECT i.inhrelid, i.inhparent, i.xmin FROM pg_catalog.pg_inherits i JOIN link l ON i.inhrelid = l.inhparent)"
+		" SELECT pg_catalog.max(pg_catalog.age(l.made)), pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname), c.relkind"
+		" FROM link l JOIN pg_catalog.pg_attribute a ON a.attrelid = l.inhrelid AND a.attname = 'tableoid' AND a.attnum < 0"
+		" JOIN pg_catalog.pg_class c ON c.oid = $1::pg_catalog.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+		" WHERE l.made::pg_catalog.text <> a.xmin::pg_catalog.text GROUP BY n.nspname, c.relname, c.relkind",
+		1, NULL, params, NULL, NULL, 0);
+	bool rows = false;
+	if (PQresultStatus(r) != PGRES_TUPLES_OK) {
+		rows = true;
+	} else if (PQntuples(r) > 0 && PQgetvalue(r, 0, 2)[0] != 'p') {
+		char sql[512];
+		const char *age[] = {PQgetvalue(r, 0, 0)};
+		snprintf(sql, sizeof sql, "SELECT 1 FROM ONLY %s t WHERE pg_catalog.age(t.xmin) >= $1::pg_catalog.int4 LIMIT 1", PQgetvalue(r, 0, 1));
+		PGresult *r2 = PQexecParams(conn, sql, 1, NULL, age, NULL, NULL, 0);
+		rows = PQresultStatus(r2) != PGRES_TUPLES_OK || PQntuples(r2) > 0;
+		PQclear(r2);
+	}
+	PQclear(r);
+	return rows;
+}
+
+static void reconcile_soon(struct shapes *s)
+{
+	pthread_mutex_lock(&s->job_lock);
+	s->reconcile_now = true;
+	pthread_cond_broadcast(&s->job_cond);
+	pthread_mutex_unlock(&s->job_lock);
+}
+
+static int post_leaf(struct shapes *s, PGconn *conn, uint32_t oid, struct err *e)
+{
+	struct cmd *c = mem_zalloc(sizeof *c);
+	c->kind = CMD_RESOLVED;
+	c->oid = oid;
+	int n = pg_catalog_ancestors(conn, oid, c->ancestors, (int)ARRAY_LEN(c->ancestors), e);
+	c->nancestors = n < 0 ? 0 : n;
+	c->result = n < 0 ? -1 : 0;
+	if (n > 0)
+		c->rotate_ancestors = attached_with_rows(conn, oid);
+	cmd_post(s, c);
+	return n;
+}
+
+/* INGEST met a relation it doesn't know and waits for this. */
+static void run_resolve(struct worker *w, struct job *j)
+{
+	struct err e = {0};
+	PGconn *conn = connection(w, false, &e);
+	int n = conn != NULL ? post_leaf(w->s, conn, j->oid, &e) : -1;
+	if (conn == NULL) {
+		/* An outage: the stream will break too, and ask again. */
+		struct cmd *c = mem_zalloc(sizeof *c);
+		c->kind = CMD_RESOLVED;
+		c->oid = j->oid;
+		c->result = -1;
+		cmd_post(w->s, c);
+	}
+	if (n > 0)
+		reconcile_soon(w->s); /* the leaf is to be REPLICA IDENTITY FULL */
+}
+
+/* ---- the birth of shapes ---- */
+
+struct creation {
+	struct worker *w;
+	struct shape **shapes;
+	int n;
+};
+
+static bool creation_cancelled(void *ctx)
+{
+	struct creation *c = ctx;
+	if (atomic_load(&c->w->s->stopping))
+		return true;
+	for (int i = 0; i < c->n; i++)
+		if (!atomic_load(&c->shapes[i]->dropped))
+			return false;
+	return true;
+}
+
+static void save_table(struct shapes *s, const struct table_state *t)
+{
+	struct item *it = item_new(ITEM_TABLE);
+	struct buf b = BUF_INIT(RECORD_BYTES_MAX);
+	record_table(t, &b);
+	it->data = buf_detach(&b, &it->len);
+	it->number = t->oid;
+	writer_put(s, it);
+}
+
+/* One join of a table at a time. */
+static bool claim_table(struct shapes *s, uint32_t oid, struct pg_join *known, bool *has_known)
+{
+	pthread_rwlock_wrlock(&s->registry_lock);
+	struct table_state *t = registry_table(s, oid);
+	bool free_now = t != NULL && !t->joining;
+	if (free_now) {
+		t->joining = true;
+		*has_known = t->joined;
+		*known = t->join;
+	}
+	pthread_rwlock_unlock(&s->registry_lock);
+	return free_now;
+}
+
+static void release_table(struct shapes *s, struct pg_table *table, const struct pg_join *join)
+{
+	pthread_rwlock_wrlock(&s->registry_lock);
+	struct table_state *t = registry_table(s, table->oid);
+	if (t != NULL) {
+		t->joining = false;
+		if (join != NULL) {
+			bool news = !t->joined || memcmp(&t->join, join, sizeof *join) != 0 || t->table != table;
+			t->joined = true;
+			t->join = *join;
+			if (t->table != table) {
+				pg_table_unref(t->table);
+				t->table = pg_table_ref(table);
+			}
+			if (news)
+				save_table(s, t);
+		}
+	}
+	pthread_rwlock_unlock(&s->registry_lock);
+	pthread_mutex_lock(&s->job_lock);
+	pthread_cond_broadcast(&s->job_cond);
+	pthread_mutex_unlock(&s->job_lock);
+}
+
+static int join_table(struct creation *c, struct pg_table *table, struct err *e)
+{
+	struct shapes *s = c->w->s;
+	struct pg_join known = {0}, now = {0};
+	bool has_known = false;
+	while (!claim_table(s, table->oid, &known, &has_known)) {
+		if (creation_cancelled(c))
+			return err_set(e, ERR_CANCELLED, "stopping");
+		struct timespec ts = {0, 2 * 1000000};
+		nanosleep(&ts, NULL); /* another thread joins this very table; it is short or ends by its limits */
+	}
+	PGconn *admin = connection(c->w, false, e);
+	int rc = admin == NULL ? -1 : pg_publication_join(admin, s->config, server_version(s), table, has_known ? &known : NULL,
+	                                                  creation_cancelled, c, &now, e);
+	release_table(s, table, rc == 0 ? &now : NULL);
+	if (rc == 0 && has_known && known.publication_rel_oid != now.publication_rel_oid)
+		/* It left and came back: what older shapes missed is gone for them. */
+		for (bool again = true; again;) {
+			again = false;
+			struct shape *old = NULL, *x;
+			pthread_rwlock_rdlock(&s->registry_lock);
+			for (size_t i = 0; old == NULL && (x = map_next(&s->by_handle, &i)) != NULL;) {
+				bool ours = x->def.table->oid != table->oid;
+				for (int k = 0; k < c->n; k++)
+					ours = ours || c->shapes[k] == x;
+				pthread_mutex_lock(shape_lock(x));
+				bool started = x->tail.state != SHAPE_CREATING;
+				pthread_mutex_unlock(shape_lock(x));
+				if (!ours && started)
+					old = shape_ref(x);
+			}
+			pthread_rwlock_unlock(&s->registry_lock);
+			if (old != NULL) {
+				shape_rotate(old, "the table left the publication and came back");
+				shape_unref(old);
+				again = true;
+			}
+		}
+	return rc;
+}
+
+static struct cmd command(enum cmd_kind kind, const struct creation *c)
+{
+	struct cmd cmd = {.kind = kind, .nshapes = c->n};
+	memcpy(cmd.shapes, c->shapes, (size_t)c->n * sizeof(struct shape *));
+	return cmd;
+}
+
+static void end_snapshot(struct worker *w)
+{
+	struct err ignored;
+	if (w->snap != NULL && pg_snapshot_end(w->snap, &ignored) != 0)
+		drop_connection(&w->snap);
+}
+
+/* Begins, registers, takes, and hands the snapshot to INGEST. 1: take it again. */
+static int take_once(struct creation *c, struct pg_table *table, struct pg_snapshot *snap, struct err *e)
+{
+	struct shapes *s = c->w->s;
+	PGconn *conn = connection(c->w, true, e);
+	if (conn == NULL)
+		return -1;
+	if (pg_snapshot_begin(conn, table, e) != 0)
+		return -1;
+	struct cmd reg = command(CMD_REGISTER, c);
+	if (cmd_call(s, &reg) != 0)
+		return err_set(e, ERR_PG_CONN, "Database connection not available");
+	pthread_mutex_lock(&s->server_lock);
+	struct stream_server server = s->server;
+	pthread_mutex_unlock(&s->server_lock);
+	if (pg_snapshot_take(conn, table, server.system_id, server.timeline, snap, e) != 0)
+		return -1;
+	struct cmd filter = command(CMD_FILTER, c);
+	filter.snap = snap;
+	int rc = cmd_call(s, &filter);
+	if (rc < 0)
+		return err_set(e, ERR_PG_CONN, "Database connection not available");
+	return rc;
+}
+
+static int take_snapshot(struct creation *c, struct pg_table *table, struct pg_snapshot *snap, struct err *e)
+{
+	int64_t until = clock_mono_ms() + SNAPSHOT_RETAKE_MAX_MS;
+	bool retried = false;
+	for (;;) {
+		bool fresh = c->w->snap == NULL;
+		int rc = take_once(c, table, snap, e);
+		if (rc == 0)
+			return 0;
+		struct cmd undo = command(CMD_UNREGISTER, c);
+		cmd_call(c->w->s, &undo);
+		end_snapshot(c->w);
+		pg_snapshot_clear(snap);
+		if (creation_cancelled(c))
+			return err_set(e, ERR_CANCELLED, "stopping");
+		if (rc < 0 && e->kind == ERR_PG_CONN && !fresh && !retried) {
+			retried = true;
+			continue;
+		}
+		if (rc < 0)
+			return -1;
+		if (clock_mono_ms() > until)
+			return err_set(e, ERR_TIMEOUT, "Snapshot creation failed: a committed transaction still counts as running (is a synchronous "
+			               "standby slow or away?)");
+		struct timespec ts = {0, RETAKE_WAIT_MS * 1000000};
+		nanosleep(&ts, NULL); /* the transaction in question must end on the server; nothing tells us */
+	}
+}
+
+/* ---- copying ---- */
+
+struct copy {
+	struct shapes *s;
+	struct shape *shape;
+	char *key_prefix, *relation_json;
+	struct buf piece;
+	uint32_t chunk, pieces;
+	uint64_t chunk_bytes;
+};
+
+static int put_piece(struct copy *c, bool closes, struct err *e)
+{
+	if (!writer_room(c->s, c->shape))
+		return err_set(e, ERR_CANCELLED, "the shape is gone");
+	struct item *it = item_new(ITEM_PIECE);
+	it->shape = shape_ref(c->shape);
+	it->chunk = c->chunk;
+	it->piece = c->pieces++;
+	it->chunk_closed = closes;
+	it->data = buf_detach(&c->piece, &it->len);
+	it->bytes = it->len + sizeof *it;
+	writer_put(c->s, it);
+	if (closes) {
+		c->chunk++;
+		c->pieces = 0;
+		c->chunk_bytes = 0;
+	}
+	return 0;
+}
+
+static int copy_row(void *ctx, const struct pg_copy_value *values, struct err *e)
+{
+	struct copy *c = ctx;
+	size_t before = c->piece.len;
+	line_snapshot_row(&c->shape->def, c->key_prefix, c->relation_json, values, &c->piece);
+	buf_putc(&c->piece, '\n');
+	if (c->piece.failed)
+		return err_set(e, ERR_LIMIT, "a row is too large for a snapshot");
+	c->chunk_bytes += c->piece.len - before; /* the row and one byte, as Electric counts */
+	if (c->chunk_bytes >= c->shape->chunk_bytes)
+		return put_piece(c, true, e);
+	/* The first piece goes early: a client waits for it. */
+	if (c->piece.len >= SNAPSHOT_PIECE_BYTES || (c->chunk == 0 && c->pieces == 0 && c->piece.len >= SNAPSHOT_PIECE_BYTES / 8))
+		return put_piece(c, false, e);
+	return 0;
+}
+
+static void put_snapshot_end(const struct pg_snapshot *snap, struct buf *out)
+{
+	buf_printf(out, "{\"headers\":{\"control\":\"snapshot-end\",\"xmin\":\"%" PRIu64 "\",\"xmax\":\"%" PRIu64 "\",\"xip_list\":[",
+	           snap->xmin, snap->xmax);
+	for (uint32_t i = 0; i < snap->nxip; i++)
+		buf_printf(out, "%s\"%" PRIu64 "\"", i > 0 ? "," : "", snap->xip[i]);
+	buf_puts(out, "]}}\n");
+}
+
+static int copy_shape(struct creation *cr, struct shape *shape, const struct pg_snapshot *snap, struct err *e)
+{
+	struct shapes *s = cr->w->s;
+	struct copy c = {.s = s, .shape = shape};
+	struct buf b = BUF_INIT(4096);
+	line_key_prefix(shape->def.table, &b);
+	c.key_prefix = buf_detach(&b, NULL);
+	line_relation_json(shape->def.table, &b);
+	c.relation_json = buf_detach(&b, NULL);
+	buf_init(&c.piece, (size_t)2 << 30);
+	int rc = 0;
+	if (shape->def.log_mode == LOG_MODE_FULL)
+		rc = pg_snapshot_copy(cr->w->snap, shape->def.table, shape->def.selected, shape->def.nselected, NULL, copy_row, &c,
+		                      creation_cancelled, cr, e);
+	if (rc == 0) {
+		put_snapshot_end(snap, &c.piece);
+		rc = put_piece(&c, true, e);
+	}
+	if (rc == 0) {
+		struct item *it = item_new(ITEM_COMPLETE);
+		buf_init(&b, RECORD_BYTES_MAX);
+		record_shape(shape, snap, true, c.chunk, &b);
+		it->data = buf_detach(&b, &it->len);
+		it->shape = shape_ref(shape);
+		it->chunk = c.chunk;
+		it->number = atomic_load(&s->next_id);
+		writer_put(s, it);
+	}
+	buf_clear(&c.piece);
+	free(c.key_prefix);
+	free(c.relation_json);
+	return rc;
+}
+
+/* The client's text for what went wrong (http.md 8.3). */
+static void client_text(struct err *e)
+{
+	if (e->kind == ERR_PG_CONN) {
+		log_warning("Snapshot: %s", e->text);
+		snprintf(e->text, sizeof e->text, "Database connection not available");
+	}
+}
+
+static void run_create(struct worker *w, struct job *j)
+{
+	struct shapes *s = w->s;
+	struct creation c = {w, j->shapes, j->nshapes};
+	struct pg_table *table = j->shapes[0]->def.table;
+	struct pg_snapshot snap = {0};
+	struct err e = {0};
+	int done = 0;
+	int rc = join_table(&c, table, &e);
+	if (rc == 0)
+		rc = take_snapshot(&c, table, &snap, &e);
+	for (; rc == 0 && done < c.n; done++) {
+		if (atomic_load(&j->shapes[done]->dropped))
+			continue;
+		struct err own = {0};
+		if (copy_shape(&c, j->shapes[done], &snap, &own) != 0) {
+			client_text(&own);
+			shape_set_failed(j->shapes[done], &own);
+			rc = -1;
+			e = own;
+		}
+	}
+	if (w->snap != NULL)
+		end_snapshot(w);
+	if (rc != 0) {
+		if (e.kind == ERR_NOT_FOUND)
+			registry_cache_drop(s, table->oid);
+		client_text(&e);
+		for (int i = done; i < c.n; i++)
+			shape_set_failed(j->shapes[i], &e);
+	}
+	pg_snapshot_clear(&snap);
+}
+
+/* ---- looking after our tables ---- */
+
+/* NULL if the shape still is right for the table as it is now. */
+static const char *shape_misfit(const struct shape *x, const struct pg_table *now)
+{
+	const struct pg_table *then = x->def.table;
+	if (strcmp(then->schema, now->schema) != 0 || strcmp(then->name, now->name) != 0)
+		return "the table was renamed";
+	if (then->npk != now->npk)
+		return "the table's key changed";
+	for (uint16_t i = 0; i < then->npk; i++)
+		if (strcmp(then->columns[then->pk[i]].name, now->columns[now->pk[i]].name) != 0)
+			return "the table's key changed";
+	for (uint16_t i = 0; i < x->def.nselected; i++) {
+		const struct pg_column *c = &then->columns[x->def.selected[i]];
+		int at = pg_table_column(now, c->name, strlen(c->name));
+		if (at < 0)
+			return "a selected column was dropped or renamed";
+		if (now->columns[at].type_oid != c->type_oid)
+			return "the type of a selected column changed";
+	}
+	if (x->def.selects_all && then->ncolumns != now->ncolumns)
+		return "columns were added or dropped";
+	return NULL;
+}
+
+static bool has_leaf(const struct pg_table *t, uint32_t oid)
+{
+	for (uint32_t i = 0; i < t->nleaves; i++)
+		if (t->leaves[i] == oid)
+			return true;
+	return false;
+}
+
+static void rotate_misfits(struct shapes *s, const struct pg_table *now)
+{
+	struct shape *doomed[64];
+	size_t n;
+	do {
+		n = 0;
+		pthread_rwlock_rdlock(&s->registry_lock);
+		struct shape *x;
+		for (size_t i = 0; n < ARRAY_LEN(doomed) && (x = map_next(&s->by_handle, &i)) != NULL;)
+			if (x->def.table->oid == now->oid && shape_misfit(x, now) != NULL)
+				doomed[n++] = shape_ref(x);
+		pthread_rwlock_unlock(&s->registry_lock);
+		for (size_t i = 0; i < n; i++) {
+			shape_rotate(doomed[i], shape_misfit(doomed[i], now));
+			shape_unref(doomed[i]);
+		}
+	} while (n == ARRAY_LEN(doomed));
+}
+
+/* One table that has shapes: catalog, partitions, publication. -1: an outage, try again later. */
+static int reconcile_table(struct worker *w, struct pg_table *was, struct err *e)
+{
+	struct shapes *s = w->s;
+	PGconn *conn = connection(w, false, e);
+	if (conn == NULL)
+		return -1;
+	struct pg_table *now = NULL;
+	int rc = pg_catalog_lookup_oid(conn, was->oid, &now, e);
+	if (rc < 0)
+		return -1;
+	if (rc == 1) {
+		shapes_rotate_table(s, was->oid, "the table was dropped");
+		return 0;
+	}
+	if (!pg_table_same_columns(was, now))
+		registry_cache_drop(s, was->oid);
+	rotate_misfits(s, now);
+	for (uint32_t i = 0; i < was->nleaves; i++)
+		if (!has_leaf(now, was->leaves[i]))
+			shapes_rotate_table(s, was->oid, "a partition was detached or dropped");
+	bool news = now->nleaves != was->nleaves;
+	for (uint32_t i = 0; i < now->nleaves; i++)
+		if (!has_leaf(was, now->leaves[i])) {
+			news = true;
+			if (post_leaf(s, conn, now->leaves[i], e) < 0)
+				goto outage;
+		}
+	if (news)
+		registry_cache_drop(s, was->oid);
+	struct pg_join known = {0}, join = {0};
+	bool has_known = false;
+	if (claim_table(s, was->oid, &known, &has_known)) {
+		uint32_t oid = was->oid, rel = 0;
+		if (has_known && pg_publication_check(conn, s->config, &oid, 1, &rel, e) != 0) {
+			release_table(s, was, NULL);
+			goto outage;
+		}
+		if (has_known && rel != known.publication_rel_oid) {
+			/* What happened to the table meanwhile never came. The next request joins it again. */
+			shapes_rotate_table(s, oid, rel == 0 ? "the table was taken out of the publication" : "the table left the publication and came back");
+			release_table(s, was, NULL);
+		} else if (has_known) {
+			/* Leaves that came since become REPLICA IDENTITY FULL; otherwise this is one query. */
+			rc = pg_publication_join(conn, s->config, server_version(s), now, &known, stopping, s, &join, e);
+			release_table(s, now, rc == 0 ? &join : NULL);
+			if (rc != 0)
+				log_warning("Table %s.%s: %s", now->schema, now->name, e->text);
+		} else {
+			release_table(s, was, NULL);
+		}
+	}
+	pg_table_unref(now);
+	return 0;
+outage:
+	pg_table_unref(now);
+	return -1;
+}
+
+/* Tables without shapes for a while leave the publication, if it was us who added them. */
+static void leave_table(struct worker *w, struct pg_table *t)
+{
+	struct shapes *s = w->s;
+	struct err e = {0};
+	struct pg_join join = {0};
+	bool known = false;
+	PGconn *conn = connection(w, false, &e);
+	if (conn == NULL || !claim_table(s, t->oid, &join, &known))
+		return;
+	int rc = known && join.added_by_us ? pg_publication_leave(conn, s->config, t, &e) : 0;
+	pthread_rwlock_wrlock(&s->registry_lock);
+	struct table_state *st = registry_table(s, t->oid);
+	st->joining = false;
+	if (rc == 0) {
+		st->joined = false;
+		if (st->nshapes == 0) {
+			map_del(&s->tables, &st->oid, sizeof st->oid);
+			pg_table_unref(st->table);
+			free(st);
+		}
+		struct item *it = item_new(ITEM_TABLE);
+		it->number = t->oid;
+		writer_put(s, it);
+	}
+	pthread_rwlock_unlock(&s->registry_lock);
+	if (rc != 0)
+		log_warning("Table %s.%s stays in the publication: %s", t->schema, t->name, e.text);
+	else
+		log_info("Table %s.%s has no shapes any more and left the publication", t->schema, t->name);
+}
+
+static void prune(struct worker *w, PGconn *conn)
+{
+	PGresult *r = PQexec(conn, "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())");
+	if (PQresultStatus(r) == PGRES_TUPLES_OK) {
+		struct cmd *c = mem_zalloc(sizeof *c);
+		c->kind = CMD_PRUNE;
+		c->xmin = strtoull(PQgetvalue(r, 0, 0), NULL, 10);
+		cmd_post(w->s, c);
+	}
+	PQclear(r);
+}
+
+static void run_reconcile(struct worker *w)
+{
+	struct shapes *s = w->s;
+	if (shapes_status(s) != SHAPES_ACTIVE)
+		return;
+	int64_t now = clock_mono_ms();
+	pthread_rwlock_rdlock(&s->registry_lock);
+	size_t n = 0, max = s->tables.len;
+	struct pg_table **used = mem_alloc((max + 1) * sizeof *used), **idle = mem_alloc((max + 1) * sizeof *idle);
+	size_t nidle = 0;
+	struct table_state *t;
+	for (size_t i = 0; (t = map_next(&s->tables, &i)) != NULL;) {
+		if (t->nshapes > 0)
+			used[n++] = pg_table_ref(t->table);
+		else if (now - t->idle_since_ms > TABLE_LINGER_MS)
+			idle[nidle++] = pg_table_ref(t->table);
+	}
+	pthread_rwlock_unlock(&s->registry_lock);
+	struct err e = {0};
+	bool fine = true;
+	for (size_t i = 0; i < n; i++) {
+		if (fine && !atomic_load(&s->stopping) && reconcile_table(w, used[i], &e) != 0) {
+			fine = false;
+			log_warning("Looking after table %s.%s: %s", used[i]->schema, used[i]->name, e.text);
+			if (e.kind == ERR_PG_CONN)
+				drop_connection(&w->admin);
+		}
+		pg_table_unref(used[i]);
+	}
+	for (size_t i = 0; i < nidle; i++) {
+		if (fine && !atomic_load(&s->stopping))
+			leave_table(w, idle[i]);
+		pg_table_unref(idle[i]);
+	}
+	PGconn *conn = fine ? connection(w, false, &e) : NULL;
+	if (conn != NULL)
+		prune(w, conn);
+	free(used);
+	free(idle);
+}
+
+/* ---- eviction ---- */
+
+struct aged {
+	int64_t read_ms;
+	struct shape *shape;
+};
+
+static int by_age(const void *a, const void *b)
+{
+	int64_t x = ((const struct aged *)a)->read_ms, y = ((const struct aged *)b)->read_ms;
+	return x < y ? -1 : x > y;
+}
+
+static void evict(struct shapes *s)
+{
+	if (s->config->max_shapes <= 0)
+		return;
+	pthread_rwlock_rdlock(&s->registry_lock);
+	size_t n = 0, count = s->by_handle.len;
+	struct aged *all = mem_alloc((count + 1) * sizeof *all);
+	struct shape *x;
+	for (size_t i = 0; (x = map_next(&s->by_handle, &i)) != NULL;)
+		all[n++] = (struct aged){atomic_load(&x->read_ms), shape_ref(x)};
+	pthread_rwlock_unlock(&s->registry_lock);
+	size_t excess = n > (size_t)s->config->max_shapes ? n - (size_t)s->config->max_shapes : 0;
+	if (excess > 0) {
+		log_info("Expiring shapes as the number of shapes has exceeded the limit");
+		qsort(all, n, sizeof *all, by_age);
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (i < excess)
+			shape_rotate(all[i].shape, "the number of shapes exceeded ELECTRIC_MAX_SHAPES");
+		shape_unref(all[i].shape);
+	}
+	free(all);
+}
+
+/* ---- the threads ---- */
+
+static struct job *pop(struct job **head, struct job ***tail)
+{
+	struct job *j = *head;
+	if (j == NULL)
+		return NULL;
+	*head = j->next;
+	if (*head == NULL)
+		*tail = head;
+	return j;
+}
+
+/* Takes others of the same table along: they share the snapshot. With job_lock held. */
+static void gather(struct shapes *s, struct job *first)
+{
+	struct job **at = &s->create_jobs;
+	while (*at != NULL && first->nshapes < SNAPSHOT_SHARED_MAX) {
+		struct job *j = *at;
+		if (j->shapes[0]->def.table != first->shapes[0]->def.table) {
+			at = &j->next;
+			continue;
+		}
+		*at = j->next;
+		first->shapes[first->nshapes++] = j->shapes[0];
+		free(j);
+	}
+	s->create_tail = &s->create_jobs;
+	while (*s->create_tail != NULL)
+		s->create_tail = &(*s->create_tail)->next;
+}
+
+static void timed_wait(struct shapes *s, int64_t ms)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += ms % 1000 * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	pthread_cond_timedwait(&s->job_cond, &s->job_lock, &until);
+}
+
+static bool take_reconcile(struct shapes *s)
+{
+	int64_t now = clock_mono_ms();
+	if (s->reconcile_queued || (!s->reconcile_now && now < s->next_reconcile_ms))
+		return false;
+	s->reconcile_queued = true;
+	s->reconcile_now = false;
+	int64_t period = s->config->schema_reconciler_ms < s->config->publication_refresh_ms ? s->config->schema_reconciler_ms
+	                                                                                     : s->config->publication_refresh_ms;
+	s->next_reconcile_ms = now + period;
+	return true;
+}
+
+static void run_job(struct worker *w, struct job *j)
+{
+	switch (j->kind) {
+	case JOB_LOOKUP:
+		run_lookup(w, j);
+		break;
+	case JOB_CREATE:
+		run_create(w, j);
+		break;
+	case JOB_RESOLVE:
+		run_resolve(w, j);
+		break;
+	case JOB_WAL_END:
+		run_wal_end(w);
+		break;
+	case JOB_RECONCILE:
+		break;
+	}
+	job_free(j);
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	struct shapes *s = w->s;
+	pthread_mutex_lock(&s->job_lock);
+	while (!s->pg_stop) {
+		struct job *j = w->creates ? pop(&s->create_jobs, &s->create_tail) : pop(&s->admin_jobs, &s->admin_tail);
+		if (j != NULL && w->creates)
+			gather(s, j);
+		bool reconcile = j == NULL && !w->creates && take_reconcile(s);
+		if (j == NULL && !reconcile) {
+			timed_wait(s, 1000);
+			if (clock_mono_ms() - w->used_ms > CONNECTION_IDLE_MS && (w->admin != NULL || w->snap != NULL)) {
+				pthread_mutex_unlock(&s->job_lock);
+				drop_connection(&w->admin);
+				drop_connection(&w->snap);
+				pthread_mutex_lock(&s->job_lock);
+			}
+			continue;
+		}
+		pthread_mutex_unlock(&s->job_lock);
+		if (j != NULL) {
+			run_job(w, j);
+		} else {
+			run_reconcile(w);
+			evict(s);
+		}
+		pthread_mutex_lock(&s->job_lock);
+		if (reconcile)
+			s->reconcile_queued = false;
+	}
+	pthread_mutex_unlock(&s->job_lock);
+	drop_connection(&w->admin);
+	drop_connection(&w->snap);
+	free(w);
+	return NULL;
+}
+
+int pgwork_start(struct shapes *s, struct err *e)
+{
+	int creates = (s->config->db_pool_size - ADMIN_THREADS) / 2;
+	creates = creates < 1 ? 1 : creates > CREATE_THREADS_MAX ? CREATE_THREADS_MAX : creates;
+	s->next_reconcile_ms = clock_mono_ms() + s->config->schema_reconciler_ms;
+	for (int i = 0; i < ADMIN_THREADS + creates; i++) {
+		struct worker *w = mem_zalloc(sizeof *w);
+		w->s = s;
+		w->creates = i >= ADMIN_THREADS;
+		int rc = pthread_create(&s->pg_threads[s->npg], NULL, worker_main, w);
+		if (rc != 0) {
+			free(w);
+			return err_errno(e, rc, "cannot start a database thread");
+		}
+		s->npg++;
+	}
+	return 0;
+}
+
+void pgwork_stop(struct shapes *s)
+{
+	pthread_mutex_lock(&s->job_lock);
+	s->pg_stop = true;
+	pthread_cond_broadcast(&s->job_cond);
+	pthread_mutex_unlock(&s->job_lock);
+	for (int i = 0; i < s->npg; i++)
+		pthread_join(s->pg_threads[i], NULL);
+	s->npg = 0;
+	struct job *j;
+	while ((j = pop(&s->admin_jobs, &s->admin_tail)) != NULL || (j = pop(&s->create_jobs, &s->create_tail)) != NULL)
+		job_free(j);
+}

@@ -1,0 +1,369 @@
+/*
+ * registry.c - which shapes there are: by handle, by definition; their birth and their end.
+ *
+ * A shape leaves the maps at once when it is rotated or deleted (no new request finds it), and is gone
+ * for those who hold it when the store has forgotten it: a rotation is durable before it is told.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "shapes/internal.h"
+
+#define HANDLE_HASH_MASK ((1u << 27) - 1) /* as Electric's: phash2's range */
+
+pthread_mutex_t *shape_lock(const struct shape *s) { return &s->engine->shape_locks[s->id % SHAPE_LOCKS]; }
+
+/* ---- references ---- */
+
+struct shape *shape_ref(struct shape *s)
+{
+	atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+	return s;
+}
+
+void shape_unref(struct shape *s)
+{
+	if (s == NULL || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	tail_clear(s);
+	pg_snapshot_clear(&s->in.filter.snap);
+	shape_def_clear(&s->def);
+	free(s->schema_header);
+	free(s);
+}
+
+struct shape *shape_make(struct shapes *s, const struct shape_def *def, uint64_t id, const char *handle)
+{
+	struct shape *shape = mem_zalloc(sizeof *shape);
+	atomic_init(&shape->refs, 1);
+	shape->engine = s;
+	shape->id = id;
+	snprintf(shape->handle, sizeof shape->handle, "%s", handle);
+	shape_def_copy(&shape->def, def);
+	struct buf b = BUF_INIT(RECORD_BYTES_MAX);
+	pg_table_schema_json(def->table, def->selected, def->nselected, &b);
+	shape->schema_header = buf_detach(&b, NULL);
+	shape->chunk_bytes = (uint64_t)s->config->chunk_bytes_threshold;
+	atomic_init(&shape->read_ms, clock_mono_ms());
+	shape->tail.state = SHAPE_CREATING;
+	shape->tail.folded = shape->tail.last = shape->tail.last_chunk_end = (struct log_offset){0, LOG_OP_INF};
+	wait_list_init(&shape->tail.waiters, shape_lock(shape));
+	return shape;
+}
+
+void registry_link(struct shapes *s, struct shape *shape)
+{
+	map_put(&s->by_handle, shape->handle, strlen(shape->handle), shape);
+	map_put(&s->by_identity, shape->def.identity, shape->def.identity_len, shape);
+	s->nshapes++;
+	uint32_t oid = shape->def.table->oid;
+	struct table_state *t = map_get(&s->tables, &oid, sizeof oid);
+	if (t == NULL) {
+		t = mem_zalloc(sizeof *t);
+		t->oid = oid;
+		t->table = pg_table_ref(shape->def.table);
+		map_put(&s->tables, &t->oid, sizeof t->oid, t);
+	}
+	t->nshapes++;
+}
+
+struct table_state *registry_table(struct shapes *s, uint32_t oid) { return map_get(&s->tables, &oid, sizeof oid); }
+
+/* Handles are never used again, across restarts too: the clock's microseconds, made to rise. */
+static void make_handle(struct shapes *s, const struct shape_def *def, char out[HANDLE_TEXT_MAX])
+{
+	int64_t us = clock_wall_us();
+	if (us <= s->last_handle_us)
+		us = s->last_handle_us + 1;
+	s->last_handle_us = us;
+	uint32_t h = 2166136261u;
+	for (size_t i = 0; i < def->identity_len; i++)
+		h = (h ^ (unsigned char)def->identity[i]) * 16777619u;
+	snprintf(out, HANDLE_TEXT_MAX, "%" PRIu32 "-%" PRId64, (h ^ (h >> 27)) & HANDLE_HASH_MASK, us);
+}
+
+/* ---- finding and making ---- */
+
+struct shape *shapes_by_handle(struct shapes *s, const char *handle, size_t len)
+{
+	pthread_rwlock_rdlock(&s->registry_lock);
+	struct shape *shape = map_get(&s->by_handle, handle, len);
+	if (shape != NULL)
+		shape_ref(shape);
+	pthread_rwlock_unlock(&s->registry_lock);
+	return shape;
+}
+
+struct shape *shapes_find(struct shapes *s, const struct shape_def *def)
+{
+	pthread_rwlock_rdlock(&s->registry_lock);
+	struct shape *shape = map_get(&s->by_identity, def->identity, def->identity_len);
+	if (shape != NULL)
+		shape_ref(shape);
+	pthread_rwlock_unlock(&s->registry_lock);
+	return shape;
+}
+
+struct shape *shapes_get(struct shapes *s, const struct shape_def *def, struct err *e)
+{
+	struct shape *shape = shapes_find(s, def);
+	if (shape != NULL)
+		return shape;
+	if (shapes_status(s) != SHAPES_ACTIVE) {
+		err_set(e, ERR_PG_CONN, "shapes can only be created while Postgres is connected");
+		return NULL;
+	}
+	pthread_rwlock_wrlock(&s->registry_lock);
+	shape = map_get(&s->by_identity, def->identity, def->identity_len);
+	bool made = shape == NULL;
+	if (made) {
+		char handle[HANDLE_TEXT_MAX];
+		make_handle(s, def, handle);
+		shape = shape_make(s, def, atomic_fetch_add(&s->next_id, 1), handle);
+		registry_link(s, shape); /* the engine's reference */
+	}
+	shape_ref(shape);
+	pthread_rwlock_unlock(&s->registry_lock);
+	if (made) {
+		struct job *j = mem_zalloc(sizeof *j);
+		j->kind = JOB_CREATE;
+		j->shapes[0] = shape_ref(shape);
+		j->nshapes = 1;
+		job_post(s, j);
+	}
+	return shape;
+}
+
+const char *shape_handle(const struct shape *s) { return s->handle; }
+const struct shape_def *shape_definition(const struct shape *s) { return &s->def; }
+const char *shape_schema_header(const struct shape *s) { return s->schema_header; }
+
+void shape_touch(struct shape *s) { atomic_store_explicit(&s->read_ms, clock_mono_ms(), memory_order_relaxed); }
+
+enum shape_state shape_started(struct shape *s, struct waiter *w, struct err *e)
+{
+	pthread_mutex_lock(shape_lock(s));
+	enum shape_state state = s->tail.state;
+	bool rows = s->tail.snap_pieces > 0 || s->tail.snap_chunk > 0 || s->tail.snap_complete;
+	if (state == SHAPE_SNAPSHOTTING && !rows)
+		state = SHAPE_CREATING;
+	if (state == SHAPE_FAILED)
+		*e = s->tail.err;
+	if (state == SHAPE_CREATING) {
+		w->seen = (struct log_offset){0, 0};
+		wait_list_add(&s->tail.waiters, w);
+	}
+	pthread_mutex_unlock(shape_lock(s));
+	return state;
+}
+
+/* ---- the end of a shape ---- */
+
+/* Out of the maps; false if it was out already. */
+static bool unlink_shape(struct shapes *s, struct shape *shape)
+{
+	pthread_rwlock_wrlock(&s->registry_lock);
+	bool was_in = !atomic_exchange(&shape->dropped, true);
+	if (was_in) {
+		map_del(&s->by_handle, shape->handle, strlen(shape->handle));
+		if (map_get(&s->by_identity, shape->def.identity, shape->def.identity_len) == shape)
+			map_del(&s->by_identity, shape->def.identity, shape->def.identity_len);
+		s->nshapes--;
+		struct table_state *t = registry_table(s, shape->def.table->oid);
+		if (t != NULL && --t->nshapes == 0)
+			t->idle_since_ms = clock_mono_ms();
+	}
+	pthread_rwlock_unlock(&s->registry_lock);
+	return was_in;
+}
+
+static void post_drop(struct shapes *s, struct shape *shape)
+{
+	struct cmd *c = mem_zalloc(sizeof *c);
+	c->kind = CMD_DROP;
+	c->shapes[0] = shape_ref(shape);
+	c->nshapes = 1;
+	cmd_post(s, c);
+}
+
+void shape_rotate(struct shape *shape, const char *why)
+{
+	struct shapes *s = shape->engine;
+	if (!unlink_shape(s, shape))
+		return;
+	log_info("Removing shape %s of %s.%s: %s", shape->handle, shape->def.table->schema, shape->def.table->name, why);
+	registry_cache_drop(s, shape->def.table->oid);
+	pthread_mutex_lock(&s->writer.lock); /* a copy that waits for room gives up */
+	pthread_cond_broadcast(&s->writer.room);
+	pthread_mutex_unlock(&s->writer.lock);
+	post_drop(s, shape);
+}
+
+void shape_set_failed(struct shape *shape, const struct err *e)
+{
+	struct shapes *s = shape->engine;
+	bool was_in = unlink_shape(s, shape);
+	pthread_mutex_lock(shape_lock(shape));
+	if (shape->tail.state == SHAPE_CREATING || shape->tail.state == SHAPE_SNAPSHOTTING) {
+		shape->tail.state = was_in ? SHAPE_FAILED : SHAPE_GONE;
+		shape->tail.err = *e;
+	}
+	wait_list_wake_all(&shape->tail.waiters);
+	pthread_mutex_unlock(shape_lock(shape));
+	if (was_in) {
+		log_warning("Shape %s of %s.%s could not be made: %s", shape->handle, shape->def.table->schema, shape->def.table->name, e->text);
+		post_drop(s, shape);
+	}
+}
+
+static void rotate_where(struct shapes *s, bool all, uint32_t oid, const char *why)
+{
+	struct shape *doomed[64];
+	size_t n;
+	do {
+		n = 0;
+		pthread_rwlock_rdlock(&s->registry_lock);
+		struct shape *shape;
+		for (size_t i = 0; n < ARRAY_LEN(doomed) && (shape = map_next(&s->by_handle, &i)) != NULL;)
+			if (all || shape->def.table->oid == oid)
+				doomed[n++] = shape_ref(shape);
+		pthread_rwlock_unlock(&s->registry_lock);
+		for (size_t i = 0; i < n; i++) {
+			shape_rotate(doomed[i], why);
+			shape_unref(doomed[i]);
+		}
+	} while (n == ARRAY_LEN(doomed));
+}
+
+void shapes_rotate_table(struct shapes *s, uint32_t oid, const char *why) { rotate_where(s, false, oid, why); }
+void shapes_rotate_all(struct shapes *s, const char *why) { rotate_where(s, true, 0, why); }
+
+void shapes_delete(struct shapes *s, struct shape *shape)
+{
+	(void)s;
+	shape_rotate(shape, "deleted by a request");
+}
+
+bool shape_wait_gone(struct shape *s, struct waiter *w)
+{
+	pthread_mutex_lock(shape_lock(s));
+	bool wait = s->tail.state != SHAPE_GONE && s->tail.state != SHAPE_FAILED;
+	if (wait) {
+		w->seen = (struct log_offset){0, 0};
+		wait_list_add(&s->tail.waiters, w);
+	}
+	pthread_mutex_unlock(shape_lock(s));
+	return wait;
+}
+
+/* ---- the catalog cache and look-ups ---- */
+
+static size_t cache_key(const char *schema, const char *name, char *key, size_t max)
+{
+	int n = snprintf(key, max, "%s", schema);
+	size_t at = (size_t)n + 1;
+	int m = at < max ? snprintf(key + at, max - at, "%s", name) : 0;
+	return at + (size_t)m;
+}
+
+struct cached {
+	struct pg_table *table;
+	size_t key_len;
+	char key[];
+};
+
+void registry_cache_put(struct shapes *s, struct pg_table *t)
+{
+	char key[2 * 64 * 4 + 2];
+	size_t len = cache_key(t->schema, t->name, key, sizeof key);
+	if (len >= sizeof key)
+		return;
+	struct cached *c = mem_alloc(sizeof *c + len);
+	c->table = pg_table_ref(t);
+	c->key_len = len;
+	memcpy(c->key, key, len);
+	pthread_rwlock_wrlock(&s->registry_lock);
+	struct cached *old = map_put(&s->cache, c->key, len, c);
+	pthread_rwlock_unlock(&s->registry_lock);
+	if (old != NULL) {
+		pg_table_unref(old->table);
+		free(old);
+	}
+}
+
+void registry_cache_drop(struct shapes *s, uint32_t oid)
+{
+	for (;;) {
+		struct cached *found = NULL, *c;
+		pthread_rwlock_wrlock(&s->registry_lock);
+		for (size_t i = 0; found == NULL && (c = map_next(&s->cache, &i)) != NULL;)
+			if (oid == 0 || c->table->oid == oid)
+				found = c;
+		if (found != NULL)
+			map_del(&s->cache, found->key, found->key_len);
+		pthread_rwlock_unlock(&s->registry_lock);
+		if (found == NULL)
+			return;
+		pg_table_unref(found->table);
+		free(found);
+	}
+}
+
+struct table_lookup *shapes_table_lookup(struct shapes *s, const char *schema, const char *name)
+{
+	struct table_lookup *l = mem_zalloc(sizeof *l);
+	atomic_init(&l->refs, 1);
+	l->engine = s;
+	l->schema = mem_strdup(schema);
+	l->name = mem_strdup(name);
+	wait_list_init(&l->waiters, &s->lookup_lock);
+	char key[2 * 64 * 4 + 2];
+	size_t len = cache_key(schema, name, key, sizeof key);
+	pthread_rwlock_rdlock(&s->registry_lock);
+	struct cached *c = len < sizeof key ? map_get(&s->cache, key, len) : NULL;
+	if (c != NULL) {
+		l->table = pg_table_ref(c->table);
+		l->done = true;
+	}
+	pthread_rwlock_unlock(&s->registry_lock);
+	if (l->done)
+		return l;
+	struct job *j = mem_zalloc(sizeof *j);
+	j->kind = JOB_LOOKUP;
+	j->lookup = l;
+	atomic_fetch_add(&l->refs, 1);
+	job_post(s, j);
+	return l;
+}
+
+void table_lookup_unref(struct table_lookup *l)
+{
+	if (l == NULL || atomic_fetch_sub(&l->refs, 1) != 1)
+		return;
+	if (l->table != NULL)
+		pg_table_unref(l->table);
+	free(l->schema);
+	free(l->name);
+	free(l);
+}
+
+int table_lookup_result(struct table_lookup *l, struct waiter *w, struct pg_table **out, struct err *e)
+{
+	struct shapes *s = l->engine;
+	int rc = 2;
+	pthread_mutex_lock(&s->lookup_lock);
+	if (!l->done) {
+		wait_list_add(&l->waiters, w);
+	} else {
+		rc = l->rc;
+		*out = l->table;
+		*e = l->err;
+	}
+	pthread_mutex_unlock(&s->lookup_lock);
+	return rc;
+}

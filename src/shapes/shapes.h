@@ -1,0 +1,214 @@
+/*
+ * shapes.h - the engine: which change belongs to whom, and what a client reads.
+ *
+ * Public face of src/shapes for src/http and main.c. The engine owns the INGEST thread (stream,
+ * routing, tails), the WRITER thread (the only writer of the store) and a few PG threads (catalog,
+ * publication, snapshots). All functions here may be called from any thread and never block on
+ * Postgres or the disk's write path; what takes time registers a waiter and is asked again.
+ *
+ * Waiting, everywhere the same: a function that can't answer yet puts the caller's `struct waiter` on
+ * a list and says so; `wake` is then called exactly once, from any thread, when asking again makes
+ * sense (a spurious wake is possible). It runs under a lock of the engine: it may only hand the
+ * waiter over to its own thread (push on a queue, poke an eventfd) and never calls back in here.
+ * waiter_cancel() takes a waiter off its list; once it has returned, `wake` will not be called. A
+ * waiter is on one list at a time: cancel it before asking again without having been woken.
+ */
+#ifndef BUSBAR_SHAPES_SHAPES_H
+#define BUSBAR_SHAPES_SHAPES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/config.h"
+#include "base/err.h"
+#include "base/lsn.h"
+#include "pg/catalog.h"
+
+struct shapes;
+struct shape;
+struct wait_list;
+
+struct waiter {
+	struct waiter *next, *prev;
+	struct wait_list *list; /* NULL: not waiting. Guarded by the list's lock */
+	void *lock;             /* that lock, as long as the owner hasn't cancelled or registered anew; the owner's */
+	void (*wake)(struct waiter *w);
+	struct log_offset seen; /* of those who wait for a change */
+	lsn_t lsn;              /* of those who wait for the stream */
+};
+
+/* Off its list; false if it was on none (never registered, or already woken). Zeroed memory with
+ * `wake` set is a valid idle waiter. */
+bool waiter_cancel(struct waiter *w);
+
+/* ---- definitions ------------------------------------------------------------------------------ */
+
+enum shape_replica { REPLICA_DEFAULT, REPLICA_FULL };
+enum shape_log_mode { LOG_MODE_FULL, LOG_MODE_CHANGES_ONLY };
+
+/*
+ * A checked definition. Made by def.c from a request and a table; plain data whose pointers it owns
+ * (def_clear), copied by the engine. `identity` are the bytes by which two requests are the same shape
+ * (reference http.md 3.1): table oid and name, key columns, canonical where, selected and explicitly
+ * selected columns, flags, replica, log mode.
+ */
+struct shape_def {
+	struct pg_table *table; /* a reference */
+	uint16_t *selected;     /* indexes into table->columns, sorted by column name */
+	uint16_t nselected;
+	bool explicit_columns;  /* `columns` was given */
+	bool selects_all;       /* neither `columns` nor `queryable_columns` was given */
+	enum shape_replica replica;
+	enum shape_log_mode log_mode;
+	char *where;            /* canonical text, NULL: none. Always NULL until the issue on `where` lands */
+	char *identity;
+	size_t identity_len;
+};
+
+void shape_def_clear(struct shape_def *d);
+void shape_def_copy(struct shape_def *to, const struct shape_def *from);
+
+/* ---- life ------------------------------------------------------------------------------------- */
+
+/* Opens the store, loads what it holds and starts the threads. Known shapes can be served at once. */
+int shapes_start(struct shapes **out, const struct config *config, struct err *e) MUST_USE;
+/* True when the engine has met something fatal: main exits with `e`'s line. */
+bool shapes_fatal(struct shapes *s, struct err *e);
+/* `notify` (may be NULL) is called once, from any thread, when shapes_fatal() turns true. */
+void shapes_on_fatal(struct shapes *s, void (*notify)(void *), void *ctx);
+/* Stops ingest, syncs the store. HTTP has been stopped before: nobody holds a shape or waits. */
+void shapes_stop(struct shapes *s);
+
+/* ---- readiness (reference http.md 8.2, ops.md 2.6) ------------------------------------------------ */
+
+enum shapes_status {
+	SHAPES_STARTING,
+	SHAPES_WAITING, /* another instance holds the lock, or Postgres wasn't reached yet: known shapes are served */
+	SHAPES_ACTIVE,
+};
+
+enum shapes_status shapes_status(struct shapes *s);
+/* ACTIVE, or registers `w` (woken when the status changes). */
+enum shapes_status shapes_status_wait(struct shapes *s, struct waiter *w);
+/* The 503 text of the first unmet condition, terminated. */
+void shapes_status_text(struct shapes *s, char *text, size_t max);
+
+/* ---- tables ----------------------------------------------------------------------------------- */
+
+/* One look-up of a table by name: at once from the cache, else by a PG thread. Reference counted. */
+struct table_lookup;
+struct table_lookup *shapes_table_lookup(struct shapes *s, const char *schema, const char *name);
+void table_lookup_unref(struct table_lookup *l);
+/*
+ * 0: found, *out is a borrowed pointer, valid as long as the look-up. 1: no such table. -1: error (an
+ * outage: 503 "Cannot connect to the database to verify the shape. Please try again later."; with
+ * kind ERR_PG the database's text goes under `table`). 2: not yet, `w` is registered.
+ */
+int table_lookup_result(struct table_lookup *l, struct waiter *w, struct pg_table **out, struct err *e);
+
+/* server_version_num, 0 if not known yet; and whether the publication publishes generated columns. */
+int shapes_server_version(struct shapes *s);
+bool shapes_publishes_generated(struct shapes *s);
+
+/* ---- shapes: finding, creating, deleting ------------------------------------------------------ */
+
+struct shape *shape_ref(struct shape *s);
+void shape_unref(struct shape *s); /* NULL is fine */
+
+/* A reference to the active shape of this handle / identity, or NULL. */
+struct shape *shapes_by_handle(struct shapes *s, const char *handle, size_t len);
+struct shape *shapes_find(struct shapes *s, const struct shape_def *def);
+/* The active shape of this definition, made if there is none. NULL with `e` if it can't be now. */
+struct shape *shapes_get(struct shapes *s, const struct shape_def *def, struct err *e);
+
+const char *shape_handle(const struct shape *s);         /* terminated; lives as long as the reference */
+const struct shape_def *shape_definition(const struct shape *s);
+const char *shape_schema_header(const struct shape *s);  /* the electric-schema value */
+
+enum shape_state {
+	SHAPE_CREATING,     /* not durable yet: no client may see the handle */
+	SHAPE_SNAPSHOTTING, /* durable; the first rows are there or coming */
+	SHAPE_LIVE,         /* the snapshot is complete */
+	SHAPE_FAILED,       /* the snapshot failed; gone for everybody else */
+	SHAPE_GONE,         /* rotated or deleted: 409 */
+};
+
+/*
+ * The state, once the shape has started: registers `w` and returns SHAPE_CREATING while it is durable
+ * and its snapshot's first rows (or its end) are not there yet. For SHAPE_FAILED, `e` says why:
+ * ERR_NOT_FOUND -> 409 without a handle; ERR_TIMEOUT, ERR_CONFIG, ERR_PG_CONN, ERR_LIMIT -> 503 with
+ * the text (http.md 8.3); ERR_PG -> 503 "Unable to create initial snapshot: …" is in the text already;
+ * others -> 500.
+ */
+enum shape_state shape_started(struct shape *s, struct waiter *w, struct err *e);
+
+/* Removes the shape: from now on no request finds it. shape_state_wait_gone(): false once that is
+ * durable (readers get 409 then), else `w` is registered. */
+void shapes_delete(struct shapes *s, struct shape *shape);
+bool shape_wait_gone(struct shape *s, struct waiter *w);
+
+/* Marks the shape as read now (LRU of ELECTRIC_MAX_SHAPES). Cheap. */
+void shape_touch(struct shape *s);
+
+/* ---- reading ---------------------------------------------------------------------------------- */
+
+#define OFFSET_BEFORE_ALL ((struct log_offset){0, UINT64_MAX - 1}) /* stands for -1; never compared */
+
+enum slice_kind {
+	SLICE_SNAPSHOT, /* chunk `chunk` of the snapshot; `to` is 0_chunk; never up_to_date */
+	SLICE_LOG,      /* log entries in (from, to]; none if `empty` */
+	SLICE_WAIT,     /* that part of the snapshot doesn't exist yet: `w` is registered */
+	SLICE_AHEAD,    /* `from` is beyond what the stream has passed: shapes_wait_lsn() */
+	SLICE_GONE,     /* 409 */
+};
+
+/* What one response covers: at most one chunk (http.md 6.2, 6.3). */
+struct shape_slice {
+	enum slice_kind kind;
+	struct log_offset from, to; /* `to` is the electric-offset; never below `from` */
+	uint32_t chunk;
+	bool empty;
+	bool up_to_date;            /* `to` was the tail */
+	lsn_t seen;                 /* all commits up to here have been delivered to this shape at `to`: for
+	                               global_last_seen_lsn */
+};
+
+/* `from`: OFFSET_BEFORE_ALL for -1, 0_i inside the snapshot, or a position in the log. */
+void shape_slice(struct shape *s, bool from_start, struct log_offset from, struct waiter *w, struct shape_slice *out);
+/* Where offset=now starts: an empty, up_to_date SLICE_LOG at the tail; or SLICE_GONE. */
+void shape_slice_now(struct shape *s, struct shape_slice *out);
+
+/* Registers `w` for a change after `seen`, rotation included; false if there already is one. */
+bool shape_wait_change(struct shape *s, struct log_offset seen, struct waiter *w);
+
+/* Registers `w` until the stream has passed `lsn` for all shapes; false if it has. */
+bool shapes_wait_lsn(struct shapes *s, lsn_t lsn, struct waiter *w);
+/* The server's WAL end as asked for at or after `since_mono_ms`; 0 if not known (Postgres is away). Each
+ * call with no fresh answer asks a PG thread for one. */
+lsn_t shapes_wal_end(struct shapes *s, int64_t since_mono_ms);
+/* Position up to which everything was delivered; for up-to-date messages without a slice. */
+lsn_t shapes_seen_lsn(struct shapes *s);
+
+/* The lines of a slice, in order. Holds a reference to the shape, no transaction of the store. */
+struct shape_reader;
+struct shape_reader *shape_reader_new(struct shape *s, const struct shape_slice *slice);
+void shape_reader_free(struct shape_reader *r);
+
+enum shape_read { SHAPE_READ_MORE, SHAPE_READ_END, SHAPE_READ_WAIT /* `w` registered */, SHAPE_READ_GONE, SHAPE_READ_ERROR };
+/*
+ * Appends whole messages, each one JSON object on a line ended by '\n' (JSON text itself holds no raw
+ * newline), until about `max` bytes are there (one message may be larger). Copies out of the store in
+ * a short read transaction. The same thread_local reader may be used by one thread at a time.
+ */
+enum shape_read shape_reader_next(struct shape_reader *r, struct buf *out, size_t max, struct waiter *w, struct err *e);
+
+/* ---- figures ---------------------------------------------------------------------------------- */
+
+struct shapes_stats {
+	uint64_t shapes, transactions, changes, appended;
+	lsn_t received, seen, durable, mark;
+};
+void shapes_stats(struct shapes *s, struct shapes_stats *out);
+
+#endif

@@ -1,0 +1,668 @@
+/*
+ * writer.c - the WRITER thread: one commit for everything that is queued, and the folding of the
+ * journal into blocks.
+ *
+ * Items are taken in the order they were queued and committed together; what a commit must make true
+ * for others (a shape may be seen, a rotation may be told, the slot may be acknowledged) happens after
+ * it, in the same order. When the store fails, nothing is told and nothing acknowledged: the
+ * environment is reopened and the same items - all of them still in memory, and exactly what the slot
+ * would send again - go into a new transaction. Nothing is retried in the failed one.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "shapes/internal.h"
+
+#define BATCH_ITEMS_MAX 20000
+#define STORE_RETRY_MS 500 /* between attempts to reopen a failing store */
+
+struct item *item_new(enum item_kind kind)
+{
+	struct item *it = mem_zalloc(sizeof *it);
+	it->kind = kind;
+	return it;
+}
+
+static void item_free(struct item *it)
+{
+	for (size_t i = 0; i < it->nrows; i++)
+		line_unref(it->rows[i].entry.line);
+	free(it->rows);
+	free(it->data);
+	shape_unref(it->shape);
+	free(it);
+}
+
+void writer_put(struct shapes *s, struct item *it)
+{
+	struct writer *w = &s->writer;
+	it->next = NULL;
+	if (it->kind == ITEM_ROWS || it->kind == ITEM_STAGE)
+		atomic_fetch_add(&s->ahead_bytes, it->bytes);
+	pthread_mutex_lock(&w->lock);
+	if (it->kind == ITEM_PIECE)
+		w->snapshot_bytes += it->bytes;
+	bool was_empty = w->head == NULL;
+	w->nput++;
+	*w->tail = it;
+	w->tail = &it->next;
+	if (was_empty)
+		pthread_cond_signal(&w->cond);
+	pthread_mutex_unlock(&w->lock);
+}
+
+bool writer_flush(struct shapes *s)
+{
+	struct writer *w = &s->writer;
+	pthread_mutex_lock(&w->lock);
+	uint64_t until = w->nput;
+	while (w->ndone < until && !atomic_load(&s->stopping))
+		pthread_cond_wait(&w->room, &w->lock);
+	bool done = w->ndone >= until;
+	pthread_mutex_unlock(&w->lock);
+	return done;
+}
+
+bool writer_room(struct shapes *s, struct shape *shape)
+{
+	struct writer *w = &s->writer;
+	pthread_mutex_lock(&w->lock);
+	while (w->snapshot_bytes > SNAPSHOT_QUEUE_BYTES_MAX && !atomic_load(&s->stopping) && !atomic_load(&shape->dropped))
+		pthread_cond_wait(&w->room, &w->lock);
+	pthread_mutex_unlock(&w->lock);
+	return !atomic_load(&s->stopping) && !atomic_load(&shape->dropped);
+}
+
+/* ---- folding ---- */
+
+void writer_track(struct shapes *s, struct shape *shape, uint64_t seq)
+{
+	struct writer *w = &s->writer;
+	if (shape->wr.in_fold_list)
+		return;
+	shape->wr.in_fold_list = true;
+	shape->wr.oldest_seq = seq;
+	shape->wr.fold_prev = w->fold_tail;
+	shape->wr.fold_next = NULL;
+	if (w->fold_tail != NULL)
+		w->fold_tail->wr.fold_next = shape;
+	else
+		w->fold_head = shape;
+	w->fold_tail = shape;
+	w->fold_shapes++;
+}
+
+static void untrack(struct shapes *s, struct shape *shape)
+{
+	struct writer *w = &s->writer;
+	if (!shape->wr.in_fold_list)
+		return;
+	shape->wr.in_fold_list = false;
+	if (shape->wr.fold_prev != NULL)
+		shape->wr.fold_prev->wr.fold_next = shape->wr.fold_next;
+	else
+		w->fold_head = shape->wr.fold_next;
+	if (shape->wr.fold_next != NULL)
+		shape->wr.fold_next->wr.fold_prev = shape->wr.fold_prev;
+	else
+		w->fold_tail = shape->wr.fold_prev;
+	w->fold_shapes--;
+}
+
+static size_t journal_limit(const struct writer *w)
+{
+	size_t limit = JOURNAL_BYTES_BASE + w->fold_shapes * JOURNAL_BYTES_PER_SHAPE;
+	return limit < JOURNAL_BYTES_MAX ? limit : JOURNAL_BYTES_MAX;
+}
+
+static bool fold_due(const struct writer *w)
+{
+	return w->fold_head != NULL && (w->journal_bytes > journal_limit(w) || w->journal_refs > JOURNAL_REFS_MAX);
+}
+
+/* Writes entries as blocks that end where chunks end and at STORE_BLOCK_BYTES_MAX. */
+static int put_blocks(struct store *store, uint64_t id, const struct entry *entries, size_t n, struct err *e)
+{
+	struct store_entry *se = mem_alloc(n * sizeof *se * 3);
+	int rc = 0;
+	for (size_t i = 0; i < n && rc == 0;) {
+		size_t bytes = 0, k = 0;
+		bool end = false;
+		for (; i < n && !end && bytes < STORE_BLOCK_BYTES_MAX; i++, k++) {
+			const struct line *l = entries[i].line;
+			se[k] = (struct store_entry){entries[i].at, l->text, "", l->len, 0};
+			bytes += entry_bytes(&entries[i]);
+			end = (entries[i].flags & ENTRY_CHUNK_END) != 0;
+		}
+		/* `last` goes in at the split: those entries are copied, they are few. */
+		struct buf text = BUF_INIT(SIZE_MAX / 2);
+		size_t first = i - k;
+		for (size_t j = 0; j < k; j++)
+			if (entries[first + j].flags & ENTRY_LAST) {
+				const struct line *l = entries[first + j].line;
+				buf_put(&text, l->text, l->split);
+				buf_puts(&text, LINE_LAST);
+				buf_put(&text, l->text + l->split, l->len - l->split);
+			}
+		size_t at = 0;
+		for (size_t j = 0; j < k; j++)
+			if (entries[first + j].flags & ENTRY_LAST) {
+				se[j].a = text.data + at;
+				se[j].a_len = entry_bytes(&entries[first + j]);
+				at += se[j].a_len;
+			}
+		rc = store_put_block(store, id, se, k, end, e);
+		buf_clear(&text);
+	}
+	free(se);
+	return rc;
+}
+
+/* The tail's entries that the store may have as blocks: of transactions below the durable LSN. */
+static struct entry *copy_tail(struct shape *shape, lsn_t durable, size_t *n)
+{
+	pthread_mutex_lock(shape_lock(shape));
+	size_t count = 0;
+	while (count < shape->tail.n && shape->tail.entries[shape->tail.first + count].at.tx < durable)
+		count++;
+	struct entry *copy = count > 0 ? mem_alloc(count * sizeof *copy) : NULL;
+	for (size_t i = 0; i < count; i++) {
+		copy[i] = shape->tail.entries[shape->tail.first + i];
+		line_ref(copy[i].line);
+	}
+	pthread_mutex_unlock(shape_lock(shape));
+	*n = count;
+	return copy;
+}
+
+static void free_entries(struct entry *entries, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		line_unref(entries[i].line);
+	free(entries);
+}
+
+struct folded {
+	struct shape *shape;
+	struct log_offset upto;
+};
+
+/* Puts one shape's tail into blocks, inside the running transaction; *f says up to where. */
+static int fold_shape(struct shapes *s, struct shape *shape, lsn_t durable, struct folded *f, size_t *bytes, struct err *e)
+{
+	size_t n;
+	struct entry *entries = copy_tail(shape, durable, &n);
+	f->shape = shape;
+	f->upto = (struct log_offset){0, 0};
+	if (n == 0)
+		return 0;
+	for (size_t i = 0; i < n; i++)
+		*bytes += entry_bytes(&entries[i]);
+	f->upto = entries[n - 1].at;
+	int rc = put_blocks(s->store, shape->id, entries, n, e);
+	free_entries(entries, n);
+	return rc;
+}
+
+/* One step of folding in a transaction of its own. */
+static int fold_step(struct shapes *s, struct err *e)
+{
+	struct writer *w = &s->writer;
+	struct folded done[FOLD_SHAPES_MAX];
+	size_t n = 0, bytes = 0;
+	lsn_t durable = atomic_load(&s->durable);
+	if (store_begin(s->store, e) != 0)
+		return -1;
+	for (struct shape *shape = w->fold_head; shape != NULL && n < FOLD_SHAPES_MAX && bytes < FOLD_BYTES_MAX && !store_txn_is_large(s->store);
+	     shape = shape->wr.fold_next)
+		if (fold_shape(s, shape, durable, &done[n++], &bytes, e) != 0)
+			return -1;
+	uint64_t next = n > 0 && done[n - 1].shape->wr.fold_next != NULL ? done[n - 1].shape->wr.fold_next->wr.oldest_seq : w->next_seq;
+	bool more;
+	if (store_trim_journal(s->store, next, GC_ENTRIES_MAX, &more, e) != 0 || store_commit(s->store, e) != 0)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		if (done[i].upto.tx != 0)
+			tail_folded(done[i].shape, done[i].upto);
+		untrack(s, done[i].shape);
+		/* Entries that aren't below the durable LSN yet stay, and with them the batch they are in. */
+		pthread_mutex_lock(shape_lock(done[i].shape));
+		bool left = done[i].shape->tail.n > 0;
+		pthread_mutex_unlock(shape_lock(done[i].shape));
+		if (left)
+			writer_track(s, done[i].shape, w->next_seq > 0 ? w->next_seq - 1 : 0);
+	}
+	if (w->fold_head == NULL && !more)
+		w->journal_bytes = w->journal_refs = 0;
+	else if (next > w->first_seq && w->next_seq > w->first_seq) {
+		/* What is left is about in proportion to the batches that are left. */
+		uint64_t all = w->next_seq - w->first_seq, left = w->next_seq - next;
+		w->journal_bytes = (size_t)((double)w->journal_bytes * (double)left / (double)all);
+		w->journal_refs = (size_t)((double)w->journal_refs * (double)left / (double)all);
+	}
+	if (next > w->first_seq)
+		w->first_seq = next;
+	return 0;
+}
+
+/* ---- one item inside the transaction ---- */
+
+struct batch {
+	struct item **items;
+	size_t n;
+	struct item **rows; /* those with rows, for the journal */
+	size_t nrows_items;
+	size_t journal_refs;
+	lsn_t durable, mark;
+	bool has_mark, reset; /* reset: the durable LSN is set, not raised */
+	uint64_t mark_seq;
+	struct folded *folded; /* shapes folded before staging */
+	size_t nfolded, folded_cap;
+	uint64_t number; /* of this try */
+	struct buf journal;
+};
+
+static void add_folded(struct batch *b, struct folded f)
+{
+	if (b->nfolded == b->folded_cap) {
+		b->folded_cap = b->folded_cap ? b->folded_cap * 2 : 16;
+		b->folded = mem_realloc(b->folded, b->folded_cap * sizeof *b->folded);
+	}
+	b->folded[b->nfolded++] = f;
+}
+
+/* Rows of a running transaction, shape by shape, as blocks above everything that is published. */
+static int stage(struct shapes *s, struct batch *b, const struct item *it, struct err *e)
+{
+	if (store_put_meta_u64(s->store, "staging", it->tx, e) != 0)
+		return -1;
+	for (size_t i = 0; i < it->nrows;) {
+		struct shape *shape = it->rows[i].shape;
+		size_t end = i, bytes = 0;
+		while (end < it->nrows && it->rows[end].shape == shape)
+			end++;
+		/* What the tail holds comes first; once, its entries stay in memory until the commit. */
+		struct folded f = {shape, {0, 0}};
+		if (shape->wr.folded_in != b->number && fold_shape(s, shape, it->tx, &f, &bytes, e) != 0)
+			return -1;
+		shape->wr.folded_in = b->number;
+		if (f.upto.tx != 0)
+			add_folded(b, f);
+		struct entry *entries = mem_alloc((end - i) * sizeof *entries);
+		for (size_t j = i; j < end; j++)
+			entries[j - i] = it->rows[j].entry;
+		int rc = put_blocks(s->store, shape->id, entries, end - i, e);
+		free(entries);
+		if (rc != 0)
+			return -1;
+		i = end;
+	}
+	return 0;
+}
+
+static int unstage(struct shapes *s, const struct item *it, struct err *e)
+{
+	/* Rows name the shapes that were staged, without entries. */
+	for (size_t i = 0; i < it->len / sizeof(uint64_t); i++) {
+		uint64_t id;
+		memcpy(&id, it->data + i * sizeof id, sizeof id);
+		if (store_cut_log(s->store, id, it->tx, e) != 0)
+			return -1;
+	}
+	return store_put_meta_u64(s->store, "staging", 0, e);
+}
+
+static int write_item(struct shapes *s, struct batch *b, struct item *it, struct err *e)
+{
+	switch (it->kind) {
+	case ITEM_ROWS:
+		b->rows[b->nrows_items++] = it;
+		b->journal_refs += it->nrows;
+		b->durable = it->lsn > b->durable ? it->lsn : b->durable;
+		return 0;
+	case ITEM_LSN:
+		if (it->number == 1) {
+			b->durable = it->lsn;
+			b->reset = true;
+		}
+		b->durable = it->lsn > b->durable ? it->lsn : b->durable;
+		return 0;
+	case ITEM_MARK:
+		b->mark = it->lsn;
+		b->has_mark = true;
+		b->mark_seq = it->number;
+		return 0;
+	case ITEM_SHAPE:
+	case ITEM_COMPLETE:
+		if (it->shape->wr.dropped)
+			return 0; /* queued by a thread that hadn't heard yet: the record must not come back */
+		if (store_put_meta_u64(s->store, "next_id", it->number, e) != 0)
+			return -1;
+		return store_put_shape(s->store, it->shape->id, it->data, it->len, e);
+	case ITEM_DROP:
+		it->shape->wr.dropped = true;
+		return store_drop_shape(s->store, it->shape->id, e);
+	case ITEM_PIECE:
+		if (it->len == 0 || it->shape->wr.dropped)
+			return 0;
+		return store_put_snapshot(s->store, it->shape->id, it->chunk, it->piece, it->data, it->len, e);
+	case ITEM_TABLE:
+		return it->len > 0 ? store_put_table(s->store, (uint32_t)it->number, it->data, it->len, e)
+		                   : store_drop_table(s->store, (uint32_t)it->number, e);
+	case ITEM_STAGE:
+		return stage(s, b, it, e);
+	case ITEM_PUBLISH:
+		b->durable = it->lsn > b->durable ? it->lsn : b->durable;
+		return store_put_meta_u64(s->store, "staging", 0, e);
+	case ITEM_UNSTAGE:
+		return unstage(s, it, e);
+	case ITEM_META:
+		return store_put_meta(s->store, it->name, it->data, it->len, e);
+	}
+	return 0;
+}
+
+/* ---- what a commit makes true ---- */
+
+static void set_state(struct shape *shape, enum shape_state state)
+{
+	pthread_mutex_lock(shape_lock(shape));
+	if (shape->tail.state != SHAPE_GONE && shape->tail.state != SHAPE_FAILED)
+		shape->tail.state = state;
+	wait_list_wake_all(&shape->tail.waiters);
+	pthread_mutex_unlock(shape_lock(shape));
+}
+
+static void publish_staged(struct shapes *s, struct item *it)
+{
+	/* Each row stands for a staged shape: its last entry, and the last that closed a chunk (flags). */
+	for (size_t i = 0; i < it->nrows; i++) {
+		struct shape *shape = it->rows[i].shape;
+		struct log_offset at = it->rows[i].entry.at;
+		pthread_mutex_lock(shape_lock(shape));
+		shape->tail.folded = shape->tail.last = at;
+		wait_list_wake_above(&shape->tail.waiters, at);
+		pthread_mutex_unlock(shape_lock(shape));
+	}
+	atomic_store(&s->published_tx, it->tx);
+}
+
+static void piece_committed(struct item *it)
+{
+	struct shape *shape = it->shape;
+	pthread_mutex_lock(shape_lock(shape));
+	if (it->len > 0 && it->chunk == shape->tail.snap_chunk)
+		shape->tail.snap_pieces = it->piece + 1;
+	if (it->chunk_closed) {
+		shape->tail.snap_chunk = it->chunk + 1;
+		shape->tail.snap_pieces = 0;
+	}
+	wait_list_wake_all(&shape->tail.waiters);
+	pthread_mutex_unlock(shape_lock(shape));
+}
+
+static void committed(struct shapes *s, struct item *it)
+{
+	struct writer *w = &s->writer;
+	switch (it->kind) {
+	case ITEM_SHAPE:
+		set_state(it->shape, SHAPE_SNAPSHOTTING);
+		break;
+	case ITEM_COMPLETE:
+		pthread_mutex_lock(shape_lock(it->shape));
+		it->shape->tail.snap_complete = true;
+		it->shape->tail.snap_chunk = it->chunk;
+		it->shape->tail.snap_pieces = 0;
+		pthread_mutex_unlock(shape_lock(it->shape));
+		set_state(it->shape, SHAPE_LIVE);
+		break;
+	case ITEM_DROP:
+		untrack(s, it->shape);
+		w->gc_pending = true;
+		set_state(it->shape, SHAPE_GONE);
+		shape_unref(it->shape); /* the engine's own reference: nothing points to it from here on */
+		break;
+	case ITEM_PIECE:
+		piece_committed(it);
+		break;
+	case ITEM_PUBLISH:
+		publish_staged(s, it);
+		break;
+	default:
+		break;
+	}
+}
+
+static void after_commit(struct shapes *s, struct batch *b, uint64_t seq, size_t journal_bytes)
+{
+	struct writer *w = &s->writer;
+	for (size_t i = 0; i < b->nfolded; i++) {
+		tail_folded(b->folded[i].shape, b->folded[i].upto);
+		untrack(s, b->folded[i].shape);
+	}
+	if (b->nrows_items > 0) {
+		w->journal_bytes += journal_bytes + b->journal_refs * sizeof(struct entry);
+		w->journal_refs += b->journal_refs;
+		for (size_t i = 0; i < b->nrows_items; i++)
+			for (size_t j = 0; j < b->rows[i]->nrows; j++)
+				writer_track(s, b->rows[i]->rows[j].shape, seq);
+	}
+	if (b->has_mark) {
+		atomic_store(&s->mark, b->mark);
+		atomic_store(&s->mark_done, b->mark_seq);
+	}
+	if (b->reset || b->durable > atomic_load(&s->durable))
+		atomic_store(&s->durable, b->durable);
+	size_t snapshot = 0, ahead = 0;
+	for (size_t i = 0; i < b->n; i++) {
+		struct item *it = b->items[i];
+		committed(s, it);
+		if (it->kind == ITEM_PIECE)
+			snapshot += it->bytes;
+		if (it->kind == ITEM_ROWS || it->kind == ITEM_STAGE)
+			ahead += it->bytes;
+		item_free(it);
+	}
+	atomic_fetch_sub(&s->ahead_bytes, ahead);
+	pthread_mutex_lock(&w->lock);
+	w->snapshot_bytes -= snapshot;
+	w->ndone += b->n;
+	pthread_cond_broadcast(&w->room);
+	pthread_mutex_unlock(&w->lock);
+	if (s->stream != NULL)
+		stream_wake(s->stream);
+}
+
+/* Everything in `b->items`, in one transaction. */
+static int try_batch(struct shapes *s, struct batch *b, struct err *e)
+{
+	struct writer *w = &s->writer;
+	b->nrows_items = b->nfolded = b->journal_refs = 0;
+	b->number++;
+	b->durable = atomic_load(&s->durable);
+	b->has_mark = b->reset = false;
+	if (store_begin(s->store, e) != 0)
+		return -1;
+	for (size_t i = 0; i < b->n; i++)
+		if (write_item(s, b, b->items[i], e) != 0)
+			return -1;
+	uint64_t seq = w->next_seq;
+	buf_reset(&b->journal);
+	size_t nrows = 0;
+	for (size_t i = 0; i < b->nrows_items; i++)
+		nrows += b->rows[i]->nrows;
+	if (nrows > 0) {
+		journal_encode(b->rows, b->nrows_items, &b->journal);
+		if (b->journal.failed) {
+			store_abort(s->store);
+			return err_set(e, ERR_LIMIT, "store: a journal batch is too large");
+		}
+		if (store_put_journal(s->store, seq, b->journal.data, b->journal.len, e) != 0)
+			return -1;
+	}
+	if ((b->reset || b->durable > atomic_load(&s->durable)) && store_put_meta_u64(s->store, "durable", b->durable, e) != 0)
+		return -1;
+	if (b->has_mark && store_put_meta_u64(s->store, "mark", b->mark, e) != 0)
+		return -1;
+	if (store_commit(s->store, e) != 0)
+		return -1;
+	if (nrows > 0)
+		w->next_seq = seq + 1;
+	after_commit(s, b, seq, nrows > 0 ? b->journal.len : 0);
+	b->n = 0;
+	if (b->journal.cap > (4u << 20))
+		buf_clear(&b->journal);
+	return 0;
+}
+
+static void short_sleep(int64_t ms)
+{
+	struct timespec ts = {ms / 1000, ms % 1000 * 1000000};
+	nanosleep(&ts, NULL);
+}
+
+/* Reopens until it works, or we are told to stop. */
+static bool recover(struct shapes *s, struct err *e)
+{
+	bool was = atomic_exchange(&s->store_failing, true);
+	if (!was)
+		log_error("%s - nothing is acknowledged to Postgres until the store works again", e->text);
+	for (;;) {
+		struct err again = {0};
+		if (store_reopen(s->store, &again) == 0)
+			return true;
+		if (atomic_load(&s->stopping)) {
+			log_error("giving up on the store while stopping: %s", again.text);
+			return false;
+		}
+		short_sleep(STORE_RETRY_MS);
+	}
+}
+
+static bool commit_batch(struct shapes *s, struct batch *b)
+{
+	for (int tries = 0;; tries++) {
+		struct err e = {0};
+		if (try_batch(s, b, &e) == 0) {
+			if (atomic_exchange(&s->store_failing, false))
+				log_notice("the store works again");
+			return true;
+		}
+		if (!recover(s, &e))
+			return false;
+		if (atomic_load(&s->stopping) && tries > 2)
+			return false;
+		if (tries > 0)
+			short_sleep(STORE_RETRY_MS);
+	}
+}
+
+/* Takes what is queued, up to the limits of one transaction. With nothing queued it waits `wait_ms`. */
+static void take_items(struct shapes *s, struct batch *b, int64_t wait_ms, bool *stop)
+{
+	struct writer *w = &s->writer;
+	pthread_mutex_lock(&w->lock);
+	if (w->head == NULL && !w->stop && wait_ms > 0) {
+		struct timespec until;
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += wait_ms / 1000;
+		until.tv_nsec += wait_ms % 1000 * 1000000;
+		if (until.tv_nsec >= 1000000000) {
+			until.tv_sec++;
+			until.tv_nsec -= 1000000000;
+		}
+		pthread_cond_timedwait(&w->cond, &w->lock, &until);
+	}
+	size_t bytes = 0;
+	while (w->head != NULL && b->n < BATCH_ITEMS_MAX && (b->n == 0 || bytes + w->head->bytes < STORE_TXN_BYTES_MAX / 2)) {
+		struct item *it = w->head;
+		w->head = it->next;
+		if (w->head == NULL)
+			w->tail = &w->head;
+		bytes += it->bytes;
+		b->items[b->n++] = it;
+	}
+	*stop = w->stop && w->head == NULL;
+	pthread_mutex_unlock(&w->lock);
+}
+
+static int gc_step(struct shapes *s, bool *more, struct err *e)
+{
+	if (store_begin(s->store, e) != 0 || store_gc_step(s->store, GC_ENTRIES_MAX, more, e) != 0)
+		return -1;
+	return store_commit(s->store, e);
+}
+
+static void housekeeping(struct shapes *s)
+{
+	struct writer *w = &s->writer;
+	struct err e = {0};
+	if (fold_due(w) && fold_step(s, &e) != 0)
+		recover(s, &e);
+	if (w->gc_pending && gc_step(s, &w->gc_pending, &e) != 0)
+		recover(s, &e);
+}
+
+static void *writer_main(void *arg)
+{
+	struct shapes *s = arg;
+	struct writer *w = &s->writer;
+	struct batch b = {0};
+	b.items = mem_alloc(BATCH_ITEMS_MAX * sizeof(struct item *));
+	b.rows = mem_alloc(BATCH_ITEMS_MAX * sizeof(struct item *));
+	buf_init(&b.journal, UINT32_MAX);
+	bool stop = false;
+	while (!stop) {
+		take_items(s, &b, fold_due(w) || w->gc_pending ? 0 : 1000, &stop);
+		if (b.n > 0 && !commit_batch(s, &b))
+			break;
+		housekeeping(s);
+	}
+	for (size_t i = 0; i < b.n; i++)
+		item_free(b.items[i]);
+	free(b.items);
+	free(b.rows);
+	free(b.folded);
+	buf_clear(&b.journal);
+	return NULL;
+}
+
+int writer_start(struct shapes *s, struct err *e)
+{
+	struct writer *w = &s->writer;
+	int rc = pthread_create(&w->thread, NULL, writer_main, s);
+	if (rc != 0)
+		return err_errno(e, rc, "cannot start the writer thread");
+	w->started = true;
+	return 0;
+}
+
+void writer_stop(struct shapes *s)
+{
+	struct writer *w = &s->writer;
+	if (!w->started)
+		return;
+	/* The mark is drawn back to what clients can have seen: nobody is served any more. */
+	struct item *mark = item_new(ITEM_MARK);
+	mark->lsn = atomic_load(&s->delivered);
+	mark->number = UINT64_MAX;
+	writer_put(s, mark);
+	pthread_mutex_lock(&w->lock);
+	w->stop = true;
+	pthread_cond_signal(&w->cond);
+	pthread_mutex_unlock(&w->lock);
+	pthread_join(w->thread, NULL);
+	w->started = false;
+	while (w->head != NULL) {
+		struct item *it = w->head;
+		w->head = it->next;
+		item_free(it);
+	}
+	w->tail = &w->head;
+}

@@ -1,0 +1,475 @@
+/* setup.c - identity, lock, publication, slot, history and start of a replication connection. */
+#include "wal/setup.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+#define SQL_BYTES_MAX 4096 /* longest statement here with its two names, which Postgres limits to 63 bytes */
+#define VERSION_MIN 140000
+#define VERSION_GENERATED 180000        /* publish_generated_columns */
+#define VERSION_STANDBY_SNAPSHOT 160000 /* pg_log_standby_snapshot() */
+#define SLOT_TRIES_MAX 3                /* the slot appears or disappears between our looking and our acting */
+
+/* ---- statements ---- */
+
+/* A statement on the replication connection; formats as printf. */
+static int query(struct setup *u, int timeout_ms, const struct loop_tick *tick, PGresult **out, struct err *e, const char *fmt, ...)
+	PRINTF_LIKE(6, 7);
+static int query(struct setup *u, int timeout_ms, const struct loop_tick *tick, PGresult **out, struct err *e, const char *fmt, ...)
+{
+	char sql[SQL_BYTES_MAX];
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(sql, sizeof sql, fmt, ap);
+	va_end(ap);
+	*out = NULL;
+	if (n < 0 || n >= SQL_BYTES_MAX)
+		return err_set(e, ERR_CONFIG, "the name of the slot or the publication is too long");
+	return loop_query(u->loop, u->conn, sql, timeout_ms, tick, out, e);
+}
+
+static int command(struct setup *u, struct err *e, const char *sql)
+{
+	PGresult *res;
+	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e, "%s", sql) < 0)
+		return -1;
+	PQclear(res);
+	return 0;
+}
+
+/* The result must have this shape, else it is cleared. */
+static int expect(PGresult **res, int rows_min, int columns, struct err *e)
+{
+	if (PQntuples(*res) >= rows_min && PQnfields(*res) >= columns)
+		return 0;
+	int r = err_set(e, ERR_PROTOCOL, "Postgres answered with %d rows of %d columns, expected %d of %d", PQntuples(*res),
+	                PQnfields(*res), rows_min, columns);
+	PQclear(*res);
+	*res = NULL;
+	return r;
+}
+
+static const char *field(const PGresult *res, int column) { return PQgetvalue(res, 0, column); }
+static bool field_true(const PGresult *res, int column) { return field(res, column)[0] == 't'; }
+static bool field_null(const PGresult *res, int column) { return PQgetisnull(res, 0, column) != 0; }
+static bool is(const struct err *e, const char *sqlstate) { return strcmp(e->sqlstate, sqlstate) == 0; }
+
+/* Quotes by doubling. Names come from the settings and are checked there; this is so that it need not matter. */
+struct quoted {
+	char text[300];
+};
+
+static struct quoted quote(const char *s, char mark)
+{
+	struct quoted q;
+	size_t n = 0;
+	q.text[n++] = mark;
+	for (; *s != '\0' && n + 3 < sizeof q.text; s++) {
+		if (*s == mark)
+			q.text[n++] = mark;
+		q.text[n++] = *s;
+	}
+	q.text[n++] = mark;
+	q.text[n] = '\0';
+	return q;
+}
+
+#define IDENT(s) quote((s), '"').text
+#define LITERAL(s) quote((s), '\'').text
+
+/* A statement on a connection of its own, made for it and closed after it. */
+static int helper_query(struct setup *u, const char *sql, PGresult **out, struct err *e)
+{
+	PGconn *conn = loop_connect(u->loop, u->config, PG_ROLE_ADMIN, SETUP_HELPER_TIMEOUT_MS, e);
+	if (conn == NULL)
+		return -1;
+	int r = loop_query(u->loop, conn, sql, SETUP_HELPER_TIMEOUT_MS, NULL, out, e);
+	PQfinish(conn);
+	return r;
+}
+
+/* ---- identity ---- */
+
+/* A role's or database's own timeouts would end the waits below. One SELECT, because a walsender of
+ * PostgreSQL 14 takes one statement at a time, and because not every version has all of them. */
+static const char settings_sql[] =
+	"SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout',"
+	" 'lock_timeout', 'transaction_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout')"
+	" UNION ALL SELECT pg_catalog.set_config(name, value, false) FROM (VALUES ('client_encoding', 'UTF8'),"
+	" ('client_min_messages', 'warning')," /* stream.c must hear a warning */
+	" ('search_path', 'pg_catalog'), ('bytea_output', 'hex'), ('DateStyle', 'ISO, DMY'), ('TimeZone', 'UTC'),"
+	" ('extra_float_digits', '1'), ('IntervalStyle', 'iso_8601')) AS s (name, value)";
+
+/* So that a backend which waits for the lock ends when we do. Only Linux servers have it, the rest goes without. */
+static const char notice_our_end_sql[] = "SELECT pg_catalog.set_config('client_connection_check_interval', '2s', false)";
+
+static const char server_sql[] =
+	"SELECT pg_catalog.current_setting('server_version_num'),"
+	" (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'),"
+	" pg_catalog.current_setting('server_encoding'), pg_catalog.pg_is_in_recovery(),"
+	" (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())";
+
+static int identify_system(struct setup *u, struct err *e)
+{
+	PGresult *res;
+	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e, "IDENTIFY_SYSTEM") < 0 || expect(&res, 1, 3, e) < 0)
+		return -1;
+	struct stream_server *s = u->server;
+	snprintf(s->system_id, sizeof s->system_id, "%s", field(res, 0));
+	s->timeline = (uint32_t)strtoul(field(res, 1), NULL, 10);
+	int r = lsn_parse(field(res, 2), &s->wal_end) ? 0 : err_set(e, ERR_PROTOCOL, "IDENTIFY_SYSTEM: not a WAL position");
+	PQclear(res);
+	return r;
+}
+
+static int refuse_server(const struct stream_server *s, const char *encoding, bool standby, struct err *e)
+{
+	if (s->version_num < VERSION_MIN)
+		return err_set(e, ERR_CONFIG, "Busbar needs PostgreSQL 14 or later, this server is %d.%d", s->version_num / 10000,
+		               s->version_num % 10000);
+	if (strcmp(encoding, "SQL_ASCII") == 0)
+		return err_set(e, ERR_CONFIG, "The database has the encoding SQL_ASCII, whose text can't be told to clients as "
+		               "UTF-8. Use a database with another encoding, such as UTF8");
+	if (standby)
+		return err_set(e, ERR_PG_CONN, "the database server is a standby (in recovery); Busbar needs the primary");
+	return 0;
+}
+
+int setup_identify(struct setup *u, struct err *e)
+{
+	struct stream_server *s = u->server;
+	memset(s, 0, sizeof *s);
+	if (command(u, e, settings_sql) < 0)
+		return -1;
+	if (command(u, e, notice_our_end_sql) < 0 && e->kind != ERR_PG)
+		return -1;
+	if (identify_system(u, e) < 0)
+		return -1;
+	PGresult *res;
+	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e, "%s", server_sql) < 0 || expect(&res, 1, 5, e) < 0)
+		return -1;
+	s->version_num = atoi(field(res, 0));
+	u->wal_sender_timeout_ms = atoll(field(res, 1));
+	s->database_oid = (uint32_t)strtoul(field(res, 4), NULL, 10);
+	int r = refuse_server(s, field(res, 2), field_true(res, 3), e);
+	PQclear(res);
+	if (r == 0)
+		log_info("Postgres server version = %d, system identifier = %s, timeline_id = %u", s->version_num, s->system_id,
+		         s->timeline);
+	return r;
+}
+
+/* ---- lock ---- */
+
+/*
+ * The holder's slot is not active: its walsender is gone or never came, yet the session lives on (behind a
+ * broken network, say). Such a backend is ended. Not one that is only a few seconds old in what it does:
+ * between taking the lock and starting the stream a healthy instance has an inactive slot too.
+ */
+static void break_lock(struct setup *u)
+{
+	struct quoted slot = quote(u->config->slot_name, '\'');
+	char sql[SQL_BYTES_MAX];
+	snprintf(sql, sizeof sql,
+	         "SELECT pg_catalog.pg_terminate_backend(l.pid) FROM pg_catalog.pg_locks l"
+	         " JOIN pg_catalog.pg_replication_slots s ON s.slot_name = %s AND s.database = pg_catalog.current_database()"
+	         " AND NOT s.active LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid"
+	         " WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted"
+	         " AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
+	         " AND ((l.classid::bigint << 32) | l.objid::bigint) = pg_catalog.hashtext(%s)::bigint"
+	         " AND l.pid NOT IN (%d, pg_catalog.pg_backend_pid())"
+	         " AND coalesce(a.state_change < pg_catalog.now() - interval '%d seconds', true)",
+	         slot.text, slot.text, PQbackendPID(u->conn), SETUP_LOCK_STUCK_S);
+	PGresult *res = NULL;
+	struct err e;
+	err_clear(&e);
+	if (helper_query(u, sql, &res, &e) < 0) {
+		if (e.kind != ERR_CANCELLED)
+			log_warning("Could not look for a stuck holder of the lock %s: %s", u->config->slot_name, e.text);
+		return;
+	}
+	if (PQntuples(res) > 0 && field_true(res, 0))
+		log_notice("Terminated a stuck backend to free the lock %s because slot with same name was inactive",
+		           u->config->slot_name);
+	PQclear(res);
+}
+
+static void lock_tick(void *ctx)
+{
+	struct setup *u = ctx;
+	log_notice("Waiting for postgres lock to be acquired...");
+	break_lock(u);
+}
+
+int setup_lock(struct setup *u, struct err *e)
+{
+	const char *slot = u->config->slot_name;
+	struct loop_tick tick = {SETUP_TICK_MS, lock_tick, u};
+	log_notice("Acquiring lock from postgres with name %s", slot);
+	for (;;) {
+		PGresult *res;
+		int r = query(u, 0, &tick, &res, e, "SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtext(%s))", LITERAL(slot));
+		PQclear(res);
+		if (r == 0)
+			break;
+		if (e->kind != ERR_PG || !is(e, "57014"))
+			return -1;
+		log_warning("The wait for the lock %s was cancelled by Postgres (%s), waiting again", slot, e->text);
+	}
+	log_notice("Lock acquired from postgres with name %s", slot);
+	return 0;
+}
+
+/* ---- slot: looking and dropping ---- */
+
+struct slot {
+	bool exists, lost;
+};
+
+static int read_slot(struct setup *u, struct slot *out, struct err *e)
+{
+	const char *name = u->config->slot_name;
+	PGresult *res;
+	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e,
+	          "SELECT plugin, database, database = pg_catalog.current_database(), confirmed_flush_lsn, wal_status"
+	          " FROM pg_catalog.pg_replication_slots WHERE slot_name = %s",
+	          LITERAL(name)) < 0)
+		return -1;
+	int r = 0;
+	*out = (struct slot){PQntuples(res) > 0, false};
+	if (!out->exists)
+		goto out;
+	if (strcmp(field(res, 0), "pgoutput") != 0 || !field_true(res, 2)) {
+		r = err_set(e, ERR_CONFIG, "Replication slot \"%s\" belongs to something else (plugin \"%s\", database \"%s\"). "
+		            "Set ELECTRIC_REPLICATION_STREAM_ID to a value of its own for each database", name, field(res, 0), field(res, 1));
+		goto out;
+	}
+	out->lost = strcmp(field(res, 4), "lost") == 0;
+	/* No position yet: a backend that lost its client is still making it. */
+	if (!out->lost && !lsn_parse(field(res, 3), &u->server->confirmed_flush))
+		r = err_set(e, ERR_PG_CONN, "replication slot \"%s\" is still being made by another connection", name);
+out:
+	PQclear(res);
+	return r;
+}
+
+/* Never another database's: names of slots are shared by all databases of the server, ours needn't be ours. */
+static int drop_slot(struct setup *u, struct err *e)
+{
+	PGresult *res;
+	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e,
+	          "SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM pg_catalog.pg_replication_slots"
+	          " WHERE slot_name = %s AND plugin = 'pgoutput' AND database = pg_catalog.current_database()",
+	          LITERAL(u->config->slot_name)) < 0)
+		return e->kind == ERR_PG && is(e, "42704") ? 0 : -1;
+	if (PQntuples(res) > 0)
+		log_notice("Dropped the replication slot %s", u->config->slot_name);
+	PQclear(res);
+	return 0;
+}
+
+/* ---- publication ---- */
+
+struct publication {
+	bool exists, complete, generated, may_create;
+};
+
+static int read_publication(struct setup *u, struct publication *out, struct err *e)
+{
+	PGresult *res;
+	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e,
+	          "SELECT p.oid, p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate, %s,"
+	          " pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')"
+	          " FROM (SELECT 1) AS one LEFT JOIN pg_catalog.pg_publication p ON p.pubname = %s",
+	          u->server->version_num >= VERSION_GENERATED ? "p.pubgencols = 's'" : "false",
+	          LITERAL(u->config->publication_name)) < 0 ||
+	    expect(&res, 1, 4, e) < 0)
+		return -1;
+	*out = (struct publication){!field_null(res, 0), field_true(res, 1), field_true(res, 2), field_true(res, 3)};
+	PQclear(res);
+	return 0;
+}
+
+static int publication_missing(const struct setup *u, struct err *e)
+{
+	return err_set(e, ERR_CONFIG, "Publication \"%s\" not found in the database", u->config->publication_name);
+}
+
+/* The old slot goes before the publication comes: a crash between the two must not leave a slot whose
+ * changes were decoded without the publication and would be missing in the stream. */
+static int create_publication(struct setup *u, struct publication *p, struct err *e)
+{
+	struct slot slot;
+	if (!p->may_create)
+		return publication_missing(u, e);
+	if (read_slot(u, &slot, e) < 0 || (slot.exists && drop_slot(u, e) < 0))
+		return -1;
+	p->generated = u->server->version_num >= VERSION_GENERATED;
+	PGresult *res;
+	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e, "CREATE PUBLICATION %s%s", IDENT(u->config->publication_name),
+	          p->generated ? " WITH (publish_generated_columns = stored)" : "") == 0) {
+		PQclear(res);
+		u->server->publication_created = p->exists = p->complete = true;
+		log_notice("Created the publication %s", u->config->publication_name);
+		return 0;
+	}
+	if (e->kind == ERR_PG && is(e, "42501"))
+		return publication_missing(u, e);
+	if (e->kind == ERR_PG && is(e, "42710"))
+		return read_publication(u, p, e); /* somebody else was quicker */
+	return -1;
+}
+
+int setup_publication(struct setup *u, struct err *e)
+{
+	struct publication p;
+	if (read_publication(u, &p, e) < 0)
+		return -1;
+	if (!p.exists && create_publication(u, &p, e) < 0)
+		return -1;
+	if (!p.exists)
+		return publication_missing(u, e);
+	/* Also where the publication is ours: without one of the four, shapes would silently miss changes. */
+	if (!p.complete)
+		return err_set(e, ERR_CONFIG, "Publication \"%s\" does not publish all required operations: INSERT, UPDATE, DELETE, TRUNCATE",
+		               u->config->publication_name);
+	u->server->publishes_generated = p.generated;
+	return 0;
+}
+
+/* ---- slot: making ---- */
+
+/* Making a slot waits until all transactions that were running have ended, and learns of that from a record
+ * which an idle server doesn't write by itself. */
+static void create_tick(void *ctx)
+{
+	struct setup *u = ctx;
+	log_notice("Waiting for the replication connection setup to complete... Check that you don't have pending transactions "
+	           "in the database. Postgres finishes a new replication slot only after all transactions that were open have ended");
+	struct err e;
+	err_clear(&e);
+	PGresult *res = NULL;
+	bool supported = u->server->version_num >= VERSION_STANDBY_SNAPSHOT;
+	if (supported && helper_query(u, "SELECT pg_catalog.pg_log_standby_snapshot()", &res, &e) == 0) {
+		PQclear(res);
+		log_notice("Forced a standby snapshot to unblock replication slot creation");
+		return;
+	}
+	if (u->hinted || (supported && !is(&e, "42501") && !is(&e, "42883")))
+		return;
+	u->hinted = true;
+	log_warning("Replication slot creation is blocked by a pending transaction. It goes on by itself some time after that "
+	            "transaction has ended; %s", supported ? "GRANT EXECUTE ON FUNCTION pg_log_standby_snapshot() would speed that up"
+	                                                   : "any write to the database speeds that up");
+}
+
+/* 0: made. 1: it is there already. */
+static int create_slot(struct setup *u, struct err *e)
+{
+	const char *name = u->config->slot_name;
+	struct loop_tick tick = {SETUP_TICK_MS, create_tick, u};
+	PGresult *res;
+	if (query(u, 0, &tick, &res, e, "CREATE_REPLICATION_SLOT %s%s LOGICAL pgoutput NOEXPORT_SNAPSHOT", IDENT(name),
+	          u->config->temporary_slot ? " TEMPORARY" : "") < 0)
+		return e->kind == ERR_PG && is(e, "42710") ? 1 : -1;
+	if (expect(&res, 1, 2, e) < 0)
+		return -1;
+	int r = lsn_parse(field(res, 1), &u->server->confirmed_flush)
+	                ? 0
+	                : err_set(e, ERR_PROTOCOL, "CREATE_REPLICATION_SLOT: \"%s\" is not a WAL position", field(res, 1));
+	PQclear(res);
+	u->server->slot_created = true;
+	log_notice("Created the replication slot %s", name);
+	return r;
+}
+
+int setup_slot(struct setup *u, struct err *e)
+{
+	for (int i = 0; i < SLOT_TRIES_MAX; i++) {
+		struct slot slot;
+		if (read_slot(u, &slot, e) < 0)
+			return -1;
+		if (slot.exists && !slot.lost && !u->slot_lost)
+			return 0;
+		if (slot.exists) {
+			log_warning("Couldn't start replication: slot has been invalidated: %s %s; making a new one. What was written meanwhile is "
+			            "missing from the stream, so all shapes are made anew", u->config->slot_name,
+			            slot.lost ? "was given up by Postgres (see max_slot_wal_keep_size)" : "has a gap");
+			if (drop_slot(u, e) < 0)
+				return -1;
+			u->slot_lost = false;
+		}
+		int r = create_slot(u, e);
+		if (r <= 0) {
+			u->slot_lost = u->slot_lost && r < 0;
+			return r;
+		}
+	}
+	return err_set(e, ERR_PG_CONN, "replication slot \"%s\" comes and goes: does another program use it?", u->config->slot_name);
+}
+
+/* ---- history ---- */
+
+void setup_parse_history(const char *p, size_t len, struct stream_server *out)
+{
+	const int max = (int)ARRAY_LEN(out->history);
+	const char *end = p + len;
+	while (p < end) {
+		const char *newline = memchr(p, '\n', (size_t)(end - p));
+		size_t n = (size_t)((newline != NULL ? newline : end) - p);
+		char line[200];
+		snprintf(line, sizeof line, "%.*s", (int)(n < sizeof line ? n : sizeof line - 1), p);
+		unsigned timeline, hi, lo;
+		if (sscanf(line, "%u %X/%X", &timeline, &hi, &lo) == 3) {
+			/* More than fit: the oldest are forgotten. */
+			if (out->nhistory == max)
+				memmove(&out->history[0], &out->history[1], sizeof out->history[0] * (size_t)--out->nhistory);
+			out->history[out->nhistory].timeline = timeline;
+			out->history[out->nhistory++].end = (lsn_t)hi << 32 | lo;
+		}
+		p += n + 1;
+	}
+}
+
+int setup_history(struct setup *u, struct err *e)
+{
+	if (u->server->timeline <= 1)
+		return 0;
+	PGresult *res;
+	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e, "TIMELINE_HISTORY %u", u->server->timeline) < 0) {
+		if (e->kind != ERR_PG)
+			return -1;
+		/* An upgraded or reset cluster has none. Then nothing is known of earlier timelines. */
+		log_warning("The history of timeline %u can't be read: %s", u->server->timeline, e->text);
+		return 0;
+	}
+	if (expect(&res, 1, 2, e) < 0)
+		return -1;
+	setup_parse_history(PQgetvalue(res, 0, 1), (size_t)PQgetlength(res, 0, 1), u->server);
+	PQclear(res);
+	return 0;
+}
+
+/* ---- start ---- */
+
+int setup_start(struct setup *u, lsn_t start_at, struct err *e)
+{
+	char text[LSN_TEXT_MAX];
+	PGresult *res;
+	log_notice("Starting replication from postgres at %s", lsn_text(start_at, text));
+	/* publication_names is a list of identifiers inside a string: quoted twice. */
+	struct quoted publication = quote(u->config->publication_name, '"');
+	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e,
+	          "START_REPLICATION SLOT %s LOGICAL %s (proto_version '1', publication_names %s)", IDENT(u->config->slot_name), text,
+	          LITERAL(publication.text)) < 0)
+		return -1;
+	ExecStatusType status = PQresultStatus(res);
+	PQclear(res);
+	if (status != PGRES_COPY_BOTH)
+		return err_set(e, ERR_PROTOCOL, "START_REPLICATION: unexpected answer %s", PQresStatus(status));
+	return 0;
+}

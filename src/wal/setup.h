@@ -1,0 +1,45 @@
+/*
+ * setup.h - what is said on a new replication connection before the stream starts: private to src/wal.
+ *
+ * In this order (reference ops.md 2.2): setup_identify(), setup_lock(), setup_publication(), setup_slot(),
+ * setup_history(), setup_start(). All run on the stream's thread through loop.h; -1 means that the
+ * connection is to be given up, pg_classify() says what then.
+ */
+#ifndef BUSBAR_WAL_SETUP_H
+#define BUSBAR_WAL_SETUP_H
+
+#include "base/config.h"
+#include "wal/loop.h"
+#include "wal/stream.h"
+
+#define SETUP_STATEMENT_TIMEOUT_MS 30000 /* of statements that wait for nobody */
+#define SETUP_TICK_MS 10000              /* how often a statement that does wait is talked about */
+#define SETUP_HELPER_TIMEOUT_MS 5000     /* of a side connection that tries to shorten the wait */
+#define SETUP_LOCK_STUCK_S 10            /* a lock holder younger than this is taken to be setting up */
+
+struct setup {
+	struct loop *loop;
+	const struct config *config;
+	PGconn *conn;
+	struct stream_server *server; /* filled step by step */
+	int64_t wal_sender_timeout_ms; /* 0: none */
+	bool slot_lost;                /* drop the slot even if it looks well */
+	bool hinted;                   /* the hint about pending transactions was logged: once per process */
+};
+
+/* Session settings; who the server is; refusals (too old, SQL_ASCII, standby). */
+int setup_identify(struct setup *u, struct err *e) MUST_USE;
+/* The advisory lock of the slot's name; waits for ever. */
+int setup_lock(struct setup *u, struct err *e) MUST_USE;
+/* The publication exists with all operations; a slot that is older than it has been dropped. */
+int setup_publication(struct setup *u, struct err *e) MUST_USE;
+/* The slot exists and can be streamed from; may wait for running transactions. */
+int setup_slot(struct setup *u, struct err *e) MUST_USE;
+int setup_history(struct setup *u, struct err *e) MUST_USE;
+/* START_REPLICATION; the connection is in COPY BOTH afterwards. */
+int setup_start(struct setup *u, lsn_t start_at, struct err *e) MUST_USE;
+
+/* The lines "timeline <tab> LSN <tab> reason" of a timeline history file. */
+void setup_parse_history(const char *p, size_t len, struct stream_server *out);
+
+#endif

@@ -1,0 +1,499 @@
+/*
+ * stream.c - the life of the replication connection: connect, set up, receive, and again.
+ *
+ * Messages inside COPY BOTH, integers big-endian, times in microseconds since 2000-01-01:
+ *
+ *   from the server   | 'w' | start_lsn 8 | wal_end 8 | time 8 | a pgoutput message |
+ *                     | 'k' | wal_end 8 | time 8 | reply now 1 |
+ *   from us           | 'r' | written 8 | flushed 8 | applied 8 | time 8 | reply now 1 |
+ *
+ * Two numbers must not be mixed up. `received` is how far this connection has come: starts of data
+ * messages, ends of commits, keepalives' wal_end. What the sink calls durable is what may be flushed;
+ * only that lets Postgres forget WAL. A data message's wal_end is where the server is, not we: unused.
+ */
+#include "wal/stream.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "wal/loop.h"
+#include "wal/pgoutput.h"
+#include "wal/setup.h"
+
+#define FEEDBACK_MAX_MS 10000   /* at least this often, or wal_sender_timeout / 3 if that is less */
+#define SILENCE_MAX_MS 10000    /* then the server is asked where it is, see ask_due() */
+#define MESSAGES_PER_IDLE 1000  /* in a stream that never pauses */
+#define MESSAGES_PER_CLOCK 16   /* looking at the clock for each message would cost as much as parsing it */
+#define BACKOFF_FIRST_MS 500    /* most breaks are over at once: a terminated backend, a restart of a proxy */
+#define BACKOFF_SECOND_MS 1000
+#define BACKOFF_MAX_MS 10000
+#define STABLE_MS 5000          /* a stream that ran this long starts its next back-off from the beginning */
+#define LAST_WORDS_MS 2000      /* for the error that ended the stream to come in */
+#define POSTGRES_EPOCH_US INT64_C(946684800000000) /* 2000-01-01 in Unix time */
+
+#define DATA_HEADER_BYTES 25
+#define KEEPALIVE_BYTES 18
+#define FEEDBACK_BYTES 34
+
+struct stream {
+	const struct config *config;
+	struct stream_sink sink;
+	struct loop loop;
+	struct pgoutput *decoder;
+	struct setup setup;
+	struct stream_server server;
+	PGconn *conn;
+
+	/* of the connection */
+	bool started;        /* sink->start() was called: sink->lost() is due */
+	bool sink_refused;   /* the error is the sink's own: always tried again */
+	bool in_transaction; /* between Begin and Commit */
+	bool send_blocked;   /* feedback is still in libpq's buffer */
+	bool tls, looked;    /* see look_again() */
+	bool skipping;       /* see on_notice() */
+	lsn_t received, acked;
+	unsigned messages;
+	int64_t running_since_ms, received_ms, sent_ms, asked_ms, feedback_ms;
+
+	/* over connections */
+	int64_t backoff_ms;       /* the next wait; 0: none yet */
+	int64_t failing_since_ms; /* 0: not failing */
+	char last_error[900];
+};
+
+/* ---- life ---- */
+
+static void call_idle(void *ctx)
+{
+	struct stream *s = ctx;
+	s->sink.idle(s->sink.ctx);
+}
+
+struct stream *stream_new(const struct config *config, const struct stream_sink *sink)
+{
+	struct stream *s = mem_zalloc(sizeof *s);
+	s->config = config;
+	s->sink = *sink;
+	loop_init(&s->loop, call_idle, s);
+	s->decoder = pgoutput_new();
+	s->setup.loop = &s->loop;
+	s->setup.config = config;
+	s->setup.server = &s->server;
+	return s;
+}
+
+void stream_free(struct stream *s)
+{
+	if (s == NULL)
+		return;
+	REQUIRE(s->conn == NULL);
+	pgoutput_free(s->decoder);
+	loop_clear(&s->loop);
+	free(s);
+}
+
+void stream_wake(struct stream *s) { loop_wake(&s->loop); }
+void stream_stop(struct stream *s) { loop_stop(&s->loop); }
+
+static void set_phase(struct stream *s, enum stream_phase phase, const char *error)
+{
+	s->sink.phase(s->sink.ctx, phase, error);
+}
+
+/* ---- feedback ---- */
+
+static char *put_u64(char *p, uint64_t v)
+{
+	for (int shift = 56; shift >= 0; shift -= 8)
+		*p++ = (char)(v >> shift);
+	return p;
+}
+
+/* The position to acknowledge. Never beyond what this connection has brought: were the server's WAL
+ * shorter than our memory of it (restored from a backup), it would skip what it has yet to send. */
+static lsn_t acknowledgeable(struct stream *s)
+{
+	lsn_t durable = s->sink.durable(s->sink.ctx);
+	if (durable > s->received)
+		durable = s->received;
+	return durable > s->acked ? durable : s->acked;
+}
+
+static int flush_feedback(struct stream *s, struct err *e)
+{
+	int r = PQflush(s->conn);
+	s->send_blocked = r > 0;
+	return r < 0 ? pg_error(e, s->conn, NULL) : 0;
+}
+
+static int send_feedback(struct stream *s, bool ask, struct err *e)
+{
+	s->sent_ms = clock_mono_ms(); /* also if it can't be sent now: the next try is later, not at once */
+	if (s->send_blocked && flush_feedback(s, e) < 0)
+		return -1;
+	if (s->send_blocked)
+		return 0; /* the server reads nothing now; the next one says more */
+	lsn_t flushed = acknowledgeable(s);
+	REQUIRE(flushed <= s->received && flushed >= s->acked);
+	char message[FEEDBACK_BYTES], *p = message;
+	*p++ = 'r';
+	p = put_u64(p, s->received);
+	p = put_u64(p, flushed);
+	p = put_u64(p, flushed);
+	p = put_u64(p, (uint64_t)(clock_wall_us() - POSTGRES_EPOCH_US));
+	*p++ = ask ? 1 : 0;
+	REQUIRE(p == message + FEEDBACK_BYTES);
+	int r = PQputCopyData(s->conn, message, FEEDBACK_BYTES);
+	if (r < 0)
+		return pg_error(e, s->conn, NULL);
+	if (r == 0)
+		return 0;
+	s->acked = flushed;
+	if (ask)
+		s->asked_ms = s->sent_ms;
+	return flush_feedback(s, e);
+}
+
+/* When the server is to be asked for a keepalive: it sends none by itself while it only reads what isn't
+ * ours, and then its WAL could not be acknowledged. */
+static int64_t ask_due(const struct stream *s)
+{
+	int64_t since_ms = s->received_ms > s->asked_ms ? s->received_ms : s->asked_ms;
+	return since_ms + SILENCE_MAX_MS;
+}
+
+/* What is due besides messages. `reading`: we are ready to take the answer to a question. */
+static int housekeep(struct stream *s, bool reading, struct err *e)
+{
+	loop_idle(&s->loop);
+	int64_t now_ms = clock_mono_ms();
+	bool ask = reading && now_ms >= ask_due(s);
+	if (ask || now_ms >= s->sent_ms + s->feedback_ms || acknowledgeable(s) > s->acked)
+		return send_feedback(s, ask, e);
+	return 0;
+}
+
+/* ---- messages ---- */
+
+static uint64_t get_u64(const char *p)
+{
+	uint64_t v = 0;
+	for (int i = 0; i < 8; i++)
+		v = v << 8 | (unsigned char)p[i];
+	return v;
+}
+
+static void advance(struct stream *s, lsn_t to)
+{
+	if (to > s->received)
+		s->received = to;
+}
+
+static int take_data(struct stream *s, const char *p, size_t len, struct err *e)
+{
+	if (len < DATA_HEADER_BYTES)
+		return err_set(e, ERR_PROTOCOL, "replication data message of %zu bytes", len);
+	struct wal_change change;
+	if (pgoutput_parse(s->decoder, p + DATA_HEADER_BYTES, len - DATA_HEADER_BYTES, &change, e) < 0)
+		return -1;
+	if (change.kind == WAL_BEGIN && s->in_transaction)
+		return err_set(e, ERR_PROTOCOL, "a transaction begins inside another one");
+	if (change.kind == WAL_COMMIT && !s->in_transaction)
+		return err_set(e, ERR_PROTOCOL, "a transaction ends that didn't begin");
+	if (change.kind == WAL_BEGIN)
+		s->in_transaction = true;
+	if (s->sink.change(s->sink.ctx, &change, e) < 0) {
+		s->sink_refused = true;
+		return -1;
+	}
+	advance(s, get_u64(p + 1));
+	if (change.kind == WAL_COMMIT) {
+		s->in_transaction = false;
+		advance(s, change.u.commit.end_lsn);
+	}
+	return 0;
+}
+
+static int take_keepalive(struct stream *s, const char *p, size_t len, struct err *e)
+{
+	if (len != KEEPALIVE_BYTES)
+		return err_set(e, ERR_PROTOCOL, "keepalive of %zu bytes", len);
+	lsn_t wal_end = get_u64(p + 1);
+	advance(s, wal_end);
+	if (!s->in_transaction)
+		s->sink.keepalive(s->sink.ctx, wal_end);
+	return p[KEEPALIVE_BYTES - 1] != 0 ? send_feedback(s, false, e) : 0;
+}
+
+static int take_message(struct stream *s, const char *p, size_t len, struct err *e)
+{
+	if (len > 0 && p[0] == 'w')
+		return take_data(s, p, len, e);
+	if (len > 0 && p[0] == 'k')
+		return take_keepalive(s, p, len, e);
+	return err_set(e, ERR_PROTOCOL, "unknown message in the replication stream (%zu bytes)", len);
+}
+
+/*
+ * PostgreSQL 18 doesn't end the stream when the publication is gone, or wasn't there yet where the slot
+ * stands: it warns (55000, naming the publication) and leaves the changes out. That is a hole.
+ */
+static void on_notice(void *ctx, const PGresult *res)
+{
+	struct stream *s = ctx;
+	const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+	const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+	log_debug("Postgres says: %s", text != NULL ? text : "");
+	if (sqlstate != NULL && strcmp(sqlstate, "55000") == 0 && text != NULL && strstr(text, s->config->publication_name) != NULL)
+		s->skipping = true;
+}
+
+static int publication_skipped(struct stream *s, struct err *e)
+{
+	(void)err_set(e, ERR_PG, "publication \"%s\" does not exist at this point of the stream", s->config->publication_name);
+	snprintf(e->sqlstate, sizeof e->sqlstate, "42704");
+	return -1;
+}
+
+/* ---- the loop ---- */
+
+/* The stream is over; the reason is what the server says next. */
+static int stream_ended(struct stream *s, struct err *e)
+{
+	int64_t until_ms = clock_mono_ms() + LAST_WORDS_MS;
+	while (PQisBusy(s->conn) && clock_mono_ms() < until_ms) {
+		int r = loop_wait(&s->loop, PQsocket(s->conn), POLLIN, until_ms, e);
+		if (r < 0)
+			return -1;
+		if (r > 0 && !PQconsumeInput(s->conn))
+			break;
+	}
+	PGresult *res = PQstatus(s->conn) == CONNECTION_BAD || !PQisBusy(s->conn) ? PQgetResult(s->conn) : NULL;
+	if (PQresultStatus(res) == PGRES_FATAL_ERROR)
+		(void)pg_error(e, s->conn, res);
+	else
+		(void)err_set(e, ERR_PG_CONN, "Postgres ended the replication stream");
+	PQclear(res);
+	return -1;
+}
+
+/* Nothing to read, or the sink takes nothing: waits for the socket (not in the second case: what we don't
+ * read stays with the server), a wake, or the next thing due. */
+static int pause_reading(struct stream *s, bool reading, struct err *e)
+{
+	if (housekeep(s, reading, e) < 0)
+		return -1;
+	if (s->send_blocked && flush_feedback(s, e) < 0)
+		return -1;
+	short events = (short)((reading ? POLLIN : 0) | (s->send_blocked ? POLLOUT : 0));
+	int r = loop_wait(&s->loop, events != 0 ? PQsocket(s->conn) : -1, events, s->sent_ms + s->feedback_ms, e);
+	if (r < 0)
+		return -1;
+	if (reading && (r & ~POLLOUT) != 0) {
+		s->received_ms = clock_mono_ms();
+		(void)PQconsumeInput(s->conn); /* a broken connection is found by receive(), after what came before */
+	}
+	return 0;
+}
+
+/* Takes one message if there is one. 1: taken, 0: none there, -1: the end. */
+static int take_next(struct stream *s, struct err *e)
+{
+	char *p = NULL;
+	int len = PQgetCopyData(s->conn, &p, 1);
+	if (len == 0)
+		return s->skipping ? publication_skipped(s, e) : 0;
+	if (len == -1)
+		return stream_ended(s, e);
+	if (len < 0)
+		return pg_error(e, s->conn, NULL);
+	s->messages++;
+	/* The warning came before this message: what it says may already lack changes. */
+	int r = s->skipping ? publication_skipped(s, e) : take_message(s, p, (size_t)len, e);
+	PQfreemem(p);
+	return r < 0 ? -1 : 1;
+}
+
+static bool housekeeping_due(struct stream *s)
+{
+	if (s->messages % MESSAGES_PER_IDLE == 0)
+		s->loop.idle_due_ms = 0;
+	if (loop_woken(&s->loop) || s->loop.idle_due_ms == 0)
+		return true;
+	if (s->messages % MESSAGES_PER_CLOCK != 0)
+		return false;
+	int64_t now_ms = clock_mono_ms();
+	return now_ms >= s->loop.idle_due_ms || now_ms >= s->sent_ms + s->feedback_ms;
+}
+
+/* poll() doesn't see the rest of a TLS record that didn't fit into libpq's buffer: with TLS, input is looked
+ * for once more before waiting. True if it was. */
+static bool look_again(struct stream *s)
+{
+	bool again = s->tls && !s->looked;
+	s->looked = again;
+	if (again)
+		(void)PQconsumeInput(s->conn);
+	return again;
+}
+
+/* Until something ends it: always -1. */
+static int receive(struct stream *s, struct err *e)
+{
+	for (;;) {
+		if (loop_stopping(&s->loop))
+			return err_set(e, ERR_CANCELLED, "stopping");
+		bool reading = s->sink.ready(s->sink.ctx);
+		int r = reading ? take_next(s, e) : 0;
+		if (r < 0)
+			return -1;
+		if (r > 0) {
+			s->looked = false;
+			if (housekeeping_due(s) && housekeep(s, true, e) < 0)
+				return -1;
+			continue;
+		}
+		if (reading && PQstatus(s->conn) == CONNECTION_BAD)
+			return pg_error(e, s->conn, NULL);
+		if (reading && look_again(s))
+			continue;
+		if (pause_reading(s, reading, e) < 0)
+			return -1;
+	}
+}
+
+/* ---- one connection ---- */
+
+static int set_up(struct stream *s, lsn_t *start_at, struct err *e)
+{
+	struct setup *u = &s->setup;
+	u->conn = s->conn;
+	if (setup_identify(u, e) < 0)
+		return -1;
+	set_phase(s, STREAM_WAITING_LOCK, NULL);
+	if (setup_lock(u, e) < 0)
+		return -1;
+	set_phase(s, STREAM_SETTING_UP, NULL);
+	if (setup_publication(u, e) < 0 || setup_slot(u, e) < 0 || setup_history(u, e) < 0)
+		return -1;
+	*start_at = 0;
+	s->started = true;
+	if (s->sink.start(s->sink.ctx, &s->server, start_at, e) < 0) {
+		s->sink_refused = true;
+		return -1;
+	}
+	return setup_start(u, *start_at, e);
+}
+
+static void set_running(struct stream *s, lsn_t start_at)
+{
+	int64_t now_ms = clock_mono_ms();
+	s->received = start_at > s->server.confirmed_flush ? start_at : s->server.confirmed_flush;
+	s->acked = 0;
+	s->in_transaction = s->send_blocked = s->looked = s->skipping = false;
+	s->tls = PQsslInUse(s->conn) != 0;
+	s->messages = 0;
+	s->running_since_ms = s->received_ms = s->sent_ms = s->asked_ms = now_ms;
+	int64_t third_ms = s->setup.wal_sender_timeout_ms / 3;
+	s->feedback_ms = third_ms > 0 && third_ms < FEEDBACK_MAX_MS ? third_ms : FEEDBACK_MAX_MS;
+	if (s->failing_since_ms != 0)
+		log_notice("Reconnection succeeded after %lldms", (long long)(now_ms - s->failing_since_ms));
+	s->failing_since_ms = 0;
+	s->last_error[0] = '\0';
+	set_phase(s, STREAM_RUNNING, NULL);
+}
+
+static int run_connection(struct stream *s, struct err *e)
+{
+	set_phase(s, STREAM_CONNECTING, s->last_error[0] != '\0' ? s->last_error : NULL);
+	s->conn = loop_connect(&s->loop, s->config, PG_ROLE_REPLICATION, PG_CONNECT_TIMEOUT_S * 1000, e);
+	if (s->conn == NULL)
+		return -1;
+	PQsetNoticeReceiver(s->conn, on_notice, s);
+	lsn_t start_at;
+	if (set_up(s, &start_at, e) < 0)
+		return -1;
+	set_running(s, start_at);
+	return receive(s, e);
+}
+
+static void close_connection(struct stream *s, bool stopping)
+{
+	struct err ignored;
+	if (stopping && s->running_since_ms != 0 && s->conn != NULL)
+		(void)!send_feedback(s, false, &ignored);
+	PQfinish(s->conn);
+	s->conn = s->setup.conn = NULL;
+	if (s->started)
+		s->sink.lost(s->sink.ctx);
+	s->started = false;
+}
+
+/* ---- over connections ---- */
+
+static int64_t next_backoff(struct stream *s)
+{
+	if (s->running_since_ms != 0 && clock_mono_ms() - s->running_since_ms >= STABLE_MS)
+		s->backoff_ms = 0;
+	if (s->backoff_ms == 0)
+		s->backoff_ms = BACKOFF_FIRST_MS;
+	else if (s->backoff_ms < BACKOFF_SECOND_MS)
+		s->backoff_ms = BACKOFF_SECOND_MS;
+	else
+		s->backoff_ms = s->backoff_ms * 2 < BACKOFF_MAX_MS ? s->backoff_ms * 2 : BACKOFF_MAX_MS;
+	return s->backoff_ms;
+}
+
+/* 0: try again. -1: `e` is the line to end with. */
+static int judge(struct stream *s, struct err *e)
+{
+	enum pg_error_class class = pg_classify(s->config, e, s->last_error, sizeof s->last_error);
+	if (s->sink_refused)
+		class = PG_RETRY;
+	if (class == PG_FATAL) {
+		enum err_kind kind = e->kind;
+		char sqlstate[sizeof e->sqlstate];
+		memcpy(sqlstate, e->sqlstate, sizeof sqlstate);
+		(void)err_set(e, kind, "%s", s->last_error);
+		memcpy(e->sqlstate, sqlstate, sizeof sqlstate);
+		set_phase(s, STREAM_FATAL, e->text);
+		return -1;
+	}
+	/* Also where the publication has come back since: between, the stream has a hole. */
+	bool unpublished = s->running_since_ms != 0 && strcmp(e->sqlstate, "42704") == 0 && strstr(e->text, "publication") != NULL;
+	if (class == PG_SLOT_LOST || unpublished)
+		s->setup.slot_lost = true;
+	if (e->sqlstate[0] != '\0')
+		log_warning("Database connection in replication mode failed: %s (PG code: %s). Retrying...", s->last_error, e->sqlstate);
+	else
+		log_warning("Database connection in replication mode failed: %s. Retrying...", s->last_error);
+	return 0;
+}
+
+int stream_run(struct stream *s, struct err *e)
+{
+	for (;;) {
+		s->running_since_ms = 0;
+		s->sink_refused = false;
+		err_clear(e);
+		int r = run_connection(s, e);
+		REQUIRE(r < 0);
+		bool stopping = loop_stopping(&s->loop);
+		close_connection(s, stopping);
+		if (stopping)
+			return 0;
+		if (s->failing_since_ms == 0)
+			s->failing_since_ms = clock_mono_ms();
+		if (judge(s, e) < 0)
+			return -1;
+		int64_t wait_ms = next_backoff(s);
+		log_warning("Reconnecting in %lldms", (long long)wait_ms);
+		set_phase(s, STREAM_BACKING_OFF, s->last_error);
+		if (loop_sleep(&s->loop, wait_ms, e) < 0 && loop_stopping(&s->loop))
+			return 0;
+	}
+}

@@ -1,0 +1,92 @@
+/*
+ * stream.h - the replication connection: set-up, the receive loop, feedback.
+ *
+ * One thread (INGEST) runs stream_run() for the life of the process: it connects, takes the advisory
+ * lock, makes or reuses publication and slot, starts replication at the position the sink names,
+ * and hands every message to the sink, on the same thread. An error ends the connection and starts
+ * again after a back-off (reference ops.md 2.5); a fatal one returns. The protocol and the loop
+ * follow PostgreSQL's documentation, "Streaming Replication Protocol".
+ *
+ * Feedback: write = received, flush = apply = sink->durable(): what the store holds on disk and
+ * nothing more. It is sent at least every min(wal_sender_timeout / 3, 10 s), at once when the server
+ * asks, and when `durable` moved; also while the sink is applying back-pressure (see `ready`).
+ */
+#ifndef BUSBAR_WAL_STREAM_H
+#define BUSBAR_WAL_STREAM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/config.h"
+#include "base/err.h"
+#include "wal/change.h"
+
+/* What the server says of itself, once per connection, before the stream starts. */
+struct stream_server {
+	char system_id[32];
+	uint32_t timeline;
+	int version_num;          /* 150018 */
+	uint32_t database_oid;
+	int64_t postmaster_start_us; /* pg_postmaster_start_time(): another value means it restarted */
+	lsn_t wal_end;            /* IDENTIFY_SYSTEM's xlogpos */
+	bool slot_created;        /* the slot is new: whatever came before is lost to us */
+	bool publication_created;
+	lsn_t confirmed_flush;    /* of a reused slot; the consistent point of a new one */
+	/* Where each timeline before the server's own ended, ascending (TIMELINE_HISTORY). */
+	struct { uint32_t timeline; lsn_t end; } history[64];
+	int nhistory;
+	bool publishes_generated; /* PostgreSQL 18: publish_generated_columns = stored */
+};
+
+enum stream_phase {
+	STREAM_CONNECTING,
+	STREAM_WAITING_LOCK,  /* another instance holds the advisory lock */
+	STREAM_SETTING_UP,    /* lock held; slot, publication, restore */
+	STREAM_RUNNING,
+	STREAM_BACKING_OFF,
+	STREAM_FATAL,
+};
+
+struct stream_sink {
+	void *ctx;
+	/*
+	 * The server is known and the lock is held. Decides by design.md 2 rules 3 and 4 whether shapes
+	 * survive, and says where to start (0: the slot's own position). -1: try again later, `e` says why.
+	 */
+	int (*start)(void *ctx, const struct stream_server *server, lsn_t *start_at, struct err *e);
+	/* One message. -1 ends the connection: the stream is started again from what is durable. */
+	int (*change)(void *ctx, const struct wal_change *change, struct err *e);
+	/*
+	 * A keepalive's walEnd, or the header walEnd while idle: only outside a transaction. Nothing below
+	 * it is still to come for us. Position of the *next* record: see design.md 2 rule 5.
+	 */
+	void (*keepalive)(void *ctx, lsn_t wal_end);
+	/* False: the sink takes no more messages now (its named limits); the loop keeps up feedback, reads
+	 * nothing, and asks again when woken or after 100 ms. Called before each message. */
+	bool (*ready)(void *ctx);
+	/* Called each time round the loop, at least every 100 ms and after each stream_wake(); also
+	 * between the messages of a long transaction (at least every 1,000): runs queued commands. */
+	void (*idle)(void *ctx);
+	/* The flush position to acknowledge; 0: nothing yet. Never moves back. */
+	lsn_t (*durable)(void *ctx);
+	/* The connection is gone (also a running transaction's rest): forget what isn't committed. */
+	void (*lost)(void *ctx);
+	/* Where we are; `error` is NULL or one line (no secrets). */
+	void (*phase)(void *ctx, enum stream_phase phase, const char *error);
+};
+
+struct stream;
+
+struct stream *stream_new(const struct config *config, const struct stream_sink *sink);
+void stream_free(struct stream *s);
+
+/* Runs until stream_stop() (returns 0) or a fatal error (-1, `e` is the line to exit with). */
+int stream_run(struct stream *s, struct err *e) MUST_USE;
+
+/* Any thread: makes the loop call `idle` soon (an eventfd). */
+void stream_wake(struct stream *s);
+/* Any thread: makes stream_run() return within 200 ms, after a last feedback. */
+void stream_stop(struct stream *s);
+
+#endif

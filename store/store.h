@@ -1,0 +1,128 @@
+/*
+ * store.h - what survives: shape definitions, their logs and snapshots, and the LSN that covers them.
+ *
+ * One LMDB environment, format in FORMAT.md. A commit makes everything put since store_begin()
+ * visible and durable at once, so that the durable LSN (a meta value) can't disagree with the logs.
+ *
+ * Thread:  one writer thread calls store_begin() … store_commit(), and the puts between; asserted.
+ *          Reading is open to all: store_read_begin() … store_read_end(), which must be short (a read
+ *          transaction that stays open stops the reuse of pages) and never nested.
+ * Memory:  readers copy into the caller's buffer; no pointer into LMDB leaves this module.
+ * Fails:   ERR_FULL (disk or map), ERR_IO. After a failed put or commit the transaction is gone
+ *          (store_abort() was done) and the environment must be reopened by store_reopen() before the
+ *          next store_begin(): after a failed fsync the page cache proves nothing (design.md 2 rule 7).
+ */
+#ifndef BUSBAR_STORE_STORE_H
+#define BUSBAR_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/lsn.h"
+
+struct store;
+
+/* Bytes one transaction may put: LMDB holds at most 131,071 dirty pages (512 MB), and a page can be
+ * dirtied for far less than its size. */
+#define STORE_TXN_BYTES_MAX (96u << 20)
+#define STORE_TXN_PUTS_MAX 30000
+/* A block's text: large enough for one sequential read, small enough to be copied at once. */
+#define STORE_BLOCK_BYTES_MAX (1u << 20)
+
+/*
+ * Opens `<dir>/busbar`, creating it; takes the file lock that says which process owns it. `temporary`:
+ * a directory of its own that is gone with the process, without fsync.
+ * Refused with one clear line: a network filesystem, a directory another process holds, a format of
+ * another version.
+ */
+int store_open(struct store **out, const char *dir, bool temporary, struct err *e) MUST_USE;
+void store_close(struct store *s);
+/* Closes and opens the environment; readers wait meanwhile. On -1 it may be called again. */
+int store_reopen(struct store *s, struct err *e) MUST_USE;
+
+/* ---- writing: the writer thread -------------------------------------------------------------------- */
+
+int store_begin(struct store *s, struct err *e) MUST_USE;
+/* The calling thread writes no more; the next to begin is the writer. */
+void store_writer_done(struct store *s);
+int store_commit(struct store *s, struct err *e) MUST_USE; /* durable when it returns 0 */
+void store_abort(struct store *s);                        /* also without a transaction */
+/* Bytes and puts of the running transaction, against the limits above. */
+bool store_txn_is_large(const struct store *s);
+
+/* A small named value; numbers are 8 bytes, little endian. */
+int store_put_meta(struct store *s, const char *name, const void *p, size_t len, struct err *e) MUST_USE;
+int store_put_meta_u64(struct store *s, const char *name, uint64_t v, struct err *e) MUST_USE;
+
+int store_put_shape(struct store *s, uint64_t id, const void *p, size_t len, struct err *e) MUST_USE;
+/* Forgets the definition; log and snapshot are deleted in steps by store_gc_step(). */
+int store_drop_shape(struct store *s, uint64_t id, struct err *e) MUST_USE;
+/* Deletes at most `max` entries of dropped shapes; *more tells whether there is more to do. */
+int store_gc_step(struct store *s, size_t max, bool *more, struct err *e) MUST_USE;
+
+int store_put_table(struct store *s, uint32_t oid, const void *p, size_t len, struct err *e) MUST_USE;
+int store_drop_table(struct store *s, uint32_t oid, struct err *e) MUST_USE;
+
+/* `seq` rises by one per batch. */
+int store_put_journal(struct store *s, uint64_t seq, const void *p, size_t len, struct err *e) MUST_USE;
+/* Removes at most `max` batches below `seq`; *more as above. */
+int store_trim_journal(struct store *s, uint64_t seq, size_t max, bool *more, struct err *e) MUST_USE;
+
+/* One log entry: its text is a, then b (so that a caller can insert without copying). */
+struct store_entry {
+	struct log_offset at;
+	const char *a, *b;
+	uint32_t a_len, b_len;
+};
+/* Appends entries (ascending, above all earlier ones) as one block; `chunk_end`: the last of them
+ * closes a chunk. */
+int store_put_block(struct store *s, uint64_t id, const struct store_entry *entries, size_t n, bool chunk_end,
+                    struct err *e) MUST_USE;
+/* Deletes blocks and chunk ends at and above tx: leftovers of staging. */
+int store_cut_log(struct store *s, uint64_t id, lsn_t tx, struct err *e) MUST_USE;
+
+/* Piece `piece` of snapshot chunk `chunk`: lines, each ended by '\n'. */
+int store_put_snapshot(struct store *s, uint64_t id, uint32_t chunk, uint32_t piece, const void *p, size_t len,
+                       struct err *e) MUST_USE;
+
+/* ---- reading: any thread --------------------------------------------------------------------------- */
+
+struct store_read;
+struct store_read *store_read_begin(struct store *s, struct err *e) MUST_USE; /* NULL on error */
+void store_read_end(struct store_read *r);
+
+/* 0 found, 1 not there, -1 error. */
+int store_get_meta(struct store_read *r, const char *name, struct buf *out, struct err *e) MUST_USE;
+int store_get_meta_u64(struct store_read *r, const char *name, uint64_t *out, struct err *e) MUST_USE;
+
+/* Calls `each` for every entry in key order; it returns -1 to stop (with `e` set). p is valid during the call. */
+int store_each_shape(struct store_read *r, int (*each)(void *ctx, uint64_t id, const void *p, size_t len, struct err *e),
+                     void *ctx, struct err *e) MUST_USE;
+int store_each_table(struct store_read *r, int (*each)(void *ctx, uint64_t oid, const void *p, size_t len, struct err *e),
+                     void *ctx, struct err *e) MUST_USE;
+int store_each_journal(struct store_read *r, int (*each)(void *ctx, uint64_t seq, const void *p, size_t len, struct err *e),
+                       void *ctx, struct err *e) MUST_USE;
+
+/*
+ * Appends the lines (each ended by '\n') of the entries in (after, upto], until about `max` bytes are
+ * there; `reached` is the offset of the last one appended (`after` if none). *end: no more entries in
+ * the range. One entry may be larger than max.
+ */
+int store_read_log(struct store_read *r, uint64_t id, struct log_offset after, struct log_offset upto, size_t max,
+                   struct buf *out, struct log_offset *reached, bool *end, struct err *e) MUST_USE;
+/* The first chunk end above `after`: 0 found, 1 none, -1 error. */
+int store_chunk_end(struct store_read *r, uint64_t id, struct log_offset after, struct log_offset *out, struct err *e) MUST_USE;
+/* The last chunk end, likewise. */
+int store_last_chunk_end(struct store_read *r, uint64_t id, struct log_offset *out, struct err *e) MUST_USE;
+/* The last entry in blocks, and the bytes (Σ of text) since the last chunk end at it. 0, 1, -1. */
+int store_log_tail(struct store_read *r, uint64_t id, struct log_offset *last, uint64_t *open_bytes, struct err *e) MUST_USE;
+/* Appends a piece of a snapshot chunk: 0 found, 1 not there, -1 error. */
+int store_read_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece, struct buf *out, struct err *e) MUST_USE;
+
+/* Bytes of the file, for figures. */
+uint64_t store_file_bytes(struct store *s);
+
+#endif

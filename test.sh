@@ -1,0 +1,184 @@
+#!/bin/bash
+# test.sh - installs what the tests need, builds everything and runs all tests.
+#
+#   bash test.sh [stage...]      lint unit asan tsan fuzz e2e if none is named; there are e2e-asan and e2e-tsan too
+#
+# For Debian 12 and 13, as root or with sudo. Every test program ends with a line "name: N passed, N failed"; they
+# are added up in the last line, "N passed, N failed". A program that ends without its line counts as one failure.
+#   FUZZ_SECONDS=10   how long each fuzzer runs
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
+ROOT=$PWD
+. scripts/apt.sh
+. scripts/pg.sh
+
+FUZZ_SECONDS=${FUZZ_SECONDS:-10}
+UNIT_TIMEOUT_S=600  # for one program; sanitizers make them slow
+E2E_TIMEOUT_S=3600  # CI ends after 90 minutes
+passed=0 failed=0 bin="" data="" child="" failures=()
+stages=${*:-lint unit asan tsan fuzz e2e}
+work=$(mktemp -d)
+
+cleanup() {
+	trap - EXIT
+	trap '' INT TERM
+	[ -n "$child" ] && kill "$child" 2>/dev/null && wait "$child"
+	[ -n "$bin" ] && pg_remove "$bin" "$data"
+	rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+wants() { case " $stages " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
+say() { printf '\n==> %s\n' "$*"; }
+die() { echo "test.sh: $*" >&2; echo "$passed passed, $((failed + 1)) failed"; exit 1; }
+
+count() { # name exit-status: adds up the last "name: N passed, N failed" line of $work/out
+	local line p=0 f=0
+	line=$(grep -E '^[^ :]+: [0-9]+ passed, [0-9]+ failed' "$work/out" | tail -n 1)
+	if [ -n "$line" ]; then
+		p=$(sed -E 's/.*: ([0-9]+) passed.*/\1/' <<<"$line")
+		f=$(sed -E 's/.* ([0-9]+) failed.*/\1/' <<<"$line")
+	fi
+	if [ "$2" -ne 0 ] && [ "$f" -eq 0 ] || [ -z "$line" ]; then
+		echo "$1: ended with status $2${line:+ after its last line}"
+		f=$((f + 1))
+	fi
+	passed=$((passed + p)) failed=$((failed + f))
+	[ "$f" -eq 0 ] || failures+=("$1 ($f)")
+}
+
+# In the background, so that a signal to us ends it at once.
+run() { # name timeout-seconds command...
+	local name=$1 seconds=$2 status reader
+	shift 2
+	: >"$work/out"
+	timeout -k 10 "$seconds" "$@" </dev/null >"$work/out" 2>&1 &
+	child=$!
+	tail -n +1 -s 0.1 -f --pid=$child "$work/out" &
+	reader=$!
+	wait $child
+	status=$?
+	child=
+	wait $reader
+	count "$name" $status
+}
+
+fail_stage() { # name: what could not even be built
+	echo "$1: 0 passed, 1 failed" | tee "$work/out"
+	count "$1" 1
+}
+
+build() { # folder cmake-arguments... [-- targets...]
+	local dir=$1 args=() targets=()
+	shift
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do args+=("$1"); shift; done
+	[ $# -gt 0 ] && shift && targets=(--target "$@")
+	cmake -S . -B "$dir" "${args[@]}" >"$work/cmake" 2>&1 || { cat "$work/cmake"; return 1; }
+	cmake --build "$dir" -j "$(nproc)" "${targets[@]}"
+}
+
+names() { # glob -> names of the sources without folder and ending
+	local f
+	for f in $1; do [ -e "$f" ] && basename "$f" .c; done
+}
+
+packages() {
+	local list=("${BUILD_PACKAGES[@]}")
+	command -v curl >/dev/null || list+=(curl)
+	{ command -v psql && pg_bin; } >/dev/null 2>&1 || list+=(postgresql)
+	[ "$(node --version 2>/dev/null | sed -E 's/^v([0-9]+).*/\1/')" -ge 18 ] 2>/dev/null || list+=(nodejs npm)
+	apt_install "${list[@]}" -- "${BUILD_PACKAGES_WISHED[@]}" clang libclang-rt-dev
+}
+
+start_database() {
+	bin=$(pg_bin) || return 1
+	data=$(pg_dir "$ROOT/.run/pg-test")
+	pg_remove "$bin" "$data"
+	pg_start "$bin" "$data" || return 1
+	export BUSBAR_TEST_DATABASE_URL=$PG_URL
+}
+
+unit() { # folder [prefix command...]
+	local dir=$1 t
+	shift
+	for t in "${unit_tests[@]}"; do run "$t in $dir" $UNIT_TIMEOUT_S "$@" "$dir/$t"; done
+}
+
+sanitized() { # address|thread folder: unit tests
+	local prefix=()
+	say "unit tests, $1 sanitizer"
+	build "$2" -DSANITIZE="$1" -- "${unit_tests[@]}" || { fail_stage "$2"; return; }
+	# Newer kernels place mappings where the TSan of Debian 12's gcc wants none; not every container allows this.
+	[ "$1" = thread ] && setarch "$(uname -m)" -R true 2>/dev/null && prefix=(setarch "$(uname -m)" -R)
+	unit "$2" "${prefix[@]}"
+}
+
+e2e() { # path of the daemon
+	[ -f tests/e2e/run.sh ] || return 0
+	say "end to end, $1"
+	BUSBAR=$1 run e2e $E2E_TIMEOUT_S bash tests/e2e/run.sh
+}
+
+e2e_sanitized() { # address|thread folder
+	build "$2" -DSANITIZE="$1" -- busbar || { fail_stage "$2"; return; }
+	e2e "$ROOT/$2/busbar"
+}
+
+fuzz_one() {
+	local name=$1 dir=build-fuzz/corpus/$1 seeds=()
+	mkdir -p "$dir"
+	[ -d "tests/fuzz/corpus/${name#fuzz_}" ] && seeds=("tests/fuzz/corpus/${name#fuzz_}")
+	say "$name, $FUZZ_SECONDS s"
+	if timeout -k 10 $((FUZZ_SECONDS + 120)) "build-fuzz/$name" -max_total_time="$FUZZ_SECONDS" -rss_limit_mb=2048 \
+		-artifact_prefix="build-fuzz/$name-" "$dir" "${seeds[@]}" >"$work/fuzz" 2>&1; then
+		tail -n 1 "$work/fuzz"
+		echo "$name: 1 passed, 0 failed" | tee "$work/out"
+		count "$name" 0
+	else
+		tail -n 40 "$work/fuzz"
+		echo "$name: 0 passed, 1 failed" | tee "$work/out"
+		count "$name" 1
+	fi
+}
+
+fuzz() {
+	local f
+	[ ${#fuzzers[@]} -gt 0 ] || return 0
+	echo 'int LLVMFuzzerTestOneInput(const char *d, unsigned long n); int LLVMFuzzerTestOneInput(const char *d,' \
+		'unsigned long n) { (void)d; (void)n; return 0; }' >"$work/probe.c"
+	if ! clang -fsanitize=fuzzer,address,undefined "$work/probe.c" -o "$work/probe" >/dev/null 2>&1; then
+		echo "fuzzers skipped: they need clang with its runtime library (packages clang and libclang-rt-dev)"
+		return 0
+	fi
+	say "building fuzzers"
+	# clang doesn't know one of gcc's warning options.
+	build build-fuzz -DFUZZ=ON -DCMAKE_C_COMPILER=clang -DCMAKE_C_FLAGS=-Wno-unknown-warning-option -- "${fuzzers[@]}" ||
+		{ fail_stage build-fuzz; return; }
+	for f in "${fuzzers[@]}"; do fuzz_one "$f"; done
+}
+
+mapfile -t unit_tests < <(names "tests/unit/test_*.c")
+mapfile -t fuzzers < <(names "tests/fuzz/fuzz_*.c")
+
+packages || die "packages could not be installed"
+say "building"
+build build || die "the build failed"
+if wants lint; then run lint 60 bash tests/lint/layers.sh; fi
+if wants unit || wants asan || wants tsan; then start_database || die "no private Postgres for the unit tests"; fi
+if wants unit; then
+	say "unit tests"
+	unit build
+fi
+if wants asan; then sanitized address build-asan; fi
+if wants tsan; then sanitized thread build-tsan; fi
+if wants fuzz; then fuzz; fi
+if wants e2e; then e2e "${BUSBAR:-$ROOT/build/busbar}"; fi
+if wants e2e-asan; then e2e_sanitized address build-asan; fi
+if wants e2e-tsan; then e2e_sanitized thread build-tsan; fi
+
+echo
+[ ${#failures[@]} -eq 0 ] || printf 'failed: %s\n' "${failures[@]}"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

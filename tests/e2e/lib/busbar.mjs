@@ -1,0 +1,141 @@
+// The daemon under test: started with an environment of its own, watched, killed, started again on
+// the same storage.
+
+import { spawn } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { get } from './http.mjs'
+import { atExit, freePort, temporary, until, within } from './util.mjs'
+
+const REPO = resolve(dirname(fileURLToPath(import.meta.url)), '../../..')
+export const BINARY = resolve(process.env.BUSBAR ?? `${REPO}/build/busbar`)
+
+const ACTIVE_MS = 20000
+const STOP_MS = 10000
+
+// Nothing of the caller's own settings may reach the daemon.
+function cleanEnvironment() {
+  const env = {}
+  for (const [k, v] of Object.entries(process.env)) {
+    if (!k.startsWith('ELECTRIC_') && !k.startsWith('PG') && k !== 'DATABASE_URL') env[k] = v
+  }
+  return env
+}
+
+export class Busbar {
+  // Options: databaseUrl, env (over the defaults; undefined unsets), storage.
+  constructor({ databaseUrl, env = {}, storage }) {
+    this.databaseUrl = databaseUrl
+    this.env = env
+    this.storage = storage ?? temporary('store')
+    this.output = ''
+    this.starts = 0
+  }
+
+  async start({ active = true } = {}) {
+    if (!existsSync(BINARY)) throw new Error(`no daemon at ${BINARY}: build it, or name it in BUSBAR`)
+    this.port ??= await freePort()
+    this.url = `http://127.0.0.1:${this.port}`
+    const env = {
+      ...cleanEnvironment(),
+      DATABASE_URL: this.databaseUrl,
+      ELECTRIC_INSECURE: 'true',
+      ELECTRIC_PORT: String(this.port),
+      ELECTRIC_STORAGE_DIR: this.storage,
+      ELECTRIC_LOG_LEVEL: 'info',
+      ...this.env,
+    }
+    for (const k of Object.keys(env)) if (env[k] === undefined) delete env[k]
+    const child = spawn(BINARY, [], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    this.child = child
+    this.code = undefined
+    this.starts++
+    this.mark = this.output.length
+    const take = (d) => (this.output += d)
+    child.stdout.on('data', take)
+    child.stderr.on('data', take)
+    this.exited = new Promise((done) => {
+      child.on('error', (e) => {
+        this.output += `${e.message}\n`
+        this.code = -1
+        done(-1)
+      })
+      child.on('close', (code, signal) => {
+        this.code = code ?? signal
+        done(this.code)
+      })
+    })
+    this.forget = atExit(() => child.kill('SIGKILL'))
+    if (active) await this.active()
+    return this
+  }
+
+  async health() {
+    return get(`${this.url}/v1/health`, { timeout: 2000 })
+  }
+
+  async active(ms = ACTIVE_MS) {
+    await until(
+      () => `the daemon is active: ${this.tail()}`,
+      async () => {
+        if (this.code !== undefined) return true
+        const r = await this.health()
+        return r.status === 200 && r.json().status === 'active'
+      },
+      ms,
+      10,
+    )
+    if (this.code !== undefined) throw new Error(`the daemon ended with ${this.code}: ${this.tail()}`)
+  }
+
+  // The last lines of its output, for messages.
+  tail(lines = 8) {
+    return this.output.trimEnd().split('\n').slice(-lines).join(' / ')
+  }
+
+  // What it has written since its last start.
+  outputSinceStart() {
+    return this.output.slice(this.mark)
+  }
+
+  get pid() {
+    return this.child.pid
+  }
+
+  running() {
+    return this.child !== undefined && this.code === undefined
+  }
+
+  async kill9() {
+    this.child.kill('SIGKILL')
+    await this.exited
+    this.forget()
+  }
+
+  // Ends it as an operator would; gives the milliseconds it took.
+  async term() {
+    const started = performance.now()
+    this.child.kill('SIGTERM')
+    await within('the daemon ends after SIGTERM', STOP_MS, this.exited)
+    this.forget()
+    return performance.now() - started
+  }
+
+  // Whatever state it is in.
+  async stop() {
+    if (!this.child || this.code !== undefined) return
+    try {
+      await this.term()
+    } catch {
+      await this.kill9()
+    }
+  }
+
+  // Kilobytes by name from /proc: VmRSS, RssAnon, RssFile.
+  memory() {
+    const text = readFileSync(`/proc/${this.pid}/status`, 'utf8')
+    const value = (name) => Number(text.match(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm'))?.[1])
+    return { VmRSS: value('VmRSS'), RssAnon: value('RssAnon') }
+  }
+}

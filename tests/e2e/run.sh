@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Runs the end-to-end tests: installs what they need from npm, then all suites (or those named).
+#   BUSBAR=path     the daemon, build/busbar if unset
+#   E2E_ONLY=text   only tests whose `suite: name` holds the text
+#   E2E_SEED=n      the seed of the randomised tests
+#   E2E_LONG=1      longer histories
+#   E2E_KEEP=1      keep the temporary files
+set -euo pipefail
+cd "$(dirname "$0")"
+
+BUSBAR=${BUSBAR:-$(cd ../.. && pwd)/build/busbar}
+export BUSBAR
+if [ ! -x "$BUSBAR" ]; then
+	echo "no daemon at $BUSBAR: build it, or name it in BUSBAR" >&2
+	exit 2
+fi
+command -v psql >/dev/null || { echo "psql is not on PATH: install postgresql-client" >&2; exit 2; }
+
+# Nothing is fetched again while the lock file is the one that was installed.
+install() {
+	if ! cmp -s "$1/package-lock.json" "$1/node_modules/.lock-installed"; then
+		(cd "$1" && npm ci --no-progress --loglevel=error)
+		cp "$1/package-lock.json" "$1/node_modules/.lock-installed"
+	fi
+}
+install .
+install postgres
+
+# Thousands of clients at once, on both sides of the loopback.
+ulimit -n "$(ulimit -Hn)" || true
+
+exec node run.mjs "$@"

@@ -1,0 +1,588 @@
+// How a table's snapshot and the stream meet: the rules of design.md 6, and what else a table may be.
+
+import { readAll, shape } from '../lib/http.mjs'
+import { Postgres } from '../lib/pg.mjs'
+import { test } from '../lib/runner.mjs'
+import { world } from '../lib/setup.mjs'
+import { assert, delay, equal, until, within } from '../lib/util.mjs'
+
+const TABLE = 'CREATE TABLE t (id int PRIMARY KEY, v text)'
+const FULL = 'ALTER TABLE t REPLICA IDENTITY FULL'
+const fill = (from, to, size = 20) => `INSERT INTO t SELECT g, repeat('x', ${size}) || g FROM generate_series(${from}, ${to}) g`
+
+const MANUAL = { ELECTRIC_MANUAL_TABLE_PUBLISHING: 'true' }
+
+const published = async (w, table = 't') => (await w.sql('SELECT FROM pg_publication_tables WHERE pubname = $1 AND tablename = $2', [w.publication, table])).rowCount > 0
+
+// Both kinds of follower on a table, started and, unless told otherwise, up to date.
+async function followed(w, params = { table: 't' }) {
+  const followers = ['poll', 'sse'].map((mode) => w.follow(params, mode))
+  await Promise.all(followers.map((f) => f.ready()))
+  return followers
+}
+
+test('many clients that ask for a new shape at once cause one', async (t) => {
+  const w = await world(t, { sql: [TABLE, fill(1, 2000)] })
+  const answers = await Promise.all(Array.from({ length: 40 }, () => shape(w.busbar.url, { table: 't', offset: '-1' })))
+  equal([...new Set(answers.map((a) => a.status))], [200], 'statuses')
+  equal(new Set(answers.map((a) => a.handle)).size, 1, 'handles')
+  assert(answers.every((a) => a.body.equals(answers[0].body)), 'bodies differ')
+  equal(answers[0].changes().length, 2000, 'rows')
+})
+
+test('several new shapes of one table at once, while it is written', async (t) => {
+  const w = await world(t, { sql: ['CREATE TABLE t (id int PRIMARY KEY, a text, b text, c text)'] })
+  const writer = await w.session()
+  let writing = true
+  const done = (async () => {
+    for (let i = 0; writing; i++) await writer.query(`INSERT INTO t VALUES (${i}, 'a', 'b', 'c')${i % 3 ? '' : `; UPDATE t SET a = a || '!' WHERE id = ${i}`}`)
+  })()
+  for (const columns of [undefined, 'id,a', 'id,b', 'id,c', 'id,a,b', 'id,a,c', 'id,b,c']) for (const replica of [undefined, 'full']) w.follow({ table: 't', columns, replica })
+  await Promise.all(w.followers.map((f) => f.ready()))
+  writing = false
+  await done
+  await w.agree()
+  w.undisturbed()
+})
+
+// ---------------------------------------------------------------- rule 1: writers in flight
+
+for (const manual of [false, true]) {
+  const mode = manual ? 'manual publishing' : 'automatic publishing'
+  const joined = async (t, options = {}) => {
+    const w = await world(t, { sql: [TABLE, FULL], env: manual ? MANUAL : {}, start: false, ...options })
+    if (manual) await w.sql(`CREATE PUBLICATION ${w.publication}`)
+    await w.busbar.start()
+    return w
+  }
+  const publish = async (w) => {
+    if (manual) await w.sql(`ALTER PUBLICATION ${w.publication} ADD TABLE t`)
+  }
+
+  test(`rule 1, ${mode}: a writer in flight while the table joins`, async (t) => {
+    const w = await joined(t)
+    const early = await w.session()
+    await early.query('BEGIN')
+    await early.query(fill(1, 3))
+    await publish(w)
+    const followers = ['poll', 'sse'].map((m) => w.follow({ table: 't' }, m))
+    await until('the table is published', () => published(w))
+    await w.sql(fill(10, 12))
+    // The request may be held for the writer, or not: either way its rows must come.
+    await delay(1500)
+    await early.query(fill(4, 5))
+    await early.query('COMMIT')
+    await w.sql(fill(20, 22))
+    await Promise.all(followers.map((f) => f.ready(30000)))
+    await w.agree()
+    w.undisturbed()
+  })
+
+  test(`rule 1, ${mode}: a prepared transaction in flight while the table joins`, async (t) => {
+    const w = await joined(t)
+    const early = await w.session()
+    await early.query('BEGIN')
+    await early.query(fill(1, 3))
+    await early.query(`PREPARE TRANSACTION 'p_${w.db}'`)
+    t.cleanup(() => w.sql(`ROLLBACK PREPARED 'p_${w.db}'`).catch(() => {}))
+    await publish(w)
+    w.follow({ table: 't' })
+    await until('the table is published', () => published(w))
+    await delay(1000)
+    await w.sql(`COMMIT PREPARED 'p_${w.db}'`)
+    await w.sql(fill(20, 22))
+    await w.followers[0].ready(30000)
+    await w.agree()
+    w.undisturbed()
+  })
+}
+
+test('rule 1: a writer that got its xid elsewhere and writes to the table after it joined', async (t) => {
+  const w = await world(t, { sql: [TABLE, FULL, 'CREATE TABLE other (id int)'] })
+  const early = await w.session()
+  await early.query('BEGIN')
+  await early.query('INSERT INTO other VALUES (1)')
+  const f = w.follow({ table: 't' })
+  await until('the table is published', () => published(w))
+  await delay(500)
+  await early.query(fill(1, 3))
+  await early.query('COMMIT')
+  await f.ready(30000)
+  await w.sql(fill(20, 22))
+  await w.agree()
+  w.undisturbed()
+})
+
+test('rule 1: a writer that never ends: 503 that names its process, and no harm after', { timeout: 120000 }, async (t) => {
+  const w = await world(t, { sql: [TABLE, FULL, fill(1, 3)] })
+  const early = await w.session()
+  const { rows } = await early.query('SELECT pg_backend_pid() AS pid')
+  await early.query('BEGIN')
+  await early.query(fill(10, 12))
+  const started = Date.now()
+  const answer = await shape(w.busbar.url, { table: 't', offset: '-1' }, { timeout: 90000 })
+  t.note(`answered ${answer.status} after ${((Date.now() - started) / 1000).toFixed(1)} s: ${answer.text().slice(0, 200)}`)
+  equal(answer.status, 503, 'status')
+  assert(answer.text().includes(String(rows[0].pid)), `the message doesn't name process ${rows[0].pid}: ${answer.text()}`)
+  assert(answer.headers['retry-after'], 'no retry-after')
+  await early.query('COMMIT')
+  const f = w.follow({ table: 't' })
+  await f.ready()
+  await w.sql(fill(20, 22))
+  await w.agree()
+})
+
+test('rule 1: without REPLICA IDENTITY FULL, a reader and a writer in the way', async (t) => {
+  // The identity needs an exclusive lock, which queues behind these, and all others behind it.
+  const w = await world(t, { sql: [TABLE, fill(1, 3)] })
+  const writer = await w.session()
+  await writer.query('BEGIN')
+  await writer.query(fill(10, 12))
+  w.follow({ table: 't' })
+  await delay(1500)
+  // Users must not be shut out meanwhile for long.
+  const started = Date.now()
+  await within('another writer gets through', 15000, w.sql(fill(30, 31)))
+  t.note(`another writer waited ${Date.now() - started} ms`)
+  await writer.query('COMMIT')
+  await w.followers[0].ready(40000)
+  await w.sql(fill(20, 22))
+  await w.agree()
+})
+
+test('the table leaves the publication by another hand: its shape is rotated, not silent', { timeout: 150000 }, async (t) => {
+  const w = await world(t, { sql: [TABLE, fill(1, 3)] })
+  const [f] = await followed(w)
+  await w.sql(`ALTER PUBLICATION ${w.publication} DROP TABLE t`)
+  await w.sql(fill(10, 12))
+  await w.agree(w.followers, 100000)
+  assert(f.refetches.length > 0, 'the shape was not rotated')
+})
+
+// ---------------------------------------------------------------- rule 2: stale caches of old minors
+
+for (const manual of [false, true]) {
+  test(`rule 2, PostgreSQL 15.12, ${manual ? 'manual' : 'automatic'} publishing: rows after a writer in flight`, async (t) => {
+    const w = await world(t, { version: '15.12', sql: [TABLE, FULL, 'CREATE TABLE u (id int PRIMARY KEY)'], env: manual ? MANUAL : {}, start: false })
+    if (manual) await w.sql(`CREATE PUBLICATION ${w.publication} FOR TABLE u`)
+    if (manual) await w.sql('ALTER TABLE u REPLICA IDENTITY FULL')
+    await w.busbar.start()
+    // The stream runs and has decoded something.
+    const u = w.follow({ table: 'u' })
+    await u.ready()
+    await w.sql('INSERT INTO u VALUES (1)')
+    await w.agree([u])
+    const early = await w.session()
+    await early.query('BEGIN')
+    await early.query(fill(1, 3))
+    if (manual) await w.sql(`ALTER PUBLICATION ${w.publication} ADD TABLE t`)
+    const f = w.follow({ table: 't' })
+    if (!manual) await until('the table is published', () => published(w))
+    await delay(1000)
+    await early.query(fill(4, 5))
+    await early.query('COMMIT')
+    // Automatic: it repairs this by itself. Manual: it may refuse, saying what to run.
+    const outcome = await until(`an outcome: ${f.state()}`, () => (f.confirmedAt ? 'ready' : /503/.test(f.lastError ?? '') && /ALTER PUBLICATION/.test(f.lastError) && manual ? 'refused' : undefined), 60000)
+    if (outcome === 'refused') {
+      t.note(f.lastError)
+      await w.sql(`BEGIN; ALTER PUBLICATION ${w.publication} DROP TABLE t; ALTER PUBLICATION ${w.publication} ADD TABLE t; COMMIT`)
+      await f.ready(30000)
+    }
+    await w.sql(fill(10, 12))
+    await w.sql('UPDATE t SET v = $$changed$$ WHERE id < 12')
+    await w.agree(w.followers, 15000)
+  })
+}
+
+// ---------------------------------------------------------------- rule 3: streamed, but still running
+
+test('rule 3: a transaction that was streamed while the snapshot calls it running', { timeout: 120000 }, async (t) => {
+  const pg = await Postgres.create()
+  const w = await world(t, { pg, sql: [TABLE, fill(1, 3)] })
+  const [a] = await followed(w)
+  // A commit that waits for a standby which never comes is flushed and decoded, and not yet visible.
+  const writer = await w.session()
+  await w.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+  await w.sql('SELECT pg_reload_conf()')
+  await until('the setting is there', async () => (await writer.query('SHOW synchronous_standby_names')).rows[0].synchronous_standby_names === 'nobody')
+  const hanging = writer.query(fill(10, 12))
+  await until(`the stream has passed it: ${a.state()}`, () => a.rows.size === 6)
+  equal((await w.sql('SELECT count(*)::int AS n FROM t')).rows[0].n, 3, 'visible rows while the commit waits')
+  const late = ['poll', 'sse'].map((m) => w.follow({ table: 't', replica: 'full' }, m))
+  // Whether the request is held or answered and corrected: in the end the rows are there.
+  await delay(2500)
+  const cancel = await pg.connect(w.db)
+  await cancel.query("SET synchronous_commit = local")
+  await cancel.query('ALTER SYSTEM RESET synchronous_standby_names')
+  await cancel.query('SELECT pg_reload_conf()')
+  await cancel.end()
+  await within('the writer', 10000, hanging)
+  await Promise.all(late.map((f) => f.ready(40000)))
+  await w.sql(fill(20, 22))
+  await w.agree()
+  w.undisturbed(late)
+})
+
+// ---------------------------------------------------------------- rule 4: in the middle of a transaction
+
+test('rule 4: a shape made in the middle of a streamed transaction gets all of it', { timeout: 120000 }, async (t) => {
+  const w = await world(t, { sql: [TABLE, fill(1, 3)] })
+  await followed(w)
+  const session = await w.session()
+  await session.query('BEGIN')
+  await session.query(fill(10, 10000, 60))
+  const late = [w.follow({ table: 't', columns: 'id,v' }), w.follow({ table: 't', replica: 'full' }, 'sse')]
+  await Promise.all(late.map((f) => f.ready()))
+  await session.query(fill(20000, 30000, 60))
+  await session.query("UPDATE t SET v = 'u' WHERE id % 5 = 0")
+  await session.query('COMMIT')
+  await w.agree(w.followers, 60000)
+  w.undisturbed()
+})
+
+test('rule 4: a table that joins in the middle of a big transaction of another', { timeout: 120000 }, async (t) => {
+  const w = await world(t, { sql: [TABLE, FULL, 'CREATE TABLE u (id int PRIMARY KEY, v text)', 'INSERT INTO u VALUES (0)'] })
+  await followed(w, { table: 'u' })
+  const session = await w.session()
+  await session.query('BEGIN')
+  await session.query("INSERT INTO u SELECT g, repeat('y', 50) FROM generate_series(1, 10000) g")
+  const f = w.follow({ table: 't' })
+  await delay(1000)
+  await session.query(fill(1, 1000))
+  await session.query('COMMIT')
+  await f.ready(30000)
+  await w.sql(fill(2000, 2010))
+  await w.agree(w.followers, 60000)
+  w.undisturbed()
+})
+
+// ---------------------------------------------------------------- rule 5: a snapshot ahead of the WAL's disk
+
+test('rule 5: commits that the snapshot saw and a crash of Postgres lost', { timeout: 180000 }, async (t) => {
+  const pg = await Postgres.create({ settings: { wal_writer_delay: '10s', wal_writer_flush_after: '1GB', checkpoint_timeout: '1h', bgwriter_lru_maxpages: 0 } })
+  const w = await world(t, { pg, sql: ['CREATE TABLE t (id int PRIMARY KEY, a text, b text, c text)', "INSERT INTO t SELECT g, 'a', 'b', 'c' FROM generate_series(1, 5) g"], env: { ELECTRIC_LONG_POLL_TIMEOUT: '3000' } })
+  await followed(w)
+  let lost = 0
+  const shapes = [{ columns: 'id,a' }, { columns: 'id,b' }, { columns: 'id,c' }, { columns: 'id,a,b' }, { columns: 'id,a,c' }, { columns: 'id,b,c' }]
+  for (let i = 0; i < shapes.length; i++) {
+    const id = 100 + i
+    const session = await pg.connect(w.db)
+    await session.query('SET synchronous_commit = off')
+    await session.query(`INSERT INTO t VALUES (${id}, 'lost', 'lost', 'lost')`)
+    await session.query(`UPDATE t SET a = 'lost${i}' WHERE id = 1`)
+    const params = { table: 't', ...shapes[i] }
+    // Its snapshot sees the row; then Postgres crashes before it was flushed.
+    const answer = await shape(w.busbar.url, { ...params, offset: '-1' })
+    equal(answer.status, 200, 'status')
+    await pg.stop('immediate')
+    const saw = answer.changes().some((c) => c.value.id === String(id))
+    w.follow(params, i % 2 ? 'poll' : 'sse')
+    await pg.start()
+    await session.end().catch(() => {})
+    await w.busbar.active(30000)
+    const there = (await w.sql('SELECT FROM t WHERE id = $1', [id])).rowCount > 0
+    if (saw && !there) lost++
+    // The lost transaction's id and place are used again.
+    await w.sql(`INSERT INTO t VALUES (${200 + i}, 'kept', 'kept', 'kept')`)
+    if (i % 2) await w.sql(`INSERT INTO t VALUES (${id}, 'again', 'again', 'again') ON CONFLICT DO NOTHING`)
+  }
+  await w.agree(w.followers, 60000)
+  t.note(`${lost} of ${shapes.length} snapshots had seen what was lost`)
+  assert(lost > 0, 'the crash never lost what a snapshot had seen: nothing was tested')
+  // The shapes that had passed everything before stay what they were.
+  w.undisturbed(w.followers.slice(0, 2))
+})
+
+// ---------------------------------------------------------------- rule 6: rewriting ALTER
+
+test('rule 6: a snapshot behind an ALTER TABLE that rewrites', async (t) => {
+  const w = await world(t, { sql: [TABLE, FULL, fill(1, 5)] })
+  const session = await w.session()
+  await session.query('BEGIN')
+  await session.query('ALTER TABLE t ADD COLUMN r float8 DEFAULT random()')
+  const f = w.follow({ table: 't' })
+  await delay(1500)
+  await session.query('COMMIT')
+  await f.ready(60000)
+  equal(f.rows.size, 5, 'rows')
+  await w.sql(fill(10, 12))
+  await w.agree()
+})
+
+test('rule 6: a snapshot behind a TRUNCATE', async (t) => {
+  const w = await world(t, { sql: [TABLE, FULL, fill(1, 5)] })
+  await followed(w, { table: 't', columns: 'id,v' })
+  const session = await w.session()
+  await session.query('BEGIN')
+  await session.query('TRUNCATE t')
+  await session.query(fill(50, 52))
+  const f = w.follow({ table: 't' })
+  await delay(1000)
+  await session.query('COMMIT')
+  await f.ready(60000)
+  await w.sql(fill(10, 12))
+  await w.agree()
+})
+
+// ---------------------------------------------------------------- rule 7: old news doesn't rotate
+
+// Stops the walsender's process, so that the stream lags.
+async function lag(w) {
+  const { rows } = await w.sql('SELECT active_pid FROM pg_replication_slots WHERE slot_name = $1', [w.slot])
+  const pid = rows[0].active_pid
+  assert(pid, 'nobody reads the slot')
+  process.kill(pid, 'SIGSTOP')
+  let stopped = true
+  return () => {
+    if (stopped) process.kill(pid, 'SIGCONT')
+    stopped = false
+  }
+}
+
+for (const [what, change] of [
+  ['TRUNCATE', 'TRUNCATE t'],
+  ['ALTER TABLE', "ALTER TABLE t ADD COLUMN n int DEFAULT 7"],
+]) {
+  test(`rule 7: a ${what} that the snapshot holds doesn't rotate the new shape`, async (t) => {
+    const w = await world(t, { sql: [TABLE, fill(1, 3)] })
+    const [old] = await followed(w)
+    const go = await lag(w)
+    t.cleanup(go)
+    await w.sql(change)
+    await w.sql(fill(10, 12))
+    const late = ['poll', 'sse'].map((m) => w.follow({ table: 't', replica: 'full' }, m))
+    await Promise.all(late.map((f) => f.ready()))
+    const { handle } = late[0]
+    go()
+    await w.sql(fill(20, 22))
+    await w.agree(w.followers, 30000)
+    assert(old.refetches.length > 0, 'the old shape was not rotated')
+    w.undisturbed(late)
+    // Nor when the stream is repeated.
+    await w.busbar.kill9()
+    await w.busbar.start()
+    await w.sql(fill(30, 32))
+    await w.agree()
+    w.undisturbed(late)
+    equal(late[0].handle, handle, 'handle')
+  })
+}
+
+// ---------------------------------------------------------------- rule 8: partitions
+
+const PARTITIONED = [
+  'CREATE TABLE p (id int, region text, v text, PRIMARY KEY (id, region)) PARTITION BY LIST (region)',
+  "CREATE TABLE p_a PARTITION OF p FOR VALUES IN ('a')",
+  "CREATE TABLE p_b PARTITION OF p FOR VALUES IN ('b') PARTITION BY RANGE (id)",
+  'CREATE TABLE p_b1 PARTITION OF p_b FOR VALUES FROM (0) TO (100)',
+]
+const put = (id, region) => `INSERT INTO p VALUES (${id}, '${region}', 'v${id}')`
+
+test('rule 8: a partitioned table, its leaves at all levels, keys of the root', async (t) => {
+  const w = await world(t, { sql: [...PARTITIONED, put(1, 'a'), put(2, 'b')] })
+  const followers = await followed(w, { table: 'p' })
+  await w.sql(put(3, 'a'))
+  await w.sql(put(4, 'b'))
+  await w.sql("UPDATE p SET v = 'changed' WHERE id IN (1, 2, 3, 4)")
+  await w.sql("UPDATE p SET region = 'a' WHERE id = 4")
+  await w.sql('DELETE FROM p WHERE id = 3')
+  await w.agree()
+  for (const f of followers) for (const key of f.rows.keys()) assert(key.startsWith('"public"."p"/'), `key ${key}`)
+  w.undisturbed()
+})
+
+test('rule 8: CREATE TABLE … PARTITION OF rotates nothing, and its rows come', async (t) => {
+  const w = await world(t, { sql: [...PARTITIONED, put(1, 'a')] })
+  await followed(w, { table: 'p' })
+  const writer = await w.session()
+  await writer.query("CREATE TABLE p_c PARTITION OF p FOR VALUES IN ('c')")
+  await writer.query(put(10, 'c'))
+  await writer.query('CREATE TABLE p_b2 PARTITION OF p_b FOR VALUES FROM (100) TO (200)')
+  await writer.query(put(110, 'b'))
+  await w.agree()
+  w.undisturbed()
+  await w.busbar.kill9()
+  await w.busbar.start()
+  await writer.query("UPDATE p SET v = 'changed' WHERE id IN (10, 110)")
+  await w.agree()
+  w.undisturbed()
+})
+
+test('rule 8: created and filled in one transaction', async (t) => {
+  const w = await world(t, { sql: [...PARTITIONED, put(1, 'a')] })
+  await followed(w, { table: 'p' })
+  await w.sql(`BEGIN; CREATE TABLE p_c PARTITION OF p FOR VALUES IN ('c'); ${put(10, 'c')}; COMMIT`)
+  await w.sql(put(11, 'c'))
+  await w.agree()
+})
+
+test('rule 8: a new leaf without a key can be updated soon', { timeout: 120000 }, async (t) => {
+  const w = await world(t, {
+    sql: ['CREATE TABLE q (id int, v text) PARTITION BY RANGE (id)', 'CREATE TABLE q_1 PARTITION OF q FOR VALUES FROM (0) TO (100)', "INSERT INTO q VALUES (1, 'x')"],
+  })
+  await followed(w, { table: 'q' })
+  const writer = await w.session()
+  await writer.query('CREATE TABLE q_2 PARTITION OF q FOR VALUES FROM (100) TO (200)')
+  await writer.query("INSERT INTO q VALUES (101, 'x')")
+  const started = Date.now()
+  await until('an UPDATE of the new leaf works', async () => {
+    await writer.query("UPDATE q SET v = 'changed' WHERE id = 101")
+    return true
+  }, 20000, 50)
+  t.note(`an UPDATE worked after ${Date.now() - started} ms`)
+  await writer.query('DELETE FROM q WHERE id = 1')
+  await w.agree()
+  w.undisturbed()
+})
+
+test('rule 8: ATTACH of a partition with rows rotates, DETACH rotates', { timeout: 240000 }, async (t) => {
+  const w = await world(t, { sql: [...PARTITIONED, put(1, 'a'), 'CREATE TABLE other (id int PRIMARY KEY)'] })
+  const followers = await followed(w, { table: 'p' })
+  const [bystander] = await followed(w, { table: 'other' })
+  await w.sql("CREATE TABLE p_d (id int, region text NOT NULL, v text, PRIMARY KEY (id, region)); INSERT INTO p_d VALUES (50, 'd', 'old')")
+  await w.sql("ALTER TABLE p ATTACH PARTITION p_d FOR VALUES IN ('d')")
+  await w.sql(put(51, 'd'))
+  let started = Date.now()
+  await w.agree(w.followers, 90000)
+  t.note(`ATTACH: ${((Date.now() - started) / 1000).toFixed(1)} s`)
+  for (const f of followers) assert(f.refetches.length > 0, `${f.name} was not rotated by ATTACH`)
+  const before = followers.map((f) => f.refetches.length)
+  await w.sql('ALTER TABLE p DETACH PARTITION p_d')
+  await w.sql(put(2, 'a'))
+  started = Date.now()
+  await w.agree(w.followers, 90000)
+  t.note(`DETACH: ${((Date.now() - started) / 1000).toFixed(1)} s`)
+  followers.forEach((f, i) => assert(f.refetches.length > before[i], `${f.name} was not rotated by DETACH`))
+  w.undisturbed([bystander])
+})
+
+test('rule 8: a shape of a leaf beside one of its root', async (t) => {
+  const w = await world(t, { sql: [...PARTITIONED, put(1, 'a'), put(2, 'b')] })
+  await followed(w, { table: 'p' })
+  await followed(w, { table: 'p_a' })
+  await w.sql(put(3, 'a'))
+  await w.sql("UPDATE p SET v = 'changed'")
+  await w.sql("UPDATE p SET region = 'b' WHERE id = 3")
+  await w.sql("UPDATE p SET region = 'a' WHERE id = 2")
+  await w.agree()
+  w.undisturbed()
+})
+
+// ---------------------------------------------------------------- row-level security, rights, manual mode
+
+test('row-level security: 503 that names the policy', async (t) => {
+  const role = `rls_${process.pid}`
+  const w = await world(t, { sql: [TABLE, fill(1, 3)], start: false })
+  await w.sql(`CREATE ROLE ${role} LOGIN REPLICATION`)
+  await w.sql(`GRANT CREATE ON DATABASE ${w.db} TO ${role}; ALTER TABLE t OWNER TO ${role}`)
+  await w.sql('ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY')
+  await w.sql('CREATE POLICY only_small ON t USING (id < 2)')
+  w.busbar.databaseUrl = w.pg.url(w.db, role)
+  await w.busbar.start()
+  const answer = await shape(w.busbar.url, { table: 't', offset: '-1' })
+  equal(answer.status, 503, `status (${answer.text().slice(0, 200)})`)
+  assert(answer.text().includes('only_small'), `the message doesn't name the policy: ${answer.text()}`)
+  await w.sql('ALTER TABLE t NO FORCE ROW LEVEL SECURITY; ALTER TABLE t DISABLE ROW LEVEL SECURITY')
+  const f = w.follow({ table: 't' })
+  await f.ready()
+  await w.sql(fill(10, 12))
+  await w.agree()
+})
+
+test('a table of somebody else: 503 that says so, and the stream goes on', async (t) => {
+  const role = `poor_${process.pid}`
+  const w = await world(t, { sql: [TABLE, fill(1, 3), 'CREATE TABLE mine (id int PRIMARY KEY)'], start: false })
+  await w.sql(`CREATE ROLE ${role} LOGIN REPLICATION`)
+  await w.sql(`GRANT CREATE ON DATABASE ${w.db} TO ${role}; ALTER TABLE mine OWNER TO ${role}; GRANT SELECT ON t TO ${role}`)
+  w.busbar.databaseUrl = w.pg.url(w.db, role)
+  await w.busbar.start()
+  const answer = await shape(w.busbar.url, { table: 't', offset: '-1' })
+  equal(answer.status, 503, `status (${answer.text().slice(0, 200)})`)
+  assert(/must be owner of table t/.test(answer.text()), answer.text())
+  const f = w.follow({ table: 'mine' })
+  await f.ready()
+  await w.sql('INSERT INTO mine VALUES (1)')
+  await w.agree()
+})
+
+test('manual publishing: what is missing is said, nothing is altered', async (t) => {
+  const w = await world(t, { sql: [TABLE, fill(1, 3)], env: MANUAL, start: false })
+  await w.sql(`CREATE PUBLICATION ${w.publication}`)
+  await w.busbar.start()
+  const first = await shape(w.busbar.url, { table: 't', offset: '-1' })
+  equal(first.status, 503, `status (${first.text().slice(0, 200)})`)
+  assert(/"public\.t" is missing from the publication/.test(first.text()), first.text())
+  assert(!(await published(w)), 'the table was published')
+  await w.sql(`ALTER PUBLICATION ${w.publication} ADD TABLE t`)
+  const second = await shape(w.busbar.url, { table: 't', offset: '-1' })
+  equal(second.status, 503, `status (${second.text().slice(0, 200)})`)
+  assert(/replica identity set to FULL/.test(second.text()), second.text())
+  equal((await w.sql("SELECT relreplident FROM pg_class WHERE relname = 't'")).rows[0].relreplident, 'd', 'replica identity')
+  await w.sql(FULL)
+  const f = w.follow({ table: 't' })
+  await f.ready()
+  await w.sql(fill(10, 12))
+  await w.agree()
+})
+
+test("the user's session settings don't disturb", async (t) => {
+  // Set for the role, they reach every session of ours too.
+  const role = `odd_${process.pid}`
+  const w = await world(t, { sql: ['CREATE TABLE t (id int PRIMARY KEY, at timestamptz, f float8, i interval, b bytea)'], start: false })
+  await w.sql(`CREATE ROLE ${role} SUPERUSER LOGIN`)
+  for (const s of ["statement_timeout = '1s'", "idle_in_transaction_session_timeout = '500ms'", "lock_timeout = '10ms'", "search_path = 'pg_temp'", "DateStyle = 'German'", "TimeZone = 'Asia/Tokyo'", "IntervalStyle = 'sql_standard'", "bytea_output = 'escape'", 'extra_float_digits = 0', "client_encoding = 'LATIN1'", 'default_transaction_isolation = serializable', 'default_transaction_read_only = on'])
+    await w.sql(`ALTER ROLE ${role} SET ${s}`)
+  const row = (id) => `INSERT INTO t VALUES (${id}, '2024-05-06 07:08:09.5+02', 0.1::float4, '1 day 02:03:04', '\\x00ff61')`
+  await w.sql(row(1))
+  w.busbar.databaseUrl = w.pg.url(w.db, role)
+  await w.busbar.start()
+  const at = await readAll(w.busbar.url, { table: 't' })
+  await w.sql(row(2))
+  const live = await shape(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset, live: true })
+  const wanted = { at: '2024-05-06 05:08:09.5+00', b: '\\x00ff61', f: '0.10000000149011612', i: 'P1DT2H3M4S' }
+  for (const [value, id] of [[at.changes[0].value, '1'], [live.changes()[0].value, '2']]) {
+    const { id: got, ...rest } = value
+    equal([got, Object.fromEntries(Object.entries(rest).sort())], [id, wanted], 'row')
+  }
+})
+
+test('a table far bigger than a chunk is read while it is copied, in bounded memory', { timeout: 180000 }, async (t) => {
+  const w = await world(t, { sql: [TABLE, fill(1, 400000, 150)] })
+  let most = 0
+  const watch = setInterval(() => w.busbar.running() && (most = Math.max(most, w.busbar.memory().RssAnon)), 50)
+  t.cleanup(() => clearInterval(watch))
+  const started = Date.now()
+  let first
+  let count = 0
+  let offset = '-1'
+  let handle
+  const ids = new Set()
+  for (;;) {
+    const a = await shape(w.busbar.url, { table: 't', offset, handle }, { timeout: 60000 })
+    equal(a.status, 200, 'status')
+    first ??= Date.now() - started
+    for (const c of a.changes()) {
+      count++
+      ids.add(c.value.id)
+    }
+    ;({ offset, handle } = a)
+    if (a.upToDate) break
+  }
+  t.note(`first chunk after ${first} ms, all ${count} rows after ${Date.now() - started} ms; RssAnon at most ${Math.round(most / 1024)} MB`)
+  equal([count, ids.size], [400000, 400000], 'rows')
+  assert(most < 300 * 1024, `RssAnon rose to ${Math.round(most / 1024)} MB`)
+})
+
+test('quoted, mixed-case and odd names', async (t) => {
+  const w = await world(t, {
+    sql: ['CREATE SCHEMA "My Schema"', 'CREATE TABLE "My Schema"."Ünï.Co/de""d" ("Id" int PRIMARY KEY, "a b" text, "select" text, "q""q" text)', `INSERT INTO "My Schema"."Ünï.Co/de""d" VALUES (1, 'x', 'y', 'z')`],
+  })
+  const table = '"My Schema"."Ünï.Co/de""d"'
+  const followers = await followed(w, { table })
+  await w.sql(`INSERT INTO ${table} VALUES (2, 'x', 'y', 'z')`)
+  await w.sql(`UPDATE ${table} SET "a b" = 'changed'`)
+  await w.sql(`UPDATE ${table} SET "Id" = 3 WHERE "Id" = 1`)
+  await until(() => `two rows: ${followers[0].state()}`, () => followers.every((f) => f.rows.size === 2 && [...f.rows.values()].some((r) => r.Id === '3')))
+  for (const f of followers) f.check()
+  w.undisturbed()
+})

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# layers.sh - the include arrows of ARCHITECTURE.md, checked: which folder may include which, and that
+# each outside library has its home. Prints `lint: N passed, N failed`.
+set -u
+cd "$(dirname "$0")/../.." || exit 2
+passed=0 failed=0
+
+check() { # folder, allowed prefixes (egrep)
+	local bad
+	bad=$(grep -nE '^#include "' "$1"/*.[ch] | grep -vE "#include \"($2)/")
+	if [ -n "$bad" ]; then
+		printf 'lint: %s includes what it may not:\n%s\n' "$1" "$bad"
+		failed=$((failed + 1))
+	else
+		passed=$((passed + 1))
+	fi
+}
+
+library() { # header, allowed folders (egrep)
+	local bad
+	bad=$(grep -rnE "#include <$1>" src store | grep -vE "^($2)/")
+	if [ -n "$bad" ]; then
+		printf 'lint: %s outside its home:\n%s\n' "$1" "$bad"
+		failed=$((failed + 1))
+	else
+		passed=$((passed + 1))
+	fi
+}
+
+check src/base 'base'
+check src/pg 'base|pg'
+check src/wal 'base|pg|wal'
+check store 'base|store'
+check src/shapes 'base|pg|wal|store|shapes'
+check src/http 'base|shapes|pg/catalog\.h|http'
+library 'libpq-fe\.h' 'src/pg|src/wal'
+library 'lmdb\.h' 'store'
+library 'microhttpd\.h' 'src/http'
+
+# Banned: unbounded or locale-dependent calls, and calls that aren't thread-safe.
+bad=$(grep -nE '\b(strcpy|strcat|sprintf|vsprintf|strtok|gmtime|localtime|atoi|gets)\(' src/*/*.c src/*.c store/*.c)
+if [ -n "$bad" ]; then
+	printf 'lint: banned calls:\n%s\n' "$bad"
+	failed=$((failed + 1))
+else
+	passed=$((passed + 1))
+fi
+
+# No path of a developer's machine and no registry host in what we ship.
+bad=$(git grep -nE '(^|[^A-Za-z0-9_.])/(work|farm|root)/|registry\.npmjs|deb\.debian\.org' -- . ':!docker' ':!tests/lint' ':!tests/conformance' 2>/dev/null)
+if [ -n "$bad" ]; then
+	printf 'lint: paths or hosts that do not belong in the project:\n%s\n' "$bad"
+	failed=$((failed + 1))
+else
+	passed=$((passed + 1))
+fi
+echo "lint: $passed passed, $failed failed"
+[ "$failed" -eq 0 ]

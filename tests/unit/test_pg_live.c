@@ -1,0 +1,839 @@
+/*
+ * test_pg_live.c - src/pg against a real Postgres: BUSBAR_TEST_DATABASE_URL, a superuser's, on a server
+ * with wal_level = logical and nothing else going on in that database; without it nothing is tested.
+ * BUSBAR_TEST_SLOW=1 adds the tests that wait for our longest limits. All is made in schema bb_live.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "check.h"
+#include "pg/catalog.h"
+#include "pg/conn.h"
+#include "pg/publication.h"
+#include "pg/query.h"
+#include "pg/snapshot.h"
+
+/* Told instead of the server's own version; on 14 the catalog lacks what 15 has. */
+#define NEW_MINOR (PQserverVersion(admin) < 150000 ? 140018 : 150018)
+#define OLD_MINOR (PQserverVersion(admin) < 150000 ? 140012 : 150012)
+#define WAIT_MS 10000 /* for things that happen at once */
+
+static const char *url;
+static PGconn *admin, *other; /* `other` plays the user */
+static struct config config;
+
+/* ---- helpers ---- */
+
+static PGconn *connect_db(void)
+{
+	PGconn *conn = PQconnectdb(url);
+	if (PQstatus(conn) != CONNECTION_OK) {
+		printf("can't connect: %s", PQerrorMessage(conn));
+		exit(1);
+	}
+	PQclear(PQexec(conn, "SET client_min_messages = warning"));
+	return conn;
+}
+
+/* Runs SQL that must succeed. */
+static void run(PGconn *conn, const char *sql)
+{
+	struct err e;
+	if (!CHECK(pg_command(conn, sql, &e) == 0))
+		printf("  %s: %s\n", sql, e.text);
+}
+
+/* The first value of a query, in a static buffer. */
+static const char *value(PGconn *conn, const char *sql)
+{
+	static char text[1024];
+	struct err e;
+	PGresult *res = pg_query(conn, sql, 0, NULL, &e);
+	if (res == NULL)
+		snprintf(text, sizeof text, "error: %s", e.text);
+	else
+		snprintf(text, sizeof text, "%s", PQntuples(res) > 0 ? PQgetvalue(res, 0, 0) : "(none)");
+	PQclear(res);
+	return text;
+}
+
+static struct pg_table *lookup(const char *name)
+{
+	struct pg_table *t = NULL;
+	struct err e = {0};
+	if (!CHECK_INT(pg_catalog_lookup(admin, "bb_live", name, &t, &e), 0)) {
+		printf("  lookup of %s: %s\n", name, e.text);
+		exit(1);
+	}
+	return t;
+}
+
+static void tiny_pause(void)
+{
+	nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+}
+
+/* A join in a thread of its own, with a session of its own. */
+struct job {
+	pthread_t thread;
+	PGconn *conn;
+	const struct pg_table *t;
+	const struct pg_join *known;
+	int version;
+	_Atomic int waits; /* how often it asked whether it is cancelled */
+	atomic_bool cancel, done;
+	int rc;
+	struct pg_join out;
+	struct err e;
+};
+
+static bool job_cancelled(void *ctx)
+{
+	struct job *j = ctx;
+	atomic_fetch_add(&j->waits, 1);
+	return atomic_load(&j->cancel);
+}
+
+static void *job_run(void *ctx)
+{
+	struct job *j = ctx;
+	j->rc = pg_publication_join(j->conn, &config, j->version, j->t, j->known, job_cancelled, j, &j->out, &j->e);
+	atomic_store(&j->done, true);
+	return NULL;
+}
+
+static void job_start(struct job *j, const struct pg_table *t, const struct pg_join *known)
+{
+	*j = (struct job){.t = t, .known = known, .version = NEW_MINOR, .conn = connect_db()};
+	REQUIRE(pthread_create(&j->thread, NULL, job_run, j) == 0);
+}
+
+static void job_end(struct job *j)
+{
+	pthread_join(j->thread, NULL);
+	PQfinish(j->conn);
+}
+
+/* Until the job has polled several times more: then it is really waiting. */
+static bool job_waits(struct job *j)
+{
+	int from = atomic_load(&j->waits);
+	int64_t deadline_ms = clock_mono_ms() + WAIT_MS;
+	while (!atomic_load(&j->done) && atomic_load(&j->waits) < from + 5 && clock_mono_ms() < deadline_ms)
+		tiny_pause();
+	return !atomic_load(&j->done);
+}
+
+static int join_as(PGconn *conn, int version, const struct pg_table *t, const struct pg_join *known, struct pg_join *out, struct err *e)
+{
+	err_clear(e);
+	return pg_publication_join(conn, &config, version, t, known, NULL, NULL, out, e);
+}
+
+static int join(const struct pg_table *t, const struct pg_join *known, struct pg_join *out, struct err *e)
+{
+	return join_as(admin, NEW_MINOR, t, known, out, e);
+}
+
+static void setup(void)
+{
+	run(admin, "DROP SCHEMA IF EXISTS bb_live CASCADE; DROP PUBLICATION IF EXISTS bb_live_pub;"
+	           "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'bb_live_role') THEN"
+	           " CREATE ROLE bb_live_role; END IF; END $$;"
+	           "CREATE SCHEMA bb_live; GRANT USAGE ON SCHEMA bb_live TO bb_live_role; CREATE PUBLICATION bb_live_pub");
+	config = (struct config){0};
+	config.publication_name = mem_strdup("bb_live_pub");
+}
+
+static void teardown(void)
+{
+	run(admin, "DROP SCHEMA bb_live CASCADE; DROP PUBLICATION bb_live_pub; DROP ROLE bb_live_role");
+	free(config.publication_name);
+}
+
+/* ---- catalog ---- */
+
+static void test_lookup(void)
+{
+	run(admin, "CREATE DOMAIN bb_live.yes AS bool; CREATE DOMAIN bb_live.yes2 AS bb_live.yes;"
+	           "CREATE TYPE bb_live.mood AS ENUM ('a');"
+	           "CREATE TABLE bb_live.\"Odd \"\"t\" (z int, gone int, id int8, b bool, d bb_live.yes2, arr varchar(5)[],"
+	           " g int GENERATED ALWAYS AS (1) STORED, m bb_live.mood NOT NULL, n numeric(6,2), ba bool[], extra int,"
+	           " i interval day to second(2), PRIMARY KEY (id, z) INCLUDE (extra));"
+	           "ALTER TABLE bb_live.\"Odd \"\"t\" DROP COLUMN gone");
+	struct pg_table *t = lookup("Odd \"t");
+	CHECK_STR(t->name, "Odd \"t");
+	CHECK_STR(t->schema, "bb_live");
+	CHECK_INT(t->relkind, 'r');
+	CHECK_INT(t->ncolumns, 11);
+	CHECK_INT(t->npk, 2);
+	CHECK_STR(t->columns[t->pk[0]].name, "id");
+	CHECK_STR(t->columns[t->pk[1]].name, "z");
+	CHECK_INT(t->columns[1].attnum, 3);
+	CHECK_INT(t->columns[1].type_oid, 20);
+	CHECK(t->columns[2].is_bool && t->columns[3].is_bool && !t->columns[0].is_bool);
+	CHECK(!t->columns[pg_table_column(t, "ba", 2)].is_bool);
+	CHECK(t->columns[pg_table_column(t, "g", 1)].generated);
+	CHECK_STR(t->schema_json,
+	          "{\"arr\":{\"type\":\"varchar\",\"dims\":1,\"max_length\":5},\"b\":{\"type\":\"bool\"},"
+	          "\"ba\":{\"type\":\"bool\",\"dims\":1},\"d\":{\"type\":\"yes2\"},\"extra\":{\"type\":\"int4\"},\"g\":{\"type\":\"int4\"},"
+	          "\"i\":{\"type\":\"interval\",\"fields\":\"DAY TO SECOND\",\"precision\":2},"
+	          "\"id\":{\"type\":\"int8\",\"pk_index\":0,\"not_null\":true},\"m\":{\"type\":\"mood\",\"not_null\":true},"
+	          "\"n\":{\"type\":\"numeric\",\"precision\":6,\"scale\":2},\"z\":{\"type\":\"int4\",\"pk_index\":1,\"not_null\":true}}");
+	struct buf a = BUF_INIT(1 << 20), b = BUF_INIT(1 << 20);
+	struct pg_table *by_oid = NULL, *stored = NULL;
+	struct err e;
+	CHECK_INT(pg_catalog_lookup_oid(admin, t->oid, &by_oid, &e), 0);
+	pg_table_to_json(t, &a);
+	pg_table_to_json(by_oid, &b);
+	CHECK_STR(b.data, a.data);
+	CHECK_INT(pg_table_from_json(a.data, a.len, &stored, &e), 0);
+	CHECK(pg_table_same_columns(t, stored));
+	pg_table_unref(stored);
+	pg_table_unref(by_oid);
+	pg_table_unref(t);
+	buf_clear(&a);
+	buf_clear(&b);
+
+	run(admin, "CREATE VIEW bb_live.v AS SELECT 1; CREATE TABLE bb_live.empty ()");
+	struct pg_table *none;
+	CHECK_INT(pg_catalog_lookup(admin, "bb_live", "v", &none, &e), 1);
+	CHECK_INT(pg_catalog_lookup(admin, "bb_live", "empty", &none, &e), 1);
+	CHECK_INT(pg_catalog_lookup(admin, "bb_live", "odd", &none, &e), 1);
+	CHECK_INT(pg_catalog_lookup(admin, "nowhere", "odd", &none, &e), 1);
+	CHECK_INT(pg_catalog_lookup_oid(admin, 1, &none, &e), 1);
+	run(other, "BEGIN; SELECT 1/1");
+	CHECK(pg_command(other, "SELECT 1/0", &e) == -1);
+	CHECK_INT(pg_catalog_lookup(other, "bb_live", "t", &none, &e), -1);
+	CHECK_STR(e.sqlstate, "25P02");
+	run(other, "ROLLBACK");
+}
+
+static void test_partitions(void)
+{
+	run(admin, "CREATE TABLE bb_live.root (id int, k int, PRIMARY KEY (id, k)) PARTITION BY LIST (k);"
+	           "CREATE TABLE bb_live.p1 PARTITION OF bb_live.root FOR VALUES IN (1);"
+	           "CREATE TABLE bb_live.p2 PARTITION OF bb_live.root FOR VALUES IN (2) PARTITION BY RANGE (id);"
+	           "CREATE TABLE bb_live.p2a PARTITION OF bb_live.p2 FOR VALUES FROM (0) TO (10);"
+	           "CREATE TABLE bb_live.parent (id int PRIMARY KEY); CREATE TABLE bb_live.child (x int) INHERITS (bb_live.parent);"
+	           "CREATE TABLE bb_live.grandchild () INHERITS (bb_live.child)");
+	struct pg_table *root = lookup("root"), *p2a = lookup("p2a"), *p2 = lookup("p2");
+	CHECK_INT(root->relkind, 'p');
+	CHECK_INT(root->nleaves, 3);
+	CHECK_INT(root->npk, 2);
+	uint32_t up[4];
+	struct err e;
+	CHECK_INT(pg_catalog_ancestors(admin, p2a->oid, up, 4, &e), 2);
+	CHECK(up[0] == p2->oid && up[1] == root->oid);
+	CHECK_INT(pg_catalog_ancestors(admin, p2a->oid, up, 1, &e), 1);
+	CHECK_INT(pg_catalog_ancestors(admin, root->oid, up, 4, &e), 0);
+
+	/* all get FULL, the root alone is listed */
+	struct pg_join first, again;
+	CHECK_INT(join(root, NULL, &first, &e), 0);
+	CHECK(first.added_by_us);
+	CHECK_STR(value(admin, "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE relreplident = 'f'"
+	                       " AND relnamespace = 'bb_live'::regnamespace"), "p1 p2 p2a root");
+	CHECK_STR(value(admin, "SELECT string_agg(prrelid::regclass::text, ' ') FROM pg_publication_rel r JOIN pg_publication p"
+	                       " ON p.oid = prpubid WHERE pubname = 'bb_live_pub'"), "bb_live.root");
+	/* a new leaf: known, but something to do */
+	run(admin, "CREATE TABLE bb_live.p3 PARTITION OF bb_live.root FOR VALUES IN (3)");
+	CHECK_INT(join_as(admin, OLD_MINOR, root, &first, &again, &e), 0);
+	CHECK(again.added_by_us && again.publication_rel_oid == first.publication_rel_oid);
+	CHECK_STR(value(admin, "SELECT relreplident FROM pg_class WHERE oid = 'bb_live.p3'::regclass"), "f");
+
+	/* a leaf that is published through its root: enough in manual mode, unless changes come as the root's */
+	config.manual_table_publishing = true;
+	CHECK_INT(join(p2a, NULL, &again, &e), 0);
+	CHECK(again.publication_rel_oid == first.publication_rel_oid && !again.added_by_us);
+	uint32_t oids[] = {p2a->oid, root->oid, 1}, rel[3];
+	CHECK_INT(pg_publication_check(admin, &config, oids, 3, rel, &e), 0);
+	CHECK(rel[0] == first.publication_rel_oid && rel[1] == first.publication_rel_oid && rel[2] == 0);
+	run(admin, "ALTER PUBLICATION bb_live_pub SET (publish_via_partition_root = true)");
+	CHECK_INT(join(p2a, NULL, &again, &e), -1);
+	CHECK(e.kind == ERR_CONFIG && strstr(e.text, "publish_via_partition_root") != NULL);
+	run(admin, "ALTER PUBLICATION bb_live_pub SET (publish_via_partition_root = false)");
+	config.manual_table_publishing = false;
+	CHECK_INT(join(p2a, NULL, &again, &e), 0);
+	CHECK(again.publication_rel_oid != first.publication_rel_oid && again.added_by_us);
+
+	/* inheritance: children are listed each */
+	struct pg_table *parent = lookup("parent");
+	CHECK_INT(parent->nleaves, 2);
+	CHECK_INT(join(parent, NULL, &again, &e), 0);
+	CHECK_STR(value(admin, "SELECT count(*) FROM pg_publication_rel JOIN pg_class c ON c.oid = prrelid"
+	                       " WHERE relname IN ('parent', 'child', 'grandchild') AND relreplident = 'f'"), "3");
+	run(admin, "ALTER PUBLICATION bb_live_pub DROP TABLE ONLY bb_live.grandchild");
+	CHECK_INT(join(parent, &again, &first, &e), 0);
+	CHECK(first.publication_rel_oid == again.publication_rel_oid);
+	CHECK_STR(value(admin, "SELECT count(*) FROM pg_publication_rel JOIN pg_class c ON c.oid = prrelid"
+	                       " WHERE relname = 'grandchild'"), "1");
+	pg_table_unref(parent);
+	pg_table_unref(p2a);
+	pg_table_unref(p2);
+
+	/* rows that could never be streamed */
+	run(admin, "CREATE UNLOGGED TABLE bb_live.p4 PARTITION OF bb_live.root FOR VALUES IN (4)");
+	CHECK_INT(join(root, NULL, &again, &e), -1);
+	CHECK(e.kind == ERR_CONFIG && strstr(e.text, "bb_live.p4") != NULL);
+	pg_table_unref(root);
+}
+
+/* ---- joining ---- */
+
+static void test_join_and_leave(void)
+{
+	run(admin, "CREATE TABLE bb_live.items (id int PRIMARY KEY, v text)");
+	struct pg_table *t = lookup("items");
+	struct pg_join j, known;
+	struct err e;
+	CHECK_INT(join(t, NULL, &known, &e), 0);
+	CHECK(known.added_by_us && known.publication_rel_oid != 0);
+	CHECK_STR(value(admin, "SELECT relreplident FROM pg_class WHERE oid = 'bb_live.items'::regclass"), "f");
+	uint32_t rel;
+	CHECK_INT(pg_publication_check(admin, &config, &t->oid, 1, &rel, &e), 0);
+	CHECK_INT(rel, known.publication_rel_oid);
+	/* nothing known: not ours */
+	CHECK_INT(join(t, NULL, &j, &e), 0);
+	CHECK(!j.added_by_us && j.publication_rel_oid == known.publication_rel_oid);
+	CHECK_INT(join(t, &known, &j, &e), 0);
+	CHECK(j.added_by_us && j.publication_rel_oid == known.publication_rel_oid);
+
+	CHECK_INT(pg_publication_leave(admin, &config, t, &e), 0);
+	CHECK_INT(pg_publication_check(admin, &config, &t->oid, 1, &rel, &e), 0);
+	CHECK_INT(rel, 0);
+	CHECK_INT(pg_publication_leave(admin, &config, t, &e), 0);
+	CHECK_INT(join(t, &known, &j, &e), 0);
+	CHECK(j.added_by_us && j.publication_rel_oid != known.publication_rel_oid);
+
+	/* a filter loses rows: taken away where we may */
+	if (PQserverVersion(admin) >= 150000) {
+		run(admin, "ALTER PUBLICATION bb_live_pub SET TABLE bb_live.items WHERE (id > 5)");
+		config.manual_table_publishing = true;
+		CHECK_INT(join(t, NULL, &j, &e), -1);
+		CHECK(e.kind == ERR_CONFIG && strstr(e.text, "row filter") != NULL);
+		config.manual_table_publishing = false;
+		CHECK_INT(join(t, NULL, &j, &e), 0);
+		CHECK_STR(value(admin, "SELECT count(*) FROM pg_publication_rel WHERE prqual IS NOT NULL"), "0");
+	}
+
+	/* renamed: left by its name of today, not joined */
+	run(admin, "ALTER TABLE bb_live.items RENAME TO moved");
+	CHECK_INT(join(t, &j, &known, &e), -1);
+	CHECK_INT(e.kind, ERR_NOT_FOUND);
+	CHECK_INT(pg_publication_leave(admin, &config, t, &e), 0);
+	CHECK_INT(pg_publication_check(admin, &config, &t->oid, 1, &rel, &e), 0);
+	CHECK_INT(rel, 0);
+	run(admin, "DROP TABLE bb_live.moved");
+	CHECK_INT(join(t, &j, &known, &e), -1);
+	CHECK_INT(e.kind, ERR_NOT_FOUND);
+	CHECK_INT(pg_publication_leave(admin, &config, t, &e), 0);
+	pg_table_unref(t);
+
+	/* FOR ALL TABLES, and by schema */
+	run(admin, "CREATE TABLE bb_live.alls (id int PRIMARY KEY); CREATE PUBLICATION bb_live_all FOR ALL TABLES");
+	t = lookup("alls");
+	struct config all = config;
+	all.publication_name = mem_strdup("bb_live_all");
+	CHECK_INT(pg_publication_join(admin, &all, OLD_MINOR, t, NULL, NULL, NULL, &j, &e), 0);
+	CHECK(!j.added_by_us);
+	CHECK_STR(value(admin, "SELECT relreplident FROM pg_class WHERE oid = 'bb_live.alls'::regclass"), "f");
+	CHECK_INT(pg_publication_check(admin, &all, &t->oid, 1, &rel, &e), 0);
+	CHECK(rel == j.publication_rel_oid && rel == strtoul(value(admin, "SELECT oid FROM pg_publication WHERE pubname = 'bb_live_all'"), NULL, 10));
+	run(admin, "DROP PUBLICATION bb_live_all");
+	if (PQserverVersion(admin) >= 150000) {
+		run(admin, "CREATE PUBLICATION bb_live_all FOR TABLES IN SCHEMA bb_live");
+		CHECK_INT(pg_publication_join(admin, &all, NEW_MINOR, t, NULL, NULL, NULL, &j, &e), 0);
+		CHECK_INT(pg_publication_check(admin, &all, &t->oid, 1, &rel, &e), 0);
+		CHECK(rel == j.publication_rel_oid && !j.added_by_us && rel != 0);
+		run(admin, "DROP PUBLICATION bb_live_all");
+	}
+	run(admin, "CREATE PUBLICATION bb_live_all WITH (publish = 'insert')");
+	CHECK_INT(pg_publication_join(admin, &all, NEW_MINOR, t, NULL, NULL, NULL, &j, &e), -1);
+	CHECK_STR(e.text, "Publication \"bb_live_all\" does not publish all required operations: INSERT, UPDATE, DELETE, TRUNCATE");
+	run(admin, "DROP PUBLICATION bb_live_all");
+	CHECK_INT(pg_publication_join(admin, &all, NEW_MINOR, t, NULL, NULL, NULL, &j, &e), -1);
+	CHECK_STR(e.text, "Publication \"bb_live_all\" not found in the database");
+	CHECK_INT(e.kind, ERR_CONFIG);
+	free(all.publication_name);
+	pg_table_unref(t);
+}
+
+/* design.md 6 rule 1, with a table that was FULL already, so that no exclusive lock hides the writer. */
+static void test_waits_for_writers(void)
+{
+	run(admin, "CREATE TABLE bb_live.w (id int PRIMARY KEY); ALTER TABLE bb_live.w REPLICA IDENTITY FULL;"
+	           "CREATE TABLE bb_live.unrelated (id int)");
+	struct pg_table *t = lookup("w");
+	struct job job;
+	struct err e;
+	uint32_t rel;
+	run(other, "BEGIN; INSERT INTO bb_live.w VALUES (1)");
+	job_start(&job, t, NULL);
+	CHECK(job_waits(&job));
+	CHECK_INT(pg_publication_check(admin, &config, &t->oid, 1, &rel, &e), 0);
+	CHECK(rel != 0); /* published, and waiting */
+	/* a transaction that came later isn't waited for */
+	PGconn *later = connect_db();
+	run(later, "BEGIN; INSERT INTO bb_live.w VALUES (2)");
+	run(other, "COMMIT");
+	job_end(&job);
+	CHECK_INT(job.rc, 0);
+	CHECK(job.out.added_by_us && job.out.publication_rel_oid == rel);
+
+	/* known: no waiting although a writer is there; a known that isn't true: waiting; so it does in manual mode */
+	struct pg_join out, stale = {.publication_rel_oid = 1};
+	CHECK_INT(join(t, &job.out, &out, &e), 0);
+	job_start(&job, t, &stale);
+	CHECK(job_waits(&job));
+	atomic_store(&job.cancel, true);
+	job_end(&job);
+	CHECK_INT(job.e.kind, ERR_CANCELLED);
+	config.manual_table_publishing = true;
+	job_start(&job, t, NULL);
+	CHECK(job_waits(&job));
+	run(later, "ROLLBACK");
+	job_end(&job);
+	CHECK_INT(job.rc, 0);
+	config.manual_table_publishing = false;
+
+	/* a lock without an xid, then an xid without a lock */
+	run(later, "BEGIN; DELETE FROM bb_live.w WHERE false");
+	job_start(&job, t, NULL);
+	CHECK(job_waits(&job));
+	run(later, "COMMIT; BEGIN; INSERT INTO bb_live.unrelated VALUES (1)");
+	job_end(&job);
+	CHECK_INT(job.rc, 0);
+	job_start(&job, t, NULL);
+	CHECK(job_waits(&job));
+	run(later, "COMMIT");
+	job_end(&job);
+	CHECK_INT(job.rc, 0);
+
+	/* readers and their snapshots don't count */
+	run(later, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM bb_live.w");
+	CHECK_INT(join(t, NULL, &out, &e), 0);
+	run(later, "COMMIT");
+
+	/* prepared transactions, one that is prepared while we wait and one that was */
+	if (atoi(value(admin, "SHOW max_prepared_transactions")) > 0) {
+		run(other, "BEGIN; INSERT INTO bb_live.w VALUES (3)");
+		job_start(&job, t, NULL);
+		CHECK(job_waits(&job));
+		run(other, "PREPARE TRANSACTION 'bb_live_1'");
+		CHECK(job_waits(&job));
+		run(admin, "COMMIT PREPARED 'bb_live_1'");
+		job_end(&job);
+		CHECK_INT(job.rc, 0);
+		run(other, "BEGIN; INSERT INTO bb_live.w VALUES (4); PREPARE TRANSACTION 'bb_live_2'");
+		job_start(&job, t, NULL);
+		CHECK(job_waits(&job));
+		if (getenv("BUSBAR_TEST_SLOW") != NULL) {
+			run(other, "BEGIN; INSERT INTO bb_live.w VALUES (5)");
+			struct job slow;
+			job_start(&slow, t, NULL);
+			job_end(&slow);
+			CHECK_INT(slow.rc, -1);
+			CHECK_INT(slow.e.kind, ERR_TIMEOUT);
+			printf("  %s\n", slow.e.text);
+			char pid[32];
+			snprintf(pid, sizeof pid, "pid %d (idle in transaction)", PQbackendPID(other));
+			CHECK(strstr(slow.e.text, pid) != NULL);
+			CHECK(strstr(slow.e.text, "prepared transaction \"bb_live_2\"") != NULL);
+			CHECK(strstr(strstr(slow.e.text, "pid ") + 1, "pid ") == NULL);
+			run(other, "ROLLBACK");
+		}
+		run(admin, "ROLLBACK PREPARED 'bb_live_2'");
+		job_end(&job);
+		CHECK_INT(job.rc, getenv("BUSBAR_TEST_SLOW") != NULL ? -1 : 0);
+	}
+	PQfinish(later);
+	pg_table_unref(t);
+}
+
+static void test_lock_timeout(void)
+{
+	run(admin, "CREATE TABLE bb_live.busy (id int PRIMARY KEY)");
+	struct pg_table *t = lookup("busy");
+	struct pg_join out;
+	struct err e;
+	run(other, "BEGIN; LOCK TABLE bb_live.busy IN ROW EXCLUSIVE MODE");
+	int64_t from_ms = clock_mono_ms();
+	CHECK_INT(join(t, NULL, &out, &e), -1);
+	int64_t took_ms = clock_mono_ms() - from_ms;
+	CHECK_INT(e.kind, ERR_TIMEOUT);
+	CHECK_STR(e.text, "Snapshot timed out while waiting for a table lock");
+	CHECK(took_ms >= PUB_JOIN_MAX_MS - 2 * PUB_LOCK_TIMEOUT_MS && took_ms < PUB_JOIN_MAX_MS + 2000);
+	CHECK(PQtransactionStatus(admin) == PQTRANS_IDLE);
+	run(other, "COMMIT");
+	CHECK_INT(join(t, NULL, &out, &e), 0);
+	pg_table_unref(t);
+}
+
+static void test_cannot_alter(void)
+{
+	run(admin, "CREATE TABLE bb_live.hands (id int PRIMARY KEY); GRANT SELECT ON bb_live.hands TO bb_live_role");
+	struct pg_table *t = lookup("hands");
+	struct pg_join out;
+	struct err e;
+	config.manual_table_publishing = true;
+	CHECK_INT(join(t, NULL, &out, &e), -1);
+	CHECK_STR(e.text, "Database table \"bb_live.hands\" is missing from the publication \"bb_live_pub\" and the "
+	                  "ELECTRIC_MANUAL_TABLE_PUBLISHING setting prevents Electric from adding it");
+	CHECK_INT(e.kind, ERR_CONFIG);
+	run(admin, "ALTER PUBLICATION bb_live_pub ADD TABLE bb_live.hands");
+	CHECK_INT(join(t, NULL, &out, &e), -1);
+	CHECK_STR(e.text, "Database table \"bb_live.hands\" does not have its replica identity set to FULL");
+	CHECK_STR(value(admin, "SELECT relreplident FROM pg_class WHERE oid = 'bb_live.hands'::regclass"), "d");
+	CHECK_INT(pg_publication_leave(admin, &config, t, &e), 0);
+	run(admin, "ALTER TABLE bb_live.hands REPLICA IDENTITY FULL");
+	CHECK_INT(join(t, NULL, &out, &e), 0);
+	CHECK(!out.added_by_us && out.publication_rel_oid != 0);
+	config.manual_table_publishing = false;
+
+	/* neither owns the publication nor the table */
+	run(admin, "ALTER PUBLICATION bb_live_pub DROP TABLE bb_live.hands; ALTER TABLE bb_live.hands REPLICA IDENTITY DEFAULT");
+	run(other, "SET ROLE bb_live_role");
+	CHECK_INT(join_as(other, NEW_MINOR, t, NULL, &out, &e), -1);
+	CHECK_STR(e.text, "Database table \"bb_live.hands\" is missing from the publication \"bb_live_pub\" and Electric lacks "
+	                  "privileges to add it");
+	run(admin, "ALTER PUBLICATION bb_live_pub ADD TABLE bb_live.hands");
+	CHECK_INT(join_as(other, NEW_MINOR, t, NULL, &out, &e), -1);
+	CHECK_STR(e.text, "Database table \"bb_live.hands\" does not have its replica identity set to FULL");
+	run(admin, "ALTER TABLE bb_live.hands REPLICA IDENTITY FULL");
+	CHECK_INT(join_as(other, NEW_MINOR, t, NULL, &out, &e), 0);
+
+	/* owns the publication, not the table */
+	run(admin, "ALTER PUBLICATION bb_live_pub DROP TABLE bb_live.hands; ALTER TABLE bb_live.hands REPLICA IDENTITY DEFAULT;"
+	           "DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO bb_live_role', current_database()); END $$;"
+	           "ALTER PUBLICATION bb_live_pub OWNER TO bb_live_role");
+	CHECK_INT(join_as(other, NEW_MINOR, t, NULL, &out, &e), -1);
+	CHECK_STR(e.text, "Unable to create initial snapshot: must be owner of table hands");
+	CHECK_STR(e.sqlstate, "42501");
+	run(admin, "ALTER TABLE bb_live.hands REPLICA IDENTITY FULL");
+	CHECK_INT(join_as(other, NEW_MINOR, t, NULL, &out, &e), -1);
+	CHECK_STR(e.text, "Unable to create initial snapshot: must be owner of table hands");
+	CHECK(PQtransactionStatus(other) == PQTRANS_IDLE);
+	run(other, "RESET ROLE");
+	run(admin, "ALTER PUBLICATION bb_live_pub OWNER TO CURRENT_USER; "
+	           "DO $$ BEGIN EXECUTE format('REVOKE CREATE ON DATABASE %I FROM bb_live_role', current_database()); END $$");
+	pg_table_unref(t);
+}
+
+/* design.md 6 rule 2 */
+static void test_old_minor(void)
+{
+	run(admin, "CREATE TABLE bb_live.old (id int PRIMARY KEY)");
+	struct pg_table *t = lookup("old");
+	struct pg_join first, out;
+	struct err e;
+	CHECK_INT(join(t, NULL, &first, &e), 0);
+	CHECK_INT(join_as(admin, OLD_MINOR, t, &first, &out, &e), 0); /* known: left alone */
+	CHECK(out.publication_rel_oid == first.publication_rel_oid);
+	CHECK_INT(join_as(admin, OLD_MINOR, t, NULL, &out, &e), 0);
+	CHECK(out.publication_rel_oid != first.publication_rel_oid);
+	CHECK(!out.added_by_us);
+	uint32_t rel;
+	CHECK_INT(pg_publication_check(admin, &config, &t->oid, 1, &rel, &e), 0);
+	CHECK_INT(rel, out.publication_rel_oid);
+	run(admin, "ALTER PUBLICATION bb_live_pub DROP TABLE bb_live.old");
+	CHECK_INT(join_as(admin, OLD_MINOR, t, NULL, &out, &e), 0);
+	CHECK(out.added_by_us);
+
+	config.manual_table_publishing = true;
+	for (int i = 0; i < 2; i++) {
+		CHECK_INT(join_as(admin, OLD_MINOR, t, NULL, &out, &e), -1);
+		CHECK_INT(e.kind, ERR_CONFIG);
+		CHECK(strstr(e.text, "BEGIN; ALTER PUBLICATION \"bb_live_pub\" DROP TABLE ONLY \"bb_live\".\"old\"; "
+		                     "ALTER PUBLICATION \"bb_live_pub\" ADD TABLE ONLY \"bb_live\".\"old\"; COMMIT;") != NULL);
+	}
+	printf("  %s\n", e.text);
+	run(admin, strstr(e.text, "BEGIN;"));
+	CHECK_INT(join_as(admin, OLD_MINOR, t, NULL, &out, &e), 0);
+	CHECK_INT(join_as(admin, OLD_MINOR, t, &out, &first, &e), 0);
+	config.manual_table_publishing = false;
+	pg_table_unref(t);
+}
+
+/* ---- snapshots ---- */
+
+struct rows {
+	int n, stop_at;
+	struct buf text; /* values separated by | and rows by newline */
+	int ncolumns;
+};
+
+static int put_row(void *ctx, const struct pg_copy_value *values, struct err *e)
+{
+	struct rows *r = ctx;
+	if (++r->n == r->stop_at)
+		return err_set(e, ERR_LIMIT, "stopped by the row function");
+	for (int i = 0; i < r->ncolumns && r->text.len < 4000; i++) {
+		if (i > 0)
+			buf_putc(&r->text, '|');
+		if (PG_COPY_IS_NULL(values[i]))
+			buf_puts(&r->text, "NULL");
+		else
+			pg_copy_json(&r->text, values[i]);
+	}
+	buf_putc(&r->text, '\n');
+	return 0;
+}
+
+static bool never(void *ctx)
+{
+	(void)ctx;
+	return false;
+}
+
+static bool always(void *ctx)
+{
+	(void)ctx;
+	return true;
+}
+
+static int copy(PGconn *conn, const struct pg_table *t, struct rows *r, const char *where_sql, bool (*cancelled)(void *), struct err *e)
+{
+	uint16_t all[16];
+	r->ncolumns = t->ncolumns;
+	for (uint16_t i = 0; i < t->ncolumns; i++)
+		all[i] = i;
+	r->n = 0;
+	buf_clear(&r->text);
+	buf_init(&r->text, 1 << 20);
+	buf_puts(&r->text, "");
+	return pg_snapshot_copy(conn, t, all, t->ncolumns, where_sql, put_row, r, cancelled, NULL, e);
+}
+
+static void test_snapshot(void)
+{
+	run(admin, "CREATE TABLE bb_live.snap (id int PRIMARY KEY, v text, b bool, ts timestamptz, i interval, f float8, y bytea);"
+	           "INSERT INTO bb_live.snap VALUES (1, E'a\\tb\\n\"\\\\\\x0B\\x01', true, '2024-01-31 12:00+02', '1 day 2 hours', 0.1, 'a'),"
+	           " (2, NULL, NULL, NULL, NULL, 'NaN', NULL), (3, '', false, NULL, NULL, NULL, ''), (4, '\\N', false, NULL, NULL, NULL, NULL)");
+	struct pg_table *t = lookup("snap");
+	PGconn *conn = connect_db();
+	run(conn, "SET timezone = 'Asia/Tokyo'; SET intervalstyle = sql_standard; SET bytea_output = escape; SET extra_float_digits = -5;"
+	          "SET statement_timeout = '10min'");
+	char system_id[32];
+	snprintf(system_id, sizeof system_id, "%s", value(admin, "SELECT system_identifier FROM pg_control_system()"));
+	uint32_t timeline = (uint32_t)atoi(value(admin, "SELECT timeline_id FROM pg_control_checkpoint()"));
+	struct pg_snapshot s;
+	struct err e;
+	struct rows r = {.text = BUF_INIT(1 << 20)};
+
+	run(other, "BEGIN; INSERT INTO bb_live.snap VALUES (10)");
+	uint32_t xid = (uint32_t)strtoul(value(other, "SELECT pg_current_xact_id()::text"), NULL, 10);
+	CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
+	/* what is committed between the lock and take is seen */
+	run(admin, "INSERT INTO bb_live.snap (id, v) VALUES (5, 'five')");
+	CHECK_INT(pg_snapshot_take(conn, t, system_id, timeline, &s, &e), 0);
+	run(admin, "INSERT INTO bb_live.snap (id, v) VALUES (6, 'six')");
+	CHECK_INT(s.nxip, 1);
+	CHECK(s.nxip == 1 && (uint32_t)s.xip[0] == xid);
+	CHECK(!pg_snapshot_holds(&s, xid) && s.xmax > s.xmin && s.insert_lsn != 0);
+	char lsn[LSN_TEXT_MAX], ask[128];
+	snprintf(ask, sizeof ask, "SELECT '%s'::pg_lsn <= pg_current_wal_insert_lsn()", lsn_text(s.insert_lsn, lsn));
+	CHECK_STR(value(admin, ask), "t");
+	CHECK_INT(copy(conn, t, &r, NULL, never, &e), 0);
+	CHECK_STR(r.text.data, "1|a\\tb\\n\\\"\\\\\\u000B\\u0001|t|2024-01-31 10:00:00+00|P1DT2H|0.1|\\\\x61\n"
+	                       "2|NULL|NULL|NULL|NULL|NaN|NULL\n3||f|NULL|NULL|NULL|\\\\x\n4|\\\\N|f|NULL|NULL|NULL|NULL\n5|five|NULL|NULL|NULL|NULL|NULL\n");
+	CHECK_INT(copy(conn, t, &r, "id > 1 AND v IS NOT NULL OR false", NULL, &e), 0);
+	CHECK_INT(r.n, 3);
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	run(other, "ROLLBACK");
+	pg_snapshot_clear(&s);
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	CHECK_STR(value(conn, "SHOW timezone"), "Asia/Tokyo");
+
+	/* another server */
+	CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
+	CHECK_INT(pg_snapshot_take(conn, t, "1", timeline, &s, &e), -1);
+	CHECK(e.kind == ERR_CONFIG && strstr(e.text, "system identifier") != NULL);
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
+	CHECK_INT(pg_snapshot_take(conn, t, system_id, timeline + 1, &s, &e), -1);
+	CHECK(e.kind == ERR_CONFIG && strstr(e.text, "timeline") != NULL);
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+
+	/* stopped by the row function, by the caller, by an error in the middle */
+	run(admin, "INSERT INTO bb_live.snap (id, v) SELECT n, repeat('x', 100) FROM generate_series(100, 200000) n");
+	CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
+	CHECK_INT(pg_snapshot_take(conn, t, NULL, 0, &s, &e), 0);
+	pg_snapshot_clear(&s);
+	r.stop_at = 5000;
+	CHECK_INT(copy(conn, t, &r, NULL, never, &e), -1);
+	CHECK_STR(e.text, "stopped by the row function");
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	CHECK(PQtransactionStatus(conn) == PQTRANS_IDLE);
+	r.stop_at = 0;
+	CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
+	CHECK_INT(copy(conn, t, &r, "pg_catalog.pg_sleep(20) IS NOT NULL", always, &e), -1);
+	CHECK_INT(e.kind, ERR_CANCELLED);
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
+	CHECK_INT(copy(conn, t, &r, "1 / (id - 150000) < 5", never, &e), -1);
+	CHECK_INT(e.kind, ERR_PG);
+	CHECK_STR(e.sqlstate, "22012");
+	CHECK(r.n > 1000);
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
+	int64_t from_ms = clock_mono_ms();
+	CHECK_INT(copy(conn, t, &r, NULL, never, &e), 0);
+	printf("  %d rows in %lld ms\n", r.n, (long long)(clock_mono_ms() - from_ms));
+	CHECK_INT(copy(conn, t, &r, "no_such_column", never, &e), -1);
+	CHECK_INT(e.kind, ERR_NOT_FOUND);
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	if (getenv("BUSBAR_TEST_SLOW") != NULL) {
+		CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
+		CHECK_INT(copy(conn, t, &r, "pg_catalog.pg_sleep(100) IS NULL", never, &e), -1);
+		CHECK_STR(e.text, "Snapshot query took too long to return data (cancelled after 30000ms). Please ensure snapshot "
+		                  "queries are using an index to avoid taking up all database connections.");
+		CHECK_INT(pg_snapshot_end(conn, &e), 0);
+		CHECK_STR(value(conn, "SELECT 1"), "1");
+	}
+
+	/* the lock */
+	run(other, "BEGIN; LOCK TABLE bb_live.snap");
+	CHECK_INT(pg_snapshot_begin(conn, t, &e), -1);
+	CHECK_INT(e.kind, ERR_TIMEOUT);
+	CHECK_STR(e.text, "Snapshot timed out while waiting for a table lock");
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	run(other, "ROLLBACK");
+
+	/* changed, renamed, gone */
+	run(admin, "ALTER TABLE bb_live.snap ALTER v TYPE varchar(500)");
+	CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
+	CHECK_INT(pg_snapshot_take(conn, t, NULL, 0, &s, &e), -1);
+	CHECK_INT(e.kind, ERR_NOT_FOUND);
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	run(admin, "ALTER TABLE bb_live.snap RENAME TO snap2; CREATE TABLE bb_live.snap (id int PRIMARY KEY)");
+	CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
+	CHECK_INT(pg_snapshot_take(conn, t, NULL, 0, &s, &e), -1);
+	CHECK_INT(e.kind, ERR_NOT_FOUND);
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	run(admin, "DROP TABLE bb_live.snap");
+	CHECK_INT(pg_snapshot_begin(conn, t, &e), -1);
+	CHECK_INT(e.kind, ERR_NOT_FOUND);
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	pg_table_unref(t);
+	PQfinish(conn);
+	buf_clear(&r.text);
+}
+
+struct begin_job {
+	PGconn *conn;
+	const struct pg_table *t;
+	int rc;
+	struct err e;
+};
+
+static void *begin_run(void *ctx)
+{
+	struct begin_job *j = ctx;
+	j->rc = pg_snapshot_begin(j->conn, j->t, &j->e);
+	return NULL;
+}
+
+/* design.md 6 rule 6: a rewriting ALTER commits while we queue for the lock; the snapshot comes after. */
+static void test_rewrite_before_lock(void)
+{
+	run(admin, "CREATE TABLE bb_live.rw (id int PRIMARY KEY, v text); INSERT INTO bb_live.rw SELECT n, 'v' || n FROM generate_series(1, 5) n");
+	struct pg_table *t = lookup("rw");
+	struct begin_job j = {.conn = connect_db(), .t = t};
+	struct rows r = {.text = BUF_INIT(1 << 20)};
+	struct pg_snapshot s;
+	struct err e;
+	pthread_t thread;
+	run(other, "BEGIN; ALTER TABLE bb_live.rw ALTER v TYPE text USING v || '!'");
+	REQUIRE(pthread_create(&thread, NULL, begin_run, &j) == 0);
+	char ask[128];
+	snprintf(ask, sizeof ask, "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = %d", PQbackendPID(j.conn));
+	int64_t deadline_ms = clock_mono_ms() + 4000;
+	while (strcmp(value(admin, ask), "1") != 0 && clock_mono_ms() < deadline_ms)
+		tiny_pause();
+	run(other, "COMMIT");
+	pthread_join(thread, NULL);
+	CHECK_INT(j.rc, 0);
+	CHECK_INT(pg_snapshot_take(j.conn, t, NULL, 0, &s, &e), 0);
+	CHECK_INT(copy(j.conn, t, &r, NULL, never, &e), 0);
+	CHECK_STR(r.text.data, "1|v1!\n2|v2!\n3|v3!\n4|v4!\n5|v5!\n");
+	/* nobody can rewrite it now */
+	CHECK_INT(pg_command(other, "SET lock_timeout = 100; TRUNCATE bb_live.rw", &e), -1);
+	CHECK_STR(e.sqlstate, "55P03");
+	run(other, "RESET lock_timeout");
+	CHECK_INT(pg_snapshot_end(j.conn, &e), 0);
+	pg_snapshot_clear(&s);
+	pg_table_unref(t);
+	PQfinish(j.conn);
+	buf_clear(&r.text);
+}
+
+static void test_snapshot_privileges(void)
+{
+	run(admin, "CREATE TABLE bb_live.priv (id int PRIMARY KEY); CREATE TABLE bb_live.rls (id int PRIMARY KEY);"
+	           "ALTER TABLE bb_live.rls ENABLE ROW LEVEL SECURITY; CREATE POLICY \"my own\" ON bb_live.rls USING (id > 1);"
+	           "GRANT SELECT ON bb_live.rls TO bb_live_role");
+	struct pg_table *priv = lookup("priv"), *rls = lookup("rls");
+	PGconn *conn = connect_db();
+	struct pg_snapshot s;
+	struct err e;
+	struct rows r = {.text = BUF_INIT(1 << 20)};
+	run(conn, "SET ROLE bb_live_role");
+	CHECK_INT(pg_snapshot_begin(conn, priv, &e), -1);
+	CHECK_STR(e.text, "Unable to create initial snapshot: permission denied for table priv");
+	CHECK_STR(e.sqlstate, "42501");
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	CHECK_INT(pg_snapshot_begin(conn, rls, &e), 0);
+	CHECK_INT(pg_snapshot_lock(conn, priv, &e), -1);
+	CHECK_STR(e.text, "Unable to create initial snapshot: permission denied for table priv");
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	CHECK_INT(pg_snapshot_begin(conn, rls, &e), 0);
+	CHECK_INT(pg_snapshot_take(conn, rls, NULL, 0, &s, &e), -1);
+	CHECK_INT(e.kind, ERR_CONFIG);
+	CHECK(strstr(e.text, "bb_live.rls") != NULL && strstr(e.text, "\"my own\"") != NULL && strstr(e.text, "bb_live_role") != NULL);
+	printf("  %s\n", e.text);
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	/* and even unasked no row is left out silently */
+	CHECK_INT(pg_snapshot_begin(conn, rls, &e), 0);
+	CHECK_INT(copy(conn, rls, &r, NULL, never, &e), -1);
+	CHECK_STR(e.sqlstate, "42501");
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	run(conn, "RESET ROLE");
+	CHECK_INT(pg_snapshot_begin(conn, rls, &e), 0);
+	CHECK_INT(pg_snapshot_take(conn, rls, NULL, 0, &s, &e), 0);
+	pg_snapshot_clear(&s);
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	pg_table_unref(priv);
+	pg_table_unref(rls);
+	PQfinish(conn);
+	buf_clear(&r.text);
+}
+
+int main(void)
+{
+	url = getenv("BUSBAR_TEST_DATABASE_URL");
+	if (url == NULL || url[0] == '\0')
+		return check_done("test_pg_live");
+	admin = connect_db();
+	other = connect_db();
+	run(admin, pg_session_settings_sql(false));
+	setup();
+	test_lookup();
+	test_partitions();
+	test_join_and_leave();
+	test_waits_for_writers();
+	test_lock_timeout();
+	test_cannot_alter();
+	test_old_minor();
+	test_snapshot();
+	test_rewrite_before_lock();
+	test_snapshot_privileges();
+	teardown();
+	PQfinish(admin);
+	PQfinish(other);
+	return check_done("test_pg_live");
+}
