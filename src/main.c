@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "http/http.h"
+#include "pg/conn.h"
 #include "shapes/shapes.h"
 
 static void usage(FILE *out)
@@ -140,6 +141,7 @@ int main(int argc, char **argv)
 	}
 	struct config c;
 	struct err e = {0};
+	pg_init(); /* before any thread: it changes the environment */
 	if (load_config(&c, check, &e) != 0)
 		return fatal(&e);
 	int rc = 0;

@@ -112,6 +112,12 @@ static bool key_is_of(const MDB_val *k, uint64_t id)
 	return k->mv_size >= 8 && get_be64(k->mv_data) == id;
 }
 
+/* Of the shape's log; a key of another length is damage, and ends the log. */
+static bool log_key_is_of(const MDB_val *k, uint64_t id)
+{
+	return k->mv_size == LOG_KEY_BYTES && key_is_of(k, id);
+}
+
 /* ---- errors ---- */
 
 static int lmdb_error(struct err *e, int rc, const char *what)
@@ -206,9 +212,40 @@ static int open_databases(struct store *s, struct err *e)
 	return 0;
 }
 
+/* Two meta pages of the smallest size: a file no longer than that holds nothing yet. */
+#define STORE_BIRTH_BYTES 8192
+
+/*
+ * Whether the data file is to be made. What a crash or a full disk left of an earlier birth is removed:
+ * LMDB would refuse it for ever. Beyond that size the two meta pages are on the disk, see env_open().
+ */
+static int prepare_birth(struct store *s, bool *birth, struct err *e)
+{
+	char file[STORE_PATH_MAX + 16];
+	struct stat st;
+	snprintf(file, sizeof file, "%s/data.mdb", s->path);
+	*birth = stat(file, &st) != 0 ? errno == ENOENT : st.st_size <= STORE_BIRTH_BYTES;
+	if (*birth && unlink(file) != 0 && errno != ENOENT)
+		return err_errno(e, errno, "cannot remove the unfinished %s", file);
+	return 0;
+}
+
+/* Makes a new file's name durable, too; not all filesystems can, and then it can't be helped. */
+static void sync_directory(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	(void)fsync(fd);
+	close(fd);
+}
+
 static int env_open(struct store *s, struct err *e)
 {
 	int rc = ENOMEM;
+	bool birth;
+	if (prepare_birth(s, &birth, e) != 0)
+		return -1;
 	/* LMDB's lock file knows processes by id, which two containers may share; our own file lock has
 	 * already said that nobody else is here, so what is left in it is of the dead. */
 	char file[STORE_PATH_MAX + 16];
@@ -229,11 +266,19 @@ static int env_open(struct store *s, struct err *e)
 	}
 	if (rc != 0)
 		return lmdb_error(e, rc, s->path);
+	/* The meta pages come before anything else, so that a longer file always has them. */
+	if (birth && !s->temporary && (rc = mdb_env_sync(s->env, 1)) != 0) {
+		mdb_env_close(s->env);
+		s->env = NULL;
+		return lmdb_error(e, rc, s->path);
+	}
 	if (open_databases(s, e) != 0) {
 		mdb_env_close(s->env);
 		s->env = NULL;
 		return -1;
 	}
+	if (birth && !s->temporary)
+		sync_directory(s->path);
 	s->broken = false;
 	return 0;
 }
@@ -262,7 +307,12 @@ int store_open(struct store **out, const char *dir, bool temporary, struct err *
 	struct store *s = mem_zalloc(sizeof *s);
 	s->temporary = temporary;
 	s->lock_fd = -1;
-	pthread_rwlock_init(&s->gate, NULL);
+	/* Reads that overlap without end must not keep a reopening away; they are never nested. */
+	pthread_rwlockattr_t attr;
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&s->gate, &attr);
+	pthread_rwlockattr_destroy(&attr);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->reader_free, NULL);
 	if (choose_path(s, dir, e) != 0 || take_file_lock(s, dir, e) != 0 || env_open(s, e) != 0) {
@@ -275,11 +325,13 @@ int store_open(struct store **out, const char *dir, bool temporary, struct err *
 
 static void env_close(struct store *s)
 {
+	pthread_mutex_lock(&s->lock); /* a reader may just be joining the list */
 	for (struct store_read *r = s->all_readers; r != NULL; r = r->next_all)
 		if (r->txn != NULL) {
 			mdb_txn_abort(r->txn);
 			r->txn = NULL;
 		}
+	pthread_mutex_unlock(&s->lock);
 	if (s->env != NULL)
 		mdb_env_close(s->env);
 	s->env = NULL;
@@ -483,7 +535,7 @@ static int delete_range(struct store *s, int db, const void *from, size_t from_l
 	return rc == 0 || rc == MDB_NOTFOUND || rc == EINVAL ? 0 : write_failed(s, e, rc, "delete");
 }
 
-static bool seq_is_below(const MDB_val *k, uint64_t seq) { return get_be64(k->mv_data) < seq; }
+static bool seq_is_below(const MDB_val *k, uint64_t seq) { return k->mv_size != 8 || get_be64(k->mv_data) < seq; }
 
 int store_trim_journal(struct store *s, uint64_t seq, size_t max, bool *more, struct err *e)
 {
@@ -505,10 +557,11 @@ int store_gc_step(struct store *s, size_t max, bool *more, struct err *e)
 			return write_failed(s, e, rc, "cursor");
 		rc = mdb_cursor_get(c, &k, &v, MDB_FIRST);
 		unsigned char id_key[8];
-		if (rc == 0)
+		bool known = rc == 0 && k.mv_size == sizeof id_key;
+		if (known)
 			memcpy(id_key, k.mv_data, sizeof id_key);
 		mdb_cursor_close(c);
-		if (rc == MDB_NOTFOUND)
+		if (rc == MDB_NOTFOUND || (rc == 0 && !known)) /* a damaged key is left alone */
 			return 0;
 		if (rc != 0)
 			return write_failed(s, e, rc, "dropped");
@@ -560,15 +613,18 @@ int store_put_block(struct store *s, uint64_t id, const struct store_entry *entr
 	rc = rc == 0 ? mdb_cursor_get(c, &k, &v, MDB_PREV) : rc == MDB_NOTFOUND ? mdb_cursor_get(c, &k, &v, MDB_LAST) : rc;
 	uint64_t open_bytes = 0;
 	bool bad = false;
-	if (rc == 0 && key_is_of(&k, id)) {
+	if (rc == 0 && log_key_is_of(&k, id)) {
 		REQUIRE(log_offset_cmp(log_key_offset(&k), entries[0].at) < 0);
 		bad = open_bytes_at_end(&v, &open_bytes, e) != 0;
 	}
 	mdb_cursor_close(c);
 	if (rc != 0 && rc != MDB_NOTFOUND)
 		return write_failed(s, e, rc, "blocks");
-	if (bad)
+	if (bad) {
+		store_abort(s);
+		s->broken = true;
 		return -1;
+	}
 
 	k = log_key(key, id, entries[n - 1].at);
 	size_t len = BLOCK_HEADER_BYTES + n * BLOCK_ENTRY_BYTES + text;
@@ -839,7 +895,7 @@ int store_read_log(struct store_read *r, uint64_t id, struct log_offset after, s
 		return lmdb_error(e, rc, "cursor");
 	bool full = false, past = false;
 	int failed = 0;
-	for (rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE); rc == 0 && key_is_of(&k, id); rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
+	for (rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE); rc == 0 && log_key_is_of(&k, id); rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
 		struct block b;
 		failed = block_parse(&v, &b, e) != 0 || block_copy(&b, after, upto, max, out, reached, &full, &past, e) != 0;
 		if (failed || full || past)
@@ -862,7 +918,7 @@ int store_chunk_end(struct store_read *r, uint64_t id, struct log_offset after, 
 	if (rc != 0)
 		return lmdb_error(e, rc, "cursor");
 	rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
-	bool found = rc == 0 && key_is_of(&k, id);
+	bool found = rc == 0 && log_key_is_of(&k, id);
 	/* The op "inf" is above every entry of its transaction: SET_RANGE on it can only hit itself. */
 	if (found)
 		*out = log_key_offset(&k);
@@ -884,7 +940,7 @@ static int last_of(struct store_read *r, int db, uint64_t id, MDB_val *k, MDB_va
 	rc = mdb_cursor_get(c, k, v, MDB_SET_RANGE);
 	rc = mdb_cursor_get(c, k, v, rc == 0 ? MDB_PREV : MDB_LAST);
 	mdb_cursor_close(c);
-	if (rc == 0 && key_is_of(k, id))
+	if (rc == 0 && log_key_is_of(k, id))
 		return 0;
 	return rc == 0 || rc == MDB_NOTFOUND ? 1 : lmdb_error(e, rc, db_names[db]);
 }

@@ -217,14 +217,15 @@ static void conn_drop(struct conn *c)
 	conn_free(c);
 }
 
-/* The daemon notices and closes; what the client hasn't read yet is thrown away. */
+/* The daemon notices and closes. What a client in the middle of an answer hasn't read yet is thrown away. */
 static void conn_cut(struct conn *c)
 {
 	struct linger now = {.l_onoff = 1, .l_linger = 0};
 	if (c->cut)
 		return;
 	c->cut = true;
-	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	if (c->state != CONN_IDLE)
+		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 	shutdown(c->fd, SHUT_RDWR);
 }
 
@@ -306,7 +307,9 @@ void conn_idle(struct conn *c)
 {
 	c->state = CONN_IDLE;
 	c->requests++;
-	set_deadline(c, c->loop->now_ms + c->loop->http->config->tcp_read_timeout_ms);
+	/* The library may have missed the end of what a client sent together with its last request. */
+	int64_t wait_ms = c->hungup ? HUNGUP_IDLE_MS : c->loop->http->config->tcp_read_timeout_ms;
+	set_deadline(c, c->loop->now_ms + wait_ms);
 	trim_queue(c);
 }
 
@@ -541,8 +544,9 @@ static void conn_event(struct loop *l, struct conn *c, uint32_t events)
 	c->hungup = true;
 	if (c->state == CONN_PARKED)
 		conn_unpark(c);
-	else
-		touch(c);
+	else if (c->state == CONN_IDLE)
+		set_deadline(c, l->now_ms + HUNGUP_IDLE_MS);
+	touch(c);
 }
 
 static void take_woken(struct loop *l)

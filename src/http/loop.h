@@ -37,6 +37,7 @@
 /* From the first byte, and again from the request line, all headers must be there. */
 #define HEADERS_MAX_MS 10000
 #define BODY_MAX_MS 60000
+#define HUNGUP_IDLE_MS 200 /* between requests, with a client that will send no more */
 /* A client that takes less than this in one tcp_send_timeout is cut. */
 #define SEND_PROGRESS_BYTES_MIN 16384
 /* Connections whose memory pool waits to be trimmed: at most so many, for at most so long. */

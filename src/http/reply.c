@@ -85,6 +85,11 @@ static void add_header(struct request *r, struct MHD_Response *response, const c
 		id[20] = '\0';
 		value = id;
 	}
+	/* This one is the library's own; it only has to be told. */
+	if (strcmp(name, "connection") == 0) {
+		MHD_set_response_options(response, MHD_RF_SEND_KEEP_ALIVE_HEADER, MHD_RO_END);
+		return;
+	}
 	/* libmicrohttpd has no empty values; a blank is trimmed by every reader. */
 	MHD_add_response_header(response, name, value[0] == '\0' ? " " : value);
 }

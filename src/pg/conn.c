@@ -91,7 +91,11 @@ static int64_t whole_seconds(int64_t ms)
 	return ms < 1000 ? 1 : ms / 1000;
 }
 
-static void param_tcp(struct params *p, const struct config *c)
+/* A replication connection always has data under way (feedback), so a network that swallows packets can be
+ * told from a server that is busy; by itself the kernel would try for a quarter of an hour. */
+#define REPLICATION_TCP_USER_TIMEOUT_MS 60000
+
+static void param_tcp(struct params *p, const struct config *c, enum pg_role role)
 {
 	param(p, "keepalives", "1");
 	if (c->tcp_keepalive_idle_ms >= 0)
@@ -102,6 +106,8 @@ static void param_tcp(struct params *p, const struct config *c)
 		param_number(p, "keepalives_count", c->tcp_keepalive_count);
 	if (c->tcp_user_timeout_ms >= 0)
 		param_number(p, "tcp_user_timeout", c->tcp_user_timeout_ms);
+	else if (role == PG_ROLE_REPLICATION)
+		param_number(p, "tcp_user_timeout", REPLICATION_TCP_USER_TIMEOUT_MS);
 }
 
 static const struct config_url *role_url(const struct config *c, enum pg_role role)
@@ -130,7 +136,7 @@ PGconn *pg_connect_start(const struct config *c, enum pg_role role, const char *
 	param(&p, "dbname", u->database);
 	param_tls(&p, c, u);
 	param(&p, "gssencmode", "disable");
-	param_tcp(&p, c);
+	param_tcp(&p, c, role);
 	param(&p, "application_name", "busbar");
 	param(&p, "client_encoding", "UTF8");
 	/* No `options`: poolers refuse it, and pg_init() has removed PGOPTIONS. */

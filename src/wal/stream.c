@@ -464,7 +464,8 @@ static int judge(struct stream *s, struct err *e)
 		return -1;
 	}
 	/* Also where the publication has come back since: between, the stream has a hole. */
-	bool unpublished = s->running_since_ms != 0 && strcmp(e->sqlstate, "42704") == 0 && strstr(e->text, "publication") != NULL;
+	bool unpublished = !s->sink_refused && s->running_since_ms != 0 && strcmp(e->sqlstate, "42704") == 0 &&
+	                   strstr(e->text, "publication") != NULL;
 	if (class == PG_SLOT_LOST || unpublished)
 		s->setup.slot_lost = true;
 	if (e->sqlstate[0] != '\0')

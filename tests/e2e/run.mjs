@@ -10,8 +10,8 @@ import { fileURLToPath } from 'node:url'
 const here = dirname(fileURLToPath(import.meta.url))
 
 const LANES = [
-  ['clients', 'history', 'majors'],
-  ['conformance', 'restarts', 'joining', 'rotation', 'http'],
+  ['self', 'clients', 'history', 'majors', 'http'],
+  ['conformance', 'restarts', 'joining', 'rotation'],
 ]
 const SUITE_MS = process.env.E2E_LONG === '1' ? 2 * 3600 * 1000 : 15 * 60 * 1000
 

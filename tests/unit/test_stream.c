@@ -437,6 +437,8 @@ static void expect_fatal(const struct config *c, const char *line)
 {
 	struct run r;
 	run_start_with(&r, c);
+	WAIT_FOR(&r, r.phase == STREAM_FATAL);
+	stream_stop(r.stream);
 	pthread_join(r.thread, NULL);
 	CHECK_INT(r.result, -1);
 	CHECK_STR(r.err.text, line);
@@ -455,7 +457,7 @@ static void test_fatal(void)
 	expect_fatal(&c, "domain does not exist: nosuchhost.invalid");
 	c = config;
 	c.database.sslmode = SSLMODE_REQUIRE;
-	if (!PQsslInUse(admin))
+	if (sql_int("SELECT count(*) FROM pg_settings WHERE name = 'ssl' AND setting = 'off'") == 1)
 		expect_fatal(&c, "Database server not configured to accept SSL connections");
 	sql("ALTER PUBLICATION busbar_test_stream_pub SET (publish = 'insert')");
 	expect_fatal(&config, "Publication \"busbar_test_stream_pub\" does not publish all required operations: "

@@ -42,6 +42,7 @@ export class Follower {
     this.name = name ?? `${mode} ${params.table}${params.replica === 'full' ? ' full' : ''}${params.columns ? ` (${params.columns})` : ''}`
     this.faults = []
     this.refetches = []
+    this.refusals = []
     this.retries = 0
     this.repeats = 0
     this.applied = 0
@@ -170,7 +171,9 @@ export class Follower {
     this.statuses[answer.status] = (this.statuses[answer.status] ?? 0) + 1
     if (answer.status === 200) return true
     if (answer.status === 409) {
-      this.refetches.push({
+      // One that asks from the beginning loses nothing: the table was changed under its first request.
+      const list = this.offset === '-1' ? this.refusals : this.refetches
+      list.push({
         at: Date.now(),
         handle: this.handle,
         offset: this.offset,
@@ -185,7 +188,7 @@ export class Follower {
       return false
     }
     if (answer.status >= 500) {
-      this.lastError = `${answer.status} ${answer.text().slice(0, 200)}`
+      this.lastError = `${answer.status} ${answer.text().slice(0, 900)}`
       this.retries++
       await delay(RETRY_MS)
       return false
@@ -279,7 +282,7 @@ export class Follower {
   }
 
   state() {
-    return `${this.rows.size} rows, handle ${this.handle}, offset ${this.offset}, ${this.retries} retries, last error ${this.lastError}, statuses ${JSON.stringify(this.statuses)}${this.faults.length ? `, faults: ${this.faults.join('; ')}` : ''}`
+    return `${this.rows.size} rows, handle ${this.handle}, offset ${this.offset}, ${this.retries} retries, last error ${this.lastError?.slice(0, 300)}, statuses ${JSON.stringify(this.statuses)}${this.faults.length ? `, faults: ${this.faults.join('; ')}` : ''}`
   }
 
   // The rows as sorted text, booleans in one form, to compare with a table's.

@@ -65,10 +65,10 @@ export async function run(suite) {
           counted = true
           passed += Number(m[1])
           failed += Number(m[2])
-          console.log(`     ${r.name}: ${text}`)
+          console.log(`# ${r.name}: ${text}`)
         } else if (text.startsWith('FAIL ')) console.log(`FAIL ${suite}: ${text.slice(5)}`)
         // A difference of the list that belongs to another of the three runs is no news.
-        else if (!text.startsWith('listed as different but not met')) console.log(text.startsWith(' ') ? text : `     ${text}`)
+        else if (!text.startsWith('listed as different but not met')) console.log(text.startsWith(' ') ? text : `# ${text}`)
       })
       if (!counted) throw new Error('the replay ended without its count')
       if (!busbar.running()) throw new Error(`the daemon ended with ${busbar.code}`)

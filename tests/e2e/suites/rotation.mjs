@@ -1,0 +1,246 @@
+// What sends a client back to the start, and what must not: exactly the shapes that a change of
+// their table touches.
+
+import { readAll, shape } from '../lib/http.mjs'
+import { test } from '../lib/runner.mjs'
+import { world } from '../lib/setup.mjs'
+import { assert, delay, equal, until } from '../lib/util.mjs'
+
+const SQL = [
+  'CREATE TABLE a (id int PRIMARY KEY, v text, w text)',
+  "INSERT INTO a SELECT g, 'v', 'w' FROM generate_series(1, 3) g",
+  'CREATE TABLE b (id int PRIMARY KEY, v text)',
+  "INSERT INTO b SELECT g, 'v' FROM generate_series(1, 3) g",
+]
+
+// How long a change that no row tells of may stay unnoticed (Electric compares once a minute).
+const UNTOLD_MS = 75000
+
+async function followed(w) {
+  const all = { a: [], named: [], b: [] }
+  for (const mode of ['poll', 'sse']) {
+    all.a.push(w.follow({ table: 'a' }, mode))
+    all.named.push(w.follow({ table: 'a', columns: 'id,v' }, mode))
+    all.b.push(w.follow({ table: 'b' }, mode))
+  }
+  await Promise.all(w.followers.map((f) => f.ready()))
+  return all
+}
+
+function rotated(followers, times = 1) {
+  for (const f of followers) equal(f.refetches.length, times, `times that ${f.name} was rotated`)
+}
+
+// A change of table a; `named`: whether the shape of named columns (id, v) must be rotated too
+// (undefined: it may be); `untold`: the stream doesn't tell of it.
+const CHANGES = [
+  { name: 'TRUNCATE', sql: 'TRUNCATE a', named: true },
+  { name: 'TRUNCATE of several tables at once, of which one has shapes', sql: 'CREATE TABLE c (id int); TRUNCATE c, a', named: true },
+  { name: 'ADD COLUMN', sql: 'ALTER TABLE a ADD COLUMN n int DEFAULT 5', named: undefined },
+  { name: 'DROP COLUMN of one that a shape selects', sql: 'ALTER TABLE a DROP COLUMN w', named: undefined },
+  { name: 'ALTER COLUMN TYPE', sql: 'ALTER TABLE a ALTER COLUMN v TYPE varchar(10)', named: true },
+  { name: 'a change of the primary key', sql: 'ALTER TABLE a DROP CONSTRAINT a_pkey; ALTER TABLE a ADD PRIMARY KEY (id, v)', named: true, untold: true },
+]
+
+for (const change of CHANGES) {
+  test(`${change.name}: rotates the shapes it touches and no others`, { timeout: 200000 }, async (t) => {
+    const w = await world(t, { sql: SQL })
+    const { a, named, b } = await followed(w)
+    // A row first: the stream has described the table before it changes.
+    await w.sql("INSERT INTO a (id, v) VALUES (10, 'x'); INSERT INTO b VALUES (10, 'x')")
+    await w.agree()
+    await w.sql(change.sql)
+    await w.sql("INSERT INTO a (id, v) VALUES (11, 'x'); INSERT INTO b VALUES (11, 'x')")
+    // The stream doesn't tell of it: it may take until the catalog is looked at again.
+    const limit = change.untold ? UNTOLD_MS : 15000
+    await until('its shapes are rotated', () => a.every((f) => f.refetches.length > 0 && f.confirmedAt), limit, 50)
+    await w.agree()
+    rotated(a)
+    rotated(b, 0)
+    if (change.named) rotated(named)
+    await w.sql("UPDATE a SET v = 'y'; UPDATE b SET v = 'y'")
+    await w.agree()
+    rotated(a)
+    rotated(b, 0)
+    // The next start doesn't find it once more.
+    await w.busbar.term()
+    await w.busbar.start()
+    await w.sql("INSERT INTO a (id, v) VALUES (12, 'x'); INSERT INTO b VALUES (12, 'x')")
+    await w.agree()
+    rotated(a)
+    rotated(b, 0)
+  })
+}
+
+test('RENAME COLUMN: the shape is rotated', { timeout: 120000 }, async (t) => {
+  const w = await world(t, { sql: SQL })
+  const { a, b } = await followed(w)
+  for (const f of w.followers.filter((f) => f.params.columns)) await f.stop()
+  w.followers = w.followers.filter((f) => !f.params.columns)
+  await w.sql("INSERT INTO a VALUES (10, 'x', 'y')")
+  await w.agree()
+  await w.sql('ALTER TABLE a RENAME COLUMN w TO renamed')
+  await w.sql("INSERT INTO a VALUES (11, 'x', 'y')")
+  await w.agree()
+  rotated(a)
+  rotated(b, 0)
+})
+
+test('a change of the table while Busbar is down', { timeout: 120000 }, async (t) => {
+  const w = await world(t, { sql: SQL })
+  const { a, b } = await followed(w)
+  await w.busbar.term()
+  await w.sql('ALTER TABLE a ADD COLUMN n int DEFAULT 5')
+  await w.sql("INSERT INTO a (id, v) VALUES (11, 'x'); INSERT INTO b VALUES (11, 'x')")
+  await w.busbar.start()
+  await w.agree()
+  rotated(a)
+  rotated(b, 0)
+})
+
+test('DROP TABLE and CREATE TABLE under the same name', { timeout: 200000 }, async (t) => {
+  const w = await world(t, { sql: SQL })
+  const { a, b } = await followed(w)
+  const old = a[0].handle
+  await w.sql('DROP TABLE a')
+  await w.sql('CREATE TABLE a (id int PRIMARY KEY, v text, w text)')
+  await w.sql("INSERT INTO a VALUES (100, 'new', 'new')")
+  // A newcomer gets the new table soon, without a row of it in the stream.
+  const answer = await until('a newcomer gets the new table', async () => {
+    const r = await shape(w.busbar.url, { table: 'a', offset: '-1' })
+    return r.status === 200 && r.handle !== old ? r : undefined
+  }, 10000)
+  equal(answer.changes().map((c) => c.value.id), ['100'], 'rows of the new table')
+  await w.sql("INSERT INTO a VALUES (101, 'new', 'new'); INSERT INTO b VALUES (11, 'x')")
+  const started = Date.now()
+  await w.agree(w.followers, UNTOLD_MS)
+  t.note(`old clients were told after ${((Date.now() - started) / 1000).toFixed(1)} s`)
+  for (const f of a) assert(f.refetches.length >= 1, `${f.name} was not rotated`)
+  rotated(b, 0)
+})
+
+test('DROP TABLE: its clients are told, others not', { timeout: 150000 }, async (t) => {
+  const w = await world(t, { sql: SQL })
+  const at = await readAll(w.busbar.url, { table: 'a' })
+  const b = w.follow({ table: 'b' })
+  await b.ready()
+  await w.sql('DROP TABLE a')
+  const started = Date.now()
+  // The table is gone: either word tells the client that its rows are.
+  await until('the old handle is refused', async () => {
+    const r = await shape(w.busbar.url, { table: 'a', handle: at.handle, offset: at.offset })
+    return r.status === 409 || r.status === 400
+  }, UNTOLD_MS, 200)
+  t.note(`after ${((Date.now() - started) / 1000).toFixed(1)} s`)
+  await w.sql("INSERT INTO b VALUES (11, 'x')")
+  await w.agree()
+  rotated([b], 0)
+})
+
+test('ALTER TABLE RENAME: the old name is not served as if nothing had happened', { timeout: 150000 }, async (t) => {
+  const w = await world(t, { sql: SQL })
+  const at = await readAll(w.busbar.url, { table: 'a' })
+  await w.sql('ALTER TABLE a RENAME TO renamed')
+  await w.sql("INSERT INTO renamed VALUES (50, 'x', 'y')")
+  await until('the old handle is refused', async () => {
+    const r = await shape(w.busbar.url, { table: 'a', handle: at.handle, offset: at.offset })
+    return r.status === 409 || r.status === 400
+  }, UNTOLD_MS, 200)
+  const f = w.follow({ table: 'renamed' })
+  await f.ready()
+  await w.sql("INSERT INTO renamed VALUES (51, 'x', 'y')")
+  await w.agree()
+})
+
+test('REPLICA IDENTITY taken away while running: nothing is lost or made up', { timeout: 150000 }, async (t) => {
+  const w = await world(t, { sql: SQL })
+  const { b } = await followed(w)
+  await w.sql('ALTER TABLE a REPLICA IDENTITY DEFAULT')
+  await w.sql("UPDATE a SET v = 'changed' WHERE id = 1; UPDATE b SET v = 'changed' WHERE id = 1")
+  await w.sql("INSERT INTO a VALUES (60, 'x', 'y')")
+  await w.agree(w.followers, UNTOLD_MS)
+  rotated(b, 0)
+})
+
+test('TRUNCATE again and again under writers: every follower ends with the table', { timeout: 150000 }, async (t) => {
+  const w = await world(t, { sql: SQL })
+  const { b } = await followed(w)
+  let writing = true
+  let next = 1000
+  const writers = Array.from({ length: 3 }, async () => {
+    const s = await w.session()
+    while (writing) {
+      try {
+        await s.query(`BEGIN; INSERT INTO a VALUES (${next++}, 'x', 'y'); INSERT INTO b VALUES (${next++}, 'x')`)
+        await s.query("UPDATE a SET v = 'u' WHERE id % 11 = 0 AND id IN (SELECT id FROM a ORDER BY id DESC LIMIT 20)")
+        await s.query('COMMIT')
+      } catch (e) {
+        if (e.code !== '40P01') throw e
+        await s.query('ROLLBACK')
+      }
+    }
+  })
+  const s = await w.session()
+  for (let i = 0; i < 20; i++) {
+    await s.query(i % 3 ? 'TRUNCATE a' : `BEGIN; TRUNCATE a; INSERT INTO a VALUES (${-i - 1}, 'after', 'truncate'); COMMIT`).catch((e) => {
+      if (e.code !== '40P01') throw e
+      return s.query('ROLLBACK')
+    })
+    await delay(120)
+  }
+  writing = false
+  await Promise.all(writers)
+  await w.agree(w.followers, 40000)
+  rotated(b, 0)
+})
+
+test('ALTER TABLE again and again under writers: every follower ends with the table', { timeout: 150000 }, async (t) => {
+  const w = await world(t, { sql: SQL })
+  const { a, b } = await followed(w)
+  let writing = true
+  let next = 1000
+  const writers = Array.from({ length: 3 }, async () => {
+    const s = await w.session()
+    while (writing) await s.query(`INSERT INTO a (id, v) VALUES (${next++}, 'x'); UPDATE a SET v = 'u' WHERE id = ${next - 30}; INSERT INTO b VALUES (${next++}, 'x')`)
+  })
+  const s = await w.session()
+  for (let i = 0; i < 12; i++) {
+    await s.query(i % 2 ? 'ALTER TABLE a DROP COLUMN extra' : 'ALTER TABLE a ADD COLUMN extra float8 DEFAULT random()')
+    await delay(200)
+  }
+  writing = false
+  await Promise.all(writers)
+  await w.agree(w.followers, 40000)
+  for (const f of a) assert(f.refetches.length > 0, `${f.name} was never rotated`)
+  rotated(b, 0)
+})
+
+test('DELETE /v1/shape: parked clients are told, the next request makes another', async (t) => {
+  const w = await world(t, { sql: SQL })
+  const { a, b } = await followed(w)
+  const old = a[0].handle
+  const answer = await shape(w.busbar.url, { table: 'a' }, { method: 'DELETE' })
+  equal(answer.status, 202, 'status')
+  await until('its clients are told', () => a.every((f) => f.refetches.length === 1 && f.confirmedAt), 10000)
+  assert(a.every((f) => f.handle !== old), 'the old handle again')
+  await w.sql("INSERT INTO a VALUES (70, 'x', 'y')")
+  await w.agree()
+  rotated(b, 0)
+})
+
+test('ELECTRIC_MAX_SHAPES: the least used shape gives way', { timeout: 150000 }, async (t) => {
+  const w = await world(t, { sql: [...SQL, ...[1, 2, 3, 4].map((i) => `CREATE TABLE m${i} (id int PRIMARY KEY)`)], env: { ELECTRIC_MAX_SHAPES: '3' } })
+  const first = await readAll(w.busbar.url, { table: 'm1' })
+  for (const i of [2, 3, 4]) await readAll(w.busbar.url, { table: `m${i}` })
+  const started = Date.now()
+  await until('the first shape is gone', async () => {
+    const r = await shape(w.busbar.url, { table: 'm4', offset: '-1' })
+    equal(r.status, 200, 'status of the newest')
+    for (const i of [2, 3]) await shape(w.busbar.url, { table: `m${i}`, offset: '-1' })
+    const gone = await shape(w.busbar.url, { table: 'm2', handle: first.handle, offset: first.offset })
+    equal(gone.status, 409, 'a handle of another shape')
+    return Date.now() - started > 65000
+  }, 90000, 1000)
+  const again = await shape(w.busbar.url, { table: 'm1', offset: '-1' })
+  assert(again.handle !== first.handle, 'the least used shape is still there')
+})

@@ -1,0 +1,200 @@
+/* test_def.c - identifiers, column lists, the identity of a definition. */
+#include <stdlib.h>
+
+#include "check.h"
+#include "shapes/def.h"
+
+static struct arena arena;
+
+static const char *table_of(const char *s)
+{
+	struct def_table_name t;
+	struct def_error e;
+	struct buf b = BUF_INIT(4096);
+	if (def_parse_table(&arena, s, strlen(s), &t, &e) < 0)
+		return e.text;
+	buf_printf(&b, "%s|%s", t.schema, t.name);
+	const char *out = arena_strndup(&arena, b.data, b.len);
+	buf_clear(&b);
+	return out;
+}
+
+static void test_tables(void)
+{
+	CHECK_STR(table_of("items"), "public|items");
+	CHECK_STR(table_of("Items"), "public|items");
+	CHECK_STR(table_of("\"Items\""), "public|Items");
+	CHECK_STR(table_of("a.b"), "a|b");
+	CHECK_STR(table_of("\"a.b\".\"c\"\"d\""), "a.b|c\"d");
+	CHECK_STR(table_of("_x$1"), "public|_x$1");
+	CHECK_STR(table_of("\320\272\320\273\321\216\321\207"), "public|\320\272\320\273\321\216\321\207");
+	CHECK_STR(table_of("a\314\201b"), "public|a\314\201b");
+	CHECK_STR(table_of("a b"), "Invalid unquoted identifier contains special characters: a b");
+	CHECK_STR(table_of("1a"), "Invalid unquoted identifier contains special characters: 1a");
+	CHECK_STR(table_of("$a"), "Invalid unquoted identifier contains special characters: $a");
+	CHECK_STR(table_of("a\342\202\254"), "Invalid unquoted identifier contains special characters: a\342\202\254");
+	CHECK_STR(table_of("\"a"), "Invalid unquoted identifier contains special characters: \"a");
+	CHECK_STR(table_of("a\""), "Invalid unquoted identifier contains special characters: a\"");
+	CHECK_STR(table_of("\"a\"b\""), "Invalid identifier with unescaped quote: a\"b");
+	CHECK_STR(table_of("\"\""), "Invalid zero-length delimited identifier");
+	CHECK_STR(table_of("\""), "Invalid zero-length delimited identifier");
+	CHECK_STR(table_of(".a"), "Invalid zero-length delimited identifier");
+	CHECK_STR(table_of("a."), "Invalid zero-length delimited identifier");
+	CHECK_STR(table_of("\"a\"."), "Invalid zero-length delimited identifier");
+	CHECK_STR(table_of("a.b.c"), "Invalid relation identifier, too many delimiters: a.b.c");
+	CHECK_STR(table_of("a..b"), "Invalid relation identifier, too many delimiters: a..b");
+	char name[70];
+	memset(name, 'a', 64);
+	name[64] = '\0';
+	CHECK_STR(table_of(name), "Identifier is too long (max length is 63)");
+	name[63] = '\0';
+	CHECK(strncmp(table_of(name), "public|", 7) == 0);
+}
+
+/* id (key), v, n, and g, which is generated if `generated`. */
+static struct pg_table *table_new(bool key, bool generated)
+{
+	static const char *const names[] = {"id", "v", "n", "g"};
+	struct pg_table *t = calloc(1, sizeof *t);
+	t->refs = 1;
+	t->oid = 42;
+	t->schema = strdup("public");
+	t->name = strdup("items");
+	t->relkind = 'r';
+	t->ncolumns = 4;
+	t->columns = calloc(4, sizeof *t->columns);
+	for (int i = 0; i < 4; i++) {
+		t->columns[i].name = strdup(names[i]);
+		t->columns[i].type_name = strdup("text");
+		t->columns[i].attnum = (int16_t)(i + 1);
+		t->columns[i].pk_index = key && i == 0 ? 0 : -1;
+	}
+	t->columns[3].generated = generated;
+	if (key) {
+		t->npk = 1;
+		t->pk = calloc(1, sizeof *t->pk);
+	}
+	return t;
+}
+
+static struct def_list list(const char *s)
+{
+	if (s == NULL)
+		return (struct def_list){.form = DEF_LIST_NONE};
+	return (struct def_list){.form = DEF_LIST_TEXT, .text = {s, strlen(s)}};
+}
+
+/* The selected columns with commas between them, or the complaint. */
+static const char *build(struct pg_table *t, const char *columns, const char *queryable, int version)
+{
+	struct def_request r = {.columns = list(columns), .queryable_columns = list(queryable)};
+	struct shape_def d;
+	struct def_error e;
+	struct buf b = BUF_INIT(4096);
+	if (def_build(&arena, t, &r, version, &d, &e) < 0)
+		buf_printf(&b, "%s: %s", e.field, e.text);
+	else
+		for (size_t i = 0; i < d.nselected; i++)
+			buf_printf(&b, "%s%s", i > 0 ? "," : "", t->columns[d.selected[i]].name);
+	shape_def_clear(&d);
+	const char *out = arena_strndup(&arena, b.data, b.len);
+	buf_clear(&b);
+	return out;
+}
+
+static void test_columns(void)
+{
+	struct pg_table *t = table_new(true, false), *nokey = table_new(false, false), *gen = table_new(true, true);
+	CHECK_STR(build(t, NULL, NULL, 150000), "g,id,n,v");
+	CHECK_STR(build(t, "v,id", NULL, 150000), "id,v");
+	CHECK_STR(build(t, "V,\"id\"", NULL, 150000), "id,v");
+	CHECK_STR(build(t, "v", NULL, 150000), "columns: The list of columns must include all primary key columns, missing: id");
+	CHECK_STR(build(t, "id,x,y", NULL, 150000), "columns: The following columns are not found on the table: x, y");
+	CHECK_STR(build(t, "id,id", NULL, 150000), "columns: The following columns are not found on the table: id");
+	CHECK_STR(build(t, "id, v", NULL, 150000), "columns: Invalid unquoted identifier contains special characters:  v");
+	CHECK_STR(build(t, "id,,v", NULL, 150000), "columns: Invalid zero-length delimited identifier");
+	CHECK_STR(build(t, "id,\"v", NULL, 150000), "columns: Invalid unquoted identifier contains special characters: id,\"v");
+	CHECK_STR(build(nokey, "v,n", NULL, 150000),
+	          "columns: The list of columns must include all primary key columns, missing: id, g");
+	CHECK_STR(build(nokey, "v,n,g,id", NULL, 150000), "g,id,n,v");
+	CHECK_STR(build(t, NULL, "id,v", 150000), "id,v");
+	CHECK_STR(build(t, "id", "id,v", 150000), "id");
+	CHECK_STR(build(t, "id,n", "id,v", 150000), "columns: The following columns are not found on the table: n");
+	CHECK_STR(build(t, "nope", "v", 150000),
+	          "queryable_columns: The list of queryable columns must include all primary key columns, missing: id");
+	CHECK_STR(build(t, NULL, "id,nope", 150000),
+	          "queryable_columns: The following queryable columns are not found on the table: nope");
+	CHECK_STR(build(gen, "id,g", NULL, 150000),
+	          "columns: The following columns are generated and cannot be included in the shape: g");
+	CHECK_STR(build(gen, NULL, NULL, 170000),
+	          "columns: The following columns are generated and cannot be included in the shape: g. You can exclude them from "
+	          "the shape by explicitly listing which columns to fetch in the 'columns' query param");
+	CHECK_STR(build(gen, NULL, NULL, 180000), "g,id,n,v");
+	CHECK_STR(build(gen, NULL, NULL, 0), "g,id,n,v");
+	CHECK_STR(build(gen, "id,v", NULL, 150000), "id,v");
+	pg_table_unref(t);
+	pg_table_unref(nokey);
+	pg_table_unref(gen);
+}
+
+static void test_name_lists(void)
+{
+	struct pg_table *t = table_new(true, false);
+	struct def_name names[] = {{"id", 2}, {"", 0}}, upper[] = {{"id", 2}, {"V", 1}};
+	struct def_request r = {.columns = {.form = DEF_LIST_NAMES, .names = names, .count = 2}};
+	struct shape_def d;
+	struct def_error e;
+	CHECK_INT(def_build(&arena, t, &r, 150000, &d, &e), -1);
+	CHECK_STR(e.text, "Invalid zero-length identifier");
+	r.columns.names = upper;
+	CHECK_INT(def_build(&arena, t, &r, 150000, &d, &e), -1);
+	CHECK_STR(e.text, "The following columns are not found on the table: V");
+	r.columns.bad_element = "1";
+	r.columns.bad_index = 1;
+	CHECK_INT(def_build(&arena, t, &r, 150000, &d, &e), -1);
+	CHECK_STR(e.text, "invalid list in :columns option: invalid value for list element at position 1: expected string, got: 1");
+	pg_table_unref(t);
+}
+
+static bool same(struct pg_table *t, const struct def_request *a, const struct def_request *b)
+{
+	struct shape_def x, y;
+	struct def_error e;
+	CHECK_INT(def_build(&arena, t, a, 150000, &x, &e), 0);
+	CHECK_INT(def_build(&arena, t, b, 150000, &y, &e), 0);
+	bool is = x.identity_len == y.identity_len && memcmp(x.identity, y.identity, x.identity_len) == 0;
+	struct shape_def copy;
+	shape_def_copy(&copy, &x);
+	CHECK(copy.identity_len == x.identity_len && memcmp(copy.identity, x.identity, x.identity_len) == 0);
+	shape_def_clear(&copy);
+	shape_def_clear(&x);
+	shape_def_clear(&y);
+	return is;
+}
+
+static void test_identity(void)
+{
+	struct pg_table *t = table_new(true, false);
+	struct def_request all = {0}, named = {.columns = list("id,v,n,g")}, turned = {.columns = list("g,n,v,id")};
+	struct def_request some = {.columns = list("id,v")}, queryable = {.queryable_columns = list("v,id")};
+	struct def_request full = {.replica = REPLICA_FULL}, changes = {.log_mode = LOG_MODE_CHANGES_ONLY};
+	CHECK(same(t, &all, &all));
+	CHECK(same(t, &named, &turned));
+	CHECK(same(t, &some, &queryable));
+	CHECK(!same(t, &all, &named));
+	CHECK(!same(t, &all, &some));
+	CHECK(!same(t, &all, &full));
+	CHECK(!same(t, &all, &changes));
+	CHECK(!same(t, &full, &changes));
+	pg_table_unref(t);
+}
+
+int main(void)
+{
+	test_tables();
+	test_columns();
+	test_name_lists();
+	test_identity();
+	arena_clear(&arena);
+	return check_done("def");
+}

@@ -1,0 +1,309 @@
+/* test_params.c - query strings, JSON bodies, casting, offsets, paths, trimming of texts. */
+#include <stdlib.h>
+
+#include "check.h"
+#include "http/params.h"
+#include "http/route.h"
+
+static struct arena arena;
+
+static struct pval decode(const char *query)
+{
+	struct pval v;
+	if (params_decode_query(&arena, query, strlen(query), &v) < 0)
+		v = (struct pval){.type = PVAL_NULL};
+	return v;
+}
+
+static const char *text(const struct pval *v) { return v == NULL ? "(absent)" : v->type == PVAL_STRING ? v->p : "(other)"; }
+
+/* The tree as JSON-like text, for comparing. */
+static void show(const struct pval *v, struct buf *b)
+{
+	switch (v->type) {
+	case PVAL_NULL: buf_puts(b, "null"); break;
+	case PVAL_BOOL: buf_puts(b, v->boolean ? "true" : "false"); break;
+	case PVAL_NUMBER: buf_put(b, v->p, v->len); break;
+	case PVAL_STRING: buf_json_string(b, v->p, v->len); break;
+	case PVAL_LIST:
+	case PVAL_MAP:
+		buf_putc(b, v->type == PVAL_LIST ? '[' : '{');
+		for (struct pentry *e = v->first; e != NULL; e = e->next) {
+			if (e != v->first)
+				buf_putc(b, ',');
+			if (v->type == PVAL_MAP) {
+				buf_json_string(b, e->key, e->key_len);
+				buf_putc(b, ':');
+			}
+			show(&e->value, b);
+		}
+		buf_putc(b, v->type == PVAL_LIST ? ']' : '}');
+		break;
+	}
+}
+
+static const char *shown(const struct pval *v)
+{
+	struct buf b = BUF_INIT(1 << 20);
+	if (v == NULL)
+		return "(absent)";
+	show(v, &b);
+	const char *s = arena_strndup(&arena, b.data, b.len);
+	buf_clear(&b);
+	return s;
+}
+
+static void test_query(void)
+{
+	struct pval v = decode("table=items&offset=-1");
+	CHECK_STR(text(pval_get(&v, "table")), "items");
+	CHECK_STR(text(pval_get(&v, "offset")), "-1");
+	v = decode("table=a&table=b");
+	CHECK_STR(text(pval_get(&v, "table")), "b");
+	v = decode("live&table=");
+	CHECK_STR(text(pval_get(&v, "live")), "");
+	CHECK_STR(text(pval_get(&v, "table")), "");
+	v = decode("table=a+b%20c%2Bd&%74able2=x");
+	CHECK_STR(text(pval_get(&v, "table")), "a b c+d");
+	v = decode("table=%zz%4&where=%");
+	CHECK_STR(text(pval_get(&v, "table")), "%zz%4");
+	CHECK_STR(text(pval_get(&v, "where")), "%");
+	v = decode("table=a=b=c");
+	CHECK_STR(text(pval_get(&v, "table")), "a=b=c");
+	v = decode("columns[]=a&columns[]=b");
+	CHECK_STR(shown(pval_get(&v, "columns")), "[\"a\",\"b\"]");
+	v = decode("params[1]=x&params[2]=y&params[1]=z");
+	CHECK_STR(shown(pval_get(&v, "params")), "{\"1\":\"z\",\"2\":\"y\"}");
+	v = decode("params[a][b]=1&params[a][]=2");
+	CHECK_STR(shown(pval_get(&v, "params")), "{\"a\":[\"2\"]}");
+	v = decode("columns[]=a&columns=b");
+	CHECK_STR(shown(pval_get(&v, "columns")), "\"b\"");
+	v = decode("columns=a&columns[]=b");
+	CHECK_STR(shown(pval_get(&v, "columns")), "[\"b\"]");
+	v = decode("columns[][x]=1&columns[][x]=2");
+	CHECK_STR(shown(pval_get(&v, "columns")), "[{\"x\":\"1\"},{\"x\":\"2\"}]");
+	v = decode("table[=1&table]=2");
+	CHECK_STR(text(pval_get(&v, "table")), "2");
+	v = decode("unknown=1&&&");
+	CHECK_INT(v.count, 0);
+	v = decode("");
+	CHECK_INT(v.count, 0);
+	CHECK_INT(decode("table=%ff").type, PVAL_NULL);
+	CHECK_INT(decode("x=%C0%80").type, PVAL_NULL);
+	CHECK_INT(decode("%ed%a0%80=1").type, PVAL_NULL);
+	CHECK_INT(decode("table=%D0%BA").type, PVAL_MAP);
+}
+
+static void test_deep_query(void)
+{
+	struct buf b = BUF_INIT(1 << 20);
+	buf_puts(&b, "params");
+	for (int i = 0; i < 5000; i++)
+		buf_puts(&b, "[a]");
+	buf_puts(&b, "=1&table=x");
+	struct pval v = decode(b.data);
+	CHECK(pval_get(&v, "params") == NULL);
+	CHECK_STR(text(pval_get(&v, "table")), "x");
+	buf_clear(&b);
+}
+
+static void syntax(const char *json, const char *want)
+{
+	struct buf details = BUF_INIT(4096);
+	struct pval v;
+	CHECK_INT(json_parse(&arena, json, strlen(json), &v, &details), BODY_SYNTAX);
+	CHECK_STR(details.data, want);
+	buf_clear(&details);
+}
+
+static void test_json_errors(void)
+{
+	syntax("{", "unexpected end of input at position 1");
+	syntax("{\"a\":", "unexpected end of input at position 5");
+	syntax("x", "unexpected byte at position 0: 0x78 (\"x\")");
+	syntax("[", "unexpected end of input at position 1");
+	syntax("{\"a\" 1}", "unexpected byte at position 5: 0x31 (\"1\")");
+	syntax("{\"a\":1,}", "unexpected byte at position 7: 0x7D (\"}\")");
+	syntax("{'a':1}", "unexpected byte at position 1: 0x27 (\"'\")");
+	syntax(" ", "unexpected end of input at position 1");
+	syntax("{}x", "unexpected byte at position 2: 0x78 (\"x\")");
+	syntax("{\"a\":\"\001\"}", "unexpected byte at position 6: 0x1");
+	syntax("{\"a\":\"\\u12\"}", "unexpected sequence at position 6: \"\\\\u12\\\"}\"");
+	syntax("{\"a\":01}", "unexpected byte at position 6: 0x31 (\"1\")");
+	syntax("-", "unexpected end of input at position 1");
+	syntax("1.", "unexpected end of input at position 2");
+	syntax("1.5e", "unexpected end of input at position 4");
+	syntax("[1 2]", "unexpected byte at position 3: 0x32 (\"2\")");
+	syntax("tru", "unexpected byte at position 0: 0x74 (\"t\")");
+	syntax("\"a\nb\"", "unexpected byte at position 2: 0xA (\"\\n\")");
+	syntax("\"\\", "unexpected byte at position 1: 0x5C (\"\\\\\")");
+	syntax("\"\\q\"", "unexpected byte at position 2: 0x71 (\"q\")");
+	syntax("\"\\ud800\"", "unexpected byte at position 7: 0x22 (\"\\\"\")");
+	syntax("\"\\udc00\"", "unexpected sequence at position 1: \"\\\\udc00\"");
+	syntax("\"\\ud800\\u0041\"", "unexpected sequence at position 1: \"\\\\ud800\\\\u0041\"");
+	syntax("\"\303\"", "unexpected byte at position 1: 0xC3");
+	syntax("1e999", "unexpected sequence at position 0: \"1e999\"");
+}
+
+static void test_json_values(void)
+{
+	static const char json[] = " {\"a\": [1, -2.5e3, true, false, null, \"x\\u00e9\\ud83d\\ude00\\n\\/\"], \"b\":{}, \"c\":[]} ";
+	struct buf details = BUF_INIT(4096);
+	struct pval v;
+	CHECK_INT(json_parse(&arena, json, sizeof json - 1, &v, &details), BODY_OK);
+	CHECK_STR(shown(&v), "{\"a\":[1,-2.5e3,true,false,null,\"x\303\251\360\237\230\200\\n/\"],\"b\":{},\"c\":[]}");
+	struct buf deep = BUF_INIT(1 << 20);
+	for (int i = 0; i < 100000; i++)
+		buf_putc(&deep, '[');
+	CHECK_INT(json_parse(&arena, deep.data, deep.len, &v, &details), BODY_TOO_LARGE);
+	buf_reset(&deep);
+	buf_putc(&deep, '[');
+	for (int i = 0; i < PARAMS_NODES_MAX; i++)
+		buf_puts(&deep, "1,");
+	buf_puts(&deep, "1]");
+	CHECK_INT(json_parse(&arena, deep.data, deep.len, &v, &details), BODY_TOO_LARGE);
+	buf_clear(&deep);
+	buf_clear(&details);
+}
+
+/* The parameters of a POST, shown. */
+static const char *merged(const char *query, const char *body)
+{
+	struct buf details = BUF_INIT(4096);
+	struct pval v = decode(query);
+	enum body_result result = body_merge(&arena, body, strlen(body), &v, &details);
+	buf_clear(&details);
+	return result == BODY_OK ? shown(&v) : result == BODY_NOT_OBJECT ? "not an object" : "refused";
+}
+
+static void test_merge(void)
+{
+	CHECK_STR(merged("table=a", ""), "{\"table\":\"a\"}");
+	CHECK_STR(merged("table=a", "{\"table\":\"b\"}"), "{\"table\":\"b\"}");
+	CHECK_STR(merged("", "{\"table\":\"b\",\"offset\":\"-1\"}"), "{\"table\":\"b\",\"subset\":{\"offset\":\"-1\"}}");
+	CHECK_STR(merged("offset=-1", "{\"where\":\"x\",\"subset\":{\"limit\":1}}"),
+	          "{\"offset\":\"-1\",\"where\":\"x\",\"subset\":{\"limit\":1}}");
+	CHECK_STR(merged("subset__limit=1&subset__where=a", "{\"where\":\"b\"}"),
+	          "{\"subset__where\":\"a\",\"subset__limit\":\"1\",\"subset\":{\"where\":\"b\",\"limit\":\"1\"}}");
+	CHECK_STR(merged("offset=-1", "{\"subset\":[]}"), "{\"offset\":\"-1\",\"subset\":[]}");
+	CHECK_STR(merged("secret=x", "{\"secret\":\"y\"}"), "{\"secret\":\"x\"}");
+	CHECK_STR(merged("", "[1]"), "not an object");
+	CHECK_STR(merged("", "null"), "not an object");
+}
+
+/* The complaints about a query, "" if there are none. */
+static const char *complaints(const char *query, bool deleting)
+{
+	struct params_errors e;
+	struct shape_params p;
+	struct pval v = decode(query);
+	struct buf b = BUF_INIT(1 << 16);
+	if ((deleting ? params_check_delete(&arena, &v, &p, &e) : params_check(&arena, &v, &p, &e)) == 0)
+		return "";
+	for (size_t i = 0; i < e.count; i++)
+		buf_printf(&b, "%s%s: %s", i > 0 ? "; " : "", e.list[i].field, e.list[i].text);
+	const char *s = arena_strndup(&arena, b.data, b.len);
+	buf_clear(&b);
+	return s;
+}
+
+static void test_check(void)
+{
+	CHECK_STR(complaints("", false), "offset: can't be blank");
+	CHECK_STR(complaints("table=a&offset=%20", false), "offset: can't be blank");
+	CHECK_STR(complaints("table=a&offset=-1", false), "");
+	CHECK_STR(complaints("table=nope%20nope&offset=abc", false), "offset: has invalid format");
+	CHECK_STR(complaints("offset[]=-1", false), "offset: is invalid");
+	CHECK_STR(complaints("offset=0_0", false), "handle: can't be blank when offset != -1");
+	CHECK_STR(complaints("offset=0_0&handle[]=x", false), "handle: is invalid");
+	CHECK_STR(complaints("table=a&offset=-1&live=0", false), "live: can't be true when offset == -1");
+	CHECK_STR(complaints("table=a&offset=now&live", false), "live: can't be true when offset is 'now'");
+	CHECK_STR(complaints("table=a&offset=-1&live=false", false), "");
+	CHECK_STR(complaints("table=a&offset=-1&live_sse=", false), "live_sse: can't be true unless live is also true");
+	CHECK_STR(complaints("table=a&offset=-1&experimental_live_sse=banana", false), "live_sse: is invalid");
+	CHECK_STR(complaints("offset=-1", false), "table: can't be blank");
+	CHECK_STR(complaints("table=a&replica=half&log=none&experimental_compaction=maybe", false),
+	          "replica: is invalid; log: is invalid; experimental_compaction: is invalid; offset: can't be blank");
+	CHECK_STR(complaints("table=a&offset=-1&params=x", false), "params: is invalid");
+	CHECK_STR(complaints("table=a&offset=-1&columns[x]=id", false), "columns: is invalid");
+	CHECK_STR(complaints("table=a&offset=-1&subset=1", false), "subset: is invalid");
+	CHECK_STR(complaints("", true), "handle: can't be blank when shape definition is missing");
+	CHECK_STR(complaints("table=a&live=banana", true), "live: is invalid");
+	CHECK_STR(complaints("handle=x&offset=nonsense", true), "");
+}
+
+static void test_typed(void)
+{
+	struct params_errors e;
+	struct shape_params p;
+	struct pval v = decode("table=a&offset=-1&handle=x&columns=id,b&replica=full&log=changes_only&experimental_compaction=1");
+	CHECK_INT(params_check(&arena, &v, &p, &e), 0);
+	CHECK(p.handle == NULL && p.offset_kind == OFFSET_START && p.compaction && p.subset == NULL);
+	CHECK_INT(p.def.replica, REPLICA_FULL);
+	CHECK_INT(p.def.log_mode, LOG_MODE_CHANGES_ONLY);
+	CHECK_INT(p.def.columns.form, DEF_LIST_TEXT);
+	v = decode("table=a&offset=5_inf&handle=x&live&live_sse=true&subset__limit=");
+	CHECK_INT(params_check(&arena, &v, &p, &e), 0);
+	CHECK(p.live && p.sse && p.subset != NULL && p.handle != NULL);
+	CHECK(p.offset.tx == 5 && p.offset.op == LOG_OP_INF);
+}
+
+static void test_offsets(void)
+{
+	static const char *const bad[] = {"10", "1_2_3", "1_2 ", " 1_2", "10_32.1", "0_-1", "abc", "-2", "_", "1_", "_1",
+	                                  "1_inf_2", "0_INF", "inf", "-1_1", "NOW", "1,2", "0x1_0", "", "+_1", "-0_1"};
+	enum offset_kind kind;
+	struct log_offset o;
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		if (!CHECK(!params_parse_offset(bad[i], strlen(bad[i]), &kind, &o)))
+			printf("  %s\n", bad[i]);
+	CHECK(params_parse_offset("0_02", 4, &kind, &o) && kind == OFFSET_AT && o.tx == 0 && o.op == 2);
+	CHECK(params_parse_offset("+7_+8", 5, &kind, &o) && o.tx == 7 && o.op == 8);
+	CHECK(params_parse_offset("-1_0", 4, &kind, &o) && kind == OFFSET_START);
+	CHECK(params_parse_offset("now", 3, &kind, &o) && kind == OFFSET_NOW);
+	CHECK(params_parse_offset("99999999999999999999999_99999999999999999999999", 47, &kind, &o));
+	CHECK(o.tx == UINT64_MAX - 3 && o.op != LOG_OP_INF);
+}
+
+static void test_paths(void)
+{
+	static const char *const shape[] = {"/v1/shape", "/v1/shape/", "/v1//shape", "//v1/shape//", "/v1/%73hape", "/%761/shape"};
+	static const char *const none[] = {"/v1", "/v1/", "/v1/shapes", "/v1/shape/x", "/v2/shape", "/v1/Shape", "/V1/shape",
+	                                   "/v1%2fshape", "/v1/sh%zzape", "/v1/shape%00", "*", "/v1/health/x", "/metrics"};
+	for (size_t i = 0; i < ARRAY_LEN(shape); i++)
+		CHECK_INT(route_path(shape[i], strlen(shape[i])), PATH_SHAPE);
+	for (size_t i = 0; i < ARRAY_LEN(none); i++)
+		if (!CHECK_INT(route_path(none[i], strlen(none[i])), PATH_NONE))
+			printf("  %s\n", none[i]);
+	CHECK_INT(route_path("/", 1), PATH_ROOT);
+	CHECK_INT(route_path("", 0), PATH_ROOT);
+	CHECK_INT(route_path("/v1/health/", 11), PATH_HEALTH);
+}
+
+static void test_errors_json(void)
+{
+	struct params_errors e = {.count = 0};
+	struct buf b = BUF_INIT(4096);
+	params_error(&e, "table", "a \"b\"\n");
+	params_error(&e, "offset", "can't be blank");
+	params_errors_json(&e, &b);
+	CHECK_STR(b.data, "{\"message\":\"Invalid request\",\"errors\":{\"table\":[\"a \\\"b\\\"\\n\"],"
+	                  "\"offset\":[\"can't be blank\"]}}");
+	buf_clear(&b);
+}
+
+int main(void)
+{
+	test_query();
+	test_deep_query();
+	test_json_errors();
+	test_json_values();
+	test_merge();
+	test_check();
+	test_typed();
+	test_offsets();
+	test_paths();
+	test_errors_json();
+	arena_clear(&arena);
+	return check_done("params");
+}

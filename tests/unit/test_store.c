@@ -1,0 +1,1401 @@
+/*
+ * test_store.c - everything in store.h against a real LMDB in a directory of its own.
+ *
+ * Not here: what failing disks and power cuts do (test_store_faults.c), and the refusal of a network
+ * filesystem, for which one would have to be mounted.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <lmdb.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "store/store.h"
+#include "store_test.h"
+
+#define INF LOG_OP_INF
+#define LIMIT ((size_t)64 << 20)
+
+static char dir[TEMP_DIR_MAX];
+static struct err e;
+
+static struct store *must_open(const char *where)
+{
+	struct store *s = NULL;
+	err_clear(&e);
+	if (store_open(&s, where, false, &e) != 0) {
+		printf("cannot open %s: %s\n", where, e.text);
+		exit(2);
+	}
+	return s;
+}
+
+static void must_begin(struct store *s)
+{
+	if (store_begin(s, &e) != 0) {
+		printf("begin: %s\n", e.text);
+		exit(2);
+	}
+}
+
+static void must_commit(struct store *s)
+{
+	if (store_commit(s, &e) != 0) {
+		printf("commit: %s\n", e.text);
+		exit(2);
+	}
+}
+
+static struct store_read *must_read(struct store *s)
+{
+	struct store_read *r = store_read_begin(s, &e);
+	if (r == NULL) {
+		printf("read: %s\n", e.text);
+		exit(2);
+	}
+	return r;
+}
+
+static void fresh_dir(void) { temp_dir_new(dir); }
+static void drop_dir(void) { temp_dir_remove(dir); }
+
+static struct store_entry entry(lsn_t tx, uint64_t op, const char *text)
+{
+	return (struct store_entry){at(tx, op), text, "", (uint32_t)strlen(text), 0};
+}
+
+/* ---- opening ---- */
+
+static void test_open(void)
+{
+	fresh_dir();
+	char deep[TEMP_DIR_MAX + 32];
+	snprintf(deep, sizeof deep, "%s/a/b//c/", dir);
+	struct store *s = must_open(deep);
+	CHECK(store_file_bytes(s) > 0);
+	must_begin(s);
+	CHECK_OK(store_put_meta_u64(s, "durable", 77, &e), &e);
+	must_commit(s);
+	store_writer_done(s);
+	store_close(s);
+
+	char file[TEMP_DIR_MAX + 64];
+	snprintf(file, sizeof file, "%s/a/b/c/busbar/data.mdb", dir);
+	CHECK(access(file, R_OK) == 0);
+	for (int i = 0; i < 3; i++) {
+		s = must_open(deep);
+		struct store_read *r = must_read(s);
+		uint64_t v = 0;
+		CHECK_INT(store_get_meta_u64(r, "durable", &v, &e), 0);
+		CHECK_INT(v, 77);
+		store_read_end(r);
+		store_close(s);
+	}
+	store_close(NULL);
+
+	/* A file where the directory should be; a path without room; a file that isn't a store. */
+	struct store *none = NULL;
+	snprintf(file, sizeof file, "%s/plain", dir);
+	FILE *f = fopen(file, "w");
+	fclose(f);
+	err_clear(&e);
+	CHECK(store_open(&none, file, false, &e) == -1 && e.kind == ERR_IO && strstr(e.text, "cannot") != NULL);
+	char *longest = mem_alloc(5000);
+	memset(longest, 'x', 4999);
+	longest[0] = '/';
+	longest[4999] = '\0';
+	CHECK(store_open(&none, longest, false, &e) == -1 && e.kind == ERR_CONFIG);
+	longest[1000] = '\0';
+	CHECK(store_open(&none, longest, false, &e) == -1 && e.kind == ERR_IO);
+	free(longest);
+	CHECK(none == NULL);
+	drop_dir();
+}
+
+static void test_lock(void)
+{
+	fresh_dir();
+	struct store *s = must_open(dir), *other = NULL;
+	err_clear(&e);
+	CHECK(store_open(&other, dir, false, &e) == -1);
+	CHECK_INT(e.kind, ERR_CONFIG);
+	CHECK(strstr(e.text, dir) != NULL && strstr(e.text, "in use by another Busbar process") != NULL);
+	CHECK(strchr(e.text, '\n') == NULL);
+	CHECK(other == NULL);
+	pid_t child = fork();
+	if (child == 0)
+		_exit(store_open(&other, dir, false, &e) == -1 && e.kind == ERR_CONFIG ? 0 : 1);
+	int status = 1;
+	waitpid(child, &status, 0);
+	CHECK_INT(status, 0);
+	/* The refused one has taken nothing away. */
+	must_begin(s);
+	CHECK_OK(store_put_meta_u64(s, "a", 1, &e), &e);
+	must_commit(s);
+	store_close(s);
+
+	/* The lock of a process that was killed is gone with it. */
+	int ready[2];
+	CHECK(pipe(ready) == 0);
+	child = fork();
+	if (child == 0) {
+		s = must_open(dir);
+		must_begin(s);
+		if (store_put_meta_u64(s, "a", 2, &e) != 0 || write(ready[1], "x", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	char byte;
+	CHECK(read(ready[0], &byte, 1) == 1);
+	CHECK(store_open(&other, dir, false, &e) == -1);
+	kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+	close(ready[0]);
+	close(ready[1]);
+	s = must_open(dir);
+	struct store_read *r = must_read(s);
+	uint64_t v = 0;
+	CHECK(store_get_meta_u64(r, "a", &v, &e) == 0 && v == 1);
+	store_read_end(r);
+	store_close(s);
+	drop_dir();
+}
+
+/* ---- the file seen from outside: a second handle while the store is closed ---- */
+
+static MDB_env *raw_open(void)
+{
+	char path[TEMP_DIR_MAX + 16];
+	snprintf(path, sizeof path, "%s/busbar", dir);
+	MDB_env *env;
+	if (mdb_env_create(&env) != 0 || mdb_env_set_mapsize(env, (size_t)1 << 30) != 0 || mdb_env_set_maxdbs(env, 16) != 0 ||
+	    mdb_env_open(env, path, MDB_NOTLS, 0666) != 0) {
+		printf("raw handle failed\n");
+		exit(2);
+	}
+	return env;
+}
+
+static void raw_put(const char *db, const void *key, size_t key_len, const void *p, size_t len)
+{
+	MDB_env *env = raw_open();
+	MDB_txn *txn;
+	MDB_dbi dbi;
+	MDB_val k = {key_len, (void *)(uintptr_t)key}, v = {len, (void *)(uintptr_t)p};
+	int rc = mdb_txn_begin(env, NULL, 0, &txn);
+	if (rc == 0)
+		rc = mdb_dbi_open(txn, db, 0, &dbi);
+	if (rc == 0)
+		rc = mdb_put(txn, dbi, &k, &v, 0);
+	if (rc == 0)
+		rc = mdb_txn_commit(txn);
+	if (rc != 0) {
+		printf("raw put: %s\n", mdb_strerror(rc));
+		exit(2);
+	}
+	mdb_env_close(env);
+}
+
+static void raw_del(const char *db, const void *key, size_t key_len)
+{
+	MDB_env *env = raw_open();
+	MDB_txn *txn;
+	MDB_dbi dbi;
+	MDB_val k = {key_len, (void *)(uintptr_t)key};
+	if (mdb_txn_begin(env, NULL, 0, &txn) != 0 || mdb_dbi_open(txn, db, 0, &dbi) != 0 || mdb_del(txn, dbi, &k, NULL) != 0 ||
+	    mdb_txn_commit(txn) != 0) {
+		printf("raw del failed\n");
+		exit(2);
+	}
+	mdb_env_close(env);
+}
+
+static void test_version(void)
+{
+	fresh_dir();
+	struct store *s = must_open(dir);
+	store_close(s);
+	uint64_t version = 2;
+	raw_put("meta", "format", 6, &version, sizeof version);
+	err_clear(&e);
+	CHECK(store_open(&s, dir, false, &e) == -1 && e.kind == ERR_CONFIG);
+	CHECK(strstr(e.text, "format version 2") != NULL && strstr(e.text, "reads version 1") != NULL);
+	/* And again: the refusal has changed nothing, and let the lock go. */
+	CHECK(store_open(&s, dir, false, &e) == -1 && strstr(e.text, "format version 2") != NULL);
+	raw_put("meta", "format", 6, "abc", 3);
+	CHECK(store_open(&s, dir, false, &e) == -1 && e.kind == ERR_CONFIG);
+	version = 1;
+	raw_put("meta", "format", 6, &version, sizeof version);
+	store_close(must_open(dir));
+	drop_dir();
+}
+
+/* ---- small values ---- */
+
+static void test_meta(void)
+{
+	fresh_dir();
+	struct store *s = must_open(dir);
+	struct store_read *r = must_read(s);
+	struct buf b = BUF_INIT(LIMIT), tiny = BUF_INIT(3);
+	uint64_t v = 5;
+	CHECK_INT(store_get_meta_u64(r, "none", &v, &e), 1);
+	CHECK_INT(store_get_meta(r, "none", &b, &e), 1);
+	CHECK(v == 5 && b.len == 0);
+	store_read_end(r);
+
+	must_begin(s);
+	CHECK_OK(store_put_meta_u64(s, "n", UINT64_MAX, &e), &e);
+	CHECK_OK(store_put_meta(s, "text", "a\0b", 3, &e), &e);
+	CHECK_OK(store_put_meta(s, "longer", "12345", 5, &e), &e);
+	CHECK_OK(store_put_meta(s, "empty", "", 0, &e), &e);
+	CHECK_OK(store_put_meta_u64(s, "n", 0x0102030405060708, &e), &e);
+	r = must_read(s); /* what isn't committed isn't seen */
+	CHECK_INT(store_get_meta_u64(r, "n", &v, &e), 1);
+	store_read_end(r);
+	must_commit(s);
+	must_begin(s);
+	CHECK_OK(store_put_meta_u64(s, "n", 3, &e), &e);
+	store_abort(s);
+	store_abort(s);
+
+	r = must_read(s);
+	CHECK_INT(store_get_meta_u64(r, "n", &v, &e), 0);
+	CHECK(v == 0x0102030405060708);
+	CHECK_INT(store_get_meta(r, "n", &b, &e), 0);
+	CHECK(b.len == 8 && b.data[0] == 8 && b.data[7] == 1); /* little endian */
+	buf_reset(&b);
+	CHECK_INT(store_get_meta(r, "text", &b, &e), 0);
+	CHECK(b.len == 3 && memcmp(b.data, "a\0b", 3) == 0);
+	CHECK_INT(store_get_meta(r, "empty", &b, &e), 0);
+	CHECK_INT(b.len, 3);
+	CHECK_INT(store_get_meta_u64(r, "text", &v, &e), -1);
+	CHECK(e.kind == ERR_IO && strstr(e.text, "text") != NULL);
+	CHECK_INT(store_get_meta(r, "longer", &tiny, &e), -1);
+	CHECK_INT(e.kind, ERR_LIMIT);
+	store_read_end(r);
+	buf_clear(&b);
+	buf_clear(&tiny);
+	store_close(s);
+	drop_dir();
+}
+
+struct seen {
+	uint64_t ids[64];
+	size_t n, stop_at;
+	char text[4096];
+	size_t len;
+};
+
+static int see(void *ctx, uint64_t id, const void *p, size_t len, struct err *err)
+{
+	struct seen *s = ctx;
+	if (s->stop_at != 0 && s->n == s->stop_at)
+		return err_set(err, ERR_PROTOCOL, "stopped at %llu", (unsigned long long)id);
+	s->ids[s->n++] = id;
+	memcpy(s->text + s->len, p, len);
+	s->len += len;
+	s->text[s->len++] = ';';
+	s->text[s->len] = '\0';
+	return 0;
+}
+
+static void test_shapes_and_tables(void)
+{
+	fresh_dir();
+	struct store *s = must_open(dir);
+	must_begin(s);
+	CHECK_OK(store_put_shape(s, 256, "d", 1, &e), &e);
+	CHECK_OK(store_put_shape(s, 1, "a", 1, &e), &e);
+	CHECK_OK(store_put_shape(s, (uint64_t)1 << 61, "e", 1, &e), &e);
+	CHECK_OK(store_put_shape(s, 255, "c", 1, &e), &e);
+	CHECK_OK(store_put_shape(s, 2, "x", 1, &e), &e);
+	CHECK_OK(store_put_shape(s, 2, "bb", 2, &e), &e);
+	CHECK_OK(store_put_table(s, UINT32_MAX, "T3", 2, &e), &e);
+	CHECK_OK(store_put_table(s, 16384, "T1", 2, &e), &e);
+	CHECK_OK(store_put_table(s, 16640, "T2", 2, &e), &e);
+	must_commit(s);
+
+	struct store_read *r = must_read(s);
+	struct seen all = {0}, tables = {0}, some = {.stop_at = 2}, journal = {0};
+	CHECK_OK(store_each_shape(r, see, &all, &e), &e);
+	CHECK_STR(all.text, "a;bb;c;d;e;");
+	CHECK(all.n == 5 && all.ids[0] == 1 && all.ids[1] == 2 && all.ids[2] == 255 && all.ids[3] == 256 &&
+	      all.ids[4] == (uint64_t)1 << 61);
+	CHECK_OK(store_each_table(r, see, &tables, &e), &e);
+	CHECK_STR(tables.text, "T1;T2;T3;");
+	CHECK(tables.ids[0] == 16384 && tables.ids[2] == UINT32_MAX);
+	CHECK_INT(store_each_shape(r, see, &some, &e), -1);
+	CHECK_STR(e.text, "stopped at 255");
+	CHECK_OK(store_each_journal(r, see, &journal, &e), &e);
+	CHECK_INT(journal.n, 0);
+	store_read_end(r);
+
+	must_begin(s);
+	CHECK_OK(store_drop_shape(s, 2, &e), &e);
+	CHECK_OK(store_drop_shape(s, 99, &e), &e); /* unknown: fine */
+	CHECK_OK(store_drop_table(s, 16640, &e), &e);
+	CHECK_OK(store_drop_table(s, 5, &e), &e);
+	must_commit(s);
+	store_writer_done(s);
+	store_close(s);
+
+	s = must_open(dir);
+	r = must_read(s);
+	memset(&all, 0, sizeof all);
+	memset(&tables, 0, sizeof tables);
+	CHECK_OK(store_each_shape(r, see, &all, &e), &e);
+	CHECK_STR(all.text, "a;c;d;e;");
+	CHECK_OK(store_each_table(r, see, &tables, &e), &e);
+	CHECK_STR(tables.text, "T1;T3;");
+	store_read_end(r);
+	store_close(s);
+	drop_dir();
+}
+
+struct span {
+	uint64_t first, last, n, bytes;
+	bool in_order;
+};
+
+static int span_of(void *ctx, uint64_t seq, const void *p, size_t len, struct err *err)
+{
+	struct span *s = ctx;
+	(void)err;
+	uint64_t inside;
+	s->in_order = s->in_order && len >= sizeof inside && (s->n == 0 || seq == s->last + 1);
+	memcpy(&inside, p, sizeof inside);
+	s->in_order = s->in_order && inside == seq;
+	if (s->n++ == 0)
+		s->first = seq;
+	s->last = seq;
+	s->bytes += len;
+	return 0;
+}
+
+static struct span journal_span(struct store *s)
+{
+	struct span j = {.in_order = true};
+	struct store_read *r = must_read(s);
+	CHECK_OK(store_each_journal(r, span_of, &j, &e), &e);
+	store_read_end(r);
+	return j;
+}
+
+static void put_journal(struct store *s, uint64_t from, uint64_t to, size_t len)
+{
+	char *text = mem_zalloc(len);
+	for (uint64_t seq = from; seq < to; seq++) {
+		memcpy(text, &seq, sizeof seq);
+		CHECK_OK(store_put_journal(s, seq, text, len, &e), &e);
+	}
+	free(text);
+}
+
+static void test_journal(void)
+{
+	fresh_dir();
+	struct store *s = must_open(dir);
+	must_begin(s);
+	bool more = true;
+	CHECK_OK(store_trim_journal(s, 100, 10, &more, &e), &e); /* of an empty one */
+	CHECK(!more);
+	put_journal(s, 250, 2000, 300);
+	must_commit(s);
+	must_begin(s);
+	put_journal(s, 2000, 2003, 2 << 20); /* values of many pages */
+	must_commit(s);
+	struct span j = journal_span(s);
+	CHECK(j.in_order && j.first == 250 && j.last == 2002 && j.n == 1753);
+
+	/* In steps: each removes what it may and says whether there is more. */
+	uint64_t first = 250;
+	for (int steps = 0; steps < 100; steps++) {
+		must_begin(s);
+		CHECK_OK(store_trim_journal(s, 1500, 97, &more, &e), &e);
+		must_commit(s);
+		first = first + 97 < 1500 ? first + 97 : 1500;
+		j = journal_span(s);
+		CHECK(j.in_order && j.first == first && j.last == 2002);
+		CHECK(more == (first < 1500));
+		if (!more)
+			break;
+	}
+	CHECK_INT(first, 1500);
+	must_begin(s);
+	CHECK_OK(store_trim_journal(s, 1500, 97, &more, &e), &e);
+	CHECK(!more);
+	CHECK_OK(store_trim_journal(s, 1501, 1, &more, &e), &e); /* exactly what there is */
+	CHECK(!more);
+	CHECK_OK(store_trim_journal(s, 1600, 0, &more, &e), &e);
+	CHECK(more);
+	must_commit(s);
+	CHECK_INT(journal_span(s).first, 1501);
+	must_begin(s);
+	CHECK_OK(store_trim_journal(s, UINT64_MAX, 100000, &more, &e), &e);
+	CHECK(!more);
+	must_commit(s);
+	CHECK_INT(journal_span(s).n, 0);
+
+	/* The pages are used again: the file doesn't grow with what was written in total. */
+	uint64_t size = 0;
+	for (uint64_t seq = 1; seq < 200; seq++) {
+		must_begin(s);
+		put_journal(s, seq, seq + 1, 100000);
+		CHECK_OK(store_trim_journal(s, seq > 5 ? seq - 5 : 0, 10, &more, &e), &e);
+		must_commit(s);
+		if (seq == 50)
+			size = store_file_bytes(s);
+	}
+	CHECK(store_file_bytes(s) <= size + (2u << 20));
+	store_close(s);
+	drop_dir();
+}
+
+static void test_large(void)
+{
+	fresh_dir();
+	struct store *s = must_open(dir);
+	char *mb = mem_zalloc(1 << 20);
+	must_begin(s);
+	CHECK(!store_txn_is_large(s));
+	uint32_t n = 0;
+	while (!store_txn_is_large(s) && n < 200)
+		CHECK_OK(store_put_snapshot(s, 1, 0, n++, mb, 1 << 20, &e), &e);
+	CHECK_INT(n, 96);
+	must_commit(s);
+	must_begin(s);
+	CHECK(!store_txn_is_large(s));
+	for (n = 0; !store_txn_is_large(s) && n < 100000; n++)
+		CHECK_OK(store_put_shape(s, n, "x", 1, &e), &e);
+	CHECK_INT(n, STORE_TXN_PUTS_MAX);
+	must_commit(s);
+	/* Scattered: a page and more is dirtied for each put, and it still fits one transaction. */
+	must_begin(s);
+	for (n = 0; !store_txn_is_large(s); n++) {
+		struct store_entry en = {at(1, 0), mb, "", 3000, 0};
+		if (store_put_block(s, (uint64_t)n * 7919 + 10, &en, 1, true, &e) != 0)
+			break;
+	}
+	CHECK(store_txn_is_large(s));
+	CHECK_OK(store_commit(s, &e), &e);
+	free(mb);
+	store_close(s);
+	drop_dir();
+}
+
+/* ---- logs ---- */
+
+struct model_entry {
+	struct log_offset at;
+	char text[48];
+	bool chunk_end;
+};
+
+struct model {
+	uint64_t id;
+	struct model_entry entries[400];
+	size_t n;
+};
+
+/* A random log, as blocks of random sizes in transactions of random sizes. */
+static void model_fill(struct model *m, struct store *s, struct rng *rng, size_t count)
+{
+	lsn_t tx = m->n > 0 ? m->entries[m->n - 1].at.tx : 1000;
+	uint64_t op = m->n > 0 ? m->entries[m->n - 1].at.op : 0;
+	for (size_t put = 0; put < count;) {
+		struct store_entry block[20];
+		size_t k = 1 + rng_below(rng, 20), first = m->n;
+		for (size_t i = 0; i < k && m->n < ARRAY_LEN(m->entries); i++, put++) {
+			if (rng_below(rng, 3) == 0) {
+				tx += 1 + rng_below(rng, 300);
+				op = rng_below(rng, 2) * rng_below(rng, 600);
+			} else {
+				op += 1 + rng_below(rng, 300);
+			}
+			struct model_entry *en = &m->entries[m->n++];
+			en->at = at(tx, op);
+			en->chunk_end = false;
+			snprintf(en->text, sizeof en->text, "{%llu:%llu_%llu%.*s}", (unsigned long long)m->id, (unsigned long long)tx,
+			         (unsigned long long)op, (int)rng_below(rng, 16), "----------------");
+		}
+		k = m->n - first;
+		if (k == 0)
+			return;
+		for (size_t i = 0; i < k; i++) {
+			struct model_entry *en = &m->entries[first + i];
+			uint32_t len = (uint32_t)strlen(en->text), cut = (uint32_t)rng_below(rng, len + 1);
+			block[i] = (struct store_entry){en->at, en->text, en->text + cut, cut, len - cut};
+		}
+		m->entries[m->n - 1].chunk_end = rng_below(rng, 3) == 0;
+		CHECK_OK(store_put_block(s, m->id, block, k, m->entries[m->n - 1].chunk_end, &e), &e);
+	}
+}
+
+/* Reads (after, upto] in steps of `max` and compares with the model. Counts, so that it can run often. */
+static bool model_reads(const struct model *m, struct store_read *r, struct log_offset after, struct log_offset upto, size_t max)
+{
+	struct buf want = BUF_INIT(LIMIT), got = BUF_INIT(LIMIT), step = BUF_INIT(LIMIT);
+	struct log_offset last = after, reached = after;
+	for (size_t i = 0; i < m->n; i++)
+		if (log_offset_cmp(m->entries[i].at, after) > 0 && log_offset_cmp(m->entries[i].at, upto) <= 0) {
+			buf_puts(&want, m->entries[i].text);
+			buf_putc(&want, '\n');
+			last = m->entries[i].at;
+		}
+	bool end = false, good = true;
+	for (int steps = 0; good && !end && steps < 1000; steps++) {
+		buf_reset(&step);
+		good = store_read_log(r, m->id, reached, upto, max, &step, &reached, &end, &e) == 0;
+		good = good && (step.len > 0 || end) && step.len <= max + sizeof m->entries[0].text;
+		buf_put(&got, step.data, step.len);
+	}
+	good = good && end && got.len == want.len && (got.len == 0 || memcmp(got.data, want.data, got.len) == 0);
+	good = good && log_offset_cmp(reached, last) == 0;
+	buf_clear(&want);
+	buf_clear(&got);
+	buf_clear(&step);
+	return good;
+}
+
+static size_t model_points(const struct model *m, struct log_offset *out, size_t max)
+{
+	size_t n = 0;
+	out[n++] = at(0, INF);
+	out[n++] = at(0, 0);
+	out[n++] = at(UINT64_MAX, UINT64_MAX);
+	for (size_t i = 0; i < m->n && n + 6 < max; i += 1 + i / 12) {
+		struct log_offset o = m->entries[i].at;
+		out[n++] = o;
+		out[n++] = at(o.tx, o.op + 1);
+		out[n++] = at(o.tx, o.op > 0 ? o.op - 1 : 0);
+		out[n++] = at(o.tx, INF);
+		out[n++] = at(o.tx - 1, INF);
+		out[n++] = at(o.tx + 1, 0);
+	}
+	return n;
+}
+
+static bool model_chunk_ends(const struct model *m, struct store_read *r, struct log_offset after)
+{
+	struct log_offset got = at(1, 1);
+	const struct model_entry *want = NULL;
+	for (size_t i = 0; i < m->n && want == NULL; i++)
+		if (m->entries[i].chunk_end && log_offset_cmp(m->entries[i].at, after) > 0)
+			want = &m->entries[i];
+	int rc = store_chunk_end(r, m->id, after, &got, &e);
+	return want == NULL ? rc == 1 : rc == 0 && log_offset_cmp(got, want->at) == 0;
+}
+
+static bool model_tail(const struct model *m, struct store_read *r)
+{
+	struct log_offset last, end;
+	uint64_t open_bytes = 0, want = 0;
+	const struct model_entry *last_end = NULL;
+	for (size_t i = 0; i < m->n; i++) {
+		want = m->entries[i].chunk_end ? 0 : want + strlen(m->entries[i].text);
+		if (m->entries[i].chunk_end)
+			last_end = &m->entries[i];
+	}
+	int rc = store_log_tail(r, m->id, &last, &open_bytes, &e), rc_end = store_last_chunk_end(r, m->id, &end, &e);
+	if (m->n == 0)
+		return rc == 1 && rc_end == 1;
+	return rc == 0 && log_offset_cmp(last, m->entries[m->n - 1].at) == 0 && open_bytes == want &&
+	       (last_end == NULL ? rc_end == 1 : rc_end == 0 && log_offset_cmp(end, last_end->at) == 0);
+}
+
+static void model_check(const struct model *m, struct store *s)
+{
+	static const size_t maxes[] = {1, 40, 333, 1 << 20};
+	struct log_offset points[120];
+	size_t n = model_points(m, points, ARRAY_LEN(points)), bad = 0;
+	struct store_read *r = must_read(s);
+	for (size_t i = 0; i < n; i++) {
+		bad += !model_chunk_ends(m, r, points[i]);
+		for (size_t j = 0; j < n; j++)
+			for (size_t k = 0; k < ARRAY_LEN(maxes); k++) {
+				if (k < 2 && (i + j) % 7 != 0)
+					continue; /* the slow ones now and then */
+				bad += !model_reads(m, r, points[i], points[j], maxes[k]);
+			}
+	}
+	CHECK_INT(bad, 0);
+	CHECK(model_tail(m, r));
+	store_read_end(r);
+}
+
+static void model_cut(struct model *m, lsn_t tx)
+{
+	while (m->n > 0 && m->entries[m->n - 1].at.tx >= tx)
+		m->n--;
+}
+
+static void test_logs(uint64_t seed)
+{
+	static const uint64_t ids[] = {1, 2, 255, 256, ((uint64_t)1 << 62) - 1};
+	static struct model models[ARRAY_LEN(ids)];
+	struct rng rng = rng_seeded(seed);
+	fresh_dir();
+	struct store *s = must_open(dir);
+	memset(models, 0, sizeof models);
+	for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+		models[i].id = ids[i];
+		model_check(&models[i], s); /* empty */
+	}
+	for (int round = 0; round < 3; round++) {
+		must_begin(s);
+		for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+			if (rng_below(&rng, 4) != 0)
+				model_fill(&models[i], s, &rng, 1 + rng_below(&rng, 60));
+		must_commit(s);
+		for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+			model_check(&models[i], s);
+	}
+	store_writer_done(s);
+	store_close(s);
+	s = must_open(dir);
+	for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+		model_check(&models[i], s);
+
+	/* Staging: blocks of one transaction behind everything, cut again, then written anew. */
+	for (int round = 0; round < 3; round++) {
+		struct model *m = &models[rng_below(&rng, ARRAY_LEN(ids))];
+		lsn_t tx = m->n > 0 ? m->entries[m->n - 1].at.tx + 1 : 5;
+		struct model before = *m;
+		must_begin(s);
+		struct model_entry *en;
+		for (int i = 0; i < 5; i++) {
+			en = &m->entries[m->n++];
+			en->at = at(tx, (uint64_t)i * 2);
+			snprintf(en->text, sizeof en->text, "staged %d", i);
+			en->chunk_end = i % 2 == 0;
+			struct store_entry se = {en->at, en->text, "", (uint32_t)strlen(en->text), 0};
+			CHECK_OK(store_put_block(s, m->id, &se, 1, en->chunk_end, &e), &e);
+		}
+		must_commit(s);
+		model_check(m, s);
+		must_begin(s);
+		CHECK_OK(store_cut_log(s, m->id, tx, &e), &e);
+		CHECK_OK(store_cut_log(s, m->id, tx, &e), &e);
+		CHECK_OK(store_cut_log(s, 77777, tx, &e), &e);
+		must_commit(s);
+		model_cut(m, tx);
+		CHECK_INT(m->n, before.n);
+		for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+			model_check(&models[i], s);
+		must_begin(s);
+		model_fill(m, s, &rng, 10);
+		must_commit(s);
+		model_check(m, s);
+	}
+	must_begin(s);
+	CHECK_OK(store_cut_log(s, models[2].id, 0, &e), &e); /* all of it */
+	must_commit(s);
+	models[2].n = 0;
+	for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+		model_check(&models[i], s);
+	store_close(s);
+	drop_dir();
+}
+
+static void test_big_entries(void)
+{
+	fresh_dir();
+	struct store *s = must_open(dir);
+	size_t big = 5 << 20;
+	char *text = mem_alloc(big);
+	memset(text, 'x', big);
+	text[0] = '<';
+	text[big - 1] = '>';
+	must_begin(s);
+	struct store_entry block[] = {
+		entry(10, 0, "small"),
+		{at(10, 2), text, text, (uint32_t)big, (uint32_t)big},
+		entry(10, 4, ""), /* nothing in it: still an entry */
+		entry(10, 6, "after"),
+	};
+	CHECK_OK(store_put_block(s, 1, block, 4, false, &e), &e);
+	must_commit(s);
+	struct store_read *r = must_read(s);
+	struct buf out = BUF_INIT(LIMIT);
+	struct log_offset reached;
+	bool end;
+	CHECK_OK(store_read_log(r, 1, at(0, INF), at(10, INF), 1, &out, &reached, &end, &e), &e);
+	CHECK(out.len == 6 && !end);
+	buf_reset(&out);
+	CHECK_OK(store_read_log(r, 1, reached, at(10, INF), 1, &out, &reached, &end, &e), &e);
+	CHECK(out.len == 2 * big + 1 && !end && out.data[0] == '<' && out.data[big] == '<' && out.data[2 * big - 1] == '>');
+	CHECK_OFFSET(reached, 10, 2);
+	buf_reset(&out);
+	CHECK_OK(store_read_log(r, 1, reached, at(10, INF), 100, &out, &reached, &end, &e), &e);
+	CHECK_STR(out.data, "\nafter\n");
+	CHECK(end);
+	struct buf small = BUF_INIT(1000);
+	CHECK_INT(store_read_log(r, 1, at(0, INF), at(10, INF), 1 << 20, &small, &reached, &end, &e), -1);
+	CHECK_INT(e.kind, ERR_LIMIT);
+	buf_reset(&small);
+	CHECK_INT(store_read_log(r, 1, at(0, INF), at(10, 0), 1 << 20, &small, &reached, &end, &e), 0);
+	CHECK_STR(small.data, "small\n");
+	struct log_offset last;
+	uint64_t open_bytes = 0;
+	CHECK_INT(store_log_tail(r, 1, &last, &open_bytes, &e), 0);
+	CHECK_INT(open_bytes, 2 * big + 10);
+	store_read_end(r);
+	buf_clear(&small);
+	buf_clear(&out);
+	free(text);
+	store_close(s);
+	drop_dir();
+}
+
+static void test_snapshots(void)
+{
+	fresh_dir();
+	struct store *s = must_open(dir);
+	char text[64];
+	for (uint32_t chunk = 0; chunk < 3; chunk++) {
+		must_begin(s);
+		for (uint32_t piece = 0; piece < 300; piece++) {
+			int n = snprintf(text, sizeof text, "%u/%u\n", chunk, piece);
+			CHECK_OK(store_put_snapshot(s, 9, chunk, piece, text, (size_t)n, &e), &e);
+		}
+		must_commit(s);
+	}
+	struct store_read *r = must_read(s);
+	struct buf out = BUF_INIT(LIMIT), want = BUF_INIT(LIMIT);
+	for (uint32_t chunk = 0; chunk < 3; chunk++) {
+		buf_reset(&out);
+		buf_reset(&want);
+		uint32_t piece = 0;
+		while (store_read_snapshot(r, 9, chunk, piece, &out, &e) == 0)
+			buf_printf(&want, "%u/%u\n", chunk, piece++);
+		CHECK_INT(piece, 300);
+		CHECK_STR(out.data, want.data);
+	}
+	CHECK_INT(store_read_snapshot(r, 9, 3, 0, &out, &e), 1);
+	CHECK_INT(store_read_snapshot(r, 8, 0, 0, &out, &e), 1);
+	CHECK_INT(store_read_snapshot(r, 9, UINT32_MAX, UINT32_MAX, &out, &e), 1);
+	struct buf tiny = BUF_INIT(2);
+	CHECK_INT(store_read_snapshot(r, 9, 0, 0, &tiny, &e), -1);
+	CHECK_INT(e.kind, ERR_LIMIT);
+	store_read_end(r);
+	buf_clear(&out);
+	buf_clear(&want);
+	store_close(s);
+	drop_dir();
+}
+
+/* ---- dropping ---- */
+
+#define GC_ENTRIES 40
+
+static void gc_fill(struct store *s, uint64_t id)
+{
+	must_begin(s);
+	CHECK_OK(store_put_shape(s, id, "rec", 3, &e), &e);
+	for (uint32_t i = 0; i < GC_ENTRIES; i++) {
+		struct store_entry en = entry(100 + i, 0, "entry");
+		CHECK_OK(store_put_block(s, id, &en, 1, i % 4 == 3, &e), &e);
+		CHECK_OK(store_put_snapshot(s, id, i / 10, i % 10, "row\n", 4, &e), &e);
+	}
+	must_commit(s);
+}
+
+/* How much of a shape is there: blocks, chunk ends and snapshot pieces. */
+static size_t gc_count(struct store *s, uint64_t id)
+{
+	struct store_read *r = must_read(s);
+	struct buf out = BUF_INIT(LIMIT);
+	struct log_offset reached = at(0, INF);
+	bool end = false;
+	size_t n = 0;
+	CHECK_OK(store_read_log(r, id, reached, at(UINT64_MAX, 0), LIMIT, &out, &reached, &end, &e), &e);
+	n += out.len / strlen("entry\n");
+	reached = at(0, INF);
+	while (store_chunk_end(r, id, reached, &reached, &e) == 0)
+		n++;
+	for (uint32_t i = 0; i < GC_ENTRIES; i++)
+		n += store_read_snapshot(r, id, i / 10, i % 10, &out, &e) == 0;
+	store_read_end(r);
+	buf_clear(&out);
+	return n;
+}
+
+static void test_gc(size_t step)
+{
+	static const uint64_t ids[] = {1, 2, 3, 255, 256, 257, (uint64_t)1 << 61};
+	const size_t full = GC_ENTRIES * 2 + GC_ENTRIES / 4;
+	fresh_dir();
+	struct store *s = must_open(dir);
+	for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+		gc_fill(s, ids[i]);
+	must_begin(s);
+	bool more = true;
+	CHECK_OK(store_gc_step(s, 100, &more, &e), &e);
+	CHECK(!more);
+	CHECK_OK(store_drop_shape(s, 2, &e), &e);
+	CHECK_OK(store_drop_shape(s, 256, &e), &e);
+	must_commit(s);
+	CHECK_INT(gc_count(s, 2), full); /* nothing is deleted before a step */
+	size_t steps = 0, was = gc_count(s, 2) + gc_count(s, 256);
+	do {
+		must_begin(s);
+		CHECK_OK(store_gc_step(s, step, &more, &e), &e);
+		must_commit(s);
+		size_t now = gc_count(s, 2) + gc_count(s, 256);
+		CHECK(was - now <= step);
+		CHECK(now < was || !more || steps > 0);
+		was = now;
+	} while (more && ++steps < 1000);
+	CHECK(!more && was == 0);
+	CHECK(steps >= 2 * full / step && steps <= 2 * full / step + 3);
+	for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+		CHECK_INT(gc_count(s, ids[i]), ids[i] == 2 || ids[i] == 256 ? 0 : full);
+	struct store_read *r = must_read(s);
+	struct seen all = {0};
+	CHECK_OK(store_each_shape(r, see, &all, &e), &e);
+	CHECK_INT(all.n, ARRAY_LEN(ids) - 2);
+	store_read_end(r);
+
+	/* What is to be done outlives a restart. */
+	must_begin(s);
+	CHECK_OK(store_drop_shape(s, (uint64_t)1 << 61, &e), &e);
+	CHECK_OK(store_drop_shape(s, 1, &e), &e);
+	must_commit(s);
+	must_begin(s);
+	CHECK_OK(store_gc_step(s, 10, &more, &e), &e);
+	CHECK(more);
+	must_commit(s);
+	store_writer_done(s);
+	store_close(s);
+	s = must_open(dir);
+	must_begin(s);
+	do
+		CHECK_OK(store_gc_step(s, 1000, &more, &e), &e);
+	while (more);
+	must_commit(s);
+	CHECK(gc_count(s, 1) == 0 && gc_count(s, (uint64_t)1 << 61) == 0 && gc_count(s, 3) == full);
+	store_close(s);
+	drop_dir();
+}
+
+/* ---- threads ---- */
+
+#define RACE_SHAPES 3
+
+struct race {
+	struct store *store;
+	_Atomic bool stop;
+	_Atomic uint64_t reads, wrong, failed;
+	unsigned hold_us;
+};
+
+/* One read transaction is one state: the count and the end of every log agree. */
+static void *race_reader(void *arg)
+{
+	struct race *race = arg;
+	struct buf out = BUF_INIT(LIMIT);
+	struct err err;
+	for (uint64_t i = 0; !atomic_load(&race->stop); i++) {
+		struct store_read *r = store_read_begin(race->store, &err);
+		if (r == NULL) {
+			atomic_fetch_add(&race->failed, 1);
+			continue;
+		}
+		uint64_t count = 0, open_bytes;
+		struct log_offset last, reached;
+		bool end, bad = store_get_meta_u64(r, "count", &count, &err) < 0;
+		for (uint64_t id = 1; id <= RACE_SHAPES && count > 0; id++) {
+			bad = bad || store_log_tail(r, id, &last, &open_bytes, &err) != 0 || last.tx != count;
+			buf_reset(&out);
+			bad = bad || store_read_log(r, id, at(count > 5 ? count - 5 : 0, 0), at(count, INF), 1 << 20, &out, &reached, &end, &err) != 0;
+			bad = bad || !end || reached.tx != count || out.len < 6;
+		}
+		if (race->hold_us > 0)
+			usleep(race->hold_us);
+		store_read_end(r);
+		if (bad)
+			atomic_fetch_add(&race->wrong, 1);
+		atomic_fetch_add(&race->reads, 1);
+	}
+	buf_clear(&out);
+	return NULL;
+}
+
+static void race_write(struct store *s, uint64_t n)
+{
+	char text[40];
+	snprintf(text, sizeof text, "entry %llu", (unsigned long long)n);
+	must_begin(s);
+	for (uint64_t id = 1; id <= RACE_SHAPES; id++) {
+		struct store_entry en = entry(n, id, text);
+		if (store_put_block(s, id, &en, 1, n % 3 == 0, &e) != 0)
+			return;
+	}
+	bool more;
+	put_journal(s, n, n + 1, 5000);
+	CHECK_OK(store_trim_journal(s, n > 3 ? n - 3 : 0, 100, &more, &e), &e);
+	CHECK_OK(store_put_meta_u64(s, "count", n, &e), &e);
+	must_commit(s);
+}
+
+static void test_readers(void)
+{
+	enum { THREADS = 4 };
+	fresh_dir();
+	struct race race = {.store = must_open(dir)};
+	pthread_t t[THREADS];
+	for (int i = 0; i < THREADS; i++)
+		pthread_create(&t[i], NULL, race_reader, &race);
+	int64_t until = clock_mono_ms() + 1500;
+	uint64_t n = 0;
+	while (clock_mono_ms() < until) {
+		race_write(race.store, ++n);
+		if (n % 50 == 0)
+			CHECK_OK(store_reopen(race.store, &e), &e);
+		if (n % 70 == 0) { /* and in the middle of a transaction, which is gone then */
+			must_begin(race.store);
+			CHECK_OK(store_put_meta_u64(race.store, "count", 1, &e), &e);
+			CHECK_OK(store_reopen(race.store, &e), &e);
+		}
+	}
+	atomic_store(&race.stop, true);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(t[i], NULL);
+	CHECK(n > 10 && race.reads > 10);
+	CHECK_INT(race.wrong, 0);
+	CHECK_INT(race.failed, 0);
+	store_close(race.store);
+	drop_dir();
+}
+
+/* More readers than LMDB has slots for wait for each other. */
+static void test_many_readers(void)
+{
+	enum { THREADS = 160 };
+	fresh_dir();
+	struct race race = {.store = must_open(dir), .hold_us = 2000};
+	race_write(race.store, 1);
+	static pthread_t t[THREADS];
+	for (int i = 0; i < THREADS; i++)
+		CHECK(pthread_create(&t[i], NULL, race_reader, &race) == 0);
+	int64_t until = clock_mono_ms() + 10000;
+	while (race.reads < 10 * THREADS && clock_mono_ms() < until)
+		usleep(1000);
+	atomic_store(&race.stop, true);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(t[i], NULL);
+	CHECK(race.reads >= 10 * THREADS);
+	CHECK_INT(race.wrong, 0);
+	CHECK_INT(race.failed, 0);
+	store_close(race.store);
+	drop_dir();
+}
+
+static _Atomic bool reopened;
+
+static void *reopen_often(void *arg)
+{
+	struct race *race = arg;
+	struct err err;
+	for (int i = 0; i < 20; i++)
+		if (store_reopen(race->store, &err) != 0)
+			return NULL;
+	atomic_store(&reopened, true);
+	return NULL;
+}
+
+/* Readers that come one after the other without a gap don't keep the environment from being reopened. */
+static void test_reopen_comes_through(void)
+{
+	enum { THREADS = 8 };
+	fresh_dir();
+	struct race race = {.store = must_open(dir), .hold_us = 3000};
+	race_write(race.store, 1);
+	pthread_t t[THREADS], w;
+	for (int i = 0; i < THREADS; i++)
+		pthread_create(&t[i], NULL, race_reader, &race);
+	atomic_store(&reopened, false);
+	pthread_create(&w, NULL, reopen_often, &race);
+	int64_t until = clock_mono_ms() + 5000;
+	while (!atomic_load(&reopened) && clock_mono_ms() < until)
+		usleep(1000);
+	CHECK(atomic_load(&reopened));
+	atomic_store(&race.stop, true);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(t[i], NULL);
+	pthread_join(w, NULL);
+	CHECK_INT(race.wrong, 0);
+	store_close(race.store);
+	drop_dir();
+}
+
+static void *write_one(void *arg)
+{
+	struct store *s = arg;
+	struct err err;
+	if (store_begin(s, &err) == 0 && store_put_meta_u64(s, "count", 9, &err) == 0 && store_commit(s, &err) == 0)
+		store_writer_done(s);
+	return NULL;
+}
+
+static void test_writers(void)
+{
+	fresh_dir();
+	struct store *s = must_open(dir);
+	must_begin(s);
+	must_commit(s);
+	store_writer_done(s);
+	pthread_t t;
+	pthread_create(&t, NULL, write_one, s);
+	pthread_join(t, NULL);
+	must_begin(s); /* handed on, and back */
+	CHECK_OK(store_put_meta_u64(s, "count", 10, &e), &e);
+	must_commit(s);
+	struct store_read *r = must_read(s);
+	uint64_t v = 0;
+	CHECK(store_get_meta_u64(r, "count", &v, &e) == 0 && v == 10);
+	store_read_end(r);
+	store_close(s);
+
+	/* Two writers at a time are a mistake of ours, and are stopped. */
+	pid_t child = UNDER_TSAN ? -1 : fork();
+	if (child == 0) {
+		int null = open("/dev/null", O_WRONLY);
+		dup2(null, 2);
+		struct rlimit none = {0, 0};
+		setrlimit(RLIMIT_CORE, &none);
+		s = must_open(dir);
+		must_begin(s);
+		pthread_create(&t, NULL, write_one, s);
+		pthread_join(t, NULL);
+		_exit(0);
+	}
+	int status = 0;
+	if (child > 0) {
+		waitpid(child, &status, 0);
+		CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	}
+	drop_dir();
+}
+
+static void test_failed_reopen(void)
+{
+	fresh_dir();
+	struct store *s = must_open(dir);
+	race_write(s, 1);
+	char from[TEMP_DIR_MAX + 16], to[TEMP_DIR_MAX + 16];
+	snprintf(from, sizeof from, "%s/busbar", dir);
+	snprintf(to, sizeof to, "%s/elsewhere", dir);
+	CHECK(rename(from, to) == 0);
+	CHECK_INT(store_reopen(s, &e), -1);
+	CHECK_INT(e.kind, ERR_IO);
+	CHECK_INT(store_reopen(s, &e), -1);
+	CHECK(store_read_begin(s, &e) == NULL);
+	CHECK_INT(store_begin(s, &e), -1);
+	CHECK(strstr(e.text, "reopened") != NULL);
+	CHECK(rename(to, from) == 0);
+	CHECK_OK(store_reopen(s, &e), &e);
+	race_write(s, 2);
+	struct store_read *r = must_read(s);
+	uint64_t v = 0;
+	CHECK(store_get_meta_u64(r, "count", &v, &e) == 0 && v == 2);
+	store_read_end(r);
+	store_close(s);
+	drop_dir();
+}
+
+/* ---- where it lives ---- */
+
+static void test_small_address_space(void)
+{
+	if (UNDER_ASAN || UNDER_TSAN)
+		return; /* they need terabytes for themselves */
+	static const struct {
+		rlim_t limit;
+		bool opens;
+	} cases[] = {{(rlim_t)400 << 30, true}, {(rlim_t)6 << 30, true}, {(rlim_t)2 << 30, true}, {(rlim_t)512 << 20, false}};
+	fresh_dir();
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		pid_t child = fork();
+		if (child == 0) {
+			struct rlimit l = {cases[i].limit, cases[i].limit};
+			struct store *s = NULL;
+			if (setrlimit(RLIMIT_AS, &l) != 0)
+				_exit(1);
+			err_clear(&e);
+			int rc = store_open(&s, dir, false, &e);
+			if (rc != 0)
+				_exit(!cases[i].opens && e.text[0] != '\0' ? 0 : 2);
+			race_write(s, i + 1);
+			if (store_reopen(s, &e) != 0)
+				_exit(3);
+			store_close(s);
+			_exit(cases[i].opens ? 0 : 4);
+		}
+		int status = 1;
+		waitpid(child, &status, 0);
+		CHECK_INT(status, 0);
+	}
+	struct store *s = must_open(dir);
+	struct store_read *r = must_read(s);
+	uint64_t v = 0;
+	CHECK(store_get_meta_u64(r, "count", &v, &e) == 0 && v == 3);
+	store_read_end(r);
+	store_close(s);
+	drop_dir();
+}
+
+static void test_temporary(void)
+{
+	fresh_dir();
+	const char *tmp = getenv("TMPDIR");
+	char *was = tmp != NULL ? mem_strdup(tmp) : NULL;
+	setenv("TMPDIR", dir, 1);
+	struct store *a = NULL, *b = NULL;
+	CHECK_OK(store_open(&a, "/nowhere/at/all", true, &e), &e);
+	CHECK_OK(store_open(&b, "/nowhere/at/all", true, &e), &e); /* two don't meet */
+	CHECK_INT(temp_dir_count(dir), 2);
+	race_write(a, 1);
+	race_write(b, 5);
+	CHECK_OK(store_reopen(a, &e), &e);
+	struct store_read *r = must_read(a);
+	uint64_t v = 0;
+	CHECK(store_get_meta_u64(r, "count", &v, &e) == 0 && v == 1);
+	store_read_end(r);
+	must_begin(a);
+	store_close(a); /* with a transaction open */
+	CHECK_INT(temp_dir_count(dir), 1);
+	store_close(b);
+	CHECK_INT(temp_dir_count(dir), 0);
+	char missing[TEMP_DIR_MAX + 16];
+	snprintf(missing, sizeof missing, "%s/missing", dir);
+	setenv("TMPDIR", missing, 1);
+	CHECK(store_open(&a, "x", true, &e) == -1 && strstr(e.text, "temporary store") != NULL);
+	if (was != NULL)
+		setenv("TMPDIR", was, 1);
+	else
+		unsetenv("TMPDIR");
+	free(was);
+	drop_dir();
+}
+
+/* ---- damage ---- */
+
+static void be64(unsigned char *p, uint64_t v)
+{
+	for (int i = 0; i < 8; i++)
+		p[i] = (unsigned char)(v >> (56 - 8 * i));
+}
+
+/* Every function on the shape: results may be anything, a crash or a read out of bounds may not be. */
+static void use_everything(struct store *s, uint64_t id)
+{
+	struct store_read *r = must_read(s);
+	struct buf out = BUF_INIT(LIMIT);
+	struct log_offset o = {0, 0};
+	bool end;
+	uint64_t v;
+	(void)!store_read_log(r, id, at(0, INF), at(UINT64_MAX, INF), LIMIT, &out, &o, &end, &e);
+	(void)!store_read_log(r, id, at(1000, 3), at(1000, 5), 10, &out, &o, &end, &e);
+	(void)!store_chunk_end(r, id, at(0, INF), &o, &e);
+	(void)!store_last_chunk_end(r, id, &o, &e);
+	(void)!store_log_tail(r, id, &o, &v, &e);
+	(void)!store_read_snapshot(r, id, 0, 0, &out, &e);
+	store_read_end(r);
+	buf_clear(&out);
+	must_begin(s);
+	bool more;
+	struct store_entry en = entry(UINT64_MAX, 7, "new");
+	if (store_put_block(s, id, &en, 1, true, &e) != 0)
+		CHECK(store_begin(s, &e) == -1); /* reopen first, as after each failed put */
+	CHECK_OK(store_reopen(s, &e), &e);
+	must_begin(s);
+	CHECK_OK(store_drop_shape(s, id, &e), &e);
+	CHECK_OK(store_trim_journal(s, UINT64_MAX, 1000, &more, &e), &e);
+	CHECK_OK(store_gc_step(s, 1000, &more, &e), &e);
+	store_abort(s);
+}
+
+static void put_block_value(const void *value, size_t len)
+{
+	unsigned char key[24];
+	be64(key, 5);
+	be64(key + 8, 1000);
+	be64(key + 16, 4);
+	raw_put("blocks", key, sizeof key, value, len);
+}
+
+static void test_damaged_blocks(uint64_t seed)
+{
+	struct rng rng = rng_seeded(seed);
+	fresh_dir();
+	struct store *s = must_open(dir);
+	must_begin(s);
+	struct store_entry whole[] = {entry(1000, 0, "one"), entry(1000, 2, "two"), entry(1000, 4, "three")};
+	CHECK_OK(store_put_block(s, 5, whole, 3, true, &e), &e);
+	struct store_entry other = entry(1, 1, "neighbour");
+	CHECK_OK(store_put_block(s, 4, &other, 1, true, &e), &e);
+	CHECK_OK(store_put_block(s, 6, &other, 1, true, &e), &e);
+	must_commit(s);
+	store_writer_done(s);
+	store_close(s);
+
+	unsigned char value[16 + 3 * 20 + 11];
+	const uint32_t count = 3, ends[3] = {3, 6, 11};
+	const size_t text_at = 16 + 3 * 20;
+	memset(value, 0, sizeof value);
+	memcpy(value, &count, 4);
+	for (uint32_t i = 0; i < 3; i++) {
+		uint64_t tx = 1000, op = i * 2;
+		memcpy(value + 16 + i * 20, &tx, 8);
+		memcpy(value + 24 + i * 20, &op, 8);
+		memcpy(value + 32 + i * 20, &ends[i], 4);
+	}
+	memcpy(value + text_at, "onetwothree", 11);
+	struct buf out = BUF_INIT(LIMIT);
+	struct log_offset o;
+	bool end;
+	uint64_t v;
+	put_block_value(value, sizeof value); /* the layout as it is documented */
+	s = must_open(dir);
+	struct store_read *r = must_read(s);
+	CHECK_OK(store_read_log(r, 5, at(0, INF), at(2000, 0), LIMIT, &out, &o, &end, &e), &e);
+	CHECK_STR(out.data, "one\ntwo\nthree\n");
+	store_read_end(r);
+	store_close(s);
+
+	/* Cut at every length: only a cut inside the text leaves a block that can be read in part. */
+	for (size_t len = 0; len < sizeof value; len++) {
+		put_block_value(value, len);
+		s = must_open(dir);
+		r = must_read(s);
+		buf_reset(&out);
+		CHECK_INT(store_read_log(r, 5, at(0, INF), at(2000, 0), LIMIT, &out, &o, &end, &e), -1);
+		CHECK(e.kind == ERR_IO && strstr(e.text, "damaged") != NULL);
+		if (len < text_at)
+			CHECK_INT(store_log_tail(r, 5, &o, &v, &e), -1);
+		buf_reset(&out);
+		CHECK_OK(store_read_log(r, 6, at(0, INF), at(2000, 0), LIMIT, &out, &o, &end, &e), &e);
+		CHECK_STR(out.data, "neighbour\n");
+		store_read_end(r);
+		if (len % 8 == 0)
+			use_everything(s, 5);
+		store_close(s);
+	}
+	/* Random bytes in it, and nothing but random bytes. */
+	for (int i = 0; i < 150; i++) {
+		unsigned char bad[sizeof value];
+		memcpy(bad, value, sizeof bad);
+		if (i % 3 == 0)
+			for (size_t j = 0; j < sizeof bad; j++)
+				bad[j] = (unsigned char)rng_next(&rng);
+		for (int j = 0; j < 3; j++)
+			bad[rng_below(&rng, text_at)] = (unsigned char)(rng_below(&rng, 3) == 0 ? 255 : rng_below(&rng, 256));
+		put_block_value(bad, i % 2 == 0 ? sizeof bad : rng_below(&rng, sizeof bad));
+		s = must_open(dir);
+		use_everything(s, 5);
+		store_close(s);
+	}
+	buf_clear(&out);
+	drop_dir();
+}
+
+/* Keys of lengths that nobody writes. */
+static void test_damaged_keys(void)
+{
+	static const char *const dbs[] = {"shapes", "tables", "journal", "blocks", "chunks", "snapshots", "dropped", "meta"};
+	fresh_dir();
+	store_close(must_open(dir));
+	unsigned char key[40];
+	memset(key, 0, sizeof key);
+	for (size_t i = 0; i < ARRAY_LEN(dbs); i++)
+		for (size_t len = 1; len <= sizeof key; len += i < 7 ? 1 : 13) {
+			be64(key, 5);
+			raw_put(dbs[i], key, len, "junk", 4);
+			struct store *s = must_open(dir);
+			struct store_read *r = must_read(s);
+			struct seen all[3] = {{.n = 0}, {.n = 0}, {.n = 0}};
+			(void)!store_each_shape(r, see, &all[0], &e);
+			(void)!store_each_table(r, see, &all[1], &e);
+			(void)!store_each_journal(r, see, &all[2], &e);
+			store_read_end(r);
+			use_everything(s, 5);
+			use_everything(s, 0);
+			store_close(s);
+			raw_del(dbs[i], key, len);
+		}
+	drop_dir();
+}
+
+static void test_damaged_file(void)
+{
+	fresh_dir();
+	struct store *s = must_open(dir);
+	race_write(s, 1);
+	store_close(s);
+	char file[TEMP_DIR_MAX + 32];
+	snprintf(file, sizeof file, "%s/busbar/data.mdb", dir);
+	/* The two meta pages overwritten: refused, without a crash, as often as one likes. */
+	int fd = open(file, O_RDWR);
+	char junk[8192];
+	memset(junk, 0x5A, sizeof junk);
+	CHECK(pwrite(fd, junk, sizeof junk, 0) == (ssize_t)sizeof junk);
+	close(fd);
+	for (int i = 0; i < 2; i++) {
+		err_clear(&e);
+		CHECK(store_open(&s, dir, false, &e) == -1 && e.kind == ERR_IO && e.text[0] != '\0');
+	}
+	/* Nothing in it, as after a crash before the first sync: a new store. */
+	CHECK(truncate(file, 0) == 0);
+	s = must_open(dir);
+	race_write(s, 1);
+	store_close(s);
+	/* A leftover lock file of LMDB, of whatever kind, is nobody's. */
+	snprintf(file, sizeof file, "%s/busbar/lock.mdb", dir);
+	FILE *f = fopen(file, "w");
+	fwrite(junk, 1, sizeof junk, f);
+	fclose(f);
+	s = must_open(dir);
+	race_write(s, 2);
+	store_close(s);
+	drop_dir();
+}
+
+int main(void)
+{
+	uint64_t seed = test_seed("test_store");
+	test_open();
+	test_lock();
+	test_version();
+	test_meta();
+	test_shapes_and_tables();
+	test_journal();
+	test_large();
+	for (uint64_t i = 0; i < (UNDER_TSAN || UNDER_ASAN ? 1 : 4); i++)
+		test_logs(seed + i);
+	test_big_entries();
+	test_snapshots();
+	test_gc(1);
+	test_gc(3);
+	test_gc(7);
+	test_gc(90);
+	test_gc(1000);
+	test_readers();
+	test_many_readers();
+	test_reopen_comes_through();
+	test_writers();
+	test_failed_reopen();
+	test_small_address_space();
+	test_temporary();
+	test_damaged_blocks(seed);
+	test_damaged_keys();
+	test_damaged_file();
+	return check_done("test_store");
+}
