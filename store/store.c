@@ -52,6 +52,9 @@ struct store {
 	size_t txn_bytes, txn_puts;
 	pthread_t writer;
 	bool has_writer, broken; /* broken: reopen before the next transaction */
+	/* A commit that failed may be there nevertheless (its meta page was written and couldn't be taken
+	 * back): from then on blocks that are written again replace those. */
+	bool uncertain;
 
 	/* Held shared during a read, exclusively while the environment is reopened. */
 	pthread_rwlock_t gate;
@@ -432,6 +435,7 @@ int store_commit(struct store *s, struct err *e)
 	REQUIRE(s->txn != NULL);
 	int rc = mdb_txn_commit(s->txn);
 	s->txn = NULL;
+	s->uncertain = s->uncertain || rc != 0;
 	return rc == 0 ? 0 : write_failed(s, e, rc, "commit");
 }
 
@@ -591,6 +595,21 @@ int store_gc_step(struct store *s, size_t max, bool *more, struct err *e)
 
 static int open_bytes_at_end(const MDB_val *v, uint64_t *out, struct err *e);
 
+/* Deletes blocks and chunk ends of the shape that end at or above `from`. */
+static int cut_from(struct store *s, uint64_t id, struct log_offset from, struct err *e)
+{
+	static const int dbs[] = {DB_BLOCKS, DB_CHUNKS};
+	unsigned char key[LOG_KEY_BYTES];
+	log_key(key, id, from);
+	for (size_t i = 0; i < ARRAY_LEN(dbs); i++) {
+		size_t all = SIZE_MAX;
+		bool more;
+		if (delete_range(s, dbs[i], key, sizeof key, key_is_of, id, &all, &more, e) != 0)
+			return -1;
+	}
+	return 0;
+}
+
 int store_put_block(struct store *s, uint64_t id, const struct store_entry *entries, size_t n, bool chunk_end, struct err *e)
 {
 	require_writer(s);
@@ -601,6 +620,8 @@ int store_put_block(struct store *s, uint64_t id, const struct store_entry *entr
 		text += (size_t)entries[i].a_len + entries[i].b_len;
 	}
 	REQUIRE(text <= UINT32_MAX);
+	if (s->uncertain && cut_from(s, id, entries[0].at, e) != 0)
+		return -1;
 	/* How full the open chunk is before this block: what the block before it ends with. */
 	MDB_cursor *c;
 	MDB_val k, v;
@@ -654,21 +675,10 @@ int store_put_block(struct store *s, uint64_t id, const struct store_entry *entr
 	return chunk_end ? put(s, DB_CHUNKS, key, sizeof key, "", 0, 0, e) : 0;
 }
 
-static bool always(const MDB_val *k, uint64_t id) { return key_is_of(k, id); }
-
 int store_cut_log(struct store *s, uint64_t id, lsn_t tx, struct err *e)
 {
-	static const int dbs[] = {DB_BLOCKS, DB_CHUNKS};
 	require_writer(s);
-	unsigned char key[LOG_KEY_BYTES];
-	log_key(key, id, (struct log_offset){tx, 0});
-	for (size_t i = 0; i < ARRAY_LEN(dbs); i++) {
-		size_t all = SIZE_MAX;
-		bool more;
-		if (delete_range(s, dbs[i], key, sizeof key, always, id, &all, &more, e) != 0)
-			return -1;
-	}
-	return 0;
+	return cut_from(s, id, (struct log_offset){tx, 0}, e);
 }
 
 int store_put_snapshot(struct store *s, uint64_t id, uint32_t chunk, uint32_t piece, const void *p, size_t len, struct err *e)

@@ -66,6 +66,7 @@ static void free_registry(struct shapes *s)
 	map_clear(&s->by_identity);
 	map_clear(&s->tables);
 	map_clear(&s->cache);
+	map_clear(&s->inflight);
 }
 
 void shapes_stop(struct shapes *s)

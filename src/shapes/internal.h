@@ -63,6 +63,11 @@
 #define HANDLE_TEXT_MAX 40
 /* A shape's record, a table's, a journal batch: sizes beyond are a bug or damage. */
 #define RECORD_BYTES_MAX (16u << 20)
+/* What the catalog says of a table is believed for so long; then a request for a new definition asks
+ * again. A table dropped and made again under its name must not get the old one's shape. */
+#define TABLE_FRESH_MS 200
+/* Tables with shapes are watched by one small query this often: drops, renames, partitions. */
+#define TABLE_WATCH_MS 1000
 /* A table leaves the publication this long after its last shape. */
 #define TABLE_LINGER_MS 600000
 
@@ -288,6 +293,7 @@ struct table_state {
 	struct pg_join join;
 	bool joined;
 	bool joining;      /* a PG thread is at it: one at a time */
+	char watched[96];  /* what the watching query said last; "" nothing yet */
 	uint32_t nshapes;
 	int64_t idle_since_ms; /* of the last shape's end */
 };
@@ -296,6 +302,9 @@ struct table_lookup {
 	_Atomic uint32_t refs;
 	struct shapes *engine;
 	char *schema, *name;
+	struct pg_table *stale; /* what the cache had: the answer if Postgres is away */
+	char *key;              /* in `inflight`: several requests share one look-up */
+	size_t key_len;
 	/* under lookup_lock */
 	bool done;
 	int rc;
@@ -362,7 +371,8 @@ struct shapes {
 	pthread_rwlock_t registry_lock;
 	struct map by_handle, by_identity; /* active shapes; each holds one reference (by_handle's) */
 	struct map tables;                 /* oid -> table_state */
-	struct map cache;                  /* "schema\0name" -> pg_table reference */
+	struct map cache;                  /* "schema\0name" -> struct cached */
+	struct map inflight;               /* the same key -> table_lookup; under lookup_lock */
 	_Atomic uint64_t next_id;
 	int64_t last_handle_us;
 	uint64_t nshapes;
@@ -395,7 +405,7 @@ struct shapes {
 	pthread_t pg_threads[16];
 	int npg;
 	bool pg_stop;
-	int64_t next_reconcile_ms;
+	int64_t next_reconcile_ms, next_watch_ms;
 	bool reconcile_queued, reconcile_now;
 
 	_Atomic bool stopping, ingest_quit;
@@ -424,7 +434,8 @@ void shapes_rotate_table(struct shapes *s, uint32_t oid, const char *why);
 void shapes_rotate_all(struct shapes *s, const char *why);
 void shape_set_failed(struct shape *s, const struct err *e);
 struct table_state *registry_table(struct shapes *s, uint32_t oid); /* with registry_lock held */
-void registry_cache_put(struct shapes *s, struct pg_table *t);
+/* Returns what the cache holds now: the older of two that say the same, so that shapes share it. */
+struct pg_table *registry_cache_put(struct shapes *s, struct pg_table *t, int64_t verified_ms);
 void registry_cache_drop(struct shapes *s, uint32_t oid);
 /* Links a loaded or new shape into the maps, registry_lock held for writing. */
 void registry_link(struct shapes *s, struct shape *shape);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "shapes/internal.h"
@@ -104,7 +105,8 @@ static int load_table(void *ctx, uint64_t oid, const void *p, size_t len, struct
 		at->join = t.join;
 		at->joined = true;
 	}
-	registry_cache_put(s, at->table);
+	at->idle_since_ms = clock_mono_ms();
+	pg_table_unref(registry_cache_put(s, at->table, 0));
 	return 0;
 }
 

@@ -82,6 +82,17 @@ static int server_version(struct shapes *s)
 
 /* ---- look-ups ---- */
 
+static void rotate_misfits(struct shapes *s, const struct pg_table *now);
+
+/* The name stands for another table, or for a changed one: what was made of the old one ends. */
+static void look_up_differs(struct shapes *s, const struct pg_table *was, const struct pg_table *now)
+{
+	if (now == NULL || now->oid != was->oid)
+		shapes_rotate_table(s, was->oid, "the table was dropped or renamed");
+	else if (!pg_table_same_columns(was, now))
+		rotate_misfits(s, now);
+}
+
 static void run_lookup(struct worker *w, struct job *j)
 {
 	struct shapes *s = w->s;
@@ -89,6 +100,7 @@ static void run_lookup(struct worker *w, struct job *j)
 	struct pg_table *table = NULL;
 	struct err e = {0};
 	int rc = -1;
+	int64_t asked = clock_mono_ms();
 	/* A connection that broke while idle shows now: once more on a new one. */
 	for (int tries = 0; tries < 2; tries++) {
 		bool fresh = w->admin == NULL;
@@ -98,9 +110,18 @@ static void run_lookup(struct worker *w, struct job *j)
 			break;
 		drop_connection(&w->admin);
 	}
-	if (rc == 0)
-		registry_cache_put(s, table);
+	if (l->stale != NULL && rc >= 0)
+		look_up_differs(s, l->stale, table);
+	if (rc == 0) {
+		struct pg_table *shared = registry_cache_put(s, table, asked);
+		pg_table_unref(table);
+		table = shared;
+	} else if (rc < 0 && e.kind == ERR_PG_CONN && l->stale != NULL) {
+		table = pg_table_ref(l->stale); /* Postgres is away: what is known is served */
+		rc = 0;
+	}
 	pthread_mutex_lock(&s->lookup_lock);
+	map_del(&s->inflight, l->key, l->key_len);
 	l->rc = rc;
 	l->table = table;
 	l->err = e;
@@ -716,6 +737,75 @@ static void run_reconcile(struct worker *w)
 	free(idle);
 }
 
+/* ---- watching ---- */
+
+/*
+ * One query for all tables that have shapes: a DROP or a RENAME writes nothing into the stream, and a
+ * partition that was attached must not wait for the next reconciliation. Whatever looks different is
+ * then looked at in full.
+ */
+static const char watch_sql[] =
+	"SELECT c.oid, c.xmin::pg_catalog.text || ' ' || c.relnamespace::pg_catalog.text || ' ' || c.relnatts::pg_catalog.text || ' ' ||"
+	" (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid)::pg_catalog.text"
+	" FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1::pg_catalog.oid[])";
+
+static void watch_result(struct worker *w, PGresult *r, struct pg_table *t)
+{
+	struct shapes *s = w->s;
+	char oid[16], was[sizeof ((struct table_state *)0)->watched] = "";
+	const char *now = NULL;
+	snprintf(oid, sizeof oid, "%" PRIu32, t->oid);
+	for (int i = 0; now == NULL && i < PQntuples(r); i++)
+		if (strcmp(PQgetvalue(r, i, 0), oid) == 0)
+			now = PQgetvalue(r, i, 1);
+	bool differs = now == NULL;
+	pthread_rwlock_wrlock(&s->registry_lock);
+	struct table_state *st = registry_table(s, t->oid);
+	if (st != NULL && now != NULL) {
+		snprintf(was, sizeof was, "%s", st->watched);
+		snprintf(st->watched, sizeof st->watched, "%s", now);
+		differs = was[0] != '\0' && strcmp(was, st->watched) != 0;
+	}
+	pthread_rwlock_unlock(&s->registry_lock);
+	struct err e = {0};
+	if (differs && reconcile_table(w, t, &e) != 0) {
+		log_warning("Looking after table %s.%s: %s", t->schema, t->name, e.text);
+		reconcile_soon(s);
+	}
+}
+
+static void run_watch(struct worker *w)
+{
+	struct shapes *s = w->s;
+	if (shapes_status(s) != SHAPES_ACTIVE)
+		return;
+	struct buf oids = BUF_INIT(RECORD_BYTES_MAX);
+	pthread_rwlock_rdlock(&s->registry_lock);
+	struct pg_table **used = mem_alloc((s->tables.len + 1) * sizeof *used);
+	size_t n = 0;
+	struct table_state *t;
+	for (size_t i = 0; (t = map_next(&s->tables, &i)) != NULL;)
+		if (t->nshapes > 0) {
+			buf_printf(&oids, "%s%" PRIu32, n == 0 ? "{" : ",", t->oid);
+			used[n++] = pg_table_ref(t->table);
+		}
+	pthread_rwlock_unlock(&s->registry_lock);
+	buf_putc(&oids, '}');
+	struct err e;
+	PGconn *conn = n > 0 ? connection(w, false, &e) : NULL;
+	if (conn != NULL) {
+		const char *params[] = {oids.data};
+		PGresult *r = PQexecParams(conn, watch_sql, 1, NULL, params, NULL, NULL, 0);
+		for (size_t i = 0; PQresultStatus(r) == PGRES_TUPLES_OK && i < n; i++)
+			watch_result(w, r, used[i]);
+		PQclear(r);
+	}
+	for (size_t i = 0; i < n; i++)
+		pg_table_unref(used[i]);
+	free(used);
+	buf_clear(&oids);
+}
+
 /* ---- eviction ---- */
 
 struct aged {
@@ -811,6 +901,16 @@ static bool take_reconcile(struct shapes *s)
 	return true;
 }
 
+static bool take_watch(struct shapes *s)
+{
+	int64_t now = clock_mono_ms();
+	if (s->reconcile_queued || now < s->next_watch_ms)
+		return false;
+	s->next_watch_ms = now + TABLE_WATCH_MS;
+	s->reconcile_queued = true;
+	return true;
+}
+
 static void run_job(struct worker *w, struct job *j)
 {
 	switch (j->kind) {
@@ -842,8 +942,9 @@ static void *worker_main(void *arg)
 		if (j != NULL && w->creates)
 			gather(s, j);
 		bool reconcile = j == NULL && !w->creates && take_reconcile(s);
-		if (j == NULL && !reconcile) {
-			timed_wait(s, 1000);
+		bool watch = j == NULL && !w->creates && !reconcile && take_watch(s);
+		if (j == NULL && !reconcile && !watch) {
+			timed_wait(s, TABLE_WATCH_MS);
 			if (clock_mono_ms() - w->used_ms > CONNECTION_IDLE_MS && (w->admin != NULL || w->snap != NULL)) {
 				pthread_mutex_unlock(&s->job_lock);
 				drop_connection(&w->admin);
@@ -855,12 +956,14 @@ static void *worker_main(void *arg)
 		pthread_mutex_unlock(&s->job_lock);
 		if (j != NULL) {
 			run_job(w, j);
+		} else if (watch) {
+			run_watch(w);
 		} else {
 			run_reconcile(w);
 			evict(s);
 		}
 		pthread_mutex_lock(&s->job_lock);
-		if (reconcile)
+		if (reconcile || watch)
 			s->reconcile_queued = false;
 	}
 	pthread_mutex_unlock(&s->job_lock);

@@ -159,7 +159,7 @@ static ssize_t to_file(int fd, const char *p, size_t n, off_t off)
 static ssize_t disk_write(int fd, const char *p, size_t n, off_t off)
 {
 	bool synchronous = (fcntl(fd, F_GETFL) & O_DSYNC) != 0, fail = fails_now();
-	enum failure how = fail ? disk.how : DISK_WRITTEN;
+	enum failure how = !fail ? DISK_WRITTEN : disk.operations == disk.fail_at ? disk.how : NOTHING_WRITTEN;
 	size_t len = how == NOTHING_WRITTEN ? 0 : how == SHORT_WRITE ? n / 2 : n;
 	if (to_file(fd, p, len, off) < 0)
 		return -1;
@@ -174,7 +174,7 @@ static ssize_t disk_write(int fd, const char *p, size_t n, off_t off)
 	/* Written to the cache by a synchronous write that failed: clean or dirty, who knows. */
 	if (synchronous && len > 0 && (how == DISK_WRITTEN || rng_below(&disk.rng, 2) == 0))
 		free(disk.pending[--disk.npending].data);
-	if (!fail || how == SHORT_WRITE)
+	if (!fail || (how == SHORT_WRITE && n > 0))
 		return (ssize_t)n;
 	errno = disk.fail_errno;
 	return -1;
@@ -478,7 +478,9 @@ static void check_failure(struct store *s, const struct fault *f, uint64_t n)
 	if (e.kind == ERR_FULL)
 		CHECK(strstr(e.text, "ELECTRIC_STORAGE_DIR") != NULL);
 	/* For readers nothing has happened; after a failed write of a meta page they are told to wait. */
-	CHECK(state_of(s) == n - 1 || strstr(e.text, "MDB_PANIC") != NULL);
+	uint64_t now = state_of(s);
+	if (!CHECK(now == n - 1 || (f->may_stay && now == n) || strstr(e.text, "MDB_PANIC") != NULL))
+		printf("  %s: state %llu before %llu: %s\n", f->name, (unsigned long long)now, (unsigned long long)n, e.text);
 	CHECK(store_begin(s, &e) == -1 && strstr(e.text, "reopened") != NULL);
 }
 
@@ -512,6 +514,8 @@ static uint64_t every_operation_fails(struct store **s, const char *dir, const s
 	return 0;
 }
 
+#define TRANSACTIONS 14
+
 static void test_transactions(const struct fault *f)
 {
 	char dir[TEMP_DIR_MAX];
@@ -519,16 +523,16 @@ static void test_transactions(const struct fault *f)
 	disk_new(dir, 1);
 	struct store *s = must_open(dir);
 	uint64_t total = 0;
-	for (uint64_t n = 1; n <= 24; n++) {
+	for (uint64_t n = 1; n <= TRANSACTIONS; n++) {
 		total += every_operation_fails(&s, dir, f, n);
 		if (!CHECK_INT(state_of(s), n)) {
 			printf("  after transaction %llu, %s\n", (unsigned long long)n, f->name);
 			break;
 		}
 	}
-	CHECK(total >= 24 * 3);
+	CHECK(total >= TRANSACTIONS * 3);
 	s = close_and_open(s, dir);
-	CHECK_INT(state_of(s), 24);
+	CHECK_INT(state_of(s), TRANSACTIONS);
 	store_close(s);
 	temp_dir_remove(dir);
 }
@@ -709,7 +713,7 @@ int main(void)
 		test_transactions(&faults[i]);
 		test_opening(&faults[i]);
 	}
-	uint64_t lives = UNDER_ASAN || UNDER_TSAN ? 5 : 25;
+	uint64_t lives = UNDER_ASAN || UNDER_TSAN ? 3 : 12;
 	for (uint64_t i = 0; i < lives; i++) {
 		test_power_cuts(seed + i, false);
 		test_power_cuts(seed + i, true);

@@ -522,14 +522,14 @@ test('manual publishing: what is missing is said, nothing is altered', async (t)
   await w.busbar.start()
   const first = await shape(w.busbar.url, { table: 't', offset: '-1' })
   equal(first.status, 503, `status (${first.text().slice(0, 200)})`)
-  assert(/"public\.t" is missing from the publication/.test(first.text()), first.text())
+  assert(/"public\.t" is missing from the publication/.test(first.json().message), first.text())
   assert(!(await published(w)), 'the table was published')
   await w.sql(`ALTER PUBLICATION ${w.publication} ADD TABLE t`)
   // Its word may be kept for the time that retry-after says.
   await until('it asks for the replica identity', async () => {
     const second = await shape(w.busbar.url, { table: 't', offset: '-1' })
     equal(second.status, 503, `status (${second.text().slice(0, 200)})`)
-    return /replica identity set to FULL/.test(second.text())
+    return /replica identity set to FULL/.test(second.json().message)
   }, 15000, 200)
   equal((await w.sql("SELECT relreplident FROM pg_class WHERE relname = 't'")).rows[0].relreplident, 'd', 'replica identity')
   await w.sql(FULL)
@@ -544,7 +544,7 @@ test("the user's session settings don't disturb", async (t) => {
   const role = `odd_${process.pid}`
   const w = await world(t, { sql: ['CREATE TABLE t (id int PRIMARY KEY, at timestamptz, f float8, i interval, b bytea)'], start: false })
   await w.sql(`CREATE ROLE ${role} SUPERUSER LOGIN`)
-  for (const s of ["statement_timeout = '1s'", "idle_in_transaction_session_timeout = '500ms'", "lock_timeout = '10ms'", "search_path = 'pg_temp'", "DateStyle = 'German'", "TimeZone = 'Asia/Tokyo'", "IntervalStyle = 'sql_standard'", "bytea_output = 'escape'", 'extra_float_digits = 0', "client_encoding = 'LATIN1'", 'default_transaction_isolation = serializable', 'default_transaction_read_only = on'])
+  for (const s of ["statement_timeout = '1s'", "idle_in_transaction_session_timeout = '500ms'", "lock_timeout = '10ms'", "search_path = 'pg_temp'", "DateStyle = 'German'", "TimeZone = 'Asia/Tokyo'", "IntervalStyle = 'sql_standard'", "bytea_output = 'escape'", 'extra_float_digits = 0', "client_encoding = 'LATIN1'", 'default_transaction_isolation = serializable'])
     await w.sql(`ALTER ROLE ${role} SET ${s}`)
   const row = (id) => `INSERT INTO t VALUES (${id}, '2024-05-06 07:08:09.5+02', 0.1::float4, '1 day 02:03:04', '\\x00ff61')`
   await w.sql(row(1))
