@@ -281,6 +281,7 @@ struct writer {
 	struct shape *fold_head, *fold_tail;
 	size_t fold_shapes;
 	bool gc_pending;
+	size_t written_bytes;  /* since memory was last given back */
 	uint64_t nput, ndone;  /* items, for writer_flush() */
 };
 

@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -20,6 +21,7 @@
 #include "shapes/internal.h"
 
 #define BATCH_ITEMS_MAX 20000
+#define TRIM_AFTER_BYTES (4u << 20) /* written since the last trim */
 #define STORE_RETRY_MS 500 /* between attempts to reopen a failing store */
 
 struct item *item_new(enum item_kind kind)
@@ -470,6 +472,7 @@ static void after_commit(struct shapes *s, struct batch *b, uint64_t seq, size_t
 		item_free(it);
 	}
 	atomic_fetch_sub(&s->ahead_bytes, ahead);
+	w->written_bytes += ahead + snapshot;
 	pthread_mutex_lock(&w->lock);
 	w->snapshot_bytes -= snapshot;
 	w->ndone += b->n;
@@ -599,6 +602,17 @@ static int gc_step(struct shapes *s, bool *more, struct err *e)
 	return store_commit(s->store, e);
 }
 
+/* Lines are made by one thread and freed by another: after a burst the allocator holds on to much that
+ * is free. An idle second is the time to give it back. */
+static void trim_when_idle(struct shapes *s, bool idle)
+{
+	struct writer *w = &s->writer;
+	if (!idle || w->written_bytes < TRIM_AFTER_BYTES)
+		return;
+	w->written_bytes = 0;
+	malloc_trim(0);
+}
+
 static void housekeeping(struct shapes *s)
 {
 	struct writer *w = &s->writer;
@@ -620,9 +634,11 @@ static void *writer_main(void *arg)
 	bool stop = false;
 	while (!stop) {
 		take_items(s, &b, fold_due(w) || w->gc_pending ? 0 : 1000, &stop);
-		if (b.n > 0 && !commit_batch(s, &b))
+		bool idle = b.n == 0;
+		if (!idle && !commit_batch(s, &b))
 			break;
 		housekeeping(s);
+		trim_when_idle(s, idle);
 	}
 	for (size_t i = 0; i < b.n; i++)
 		item_free(b.items[i]);
