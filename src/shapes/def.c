@@ -198,11 +198,26 @@ int def_parse_table(struct arena *a, const char *text, size_t len, struct def_ta
 	return 0;
 }
 
+/* COMPAT: Electric prints the names as Elixir strings: `"` and `\` with a backslash before them. */
+static void put_inspected(struct buf *out, const char *name)
+{
+	buf_putc(out, '"');
+	for (; *name != '\0'; name++) {
+		if (*name == '"' || *name == '\\')
+			buf_putc(out, '\\');
+		buf_putc(out, *name);
+	}
+	buf_putc(out, '"');
+}
+
 void def_no_such_table(struct arena *a, const struct def_table_name *t, struct def_error *e)
 {
 	struct buf text = BUF_INIT(TEXT_BYTES_MAX);
-	buf_printf(&text, "Table \"%s\".\"%s\" does not exist. If the table name contains capitals or special characters "
-	           "you must quote it.", t->schema, t->name);
+	buf_puts(&text, "Table ");
+	put_inspected(&text, t->schema);
+	buf_putc(&text, '.');
+	put_inspected(&text, t->name);
+	buf_puts(&text, " does not exist. If the table name contains capitals or special characters you must quote it.");
 	fail(a, e, "table", &text);
 }
 

@@ -187,12 +187,15 @@ static bool changed(const struct rendering *r, uint16_t column)
 	return !same_value(old_value(r, column), now);
 }
 
+/* A value that wasn't sent isn't null: the line can't be written, which the caller sees as `failed`. */
 static void put_value(struct buf *out, const struct wal_value *v)
 {
 	if (v->kind == WAL_TEXT)
 		buf_json_string(out, v->data, v->len);
-	else
+	else if (v->kind == WAL_NULL)
 		buf_puts(out, "null");
+	else
+		out->failed = true;
 }
 
 static void put_member(const struct rendering *r, uint16_t column, const struct wal_value *v, bool *first)
@@ -214,6 +217,9 @@ static void put_key(const struct rendering *r, bool of_old)
 	for (uint16_t i = 0; i < key_columns(t); i++) {
 		uint16_t c = key_column(t, i);
 		const struct wal_value *v = of_old ? old_value(r, c) : new_value(r, c);
+		/* Not sent; or null in a primary key, which means that the old tuple is of another index. */
+		if (v->kind == WAL_UNCHANGED || (v->kind == WAL_NULL && t->npk > 0))
+			r->out->failed = true;
 		key_part(v->data, v->len, v->kind != WAL_TEXT, r->out);
 	}
 	buf_putc(r->out, '"');

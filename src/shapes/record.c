@@ -98,6 +98,9 @@ static const char *get_bytes(struct cursor *c, size_t *len)
 	return p;
 }
 
+/* At the end of a record: too short and too long are both damage. */
+static bool is_done(const struct cursor *c) { return !c->bad && c->left == 0; }
+
 static char *get_text(struct cursor *c)
 {
 	size_t n;
@@ -203,7 +206,7 @@ int record_shape_parse(const char *p, size_t len, struct map *tables, struct sha
 	out->def.identity = mem_strndup(identity, n);
 	out->def.identity_len = n;
 	const char *table = get_bytes(&c, &n);
-	int rc = c.bad ? err_set(e, ERR_IO, "store: a damaged shape record") : intern_table(tables, table, n, &out->def.table, e);
+	int rc = is_done(&c) ? intern_table(tables, table, n, &out->def.table, e) : err_set(e, ERR_IO, "store: a damaged shape record");
 	for (uint16_t i = 0; rc == 0 && i < out->def.nselected; i++)
 		if (out->def.selected[i] >= out->def.table->ncolumns)
 			rc = err_set(e, ERR_IO, "store: a damaged shape record (columns)");
@@ -238,7 +241,7 @@ int record_table_parse(const char *p, size_t len, struct table_state *out, struc
 	out->joined = true;
 	size_t n;
 	const char *json = get_bytes(&c, &n);
-	if (c.bad)
+	if (!is_done(&c))
 		return err_set(e, ERR_IO, "store: a damaged table record");
 	if (pg_table_from_json(json, n, &out->table, e) != 0)
 		return -1;
@@ -364,5 +367,5 @@ int journal_decode(const char *p, size_t len,
 	for (uint32_t i = 0; i < made; i++)
 		line_unref(lines[i]);
 	free(lines);
-	return c.bad ? err_set(e, ERR_IO, "store: a damaged journal batch") : rc;
+	return rc != 0 || is_done(&c) ? rc : err_set(e, ERR_IO, "store: a damaged journal batch");
 }

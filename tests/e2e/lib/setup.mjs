@@ -29,7 +29,7 @@ export async function world(t, { pg, version, env = {}, sql = [], start = true, 
     databaseUrl: server.url(name, user, password),
     env: { ...ENV, ELECTRIC_REPLICATION_STREAM_ID: stream, ...env },
   })
-  t.onFailure(() => `the daemon's last lines:\n${busbar.tail(12).replaceAll(' / ', '\n')}`)
+  t.onFailure(() => `the daemon's last lines:\n${busbar.tail(Number(process.env.E2E_TAIL ?? 12)).replaceAll(' / ', '\n')}`)
   const w = {
     pg: server,
     db: name,

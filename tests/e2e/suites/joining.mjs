@@ -271,6 +271,9 @@ test('rule 5: commits that the snapshot saw and a crash of Postgres lost', { tim
   const pg = await Postgres.create({ settings: { wal_writer_delay: '10s', wal_writer_flush_after: '1GB', checkpoint_timeout: '1h', bgwriter_lru_maxpages: 0 } })
   const w = await world(t, { pg, sql: ['CREATE TABLE t (id int PRIMARY KEY, a text, b text, c text)', "INSERT INTO t SELECT g, 'a', 'b', 'c' FROM generate_series(1, 5) g"], env: { ELECTRIC_LONG_POLL_TIMEOUT: '3000' } })
   await followed(w)
+  // What is flushed, and past the first shape's snapshot: that shape must survive all this.
+  await w.sql("INSERT INTO t VALUES (50, 'first', 'first', 'first')")
+  await w.agree()
   let lost = 0
   const shapes = [{ columns: 'id,a' }, { columns: 'id,b' }, { columns: 'id,c' }, { columns: 'id,a,b' }, { columns: 'id,a,c' }, { columns: 'id,b,c' }]
   for (let i = 0; i < shapes.length; i++) {
