@@ -43,7 +43,7 @@ struct store_read {
 
 struct store {
 	char path[STORE_PATH_MAX]; /* the environment's directory */
-	bool temporary;
+	bool temporary, born; /* born: the data file was there or has been made */
 	int lock_fd;
 	MDB_env *env;
 	MDB_dbi db[DB_COUNT];
@@ -228,6 +228,9 @@ static int prepare_birth(struct store *s, bool *birth, struct err *e)
 	struct stat st;
 	snprintf(file, sizeof file, "%s/data.mdb", s->path);
 	*birth = stat(file, &st) != 0 ? errno == ENOENT : st.st_size <= STORE_BIRTH_BYTES;
+	/* Not under a running engine: its shapes would go on without their beginnings. */
+	if (*birth && s->born)
+		return err_set(e, ERR_IO, "store: %s is gone; restart Busbar to begin with an empty store", file);
 	if (*birth && unlink(file) != 0 && errno != ENOENT)
 		return err_errno(e, errno, "cannot remove the unfinished %s", file);
 	return 0;
@@ -282,6 +285,7 @@ static int env_open(struct store *s, struct err *e)
 	}
 	if (birth && !s->temporary)
 		sync_directory(s->path);
+	s->born = true;
 	s->broken = false;
 	return 0;
 }

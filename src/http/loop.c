@@ -313,6 +313,14 @@ void conn_idle(struct conn *c)
 	trim_queue(c);
 }
 
+void conn_closing(struct conn *c)
+{
+	c->state = CONN_CLOSING;
+	c->pool = NULL;
+	trim_unqueue(c);
+	set_deadline(c, c->loop->now_ms);
+}
+
 /* ---- daemons -------------------------------------------------------------------------------------- */
 
 static void mhd_log(void *cls, const char *fmt, va_list ap)
@@ -600,6 +608,13 @@ static void conn_due(struct loop *l, struct conn *c)
 		return;
 	case CONN_SENDING:
 		check_progress(l, c);
+		return;
+	case CONN_CLOSING:
+		/* The library puts this off until something happens on the socket, which may be never; but in each
+		 * run it looks after connections with a timeout of their own. */
+		MHD_set_connection_option(c->mhd, MHD_CONNECTION_OPTION_TIMEOUT, 1u);
+		set_deadline(c, l->now_ms + HEADERS_MAX_MS);
+		touch(c);
 		return;
 	case CONN_IDLE:
 	case CONN_HEADERS:

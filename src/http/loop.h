@@ -74,6 +74,7 @@ enum conn_state {
 	CONN_BODY,
 	CONN_PARKED,  /* suspended, waiting for a wake or its deadline */
 	CONN_SENDING, /* a response is on its way */
+	CONN_CLOSING, /* its request ended badly: the daemon is about to close it */
 };
 
 struct conn {
@@ -155,6 +156,8 @@ void conn_body(struct conn *c);
 void conn_headers(struct conn *c);
 /* The request is over, the connection may carry another. */
 void conn_idle(struct conn *c);
+/* The request ended and the connection with it; the daemon has let go of its memory. */
+void conn_closing(struct conn *c);
 /* Where the first request of a connection begins is where the daemon's memory for it begins. */
 void conn_learn_pool(struct conn *c, const char *method);
 

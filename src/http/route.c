@@ -368,13 +368,15 @@ void route_completed(void *cls, struct MHD_Connection *mhd, void **context, enum
 	struct request *r = *context;
 	(void)cls;
 	(void)mhd;
-	(void)why;
 	if (r == NULL)
 		return;
 	struct conn *c = r->conn;
 	*context = NULL;
 	request_free(r);
-	conn_idle(c);
+	if (why == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+		conn_idle(c);
+	else
+		conn_closing(c);
 }
 
 void route_closed(struct conn *c)

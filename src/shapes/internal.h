@@ -220,6 +220,7 @@ struct shape {
 		bool in_fold_list, dropped;
 		uint64_t oldest_seq;  /* journal batch of its oldest entry that isn't folded */
 		uint64_t folded_in;   /* the try at a batch that has put its tail into blocks already */
+		struct log_offset staged_chunk_end; /* the last chunk end that was staged */
 	} wr;
 };
 

@@ -97,12 +97,17 @@ void shape_slice(struct shape *s, bool from_start, struct log_offset from, struc
 			out->kind = SLICE_AHEAD;
 		return;
 	}
-	if (in_completed && !in_tail && !chunk_end_in_store(s, from, &end)) {
-		/* The chunk ends above what is folded. */
+	while (in_completed && !in_tail && !chunk_end_in_store(s, from, &end)) {
+		/* The chunk ends above what is folded, unless a fold came between the two looks: then once more. */
 		pthread_mutex_lock(shape_lock(s));
-		if (!chunk_end_in_tail(s, from, &end))
-			end = last;
+		bool moved = log_offset_cmp(s->tail.folded, folded) != 0;
+		folded = s->tail.folded;
+		in_tail = !moved && chunk_end_in_tail(s, from, &end);
 		pthread_mutex_unlock(shape_lock(s));
+		if (!in_tail && !moved) {
+			end = last; /* the store can't be read: the reader will say so */
+			break;
+		}
 	}
 	out->to = end;
 	out->up_to_date = log_offset_cmp(end, last) >= 0;

@@ -297,8 +297,11 @@ static int stage(struct shapes *s, struct batch *b, const struct item *it, struc
 		if (f.upto.tx != 0)
 			add_folded(b, f);
 		struct entry *entries = mem_alloc((end - i) * sizeof *entries);
-		for (size_t j = i; j < end; j++)
+		for (size_t j = i; j < end; j++) {
 			entries[j - i] = it->rows[j].entry;
+			if (entries[j - i].flags & ENTRY_CHUNK_END)
+				shape->wr.staged_chunk_end = entries[j - i].at;
+		}
 		int rc = put_blocks(s->store, shape->id, entries, end - i, e);
 		free(entries);
 		if (rc != 0)
@@ -383,12 +386,14 @@ static void set_state(struct shape *shape, enum shape_state state)
 
 static void publish_staged(struct shapes *s, struct item *it)
 {
-	/* Each row stands for a staged shape: its last entry, and the last that closed a chunk (flags). */
+	/* Each row stands for a staged shape: its last entry. */
 	for (size_t i = 0; i < it->nrows; i++) {
 		struct shape *shape = it->rows[i].shape;
 		struct log_offset at = it->rows[i].entry.at;
 		pthread_mutex_lock(shape_lock(shape));
 		shape->tail.folded = shape->tail.last = at;
+		if (shape->wr.staged_chunk_end.tx == it->tx)
+			shape->tail.last_chunk_end = shape->wr.staged_chunk_end;
 		wait_list_wake_above(&shape->tail.waiters, at);
 		pthread_mutex_unlock(shape_lock(shape));
 	}

@@ -1101,6 +1101,14 @@ static void test_failed_reopen(void)
 	CHECK_INT(store_begin(s, &e), -1);
 	CHECK(strstr(e.text, "reopened") != NULL);
 	CHECK(rename(to, from) == 0);
+	/* The data file alone is gone: an empty one in its place would be a log without its beginning. */
+	char data[TEMP_DIR_MAX + 32], away[TEMP_DIR_MAX + 32];
+	snprintf(data, sizeof data, "%s/busbar/data.mdb", dir);
+	snprintf(away, sizeof away, "%s/busbar/away", dir);
+	CHECK(rename(data, away) == 0);
+	CHECK_INT(store_reopen(s, &e), -1);
+	CHECK(strstr(e.text, "data.mdb is gone") != NULL && access(data, F_OK) != 0);
+	CHECK(rename(away, data) == 0);
 	CHECK_OK(store_reopen(s, &e), &e);
 	race_write(s, 2);
 	struct store_read *r = must_read(s);

@@ -39,7 +39,8 @@ export class Follower {
     this.url = url
     this.params = params
     this.mode = mode
-    this.name = name ?? `${mode} ${params.table}${params.replica === 'full' ? ' full' : ''}${params.columns ? ` (${params.columns})` : ''}`
+    this.name =
+      name ?? `${mode} ${params.table}${params.replica === 'full' ? ' full' : ''}${params.columns ? ` (${params.columns})` : ''}`
     this.faults = []
     this.refetches = []
     this.refusals = []
@@ -119,7 +120,12 @@ export class Follower {
 
   async poll() {
     const asked = { offset: this.offset, handle: this.handle }
-    const url = shapeUrl(this.url, { ...this.params, ...asked, live: this.live || undefined, cursor: this.live ? this.cursor : undefined })
+    const url = shapeUrl(this.url, {
+      ...this.params,
+      ...asked,
+      live: this.live || undefined,
+      cursor: this.live ? this.cursor : undefined,
+    })
     const answer = await this.request(url)
     if (!(await this.accept(answer, url))) return
     let messages
@@ -142,7 +148,14 @@ export class Follower {
   }
 
   async stream() {
-    const url = shapeUrl(this.url, { ...this.params, offset: this.offset, handle: this.handle, live: true, live_sse: true, cursor: this.cursor })
+    const url = shapeUrl(this.url, {
+      ...this.params,
+      offset: this.offset,
+      handle: this.handle,
+      live: true,
+      live_sse: true,
+      cursor: this.cursor,
+    })
     this.requests++
     let pending = []
     let confirmed = this.last
@@ -181,7 +194,8 @@ export class Follower {
         newHandle: answer.handle,
         body: answer.text().slice(0, 200),
       })
-      if (answer.text() !== '[{"headers":{"control":"must-refetch"}}]') this.fault(`409 with the body ${answer.text().slice(0, 200)}`)
+      if (answer.text() !== '[{"headers":{"control":"must-refetch"}}]')
+        this.fault(`409 with the body ${answer.text().slice(0, 200)}`)
       const { handle } = this
       this.reset()
       this.old = handle
@@ -228,7 +242,8 @@ export class Follower {
         this.repeats++
         return
       }
-      if (compareOffsets(at, this.last) <= 0) this.fault(`${h.operation} of ${key} at ${h.lsn}_${h.op_position} after ${this.last.tx}_${this.last.op}`)
+      if (compareOffsets(at, this.last) <= 0)
+        this.fault(`${h.operation} of ${key} at ${h.lsn}_${h.op_position} after ${this.last.tx}_${this.last.op}`)
       if (this.open && this.open !== h.lsn) this.fault(`transaction ${this.open} has no change marked last`)
       this.last = at
       this.open = h.last ? undefined : h.lsn
@@ -244,7 +259,10 @@ export class Follower {
     const full = this.params.replica === 'full'
     switch (h.operation) {
       case 'insert':
-        if (known) this.fault(`insert of a known key ${key}: ${JSON.stringify(value)?.slice(0, 200)}, was ${JSON.stringify(known)?.slice(0, 200)}`)
+        if (known)
+          this.fault(
+            `insert of a known key ${key}: ${JSON.stringify(value)?.slice(0, 200)}, was ${JSON.stringify(known)?.slice(0, 200)}`,
+          )
         this.columns(key, value, true)
         this.rows.set(key, { ...value })
         return
@@ -253,7 +271,8 @@ export class Follower {
         this.columns(key, value, full)
         if (full) {
           for (const [column, was] of Object.entries(old ?? {}))
-            if (!same(known[column], was)) this.fault(`update of ${key}: old ${column} ${short(was)}, known ${short(known[column])}`)
+            if (!same(known[column], was))
+              this.fault(`update of ${key}: old ${column} ${short(was)}, known ${short(known[column])}`)
         }
         Object.assign(known, value)
         return
@@ -278,7 +297,11 @@ export class Follower {
 
   // Waits until the follower is up to date for the first time (or again after a refetch).
   ready(ms = 20000) {
-    return until(() => `${this.name} is up to date: ${this.state()}`, () => this.confirmedAt !== undefined, ms)
+    return until(
+      () => `${this.name} is up to date: ${this.state()}`,
+      () => this.confirmedAt !== undefined,
+      ms,
+    )
   }
 
   state() {
@@ -334,7 +357,11 @@ function canonical(row, schema) {
 
 // The rows of a table in the form of contents(). `columns` are names, as in the shape.
 export async function tableRows(query, table, columns) {
-  const names = columns ?? (await query(`SELECT attname FROM pg_attribute WHERE attrelid = '${table}'::regclass AND attnum > 0 AND NOT attisdropped`)).rows.map((r) => r.attname)
+  const names =
+    columns ??
+    (
+      await query(`SELECT attname FROM pg_attribute WHERE attrelid = '${table}'::regclass AND attnum > 0 AND NOT attisdropped`)
+    ).rows.map((r) => r.attname)
   const list = [...names].sort().map((n) => `"${n}"::text AS "${n}"`)
   const { rows } = await query(`SELECT ${list.join(', ')} FROM ${table}`)
   return rows.map((row) => JSON.stringify(row)).sort()
@@ -346,7 +373,8 @@ export function difference(got = [], wanted = []) {
   const b = new Set(wanted)
   const more = got.filter((r) => !b.has(r))
   const less = wanted.filter((r) => !a.has(r))
-  const cut = (row, from) => `${from > 30 ? `${row.slice(0, 12)}…` : row.slice(0, from)}${row.slice(Math.max(from - 18, 0), from + 60)}`
+  const cut = (row, from) =>
+    `${from > 30 ? `${row.slice(0, 12)}…` : row.slice(0, from)}${row.slice(Math.max(from - 18, 0), from + 60)}`
   const show = (list, others) =>
     list
       .slice(0, 3)

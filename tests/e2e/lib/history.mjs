@@ -48,8 +48,14 @@ function statements(random) {
   const text = () => (r.chance(0.1) ? null : r.chance(0.1) ? `${r.text(5)}\n\t"\\/ü` : r.text(r.int(1, 60)))
   const y = () => r.pick(['a', 'b/c', 'd.e', '"q"', 'ü', ''])
   const ops = [
-    () => ['INSERT INTO h_plain VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING', [key(), text(), r.int(0, 99), r.pick([true, false, null])]],
-    () => ['INSERT INTO h_plain VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET a = excluded.a', [key(), text(), r.int(0, 99)]],
+    () => [
+      'INSERT INTO h_plain VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING',
+      [key(), text(), r.int(0, 99), r.pick([true, false, null])],
+    ],
+    () => [
+      'INSERT INTO h_plain VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET a = excluded.a',
+      [key(), text(), r.int(0, 99)],
+    ],
     () => ['UPDATE h_plain SET a = $2 WHERE id = $1', [id(), text()]],
     () => ['UPDATE h_plain SET n = n + 1, b = NOT b WHERE id = $1', [id()]],
     () => ['UPDATE h_plain SET n = n WHERE id = $1', [id()]],
@@ -58,7 +64,10 @@ function statements(random) {
     () => ['UPDATE h_plain SET id = $2 WHERE id = $1 AND NOT EXISTS (SELECT FROM h_plain WHERE id = $2)', [key(), key()]],
     () => ['INSERT INTO h_comp VALUES ($1, $2, $3) ON CONFLICT DO NOTHING', [r.int(1, 30), y(), text()]],
     () => ['UPDATE h_comp SET v = $3 WHERE x = $1 AND y = $2', [r.int(1, 30), y(), text()]],
-    () => ['UPDATE h_comp SET x = $3 WHERE x = $1 AND y = $2 AND NOT EXISTS (SELECT FROM h_comp WHERE x = $3 AND y = $2)', [r.int(1, 30), y(), r.int(1, 30)]],
+    () => [
+      'UPDATE h_comp SET x = $3 WHERE x = $1 AND y = $2 AND NOT EXISTS (SELECT FROM h_comp WHERE x = $3 AND y = $2)',
+      [r.int(1, 30), y(), r.int(1, 30)],
+    ],
     () => ['DELETE FROM h_comp WHERE x = $1 AND y = $2', [r.int(1, 30), y()]],
     // Without a key, rows are told apart by their contents: these never repeat.
     () => ['INSERT INTO h_nokey VALUES (gen_random_uuid()::text, $1, $2)', [r.int(0, 20), text()]],
@@ -67,15 +76,24 @@ function statements(random) {
     () => ['INSERT INTO h_toast VALUES ($1, $2, 0) ON CONFLICT DO NOTHING', [r.int(1, 40), r.text(r.int(10, 9000))]],
     () => ['UPDATE h_toast SET n = n + 1 WHERE id = $1', [r.int(1, 40)]],
     () => ['UPDATE h_toast SET big = $2 WHERE id = $1', [r.int(1, 40), r.text(r.int(10, 9000))]],
-    () => ['UPDATE h_toast SET id = $2 WHERE id = $1 AND NOT EXISTS (SELECT FROM h_toast WHERE id = $2)', [r.int(1, 40), r.int(1, 40)]],
+    () => [
+      'UPDATE h_toast SET id = $2 WHERE id = $1 AND NOT EXISTS (SELECT FROM h_toast WHERE id = $2)',
+      [r.int(1, 40), r.int(1, 40)],
+    ],
     () => ['DELETE FROM h_toast WHERE id = $1', [r.int(1, 40)]],
     () => ['INSERT INTO h_other (t) VALUES ($1)', [r.text(20)]],
   ]
   const bulk = [
-    () => ['INSERT INTO h_plain SELECT g, repeat($1, 20), 0 FROM generate_series($2::int, $2::int + 400) g ON CONFLICT DO NOTHING', [r.text(4), BULK_FROM + r.int(0, 1500)]],
+    () => [
+      'INSERT INTO h_plain SELECT g, repeat($1, 20), 0 FROM generate_series($2::int, $2::int + 400) g ON CONFLICT DO NOTHING',
+      [r.text(4), BULK_FROM + r.int(0, 1500)],
+    ],
     () => ['UPDATE h_plain SET a = $1 WHERE id >= $2', [r.text(10), BULK_FROM]],
     () => ['DELETE FROM h_plain WHERE id >= $1', [BULK_FROM + r.int(0, 1000)]],
-    () => ['UPDATE h_plain SET id = id + 5000 WHERE id BETWEEN $1 AND $1 + 300 AND NOT EXISTS (SELECT FROM h_plain p WHERE p.id = h_plain.id + 5000)', [BULK_FROM]],
+    () => [
+      'UPDATE h_plain SET id = id + 5000 WHERE id BETWEEN $1 AND $1 + 300 AND NOT EXISTS (SELECT FROM h_plain p WHERE p.id = h_plain.id + 5000)',
+      [BULK_FROM],
+    ],
     () => ['DELETE FROM h_plain WHERE id >= $1', [BULK_FROM + 3000]],
   ]
   return () => (r.chance(0.03) ? r.pick(bulk)() : r.pick(ops)())
@@ -158,12 +176,19 @@ function excused(refetch, crashes) {
 
 // Options: version, seconds, crashes (kinds that happen: 'kill', 'term', 'postgres'), pause (their
 // distance in milliseconds, low and high), env.
-export async function history(t, { version, seconds = 60, crashes = ['kill', 'kill', 'term', 'postgres'], pause = [2500, 7000], env = {} } = {}) {
+export async function history(
+  t,
+  { version, seconds = 60, crashes = ['kill', 'kill', 'term', 'postgres'], pause = [2500, 7000], env = {} } = {},
+) {
   const seed = newSeed()
   t.note(`seed ${seed}`)
   const random = new Random(seed)
   const pg = await Postgres.create({ version })
-  const w = await world(t, { pg, sql: SQL, env: { ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD: '30000', ELECTRIC_LONG_POLL_TIMEOUT: '3000', ...env } })
+  const w = await world(t, {
+    pg,
+    sql: SQL,
+    env: { ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD: '30000', ELECTRIC_LONG_POLL_TIMEOUT: '3000', ...env },
+  })
   const writers = Array.from({ length: WRITERS }, (_, i) => new Writer(w, new Random(seed + 1 + i)).start())
   t.cleanup(() => Promise.all(writers.map((x) => x.stop())))
 
@@ -217,11 +242,17 @@ export async function history(t, { version, seconds = 60, crashes = ['kill', 'ki
   await Promise.all(writers.map((x) => x.stop()))
   const sum = (list, name) => list.reduce((a, x) => a + x[name], 0)
   const did = writers.map((x) => x.counts)
-  t.note(`${sum(did, 'committed')} transactions committed, ${sum(did, 'rolledBack')} rolled back, ${sum(did, 'failed')} failed, ${sum(did, 'lost')} connections lost; crashes ${JSON.stringify(counts)}`)
+  t.note(
+    `${sum(did, 'committed')} transactions committed, ${sum(did, 'rolledBack')} rolled back, ${sum(did, 'failed')} failed, ${sum(did, 'lost')} connections lost; crashes ${JSON.stringify(counts)}`,
+  )
   const refetches = w.followers.flatMap((f) => f.refetches.map((r) => ({ ...r, name: f.name })))
-  t.note(`${w.followers.length} followers applied ${sum(w.followers, 'applied')} changes, ${sum(w.followers, 'repeats')} repeats, ${sum(w.followers, 'retries')} retries, ${refetches.length} refetches`)
+  t.note(
+    `${w.followers.length} followers applied ${sum(w.followers, 'applied')} changes, ${sum(w.followers, 'repeats')} repeats, ${sum(w.followers, 'retries')} retries, ${refetches.length} refetches`,
+  )
   await w.agree(w.followers, 60000)
-  const bad = w.followers.flatMap((f) => f.refetches.filter((r) => !excused(r, events)).map((r) => `${f.name}: ${JSON.stringify(r)}`))
+  const bad = w.followers.flatMap((f) =>
+    f.refetches.filter((r) => !excused(r, events)).map((r) => `${f.name}: ${JSON.stringify(r)}`),
+  )
   assert(bad.length === 0, `told to refetch without need:\n${bad.slice(0, 5).join('\n')}\ncrashes at ${events.join(' ')}`)
   assert(sum(did, 'committed') > seconds, 'the writers hardly wrote')
 

@@ -1,6 +1,7 @@
 // Plain HTTP without a client's comforts: no retries, no redirects, nothing added but what is said.
 
 import http from 'node:http'
+import { readFileSync } from 'node:fs'
 import net from 'node:net'
 
 export class Response {
@@ -26,7 +27,8 @@ export class Response {
   }
   // The messages that carry rows.
   changes() {
-    return this.json().filter((m) => m.key !== undefined)
+    const messages = this.json()
+    return Array.isArray(messages) ? messages.filter((m) => m.key !== undefined) : []
   }
 }
 
@@ -66,7 +68,8 @@ export async function readAll(base, params, { from, timeout = 30000 } = {}) {
   for (;;) {
     const url = shapeUrl(base, { ...params, offset, handle })
     const answer = await get(url, { timeout })
-    if (answer.status !== 200) throw Object.assign(new Error(`${answer.status} ${answer.text().slice(0, 300)} for ${url}`), { answer })
+    if (answer.status !== 200)
+      throw Object.assign(new Error(`${answer.status} ${answer.text().slice(0, 300)} for ${url}`), { answer })
     answers.push({ url, answer })
     for (const change of answer.changes()) changes.push(change)
     handle = answer.handle
@@ -117,7 +120,13 @@ export function events(url, on, { headers = {} } = {}) {
       if (!String(res.headers['content-type']).startsWith('text/event-stream')) {
         const parts = []
         res.on('data', (d) => parts.push(d))
-        res.on('end', () => resolve({ response: new Response(res.statusCode, res.headers, Buffer.concat(parts)), done: Promise.resolve('no stream'), close() {} }))
+        res.on('end', () =>
+          resolve({
+            response: new Response(res.statusCode, res.headers, Buffer.concat(parts)),
+            done: Promise.resolve('no stream'),
+            close() {},
+          }),
+        )
         res.on('error', reject)
         return
       }
@@ -144,4 +153,13 @@ export function events(url, on, { headers = {} } = {}) {
     })
     req.end()
   })
+}
+
+// Established connections of a local port, counted on the server's side; with `unread`, those that
+// have something in their send queue.
+export function connections(port, { unread = false } = {}) {
+  const hex = port.toString(16).toUpperCase().padStart(4, '0')
+  const line = new RegExp(`^\\s*\\d+: [0-9A-F]+:${hex} [0-9A-F]+:[0-9A-F]{4} 01 ${unread ? '(?!00000000:)' : ''}`)
+  const table = ['/proc/net/tcp', '/proc/net/tcp6'].flatMap((f) => readFileSync(f, 'utf8').split('\n'))
+  return table.filter((l) => line.test(l)).length
 }

@@ -1,6 +1,5 @@
 // A table with common types, random changes to it, and its rows as a client shows them.
 
-
 export const ITEMS = `CREATE TABLE items (
 	id int4 PRIMARY KEY,
 	name text NOT NULL,
@@ -88,7 +87,14 @@ export class Items {
 
 function plain(value) {
   if (value === null || value === undefined) return null
-  if (typeof value === 'object') return JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? String(v) : v && typeof v === 'object' && !Array.isArray(v) ? Object.fromEntries(Object.entries(v).sort()) : v))
+  if (typeof value === 'object')
+    return JSON.stringify(value, (_, v) =>
+      typeof v === 'bigint'
+        ? String(v)
+        : v && typeof v === 'object' && !Array.isArray(v)
+          ? Object.fromEntries(Object.entries(v).sort())
+          : v,
+    )
   return String(value)
 }
 
@@ -103,4 +109,3 @@ export function normal(rows) {
 export async function wanted(query) {
   return normal((await query(`SELECT ${COLUMNS} FROM items`)).rows)
 }
-

@@ -99,7 +99,13 @@ export class Postgres {
     self.logFile = join(self.dir, 'log')
     self.port = await freePort()
     execFileSync('cp', ['-a', template(version), self.data])
-    self.configure({ ...SETTINGS, ...settings, port: self.port, unix_socket_directories: self.dir, listen_addresses: '127.0.0.1' })
+    self.configure({
+      ...SETTINGS,
+      ...settings,
+      port: self.port,
+      unix_socket_directories: self.dir,
+      listen_addresses: '127.0.0.1',
+    })
     await self.start()
     return self
   }
@@ -116,7 +122,11 @@ export class Postgres {
 
   async start() {
     const log = openSync(this.logFile, 'a')
-    const child = spawn(join(binaries(this.version), 'postgres'), ['-D', this.data], { ...owner, cwd: '/', stdio: ['ignore', log, log] })
+    const child = spawn(join(binaries(this.version), 'postgres'), ['-D', this.data], {
+      ...owner,
+      cwd: '/',
+      stdio: ['ignore', log, log],
+    })
     closeSync(log)
     this.child = child
     this.exited = new Promise((resolve) => child.on('exit', resolve))
@@ -163,7 +173,14 @@ export class Postgres {
   }
 
   config(database) {
-    return { host: '127.0.0.1', port: this.port, user: 'postgres', database, application_name: 'e2e', connectionTimeoutMillis: 10000 }
+    return {
+      host: '127.0.0.1',
+      port: this.port,
+      user: 'postgres',
+      database,
+      application_name: 'e2e',
+      connectionTimeoutMillis: 10000,
+    }
   }
 
   // A session of its own; the caller ends it.

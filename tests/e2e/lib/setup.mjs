@@ -73,7 +73,9 @@ export async function world(t, { pg, version, env = {}, sql = [], start = true, 
 // A slot that is left pins WAL and counts against the server's limit.
 async function dropSlot(server, slot) {
   for (let i = 0; i < 50; i++) {
-    const { rows } = await server.query('postgres', 'SELECT active, active_pid FROM pg_replication_slots WHERE slot_name = $1', [slot])
+    const { rows } = await server.query('postgres', 'SELECT active, active_pid FROM pg_replication_slots WHERE slot_name = $1', [
+      slot,
+    ])
     if (rows.length === 0) return
     if (!rows[0].active) {
       await server.query('postgres', 'SELECT pg_drop_replication_slot($1)', [slot])

@@ -27,10 +27,21 @@ const BACKOFF = { initialDelay: 10, maxDelay: 100, multiplier: 1.5 }
 const CLIENTS = [
   { name: '0.8 long-poll', module: client08, options: () => ({ table: 'items' }) },
   { name: '1.0 long-poll', module: client10, options: () => ({ params: { table: 'items' } }) },
-  { name: '1.0 SSE', module: client10, sse: true, page: true, options: () => ({ params: { table: 'items' }, experimentalLiveSse: true }) },
+  {
+    name: '1.0 SSE',
+    module: client10,
+    sse: true,
+    page: true,
+    options: () => ({ params: { table: 'items' }, experimentalLiveSse: true }),
+  },
   { name: 'newest long-poll', module: newest, options: () => ({ params: { table: 'items' } }) },
   { name: 'newest SSE', module: newest, sse: true, options: () => ({ params: { table: 'items' }, liveSse: true }) },
-  { name: 'newest SSE, replica=full', module: newest, sse: true, options: () => ({ params: { table: 'items', replica: 'full' }, liveSse: true }) },
+  {
+    name: 'newest SSE, replica=full',
+    module: newest,
+    sse: true,
+    options: () => ({ params: { table: 'items', replica: 'full' }, liveSse: true }),
+  },
 ]
 
 // The event streams of 1.0 expect to run in a page.
@@ -138,7 +149,11 @@ for (const client of CLIENTS) {
       const more = follow(t, client, w.busbar.url, { offset: lastOffset, handle: shapeHandle })
       more.stream.subscribe((messages) => got.push(...messages))
       await until('the resumed stream is up to date', () => got.some((m) => m.headers.control === 'up-to-date'))
-      equal(got.some((m) => m.headers.control === 'must-refetch'), false, 'must-refetch after resuming')
+      equal(
+        got.some((m) => m.headers.control === 'must-refetch'),
+        false,
+        'must-refetch after resuming',
+      )
     }
     equal(f.seen.refetches, 0, 'answers with 409')
     if (client.sse) assert(f.seen.sse > 0, 'the client never asked for an event stream')
@@ -179,7 +194,10 @@ test('TanStack DB: an electric collection', async (t) => {
       shapeOptions: { url: `${w.busbar.url}/v1/shape`, params: { table: 'items' } },
       onInsert: async ({ transaction }) => {
         const { id, name } = transaction.mutations[0].modified
-        const { rows } = await w.sql('INSERT INTO items (id, name) VALUES ($1, $2) RETURNING pg_current_xact_id()::xid::text AS txid', [id, name])
+        const { rows } = await w.sql(
+          'INSERT INTO items (id, name) VALUES ($1, $2) RETURNING pg_current_xact_id()::xid::text AS txid',
+          [id, name],
+        )
         return { txid: Number(rows[0].txid), timeout: 10000 }
       },
     }),

@@ -14,7 +14,18 @@ const COMMON = {
   ELECTRIC_ENABLE_INTEGRATION_TESTING: 'true',
   ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD: '10000',
 }
-const MAIN = ['01-basics', '02-validation', '03-types', '04-where', '05-columns-replica', '06-chunks', '07-rotation', '08-subset', '09-sse', '10-subqueries']
+const MAIN = [
+  '01-basics',
+  '02-validation',
+  '03-types',
+  '04-where',
+  '05-columns-replica',
+  '06-chunks',
+  '07-rotation',
+  '08-subset',
+  '09-sse',
+  '10-subqueries',
+]
 const RUNS = [
   { name: 'main', env: {}, files: MAIN },
   { name: 'timeouts', env: { ELECTRIC_LONG_POLL_TIMEOUT: '2000' }, files: ['11-timeouts'] },
@@ -54,7 +65,11 @@ export async function run(suite) {
     await pg.query('postgres', `CREATE DATABASE ${database}`)
     const busbar = new Busbar({
       databaseUrl: pg.url(database),
-      env: { ...env, ELECTRIC_REPLICATION_STREAM_ID: database, ...(r.insecure === false ? { ELECTRIC_INSECURE: undefined } : {}) },
+      env: {
+        ...env,
+        ELECTRIC_REPLICATION_STREAM_ID: database,
+        ...(r.insecure === false ? { ELECTRIC_INSECURE: undefined } : {}),
+      },
     })
     let counted = false
     try {

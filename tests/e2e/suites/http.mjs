@@ -2,9 +2,8 @@
 // streams over many chunks. What each answer says is held by the conformance record.
 
 import http from 'node:http'
-import { readFileSync } from 'node:fs'
 import net from 'node:net'
-import { events, get, raw, readAll, shape, shapeUrl } from '../lib/http.mjs'
+import { connections, events, get, raw, readAll, shape, shapeUrl } from '../lib/http.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
 import { assert, delay, equal, until, within } from '../lib/util.mjs'
@@ -18,11 +17,31 @@ test('requests that could be read in two ways are refused', async (t) => {
   const w = await world(t)
   const send = async (bytes) => (await raw(w.busbar.url, bytes, { done: (text) => text.includes('\r\n\r\n') })).text
   equal(status(await send('GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n')), 200, 'an ordinary request')
-  equal(status(await send('POST /v1/shape?table=t&offset=-1 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n')), 400, 'Content-Length and Transfer-Encoding')
-  equal(status(await send('POST /v1/shape?table=t&offset=-1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 7\r\n\r\n0\r\n\r\n')), 400, 'Transfer-Encoding and Content-Length')
+  equal(
+    status(
+      await send(
+        'POST /v1/shape?table=t&offset=-1 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n',
+      ),
+    ),
+    400,
+    'Content-Length and Transfer-Encoding',
+  )
+  equal(
+    status(
+      await send(
+        'POST /v1/shape?table=t&offset=-1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 7\r\n\r\n0\r\n\r\n',
+      ),
+    ),
+    400,
+    'Transfer-Encoding and Content-Length',
+  )
   equal(status(await send('GET /v1/health HTTP/1.1\r\n\r\n')), 400, 'HTTP/1.1 without Host')
   equal(status(await send('GET /v1/health HTTP/1.0\r\n\r\n')), 200, 'HTTP/1.0 without Host')
-  equal(status(await send('POST /v1/shape HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}')), 400, 'two lengths')
+  equal(
+    status(await send('POST /v1/shape HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}')),
+    400,
+    'two lengths',
+  )
   const nonsense = await raw(w.busbar.url, '\x16\x03\x01\x02\x00\x01\x00\r\n\r\n', { timeout: 8000 })
   assert(nonsense.closed, 'a TLS greeting is not cut')
 })
@@ -40,17 +59,26 @@ test('request lines of nearly 10,000 bytes are accepted, longer ones answered wi
   await w.sql(fill(10, 10))
   equal((await parked).changes().length, 1, 'rows for a parked request of 9,000 bytes')
   for (const length of [10100, 20000, 100000]) {
-    const r = await raw(w.busbar.url, `GET ${path(length)} HTTP/1.1\r\nHost: x\r\n\r\n`, { done: (text) => text.includes('\r\n\r\n') })
+    const r = await raw(w.busbar.url, `GET ${path(length)} HTTP/1.1\r\nHost: x\r\n\r\n`, {
+      done: (text) => text.includes('\r\n\r\n'),
+    })
     equal(status(r.text), 414, `${length} bytes`)
   }
   const many = Array.from({ length: 300 }, (_, i) => `X-Header-${i}: ${'a'.repeat(200)}\r\n`).join('')
-  const r = await raw(w.busbar.url, `GET /v1/health HTTP/1.1\r\nHost: x\r\n${many}\r\n`, { done: (text) => text.includes('\r\n\r\n') })
+  const r = await raw(w.busbar.url, `GET /v1/health HTTP/1.1\r\nHost: x\r\n${many}\r\n`, {
+    done: (text) => text.includes('\r\n\r\n'),
+  })
   equal(status(r.text), 431, '60 KB of headers')
 })
 
 test('bodies: 8 MB are read, more is 413', { timeout: 60000 }, async (t) => {
   const w = await world(t, { sql: [TABLE, fill(1, 3)] })
-  const post = (body) => get(`${w.busbar.url}/v1/shape?table=t&offset=-1`, { method: 'POST', body, headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) } })
+  const post = (body) =>
+    get(`${w.busbar.url}/v1/shape?table=t&offset=-1`, {
+      method: 'POST',
+      body,
+      headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
+    })
   const big = await post(JSON.stringify({ x: 'a'.repeat(7900000) }))
   equal(big.status, 200, 'status for 7.9 MB')
   const bigger = await post(JSON.stringify({ x: 'a'.repeat(8100000) })).catch((e) => e)
@@ -81,7 +109,10 @@ test('clients that send a byte a second are cut', { timeout: 150000 }, async (t)
   const head = `GET /v1/health HTTP/1.1\r\nHost: x\r\nX: ${'a'.repeat(5000)}`
   const took = await Promise.all([slow(line), slow(head)])
   t.note(`cut after ${took.map((ms) => (ms / 1000).toFixed(1)).join(' and ')} s`)
-  assert(took.every((ms) => ms < 90000), 'still connected after 90 s')
+  assert(
+    took.every((ms) => ms < 90000),
+    'still connected after 90 s',
+  )
 })
 
 test('a client that does not read its answer is cut, and nobody waits for it', { timeout: 150000 }, async (t) => {
@@ -96,31 +127,16 @@ test('a client that does not read its answer is cut, and nobody waits for it', {
     return s
   })
   t.cleanup(() => sockets.forEach((s) => s.destroy()))
-  await until('the answers are stuck', async () => unread(w.busbar.port) >= 10, 10000)
+  await until('the answers are stuck', async () => connections(w.busbar.port, { unread: true }) >= 10, 10000)
   const started = Date.now()
   await w.sql(fill(200000, 200000))
   const r = await shape(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset, live: true })
   assert(Date.now() - started < 3000, 'others had to wait')
   equal(r.status, 200, 'status for others')
   t.note(`RssAnon rose by ${Math.round((w.busbar.memory().RssAnon - before) / 1024)} MB for 10 stuck answers of 10 MB`)
-  await until('they are cut', () => unread(w.busbar.port) === 0, 90000, 500)
+  await until('they are cut', () => connections(w.busbar.port, { unread: true }) === 0, 90000, 500)
   t.note(`cut after ${((Date.now() - started) / 1000).toFixed(1)} s`)
 })
-
-// Server-side connections of a port with something in their send queue.
-function unread(port) {
-  const hex = port.toString(16).toUpperCase().padStart(4, '0')
-  return socketTable().filter((l) => new RegExp(`^\\s*\\d+: [0-9A-F]+:${hex} [0-9A-F]+:[0-9A-F]{4} 01 (?!00000000:)`).test(l)).length
-}
-
-function established(port) {
-  const hex = port.toString(16).toUpperCase().padStart(4, '0')
-  return socketTable().filter((l) => new RegExp(`^\\s*\\d+: [0-9A-F]+:${hex} [0-9A-F]+:[0-9A-F]{4} 01 `).test(l)).length
-}
-
-function socketTable() {
-  return ['/proc/net/tcp', '/proc/net/tcp6'].flatMap((f) => readFileSync(f, 'utf8').split('\n'))
-}
 
 test('hanging up while parked frees the place', async (t) => {
   const w = await world(t, { sql: [TABLE, fill(1, 3)], env: { ELECTRIC_MAX_CONCURRENT_REQUESTS: '{"initial":5,"existing":5}' } })
@@ -135,17 +151,33 @@ test('hanging up while parked frees the place', async (t) => {
       return s
     })
     // Asking too early would take the place of one that is on its way.
-    await until('the requests have arrived', () => established(w.busbar.port) >= 5)
+    await until('the requests have arrived', () => connections(w.busbar.port) >= 5)
     for (let i = 0; i < 5; i++) await w.busbar.health()
-    const refused = await until('all places are taken', async () => {
-      const r = await shape(w.busbar.url, { ...params, live: undefined })
-      return r.status === 503 ? r : undefined
-    }, 5000)
-    equal(refused.json(), { code: 'concurrent_request_limit_exceeded', message: 'Concurrent existing request limit exceeded (limit: 5), please retry' }, 'the refusal')
+    const refused = await until(
+      'all places are taken',
+      async () => {
+        const r = await shape(w.busbar.url, { ...params, live: undefined })
+        return r.status === 503 ? r : undefined
+      },
+      5000,
+    )
+    equal(
+      refused.json(),
+      {
+        code: 'concurrent_request_limit_exceeded',
+        message: 'Concurrent existing request limit exceeded (limit: 5), please retry',
+      },
+      'the refusal',
+    )
     assert(Number(refused.headers['retry-after']) >= 6, 'retry-after')
     for (const s of sockets) how === 'reset' ? s.resetAndDestroy() : how === 'close' ? s.destroy() : s.end()
     const started = Date.now()
-    await until(`the places are free after a ${how}`, async () => (await shape(w.busbar.url, { ...params, live: undefined })).status === 200, 3000, 5)
+    await until(
+      `the places are free after a ${how}`,
+      async () => (await shape(w.busbar.url, { ...params, live: undefined })).status === 200,
+      3000,
+      5,
+    )
     t.note(`${how}: free after ${Date.now() - started} ms`)
     for (const s of sockets) s.destroy()
   }
@@ -157,16 +189,21 @@ test('2,000 parked long-polls on one shape all get the same answer', { timeout: 
   for (let round = 0; round < 3; round++) {
     const url = shapeUrl(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset, live: true })
     const parked = Array.from({ length: 2000 }, () => get(url))
-    await until('the requests have arrived', () => established(w.busbar.port) >= 2000, 20000)
+    await until('the requests have arrived', () => connections(w.busbar.port) >= 2000, 20000)
     const idle = w.busbar.memory().RssAnon
     const started = Date.now()
     await w.sql(fill(100 + round, 100 + round))
     const answers = await within('all are answered', 15000, Promise.all(parked))
     t.note(`all answered within ${Date.now() - started} ms; RssAnon ${Math.round(idle / 1024)} MB with 2,000 waiting`)
     for (const a of answers) {
-      if (a.status !== 200 || !a.body.equals(answers[0].body)) throw new Error(`another answer: ${a.status} ${a.text().slice(0, 200)}`)
+      if (a.status !== 200 || !a.body.equals(answers[0].body))
+        throw new Error(`another answer: ${a.status} ${a.text().slice(0, 200)}`)
     }
-    equal(answers[0].changes().map((c) => c.value.id), [String(100 + round)], 'the new row')
+    equal(
+      answers[0].changes().map((c) => c.value.id),
+      [String(100 + round)],
+      'the new row',
+    )
     at = { handle: at.handle, offset: answers[0].offset }
   }
 })
@@ -175,7 +212,13 @@ test('500 event streams on one shape all get the same', { timeout: 60000 }, asyn
   const w = await world(t, { sql: [TABLE, fill(1, 3)] })
   const at = await readAll(w.busbar.url, { table: 't' })
   const got = Array.from({ length: 500 }, () => [])
-  const streams = await Promise.all(got.map((list) => events(shapeUrl(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset, live: true, live_sse: true }), (e) => list.push(e))))
+  const streams = await Promise.all(
+    got.map((list) =>
+      events(shapeUrl(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset, live: true, live_sse: true }), (e) =>
+        list.push(e),
+      ),
+    ),
+  )
   t.cleanup(() => streams.forEach((s) => s.close()))
   for (let i = 0; i < 5; i++) await w.sql(fill(100 + i, 100 + i))
   const rows = (list) => list.filter((e) => e.json?.key).map((e) => e.json.value.id)
@@ -190,7 +233,10 @@ test('an event stream gives a backlog of many chunks, up-to-date, and stays open
   await w.sql(fill(1000, 1100, 600))
   await until('the rows are out', async () => (await readAll(w.busbar.url, { table: 't' }, { from: at })).changes.length === 181)
   const got = []
-  const stream = await events(shapeUrl(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset, live: true, live_sse: true }), (e) => got.push(e))
+  const stream = await events(
+    shapeUrl(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset, live: true, live_sse: true }),
+    (e) => got.push(e),
+  )
   t.cleanup(() => stream.close())
   let ended
   stream.done.then((how) => (ended = how))
@@ -203,7 +249,11 @@ test('an event stream gives a backlog of many chunks, up-to-date, and stays open
   // Live changes go on over the same connection, across ends of chunks.
   for (let i = 0; i < 60; i++) await w.sql(fill(2000 + i, 2000 + i, 600))
   await until(`the live rows have come (the stream: ${ended ?? 'open'})`, () => rows().length === 241)
-  equal(rows().slice(181), Array.from({ length: 60 }, (_, i) => 2000 + i), 'live rows')
+  equal(
+    rows().slice(181),
+    Array.from({ length: 60 }, (_, i) => 2000 + i),
+    'live rows',
+  )
   equal(ended, undefined, 'how the stream ended')
   equal(got.at(-1).json.headers.control, 'up-to-date', 'the last event')
 })
@@ -213,12 +263,19 @@ test('an event stream ends after a minute, with keep-alives before', { timeout: 
   const at = await readAll(w.busbar.url, { table: 't' })
   const got = []
   const started = Date.now()
-  const stream = await events(shapeUrl(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset, live: true, live_sse: true }), (e) => got.push(e))
+  const stream = await events(
+    shapeUrl(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset, live: true, live_sse: true }),
+    (e) => got.push(e),
+  )
   t.cleanup(() => stream.close())
   const how = await within('the stream ends', 75000, stream.done)
   const seconds = (Date.now() - started) / 1000
   equal(how, 'end', 'how it ended')
-  equal(got.map((e) => e.comment), [': keep-alive', ': keep-alive'], 'events')
+  equal(
+    got.map((e) => e.comment),
+    [': keep-alive', ': keep-alive'],
+    'events',
+  )
   assert(seconds > 57 && seconds < 63, `it ended after ${seconds} s`)
 })
 
@@ -226,10 +283,14 @@ test('a connection serves many requests, pipelined ones in order', async (t) => 
   const w = await world(t, { sql: [TABLE, fill(1, 3)] })
   const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
   t.cleanup(() => agent.destroy())
-  for (let i = 0; i < 200; i++) equal((await shape(w.busbar.url, { table: 't', offset: '-1' }, { agent })).changes().length, 3, 'rows')
+  for (let i = 0; i < 200; i++)
+    equal((await shape(w.busbar.url, { table: 't', offset: '-1' }, { agent })).changes().length, 3, 'rows')
   const one = 'GET /v1/shape?table=t&offset=-1 HTTP/1.1\r\nHost: x\r\n\r\n'
   const health = 'GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n'
-  const r = await raw(w.busbar.url, one + health + one, { timeout: 3000, done: (text) => text.split('HTTP/1.1 200').length === 4 && text.split('snapshot-end').length === 3 })
+  const r = await raw(w.busbar.url, one + health + one, {
+    timeout: 3000,
+    done: (text) => text.split('HTTP/1.1 200').length === 4 && text.split('snapshot-end').length === 3,
+  })
   const order = [...r.text.matchAll(/snapshot-end|"status":"active"/g)].map((m) => m[0])
   equal(order, ['snapshot-end', '"status":"active"', 'snapshot-end'], 'answers in order')
 })
@@ -239,8 +300,15 @@ test('a burst of new connections is served to the last', { timeout: 60000 }, asy
   const w = await world(t, { sql: [TABLE, fill(1, 3)] })
   const at = await readAll(w.busbar.url, { table: 't' })
   for (const size of [128, 256, 384, 1000]) {
-    const answers = await within(`${size} at once`, 10000, Promise.all(Array.from({ length: size }, () => shape(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset }))))
-    assert(answers.every((a) => a.status === 200), `a burst of ${size}: ${answers.find((a) => a.status !== 200)?.status}`)
+    const answers = await within(
+      `${size} at once`,
+      10000,
+      Promise.all(Array.from({ length: size }, () => shape(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset }))),
+    )
+    assert(
+      answers.every((a) => a.status === 200),
+      `a burst of ${size}: ${answers.find((a) => a.status !== 200)?.status}`,
+    )
   }
 })
 

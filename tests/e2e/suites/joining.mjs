@@ -12,7 +12,8 @@ const fill = (from, to, size = 20) => `INSERT INTO t SELECT g, repeat('x', ${siz
 
 const MANUAL = { ELECTRIC_MANUAL_TABLE_PUBLISHING: 'true' }
 
-const published = async (w, table = 't') => (await w.sql('SELECT FROM pg_publication_tables WHERE pubname = $1 AND tablename = $2', [w.publication, table])).rowCount > 0
+const published = async (w, table = 't') =>
+  (await w.sql('SELECT FROM pg_publication_tables WHERE pubname = $1 AND tablename = $2', [w.publication, table])).rowCount > 0
 
 // Waits for that, but not long: it may have to wait for the writers itself.
 const joining = (w) => until('the table is published', () => published(w), 3000).catch(() => {})
@@ -29,7 +30,10 @@ test('many clients that ask for a new shape at once cause one', async (t) => {
   const answers = await Promise.all(Array.from({ length: 40 }, () => shape(w.busbar.url, { table: 't', offset: '-1' })))
   equal([...new Set(answers.map((a) => a.status))], [200], 'statuses')
   equal(new Set(answers.map((a) => a.handle)).size, 1, 'handles')
-  assert(answers.every((a) => a.body.equals(answers[0].body)), 'bodies differ')
+  assert(
+    answers.every((a) => a.body.equals(answers[0].body)),
+    'bodies differ',
+  )
   equal(answers[0].changes().length, 2000, 'rows')
 })
 
@@ -38,9 +42,13 @@ test('several new shapes of one table at once, while it is written', async (t) =
   const writer = await w.session()
   let writing = true
   const done = (async () => {
-    for (let i = 0; writing; i++) await writer.query(`INSERT INTO t VALUES (${i}, 'a', 'b', 'c')${i % 3 ? '' : `; UPDATE t SET a = a || '!' WHERE id = ${i}`}`)
+    for (let i = 0; writing; i++)
+      await writer.query(
+        `INSERT INTO t VALUES (${i}, 'a', 'b', 'c')${i % 3 ? '' : `; UPDATE t SET a = a || '!' WHERE id = ${i}`}`,
+      )
   })()
-  for (const columns of [undefined, 'id,a', 'id,b', 'id,c', 'id,a,b', 'id,a,c', 'id,b,c']) for (const replica of [undefined, 'full']) w.follow({ table: 't', columns, replica })
+  for (const columns of [undefined, 'id,a', 'id,b', 'id,c', 'id,a,b', 'id,a,c', 'id,b,c'])
+    for (const replica of [undefined, 'full']) w.follow({ table: 't', columns, replica })
   await Promise.all(w.followers.map((f) => f.ready()))
   writing = false
   await done
@@ -168,14 +176,23 @@ test('the table leaves the publication by another hand: its shape is rotated, no
 
 for (const manual of [false, true]) {
   test(`rule 2, PostgreSQL 15.12, ${manual ? 'manual' : 'automatic'} publishing: rows after a writer in flight`, async (t) => {
-    const w = await world(t, { version: '15.12', sql: [TABLE, FULL, 'CREATE TABLE u (id int PRIMARY KEY)'], env: manual ? MANUAL : {}, start: false })
+    const w = await world(t, {
+      version: '15.12',
+      sql: [TABLE, FULL, 'CREATE TABLE u (id int PRIMARY KEY)'],
+      env: manual ? MANUAL : {},
+      start: false,
+    })
     if (manual) await w.sql(`CREATE PUBLICATION ${w.publication} FOR TABLE u`)
     if (manual) await w.sql('ALTER TABLE u REPLICA IDENTITY FULL')
     await w.busbar.start()
     // Automatic: it repairs this by itself. Manual: it may refuse, saying what to run; that must do.
     const ready = async (f) => {
       const refusal = () => (manual ? /"message":"(.*BEGIN; .*COMMIT;)/.exec(f.lastError ?? '') : undefined)
-      await until(() => `an outcome: ${f.state()}`, () => f.confirmedAt || refusal(), 60000)
+      await until(
+        () => `an outcome: ${f.state()}`,
+        () => f.confirmedAt || refusal(),
+        60000,
+      )
       if (f.confirmedAt) return
       const message = JSON.parse(`"${refusal()[1]}"`)
       t.note(message)
@@ -213,7 +230,10 @@ test('rule 3: a transaction that was streamed while the snapshot calls it runnin
   const writer = await w.session()
   await w.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
   await w.sql('SELECT pg_reload_conf()')
-  await until('the setting is there', async () => (await writer.query('SHOW synchronous_standby_names')).rows[0].synchronous_standby_names === 'nobody')
+  await until(
+    'the setting is there',
+    async () => (await writer.query('SHOW synchronous_standby_names')).rows[0].synchronous_standby_names === 'nobody',
+  )
   const hanging = writer.query(fill(10, 12))
   await until(`the stream has passed it: ${a.state()}`, () => a.rows.size === 6)
   equal((await w.sql('SELECT count(*)::int AS n FROM t')).rows[0].n, 3, 'visible rows while the commit waits')
@@ -221,7 +241,7 @@ test('rule 3: a transaction that was streamed while the snapshot calls it runnin
   // Whether the request is held or answered and corrected: in the end the rows are there.
   await delay(2500)
   const cancel = await pg.connect(w.db)
-  await cancel.query("SET synchronous_commit = local")
+  await cancel.query('SET synchronous_commit = local')
   await cancel.query('ALTER SYSTEM RESET synchronous_standby_names')
   await cancel.query('SELECT pg_reload_conf()')
   await cancel.end()
@@ -268,14 +288,30 @@ test('rule 4: a table that joins in the middle of a big transaction of another',
 // ---------------------------------------------------------------- rule 5: a snapshot ahead of the WAL's disk
 
 test('rule 5: commits that the snapshot saw and a crash of Postgres lost', { timeout: 180000 }, async (t) => {
-  const pg = await Postgres.create({ settings: { wal_writer_delay: '10s', wal_writer_flush_after: '1GB', checkpoint_timeout: '1h', bgwriter_lru_maxpages: 0 } })
-  const w = await world(t, { pg, sql: ['CREATE TABLE t (id int PRIMARY KEY, a text, b text, c text)', "INSERT INTO t SELECT g, 'a', 'b', 'c' FROM generate_series(1, 5) g"], env: { ELECTRIC_LONG_POLL_TIMEOUT: '3000' } })
+  const pg = await Postgres.create({
+    settings: { wal_writer_delay: '10s', wal_writer_flush_after: '1GB', checkpoint_timeout: '1h', bgwriter_lru_maxpages: 0 },
+  })
+  const w = await world(t, {
+    pg,
+    sql: [
+      'CREATE TABLE t (id int PRIMARY KEY, a text, b text, c text)',
+      "INSERT INTO t SELECT g, 'a', 'b', 'c' FROM generate_series(1, 5) g",
+    ],
+    env: { ELECTRIC_LONG_POLL_TIMEOUT: '3000' },
+  })
   await followed(w)
   // What is flushed, and past the first shape's snapshot: that shape must survive all this.
   await w.sql("INSERT INTO t VALUES (50, 'first', 'first', 'first')")
   await w.agree()
   let lost = 0
-  const shapes = [{ columns: 'id,a' }, { columns: 'id,b' }, { columns: 'id,c' }, { columns: 'id,a,b' }, { columns: 'id,a,c' }, { columns: 'id,b,c' }]
+  const shapes = [
+    { columns: 'id,a' },
+    { columns: 'id,b' },
+    { columns: 'id,c' },
+    { columns: 'id,a,b' },
+    { columns: 'id,a,c' },
+    { columns: 'id,b,c' },
+  ]
   for (let i = 0; i < shapes.length; i++) {
     const id = 100 + i
     const session = await pg.connect(w.db)
@@ -284,10 +320,14 @@ test('rule 5: commits that the snapshot saw and a crash of Postgres lost', { tim
     await session.query(`UPDATE t SET a = 'lost${i}' WHERE id = 1`)
     const params = { table: 't', ...shapes[i] }
     // Its snapshot sees the row; then Postgres crashes before it was flushed.
-    const answer = await until('the snapshot', async () => {
-      const r = await shape(w.busbar.url, { ...params, offset: '-1' })
-      return r.status === 200 ? r : undefined
-    }, 5000)
+    const answer = await until(
+      'the snapshot',
+      async () => {
+        const r = await shape(w.busbar.url, { ...params, offset: '-1' })
+        return r.status === 200 ? r : undefined
+      },
+      5000,
+    )
     await pg.stop('immediate')
     const saw = answer.changes().some((c) => c.value.id === String(id))
     w.follow(params, i % 2 ? 'poll' : 'sse')
@@ -355,7 +395,7 @@ async function lag(w) {
 
 for (const [what, change] of [
   ['TRUNCATE', 'TRUNCATE t'],
-  ['ALTER TABLE', "ALTER TABLE t ADD COLUMN n int DEFAULT 7"],
+  ['ALTER TABLE', 'ALTER TABLE t ADD COLUMN n int DEFAULT 7'],
 ]) {
   test(`rule 7: a ${what} that the snapshot holds doesn't rotate the new shape`, async (t) => {
     const w = await world(t, { sql: [TABLE, fill(1, 3)] })
@@ -432,17 +472,26 @@ test('rule 8: created and filled in one transaction', async (t) => {
 
 test('rule 8: a new leaf without a key can be updated soon', { timeout: 120000 }, async (t) => {
   const w = await world(t, {
-    sql: ['CREATE TABLE q (id int, v text) PARTITION BY RANGE (id)', 'CREATE TABLE q_1 PARTITION OF q FOR VALUES FROM (0) TO (100)', "INSERT INTO q VALUES (1, 'x')"],
+    sql: [
+      'CREATE TABLE q (id int, v text) PARTITION BY RANGE (id)',
+      'CREATE TABLE q_1 PARTITION OF q FOR VALUES FROM (0) TO (100)',
+      "INSERT INTO q VALUES (1, 'x')",
+    ],
   })
   await followed(w, { table: 'q' })
   const writer = await w.session()
   await writer.query('CREATE TABLE q_2 PARTITION OF q FOR VALUES FROM (100) TO (200)')
   await writer.query("INSERT INTO q VALUES (101, 'x')")
   const started = Date.now()
-  await until('an UPDATE of the new leaf works', async () => {
-    await writer.query("UPDATE q SET v = 'changed' WHERE id = 101")
-    return true
-  }, 20000, 50)
+  await until(
+    'an UPDATE of the new leaf works',
+    async () => {
+      await writer.query("UPDATE q SET v = 'changed' WHERE id = 101")
+      return true
+    },
+    20000,
+    50,
+  )
   t.note(`an UPDATE worked after ${Date.now() - started} ms`)
   await writer.query('DELETE FROM q WHERE id = 1')
   await w.agree()
@@ -453,7 +502,9 @@ test('rule 8: ATTACH of a partition with rows rotates, DETACH rotates', { timeou
   const w = await world(t, { sql: [...PARTITIONED, put(1, 'a'), 'CREATE TABLE other (id int PRIMARY KEY)'] })
   const followers = await followed(w, { table: 'p' })
   const [bystander] = await followed(w, { table: 'other' })
-  await w.sql("CREATE TABLE p_d (id int, region text NOT NULL, v text, PRIMARY KEY (id, region)); INSERT INTO p_d VALUES (50, 'd', 'old')")
+  await w.sql(
+    "CREATE TABLE p_d (id int, region text NOT NULL, v text, PRIMARY KEY (id, region)); INSERT INTO p_d VALUES (50, 'd', 'old')",
+  )
   await w.sql("ALTER TABLE p ATTACH PARTITION p_d FOR VALUES IN ('d')")
   await w.sql(put(51, 'd'))
   let started = Date.now()
@@ -529,11 +580,16 @@ test('manual publishing: what is missing is said, nothing is altered', async (t)
   assert(!(await published(w)), 'the table was published')
   await w.sql(`ALTER PUBLICATION ${w.publication} ADD TABLE t`)
   // Its word may be kept for the time that retry-after says.
-  await until('it asks for the replica identity', async () => {
-    const second = await shape(w.busbar.url, { table: 't', offset: '-1' })
-    equal(second.status, 503, `status (${second.text().slice(0, 200)})`)
-    return /replica identity set to FULL/.test(second.json().message)
-  }, 15000, 200)
+  await until(
+    'it asks for the replica identity',
+    async () => {
+      const second = await shape(w.busbar.url, { table: 't', offset: '-1' })
+      equal(second.status, 503, `status (${second.text().slice(0, 200)})`)
+      return /replica identity set to FULL/.test(second.json().message)
+    },
+    15000,
+    200,
+  )
   equal((await w.sql("SELECT relreplident FROM pg_class WHERE relname = 't'")).rows[0].relreplident, 'd', 'replica identity')
   await w.sql(FULL)
   const f = w.follow({ table: 't' })
@@ -545,9 +601,24 @@ test('manual publishing: what is missing is said, nothing is altered', async (t)
 test("the user's session settings don't disturb", async (t) => {
   // Set for the role, they reach every session of ours too.
   const role = `odd_${process.pid}`
-  const w = await world(t, { sql: ['CREATE TABLE t (id int PRIMARY KEY, at timestamptz, f float8, i interval, b bytea)'], start: false })
+  const w = await world(t, {
+    sql: ['CREATE TABLE t (id int PRIMARY KEY, at timestamptz, f float8, i interval, b bytea)'],
+    start: false,
+  })
   await w.sql(`CREATE ROLE ${role} SUPERUSER LOGIN`)
-  for (const s of ["statement_timeout = '1s'", "idle_in_transaction_session_timeout = '500ms'", "lock_timeout = '10ms'", "search_path = 'pg_temp'", "DateStyle = 'German'", "TimeZone = 'Asia/Tokyo'", "IntervalStyle = 'sql_standard'", "bytea_output = 'escape'", 'extra_float_digits = 0', "client_encoding = 'LATIN1'", 'default_transaction_isolation = serializable'])
+  for (const s of [
+    "statement_timeout = '1s'",
+    "idle_in_transaction_session_timeout = '500ms'",
+    "lock_timeout = '10ms'",
+    "search_path = 'pg_temp'",
+    "DateStyle = 'German'",
+    "TimeZone = 'Asia/Tokyo'",
+    "IntervalStyle = 'sql_standard'",
+    "bytea_output = 'escape'",
+    'extra_float_digits = 0',
+    "client_encoding = 'LATIN1'",
+    'default_transaction_isolation = serializable',
+  ])
     await w.sql(`ALTER ROLE ${role} SET ${s}`)
   const row = (id) => `INSERT INTO t VALUES (${id}, '2024-05-06 07:08:09.5+02', 0.1::float4, '1 day 02:03:04', '\\x00ff61')`
   await w.sql(row(1))
@@ -557,7 +628,10 @@ test("the user's session settings don't disturb", async (t) => {
   await w.sql(row(2))
   const live = await shape(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset, live: true })
   const wanted = { at: '2024-05-06 05:08:09.5+00', b: '\\x00ff61', f: '0.10000000149011612', i: 'P1DT2H3M4S' }
-  for (const [value, id] of [[at.changes[0].value, '1'], [live.changes()[0].value, '2']]) {
+  for (const [value, id] of [
+    [at.changes[0].value, '1'],
+    [live.changes()[0].value, '2'],
+  ]) {
     const { id: got, ...rest } = value
     equal([got, Object.fromEntries(Object.entries(rest).sort())], [id, wanted], 'row')
   }
@@ -585,21 +659,30 @@ test('a table far bigger than a chunk is read while it is copied, in bounded mem
     ;({ offset, handle } = a)
     if (a.upToDate) break
   }
-  t.note(`first chunk after ${first} ms, all ${count} rows after ${Date.now() - started} ms; RssAnon at most ${Math.round(most / 1024)} MB`)
+  t.note(
+    `first chunk after ${first} ms, all ${count} rows after ${Date.now() - started} ms; RssAnon at most ${Math.round(most / 1024)} MB`,
+  )
   equal([count, ids.size], [400000, 400000], 'rows')
   assert(most < 300 * 1024, `RssAnon rose to ${Math.round(most / 1024)} MB`)
 })
 
 test('quoted, mixed-case and odd names', async (t) => {
   const w = await world(t, {
-    sql: ['CREATE SCHEMA "My Schema"', 'CREATE TABLE "My Schema"."Ünï.Co/de""d" ("Id" int PRIMARY KEY, "a b" text, "select" text, "q""q" text)', `INSERT INTO "My Schema"."Ünï.Co/de""d" VALUES (1, 'x', 'y', 'z')`],
+    sql: [
+      'CREATE SCHEMA "My Schema"',
+      'CREATE TABLE "My Schema"."Ünï.Co/de""d" ("Id" int PRIMARY KEY, "a b" text, "select" text, "q""q" text)',
+      `INSERT INTO "My Schema"."Ünï.Co/de""d" VALUES (1, 'x', 'y', 'z')`,
+    ],
   })
   const table = '"My Schema"."Ünï.Co/de""d"'
   const followers = await followed(w, { table })
   await w.sql(`INSERT INTO ${table} VALUES (2, 'x', 'y', 'z')`)
   await w.sql(`UPDATE ${table} SET "a b" = 'changed'`)
   await w.sql(`UPDATE ${table} SET "Id" = 3 WHERE "Id" = 1`)
-  await until(() => `two rows: ${followers[0].state()}`, () => followers.every((f) => f.rows.size === 2 && [...f.rows.values()].some((r) => r.Id === '3')))
+  await until(
+    () => `two rows: ${followers[0].state()}`,
+    () => followers.every((f) => f.rows.size === 2 && [...f.rows.values()].some((r) => r.Id === '3')),
+  )
   for (const f of followers) f.check()
   w.undisturbed()
 })

@@ -20,7 +20,12 @@ for (const version of VERSIONS) {
     await items.steps(20)
     const abort = new AbortController()
     t.cleanup(() => abort.abort())
-    const stream = new ShapeStream({ url: `${w.busbar.url}/v1/shape`, params: { table: 'items' }, liveSse: true, signal: abort.signal })
+    const stream = new ShapeStream({
+      url: `${w.busbar.url}/v1/shape`,
+      params: { table: 'items' },
+      liveSse: true,
+      signal: abort.signal,
+    })
     const shape = new Shape(stream)
     const converges = async () => {
       let got
@@ -42,5 +47,6 @@ for (const version of VERSIONS) {
   })
 
   test(`PostgreSQL ${version}: random transactions while Busbar and Postgres crash`, { timeout: 600000 }, (t) =>
-    history(t, { version, seconds: LONG ? 120 : 14, crashes: ['kill', 'kill', 'postgres'], pause: [1000, 2500] }))
+    history(t, { version, seconds: LONG ? 120 : 14, crashes: ['kill', 'kill', 'postgres'], pause: [1000, 2500] }),
+  )
 }

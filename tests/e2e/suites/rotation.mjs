@@ -35,11 +35,20 @@ function rotated(followers, times = 1) {
 // (undefined: it may be); `untold`: the stream doesn't tell of it.
 const CHANGES = [
   { name: 'TRUNCATE', sql: 'TRUNCATE a', named: true },
-  { name: 'TRUNCATE of several tables at once, of which one has shapes', sql: 'CREATE TABLE c (id int); TRUNCATE c, a', named: true },
+  {
+    name: 'TRUNCATE of several tables at once, of which one has shapes',
+    sql: 'CREATE TABLE c (id int); TRUNCATE c, a',
+    named: true,
+  },
   { name: 'ADD COLUMN', sql: 'ALTER TABLE a ADD COLUMN n int DEFAULT 5', named: undefined },
   { name: 'DROP COLUMN of one that a shape selects', sql: 'ALTER TABLE a DROP COLUMN w', named: undefined },
   { name: 'ALTER COLUMN TYPE', sql: 'ALTER TABLE a ALTER COLUMN v TYPE varchar(10)', named: true },
-  { name: 'a change of the primary key', sql: 'ALTER TABLE a DROP CONSTRAINT a_pkey; ALTER TABLE a ADD PRIMARY KEY (id, v)', named: true, untold: true },
+  {
+    name: 'a change of the primary key',
+    sql: 'ALTER TABLE a DROP CONSTRAINT a_pkey; ALTER TABLE a ADD PRIMARY KEY (id, v)',
+    named: true,
+    untold: true,
+  },
 ]
 
 for (const change of CHANGES) {
@@ -106,11 +115,19 @@ test('DROP TABLE and CREATE TABLE under the same name', { timeout: 200000 }, asy
   await w.sql('CREATE TABLE a (id int PRIMARY KEY, v text, w text)')
   await w.sql("INSERT INTO a VALUES (100, 'new', 'new')")
   // A newcomer gets the new table soon, without a row of it in the stream.
-  const answer = await until('a newcomer gets the new table', async () => {
-    const r = await shape(w.busbar.url, { table: 'a', offset: '-1' })
-    return r.status === 200 && r.handle !== old ? r : undefined
-  }, 10000)
-  equal(answer.changes().map((c) => c.value.id), ['100'], 'rows of the new table')
+  const answer = await until(
+    'a newcomer gets the new table',
+    async () => {
+      const r = await shape(w.busbar.url, { table: 'a', offset: '-1' })
+      return r.status === 200 && r.handle !== old ? r : undefined
+    },
+    10000,
+  )
+  equal(
+    answer.changes().map((c) => c.value.id),
+    ['100'],
+    'rows of the new table',
+  )
   await w.sql("INSERT INTO a VALUES (101, 'new', 'new'); INSERT INTO b VALUES (11, 'x')")
   const started = Date.now()
   await w.agree(w.followers, UNTOLD_MS)
@@ -127,10 +144,15 @@ test('DROP TABLE: its clients are told, others not', { timeout: 150000 }, async 
   await w.sql('DROP TABLE a')
   const started = Date.now()
   // The table is gone: either word tells the client that its rows are.
-  await until('the old handle is refused', async () => {
-    const r = await shape(w.busbar.url, { table: 'a', handle: at.handle, offset: at.offset })
-    return r.status === 409 || r.status === 400
-  }, UNTOLD_MS, 200)
+  await until(
+    'the old handle is refused',
+    async () => {
+      const r = await shape(w.busbar.url, { table: 'a', handle: at.handle, offset: at.offset })
+      return r.status === 409 || r.status === 400
+    },
+    UNTOLD_MS,
+    200,
+  )
   t.note(`after ${((Date.now() - started) / 1000).toFixed(1)} s`)
   await w.sql("INSERT INTO b VALUES (11, 'x')")
   await w.agree()
@@ -142,10 +164,15 @@ test('ALTER TABLE RENAME: the old name is not served as if nothing had happened'
   const at = await readAll(w.busbar.url, { table: 'a' })
   await w.sql('ALTER TABLE a RENAME TO renamed')
   await w.sql("INSERT INTO renamed VALUES (50, 'x', 'y')")
-  await until('the old handle is refused', async () => {
-    const r = await shape(w.busbar.url, { table: 'a', handle: at.handle, offset: at.offset })
-    return r.status === 409 || r.status === 400
-  }, UNTOLD_MS, 200)
+  await until(
+    'the old handle is refused',
+    async () => {
+      const r = await shape(w.busbar.url, { table: 'a', handle: at.handle, offset: at.offset })
+      return r.status === 409 || r.status === 400
+    },
+    UNTOLD_MS,
+    200,
+  )
   const f = w.follow({ table: 'renamed' })
   await f.ready()
   await w.sql("INSERT INTO renamed VALUES (51, 'x', 'y')")
@@ -182,10 +209,12 @@ test('TRUNCATE again and again under writers: every follower ends with the table
   })
   const s = await w.session()
   for (let i = 0; i < 20; i++) {
-    await s.query(i % 3 ? 'TRUNCATE a' : `BEGIN; TRUNCATE a; INSERT INTO a VALUES (${-i - 1}, 'after', 'truncate'); COMMIT`).catch((e) => {
-      if (e.code !== '40P01') throw e
-      return s.query('ROLLBACK')
-    })
+    await s
+      .query(i % 3 ? 'TRUNCATE a' : `BEGIN; TRUNCATE a; INSERT INTO a VALUES (${-i - 1}, 'after', 'truncate'); COMMIT`)
+      .catch((e) => {
+        if (e.code !== '40P01') throw e
+        return s.query('ROLLBACK')
+      })
     await delay(120)
   }
   writing = false
@@ -201,7 +230,10 @@ test('ALTER TABLE again and again under writers: every follower ends with the ta
   let next = 1000
   const writers = Array.from({ length: 3 }, async () => {
     const s = await w.session()
-    while (writing) await s.query(`INSERT INTO a (id, v) VALUES (${next++}, 'x'); UPDATE a SET v = 'u' WHERE id = ${next - 30}; INSERT INTO b VALUES (${next++}, 'x')`)
+    while (writing)
+      await s.query(
+        `INSERT INTO a (id, v) VALUES (${next++}, 'x'); UPDATE a SET v = 'u' WHERE id = ${next - 30}; INSERT INTO b VALUES (${next++}, 'x')`,
+      )
   })
   const s = await w.session()
   for (let i = 0; i < 12; i++) {
@@ -222,25 +254,36 @@ test('DELETE /v1/shape: parked clients are told, the next request makes another'
   const answer = await shape(w.busbar.url, { table: 'a' }, { method: 'DELETE' })
   equal(answer.status, 202, 'status')
   await until('its clients are told', () => a.every((f) => f.refetches.length === 1 && f.confirmedAt), 10000)
-  assert(a.every((f) => f.handle !== old), 'the old handle again')
+  assert(
+    a.every((f) => f.handle !== old),
+    'the old handle again',
+  )
   await w.sql("INSERT INTO a VALUES (70, 'x', 'y')")
   await w.agree()
   rotated(b, 0)
 })
 
 test('ELECTRIC_MAX_SHAPES: the least used shape gives way', { timeout: 150000 }, async (t) => {
-  const w = await world(t, { sql: [...SQL, ...[1, 2, 3, 4].map((i) => `CREATE TABLE m${i} (id int PRIMARY KEY)`)], env: { ELECTRIC_MAX_SHAPES: '3' } })
+  const w = await world(t, {
+    sql: [...SQL, ...[1, 2, 3, 4].map((i) => `CREATE TABLE m${i} (id int PRIMARY KEY)`)],
+    env: { ELECTRIC_MAX_SHAPES: '3' },
+  })
   const first = await readAll(w.busbar.url, { table: 'm1' })
   for (const i of [2, 3, 4]) await readAll(w.busbar.url, { table: `m${i}` })
   const started = Date.now()
-  await until('the first shape is gone', async () => {
-    const r = await shape(w.busbar.url, { table: 'm4', offset: '-1' })
-    equal(r.status, 200, 'status of the newest')
-    for (const i of [2, 3]) await shape(w.busbar.url, { table: `m${i}`, offset: '-1' })
-    const gone = await shape(w.busbar.url, { table: 'm2', handle: first.handle, offset: first.offset })
-    equal(gone.status, 409, 'a handle of another shape')
-    return Date.now() - started > 65000
-  }, 90000, 1000)
+  await until(
+    'the first shape is gone',
+    async () => {
+      const r = await shape(w.busbar.url, { table: 'm4', offset: '-1' })
+      equal(r.status, 200, 'status of the newest')
+      for (const i of [2, 3]) await shape(w.busbar.url, { table: `m${i}`, offset: '-1' })
+      const gone = await shape(w.busbar.url, { table: 'm2', handle: first.handle, offset: first.offset })
+      equal(gone.status, 409, 'a handle of another shape')
+      return Date.now() - started > 65000
+    },
+    90000,
+    1000,
+  )
   const again = await shape(w.busbar.url, { table: 'm1', offset: '-1' })
   assert(again.handle !== first.handle, 'the least used shape is still there')
 })

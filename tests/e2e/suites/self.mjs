@@ -9,14 +9,22 @@ import { assert, until } from '../lib/util.mjs'
 const SCHEMA = '{"id":{"type":"int4","pk_index":0},"v":{"type":"text"}}'
 const row = (id, v = 'x') => ({ key: `"public"."t"/"${id}"`, value: { id: String(id), v } })
 const first = (id) => ({ ...row(id), headers: { operation: 'insert', relation: ['public', 't'] } })
-const change = (operation, id, lsn, op, more = {}) => ({ ...row(id), ...more, headers: { operation, relation: ['public', 't'], lsn: String(lsn), op_position: op, txids: [7], last: true, ...more.headers } })
+const change = (operation, id, lsn, op, more = {}) => ({
+  ...row(id),
+  ...more,
+  headers: { operation, relation: ['public', 't'], lsn: String(lsn), op_position: op, txids: [7], last: true, ...more.headers },
+})
 const upToDate = (lsn) => ({ headers: { control: 'up-to-date', global_last_seen_lsn: String(lsn) } })
 
 // A server that gives the snapshot of rows 1 to 3 and then these messages, by long-poll or as a stream.
 async function lying(t, messages, { headers = {} } = {}) {
   const server = http.createServer((req, res) => {
     const query = new URL(req.url, 'http://x').searchParams
-    const base = { 'electric-handle': '1-1', 'content-type': 'application/json', ...(query.has('live') ? { 'electric-cursor': '1' } : { 'electric-schema': SCHEMA }) }
+    const base = {
+      'electric-handle': '1-1',
+      'content-type': 'application/json',
+      ...(query.has('live') ? { 'electric-cursor': '1' } : { 'electric-schema': SCHEMA }),
+    }
     if (query.get('offset') === '-1') {
       res.writeHead(200, { ...base, 'electric-offset': '0_0' })
       res.end(JSON.stringify([first(1), first(2), first(3)]))
@@ -42,7 +50,15 @@ async function lying(t, messages, { headers = {} } = {}) {
 }
 
 const CASES = [
-  ['nothing wrong', [change('insert', 4, 10, 0, { headers: { last: undefined } }), change('update', 1, 10, 2, { headers: { last: undefined } }), change('delete', 2, 10, 4)], undefined],
+  [
+    'nothing wrong',
+    [
+      change('insert', 4, 10, 0, { headers: { last: undefined } }),
+      change('update', 1, 10, 2, { headers: { last: undefined } }),
+      change('delete', 2, 10, 4),
+    ],
+    undefined,
+  ],
   ['a row twice', [change('insert', 3, 10, 0)], /insert of a known key/],
   ['an update of a row that is not there', [change('update', 9, 10, 0)], /update of an unknown key/],
   ['a delete of a row that is not there', [change('delete', 9, 10, 0)], /delete of an unknown key/],
@@ -51,8 +67,18 @@ const CASES = [
   ['a transaction that goes back', [change('insert', 4, 10, 4), change('insert', 5, 9, 6)], /after 10_4/],
   ['half a transaction', [change('insert', 4, 10, 0, { headers: { last: undefined } })], /inside transaction 10/],
   ['an insert without all columns', [change('insert', 4, 10, 0, { value: { id: '4' } })], /lacks the column v/],
-  ['an old value that was never there', [change('update', 1, 10, 0, { old_value: { v: 'y' } })], /old v "y", known "x"/, { replica: 'full' }],
-  ['a deleted row that was another', [change('delete', 1, 10, 0, { value: { id: '1', v: 'y' } })], /delete of .*: v "y"/, { replica: 'full' }],
+  [
+    'an old value that was never there',
+    [change('update', 1, 10, 0, { old_value: { v: 'y' } })],
+    /old v "y", known "x"/,
+    { replica: 'full' },
+  ],
+  [
+    'a deleted row that was another',
+    [change('delete', 1, 10, 0, { value: { id: '1', v: 'y' } })],
+    /delete of .*: v "y"/,
+    { replica: 'full' },
+  ],
 ]
 
 for (const mode of ['poll', 'sse']) {
@@ -63,7 +89,11 @@ for (const mode of ['poll', 'sse']) {
       t.cleanup(() => f.stop())
       await until('the changes have come', () => f.lsn === 10n && f.confirmations > 1, 5000, 5)
       if (!expected) f.check()
-      else assert(f.faults.some((text) => expected.test(text)), `not noticed: ${f.faults.join('; ')}`)
+      else
+        assert(
+          f.faults.some((text) => expected.test(text)),
+          `not noticed: ${f.faults.join('; ')}`,
+        )
     })
   }
 }
