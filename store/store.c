@@ -25,6 +25,7 @@
 #define STORE_FORMAT_VERSION 1u
 #define STORE_READERS_MAX 126 /* LMDB's own default for its reader table; readers beyond it wait for a slot */
 #define STORE_PATH_MAX 4096
+#define FREE_BYTES_LEAST (1u << 20) /* a failed write with less than this free was for want of room */
 
 static_assert(sizeof(size_t) == 8, "the map is reserved in terabytes");
 
@@ -426,8 +427,17 @@ void store_abort(struct store *s)
 	s->txn = NULL;
 }
 
+/* LMDB reports a short write as EIO; on a full disk that is what it was. */
+static bool disk_is_full(const struct store *s)
+{
+	struct statfs fs;
+	return statfs(s->path, &fs) == 0 && (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize < FREE_BYTES_LEAST;
+}
+
 static int write_failed(struct store *s, struct err *e, int rc, const char *what)
 {
+	if (rc == EIO && disk_is_full(s))
+		rc = ENOSPC;
 	store_abort(s);
 	s->broken = true;
 	return lmdb_error(e, rc, what);

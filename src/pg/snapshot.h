@@ -32,6 +32,7 @@ struct pg_snapshot {
 	uint32_t nxip;
 	lsn_t insert_lsn;    /* pg_current_wal_insert_lsn() right after the snapshot: everything the snapshot
 	                        shows was committed below it */
+	int64_t postmaster_start_us; /* of the server that gave it */
 };
 
 void pg_snapshot_clear(struct pg_snapshot *s);

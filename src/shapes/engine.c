@@ -61,11 +61,10 @@ static void free_registry(struct shapes *s)
 		pg_table_unref(t->table);
 		free(t);
 	}
-	registry_cache_drop(s, 0);
+	registry_cache_clear(s);
 	map_clear(&s->by_handle);
 	map_clear(&s->by_identity);
 	map_clear(&s->tables);
-	map_clear(&s->cache);
 	map_clear(&s->inflight);
 }
 

@@ -57,6 +57,7 @@ struct ingest {
 	lsn_t processed;       /* commits below are published (or were before we started) */
 	lsn_t keepalive;       /* a position from a keepalive that waits to be made durable */
 	int64_t keepalive_ms;
+	lsn_t snapshots_lsn;   /* the newest snapshot's insert position */
 	lsn_t publishing_tx;   /* staged: waiting for the writer to publish it */
 	bool publishing;
 	bool streaming;
@@ -702,7 +703,7 @@ static void relation_seen(struct shapes *s, const struct wal_relation *w)
 				f->bound = NULL;
 		relation_free(old);
 	}
-	registry_cache_drop(s, w->oid);
+	registry_cache_doubt(s, w->oid);
 }
 
 /* Asks a PG thread whose partition this is; the stream waits meanwhile. */
@@ -942,7 +943,8 @@ static void put_shape_record(struct shapes *s, struct shape *shape, const struct
 static void filter_shapes(struct shapes *s, struct cmd *c)
 {
 	struct ingest *in = s->ingest;
-	c->result = in->streaming ? 0 : -1;
+	/* A snapshot of a server that has been restarted since may show what it lost (rule 5). */
+	c->result = in->streaming && c->snap->postmaster_start_us == s->server.postmaster_start_us ? 0 : -1;
 	passed_prune(in, c->snap->xmin);
 	uint64_t joined = UINT64_MAX;
 	for (int i = 0; i < c->nshapes; i++) {
@@ -960,6 +962,7 @@ static void filter_shapes(struct shapes *s, struct cmd *c)
 	/* What the snapshot shows is delivered: it counts for the mark (rule 5). */
 	if (c->snap->insert_lsn > delivered)
 		atomic_store(&s->delivered, c->snap->insert_lsn);
+	in->snapshots_lsn = c->snap->insert_lsn > in->snapshots_lsn ? c->snap->insert_lsn : in->snapshots_lsn;
 	/* Before the shapes are durable, and so before a client can see them. */
 	if (c->snap->insert_lsn > in->mark_limit || c->snap->insert_lsn > in->mark_wanted)
 		mark_request(s, (c->snap->insert_lsn > in->mark_wanted ? c->snap->insert_lsn : in->mark_wanted) + MARK_STEP_BYTES);
@@ -1103,7 +1106,9 @@ static void keepalive_poll(struct shapes *s)
 {
 	struct ingest *in = s->ingest;
 	int64_t now = clock_mono_ms();
-	if (in->keepalive == 0 || in->in_txn || now - in->keepalive_ms < KEEPALIVE_COMMIT_MS)
+	/* What makes a snapshot safe isn't kept waiting. */
+	bool urgent = in->snapshots_lsn > in->processed && in->keepalive >= in->snapshots_lsn;
+	if (in->keepalive == 0 || in->in_txn || (!urgent && now - in->keepalive_ms < KEEPALIVE_COMMIT_MS))
 		return;
 	if (in->keepalive > in->processed) {
 		struct item *it = item_new(ITEM_LSN);
@@ -1117,10 +1122,15 @@ static void keepalive_poll(struct shapes *s)
 static void on_idle(void *ctx)
 {
 	struct shapes *s = ctx;
+	struct ingest *in = s->ingest;
 	run_commands(s);
-	if (s->ingest->ending)
+	if (in->ending)
 		try_finish(s);
 	keepalive_poll(s);
+	/* Until the stream has passed a snapshot, a restart of Postgres costs its shapes: on an idle server
+	 * nothing but a keepalive says that it has. */
+	if (in->streaming && !in->in_txn && in->snapshots_lsn > in->processed && in->snapshots_lsn > in->keepalive)
+		stream_ask(s->stream);
 	mark_idle(s);
 }
 
@@ -1150,6 +1160,7 @@ static void on_lost(void *ctx)
 {
 	struct shapes *s = ctx;
 	struct ingest *in = s->ingest;
+	atomic_fetch_add(&s->outages, 1);
 	in->streaming = in->unresolved = false;
 	in->resolving = 0;
 	if (in->ending) {
@@ -1279,6 +1290,7 @@ static int begin_anew(struct shapes *s, lsn_t from, struct err *e)
 	if (!writer_flush(s))
 		return err_set(e, ERR_CANCELLED, "stopping");
 	in->processed = from;
+	in->snapshots_lsn = 0;
 	atomic_store(&s->seen, 0);
 	atomic_store(&s->delivered, from);
 	struct passed_page *p;

@@ -295,7 +295,7 @@ struct table_state {
 	struct pg_join join;
 	bool joined;
 	bool joining;      /* a PG thread is at it: one at a time */
-	char watched[96];  /* what the watching query said last; "" nothing yet */
+	char watched[192];  /* what the watching query said last; "" nothing yet */
 	uint32_t nshapes;
 	int64_t idle_since_ms; /* of the last shape's end */
 };
@@ -411,6 +411,8 @@ struct shapes {
 	bool reconcile_queued, reconcile_now;
 
 	_Atomic bool stopping, ingest_quit;
+	_Atomic unsigned outages;      /* of the stream: connections older than the last are doubtful */
+	_Atomic int64_t complained_ms;
 	_Atomic lsn_t seen, durable, received;
 	_Atomic lsn_t delivered;       /* the largest LSN a client of this process can have seen */
 	_Atomic lsn_t mark;            /* as it stands in the store */
@@ -438,7 +440,9 @@ void shape_set_failed(struct shape *s, const struct err *e);
 struct table_state *registry_table(struct shapes *s, uint32_t oid); /* with registry_lock held */
 /* Returns what the cache holds now: the older of two that say the same, so that shapes share it. */
 struct pg_table *registry_cache_put(struct shapes *s, struct pg_table *t, int64_t verified_ms);
-void registry_cache_drop(struct shapes *s, uint32_t oid);
+/* Not believed any more (0: of all tables); it stays as the answer for when Postgres is away. */
+void registry_cache_doubt(struct shapes *s, uint32_t oid);
+void registry_cache_clear(struct shapes *s);
 /* Links a loaded or new shape into the maps, registry_lock held for writing. */
 void registry_link(struct shapes *s, struct shape *shape);
 

@@ -28,6 +28,7 @@ struct worker {
 	struct shapes *s;
 	bool creates;
 	PGconn *admin, *snap;
+	unsigned outages; /* when they were opened */
 	int64_t used_ms;
 };
 
@@ -62,6 +63,13 @@ static void drop_connection(PGconn **conn)
 static PGconn *connection(struct worker *w, bool snapshot, struct err *e)
 {
 	PGconn **conn = snapshot ? &w->snap : &w->admin;
+	unsigned outages = atomic_load(&w->s->outages);
+	if (w->outages != outages) {
+		/* The stream broke since: most likely these did too, and would say so at the worst moment. */
+		drop_connection(&w->admin);
+		drop_connection(&w->snap);
+		w->outages = outages;
+	}
 	if (*conn != NULL && PQstatus(*conn) != CONNECTION_OK)
 		drop_connection(conn);
 	if (*conn == NULL)
@@ -308,9 +316,16 @@ static int join_table(struct creation *c, struct pg_table *table, struct err *e)
 		struct timespec ts = {0, 2 * 1000000};
 		nanosleep(&ts, NULL); /* another thread joins this very table; it is short or ends by its limits */
 	}
-	PGconn *admin = connection(c->w, false, e);
-	int rc = admin == NULL ? -1 : pg_publication_join(admin, s->config, server_version(s), table, has_known ? &known : NULL,
-	                                                  creation_cancelled, c, &now, e);
+	int rc = -1;
+	for (int tries = 0; tries < 2; tries++) {
+		bool fresh = c->w->admin == NULL;
+		PGconn *admin = connection(c->w, false, e);
+		rc = admin == NULL ? -1 : pg_publication_join(admin, s->config, server_version(s), table, has_known ? &known : NULL,
+		                                              creation_cancelled, c, &now, e);
+		if (rc == 0 || fresh || e->kind != ERR_PG_CONN)
+			break;
+		drop_connection(&c->w->admin); /* it broke while idle */
+	}
 	release_table(s, table, rc == 0 ? &now : NULL);
 	if (rc == 0 && has_known && known.publication_rel_oid != now.publication_rel_oid)
 		/* It left and came back: what older shapes missed is gone for them. */
@@ -532,7 +547,7 @@ static void run_create(struct worker *w, struct job *j)
 		end_snapshot(w);
 	if (rc != 0) {
 		if (e.kind == ERR_NOT_FOUND)
-			registry_cache_drop(s, table->oid);
+			registry_cache_doubt(s, table->oid);
 		client_text(&e);
 		for (int i = done; i < c.n; i++)
 			shape_set_failed(j->shapes[i], &e);
@@ -609,7 +624,7 @@ static int reconcile_table(struct worker *w, struct pg_table *was, struct err *e
 		return 0;
 	}
 	if (!pg_table_same_columns(was, now))
-		registry_cache_drop(s, was->oid);
+		registry_cache_doubt(s, was->oid);
 	rotate_misfits(s, now);
 	for (uint32_t i = 0; i < was->nleaves; i++)
 		if (!has_leaf(now, was->leaves[i]))
@@ -622,7 +637,7 @@ static int reconcile_table(struct worker *w, struct pg_table *was, struct err *e
 				goto outage;
 		}
 	if (news)
-		registry_cache_drop(s, was->oid);
+		registry_cache_doubt(s, was->oid);
 	struct pg_join known = {0}, join = {0};
 	bool has_known = false;
 	if (claim_table(s, was->oid, &known, &has_known)) {
@@ -740,13 +755,18 @@ static void run_reconcile(struct worker *w)
 /* ---- watching ---- */
 
 /*
- * One query for all tables that have shapes: a DROP or a RENAME writes nothing into the stream, and a
- * partition that was attached must not wait for the next reconciliation. Whatever looks different is
+ * One query for all tables that have shapes: DDL writes nothing into the stream, and a table that was
+ * dropped, changed, taken out of the publication, or got a partition must not wait for the next
+ * reconciliation. Whatever looks different is
  * then looked at in full.
  */
 static const char watch_sql[] =
 	"SELECT c.oid, c.xmin::pg_catalog.text || ' ' || c.relnamespace::pg_catalog.text || ' ' || c.relnatts::pg_catalog.text || ' ' ||"
-	" (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid)::pg_catalog.text"
+	" (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid)::pg_catalog.text || ' ' ||"
+	" (SELECT pg_catalog.sum(a.xmin::pg_catalog.text::pg_catalog.int8) FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid)::pg_catalog.text || ' ' ||"
+	" coalesce((SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary), 0)::pg_catalog.text || ' ' ||"
+	" coalesce((SELECT r.oid FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid"
+	" WHERE r.prrelid = c.oid AND p.pubname = $2), 0)::pg_catalog.text"
 	" FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1::pg_catalog.oid[])";
 
 static void watch_result(struct worker *w, PGresult *r, struct pg_table *t)
@@ -794,8 +814,8 @@ static void run_watch(struct worker *w)
 	struct err e;
 	PGconn *conn = n > 0 ? connection(w, false, &e) : NULL;
 	if (conn != NULL) {
-		const char *params[] = {oids.data};
-		PGresult *r = PQexecParams(conn, watch_sql, 1, NULL, params, NULL, NULL, 0);
+		const char *params[] = {oids.data, s->config->publication_name};
+		PGresult *r = PQexecParams(conn, watch_sql, 2, NULL, params, NULL, NULL, 0);
 		for (size_t i = 0; PQresultStatus(r) == PGRES_TUPLES_OK && i < n; i++)
 			watch_result(w, r, used[i]);
 		PQclear(r);

@@ -198,7 +198,7 @@ void shape_rotate(struct shape *shape, const char *why)
 	if (!unlink_shape(s, shape))
 		return;
 	log_info("Removing shape %s of %s.%s: %s", shape->handle, shape->def.table->schema, shape->def.table->name, why);
-	registry_cache_drop(s, shape->def.table->oid);
+	registry_cache_doubt(s, shape->def.table->oid);
 	pthread_mutex_lock(&s->writer.lock); /* a copy that waits for room gives up */
 	pthread_cond_broadcast(&s->writer.room);
 	pthread_mutex_unlock(&s->writer.lock);
@@ -217,7 +217,10 @@ void shape_set_failed(struct shape *shape, const struct err *e)
 	wait_list_wake_all(&shape->tail.waiters);
 	pthread_mutex_unlock(shape_lock(shape));
 	if (was_in) {
-		log_warning("Shape %s of %s.%s could not be made: %s", shape->handle, shape->def.table->schema, shape->def.table->name, e->text);
+		/* Clients ask again and again: a line a second says it as well. */
+		int64_t now = clock_mono_ms(), last = atomic_load(&s->complained_ms);
+		bool quiet = now - last < 1000 || !atomic_compare_exchange_strong(&s->complained_ms, &last, now);
+		log_line(quiet ? LOG_DEBUG : LOG_WARNING, "Shape %s of %s.%s could not be made: %s", shape->handle, shape->def.table->schema, shape->def.table->name, e->text);
 		post_drop(s, shape);
 	}
 }
@@ -316,22 +319,24 @@ struct pg_table *registry_cache_put(struct shapes *s, struct pg_table *t, int64_
 	return now;
 }
 
-void registry_cache_drop(struct shapes *s, uint32_t oid)
+void registry_cache_doubt(struct shapes *s, uint32_t oid)
 {
-	for (;;) {
-		struct cached *found = NULL, *c;
-		pthread_rwlock_wrlock(&s->registry_lock);
-		for (size_t i = 0; found == NULL && (c = map_next(&s->cache, &i)) != NULL;)
-			if (oid == 0 || c->table->oid == oid)
-				found = c;
-		if (found != NULL)
-			map_del(&s->cache, found->key, found->key_len);
-		pthread_rwlock_unlock(&s->registry_lock);
-		if (found == NULL)
-			return;
-		pg_table_unref(found->table);
-		free(found);
+	struct cached *c;
+	pthread_rwlock_wrlock(&s->registry_lock);
+	for (size_t i = 0; (c = map_next(&s->cache, &i)) != NULL;)
+		if (oid == 0 || c->table->oid == oid)
+			c->verified_ms = 0;
+	pthread_rwlock_unlock(&s->registry_lock);
+}
+
+void registry_cache_clear(struct shapes *s)
+{
+	struct cached *c;
+	for (size_t i = 0; (c = map_next(&s->cache, &i)) != NULL;) {
+		pg_table_unref(c->table);
+		free(c);
 	}
+	map_clear(&s->cache);
 }
 
 /* The look-up that is under way for this key, or the one made now: then it becomes a job. */
@@ -379,7 +384,7 @@ struct table_lookup *shapes_table_lookup(struct shapes *s, const char *schema, c
 	struct cached *c = map_get(&s->cache, key, len);
 	if (c != NULL) {
 		l->stale = pg_table_ref(c->table);
-		fresh = away || clock_mono_ms() - c->verified_ms < TABLE_FRESH_MS;
+		fresh = away || (c->verified_ms != 0 && clock_mono_ms() - c->verified_ms < TABLE_FRESH_MS);
 	}
 	pthread_rwlock_unlock(&s->registry_lock);
 	if (fresh) {

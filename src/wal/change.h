@@ -52,6 +52,7 @@ enum wal_kind {
 	WAL_DELETE = 'D',
 	WAL_TRUNCATE = 'T',
 	WAL_MESSAGE = 'M',
+	WAL_STREAM_ABORT = 'A', /* PostgreSQL 18 sends it for an aborted transaction, streaming or not */
 };
 
 struct wal_change {

@@ -15,6 +15,7 @@
  *             | 'U' | oid 4 | 'K' or 'O' | old tuple | 'N' | new tuple |
  *   Delete    | 'D' | oid 4 | 'K' or 'O' | old tuple |
  *   Truncate  | 'T' | n 4 | flags 1 (1 = cascade, 2 = restart identity) | n × oid 4 |
+ *   Abort     | 'A' | xid 4 | subxid 4 (proto 1: only PostgreSQL 18, for aborted transactions it had spilled)
  *   Message   | 'M' | flags 1 (1 = transactional) | lsn 8 | prefix str | len 4 | len bytes |
  *   tuple     | n 2 | n × value |
  *     value         | 'n' | (NULL)   | 'u' | (unchanged, not sent)   | 't' | len 4 | len bytes |
@@ -260,6 +261,13 @@ static void parse_row(struct pgoutput *d, struct cursor *c, struct wal_change *o
 	parse_new_tuple(d, c, out);
 }
 
+/* Nothing of an aborted transaction was sent to us: there is nothing to undo. */
+static void parse_stream_abort(struct cursor *c)
+{
+	(void)read_u32(c); /* xid */
+	(void)read_u32(c); /* xid of the subtransaction */
+}
+
 static void parse_truncate(struct pgoutput *d, struct cursor *c, struct wal_change *out)
 {
 	uint32_t n = read_u32(c);
@@ -293,6 +301,7 @@ int pgoutput_parse(struct pgoutput *d, const char *p, size_t len, struct wal_cha
 	case WAL_DELETE: parse_row(d, &c, out); break;
 	case WAL_TRUNCATE: parse_truncate(d, &c, out); break;
 	case WAL_MESSAGE: parse_message(&c); break;
+	case WAL_STREAM_ABORT: parse_stream_abort(&c); break;
 	default:
 		return err_set(e, ERR_PROTOCOL, "replication message of unknown type 0x%02x (%zu bytes)", (unsigned char)kind, len);
 	}

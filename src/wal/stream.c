@@ -26,6 +26,7 @@
 
 #define FEEDBACK_MAX_MS 10000   /* at least this often, or wal_sender_timeout / 3 if that is less */
 #define SILENCE_MAX_MS 10000    /* then the server is asked where it is, see ask_due() */
+#define ASK_MIN_MS 100          /* between questions that stream_ask() wants */
 #define MESSAGES_PER_IDLE 1000  /* in a stream that never pauses */
 #define MESSAGES_PER_CLOCK 16   /* looking at the clock for each message would cost as much as parsing it */
 #define BACKOFF_FIRST_MS 500    /* most breaks are over at once: a terminated backend, a restart of a proxy */
@@ -55,6 +56,7 @@ struct stream {
 	bool send_blocked;   /* feedback is still in libpq's buffer */
 	bool tls, looked;    /* see look_again() */
 	bool skipping;       /* see on_notice() */
+	bool ask_now;        /* stream_ask() */
 	lsn_t received, acked;
 	unsigned messages;
 	int64_t running_since_ms, received_ms, sent_ms, asked_ms, feedback_ms;
@@ -98,6 +100,7 @@ void stream_free(struct stream *s)
 
 void stream_wake(struct stream *s) { loop_wake(&s->loop); }
 void stream_stop(struct stream *s) { loop_stop(&s->loop); }
+void stream_ask(struct stream *s) { s->ask_now = true; }
 
 static void set_phase(struct stream *s, enum stream_phase phase, const char *error)
 {
@@ -153,8 +156,10 @@ static int send_feedback(struct stream *s, bool ask, struct err *e)
 	if (r == 0)
 		return 0;
 	s->acked = flushed;
-	if (ask)
+	if (ask) {
 		s->asked_ms = s->sent_ms;
+		s->ask_now = false;
+	}
 	return flush_feedback(s, e);
 }
 
@@ -171,7 +176,7 @@ static int housekeep(struct stream *s, bool reading, struct err *e)
 {
 	loop_idle(&s->loop);
 	int64_t now_ms = clock_mono_ms();
-	bool ask = reading && now_ms >= ask_due(s);
+	bool ask = reading && (now_ms >= ask_due(s) || (s->ask_now && now_ms >= s->asked_ms + ASK_MIN_MS));
 	if (ask || now_ms >= s->sent_ms + s->feedback_ms || acknowledgeable(s) > s->acked)
 		return send_feedback(s, ask, e);
 	return 0;
