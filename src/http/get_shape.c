@@ -7,16 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
-#include "base/mem.h"
 #include "http/reply.h"
 #include "http/request.h"
 
 #define NO_DATABASE "Cannot connect to the database to verify the shape. Please try again later."
 #define SLICE_TRIES_MAX 8 /* of asking again at once, before we wait a little */
 #define SLICE_RETRY_MS 50
-#define CURSOR_EPOCH_S 1728432000 /* 2024-10-09T00:00:00Z */
-#define CURSOR_JITTER_S 3600
 
 static int64_t now(const struct request *r) { return r->conn->loop->now_ms; }
 static bool stopping(const struct request *r) { return r->conn->loop->stopping; }
@@ -44,7 +40,8 @@ static int check_subset(const struct shape_params *p, struct params_errors *e)
 {
 	if (p->subset == NULL)
 		return 0;
-	params_error(e, "subset", "subset snapshots are not supported by this version of Busbar: leave out the 'subset' parameters");
+	params_error(e, "subset", "subset snapshots are not supported by this version of Busbar: leave out the 'subset' "
+	                          "parameters");
 	return -1;
 }
 
@@ -140,9 +137,10 @@ enum step shape_resolve_def(struct request *r, const struct shape_params *p, con
 static enum step generated_unpublished(struct request *r)
 {
 	struct buf text = BUF_INIT(2048);
-	buf_printf(&text, "Publication \"%s\" does not publish generated columns. This is a feature introduced in PostgreSQL 18 "
-	           "and requires setting the publication parameter 'publish_generated_columns' to 'stored'. Alternatively, you "
-	           "can exclude them from the shape by explicitly listing which columns to fetch in the 'columns' query param.",
+	buf_printf(&text, "Publication \"%s\" does not publish generated columns. This is a feature introduced in PostgreSQL "
+	           "18 and requires setting the publication parameter 'publish_generated_columns' to 'stored'. Alternatively, "
+	           "you can exclude them from the shape by explicitly listing which columns to fetch in the 'columns' query "
+	           "param.",
 	           r->http->config->publication_name);
 	enum step step = reply_message(r, 503, text.data, 10, true);
 	buf_clear(&text);
@@ -332,304 +330,6 @@ static enum step phase_conflict(struct request *r)
 	return step == STEP_NEXT ? reply_must_refetch(r, shape_handle(r->shape)) : step;
 }
 
-/* ---- headers of data -------------------------------------------------------------------------------- */
-
-static const char *request_offset_text(const struct request *r, char text[LOG_OFFSET_TEXT_MAX])
-{
-	if (r->offset_kind == OFFSET_AT)
-		return log_offset_text(r->offset, text);
-	return r->offset_kind == OFFSET_START ? "-1" : "now";
-}
-
-static void cursor_text(struct request *r, char text[32])
-{
-	int64_t interval = r->http->config->long_poll_timeout_ms / 1000, next = 0;
-	if (interval > 0) {
-		int64_t d = clock_wall_us() / 1000000 - CURSOR_EPOCH_S, before = r->has_cursor ? r->cursor : 0;
-		next = (d + interval - 1) / interval * interval;
-		if (next <= before)
-			next = before + 1 + (int64_t)(loop_random(r->conn->loop) % CURSOR_JITTER_S);
-	}
-	snprintf(text, 32, "%lld", (long long)next);
-}
-
-static const char *cache_rule(const struct request *r, char text[96])
-{
-	const struct config *c = r->http->config;
-	if (r->offset_kind == OFFSET_START)
-		return "public, max-age=604800, s-maxage=3600, stale-while-revalidate=2629746";
-	if (r->live && r->sse) {
-		snprintf(text, 96, "public, max-age=%d", SSE_TOTAL_MS / 1000 - 1);
-		return text;
-	}
-	if (r->live)
-		return "public, max-age=5, stale-while-revalidate=5";
-	snprintf(text, 96, "public, max-age=%lld, stale-while-revalidate=%lld", (long long)c->cache_max_age_s,
-	         (long long)c->cache_stale_age_s);
-	return text;
-}
-
-struct data_headers {
-	unsigned status;
-	const char *type;
-	struct log_offset etag_to;   /* what the answer covers */
-	const char *offset;          /* electric-offset */
-	bool schema, up_to_date, has_data, once; /* once: an etag that never matches again */
-};
-
-static void begin_data(struct request *r, struct reply *p, const struct data_headers *d)
-{
-	char cache[96], from[LOG_OFFSET_TEXT_MAX], to[LOG_OFFSET_TEXT_MAX], cursor[32];
-	const char *handle = shape_handle(r->shape);
-	reply_begin_shape(r, p, d->status, cache_rule(r, cache), d->type);
-	if (r->live) {
-		cursor_text(r, cursor);
-		reply_header(p, "electric-cursor", cursor);
-	}
-	request_offset_text(r, from);
-	const char *from_text = request_offset_text(r, from), *to_text = log_offset_text(d->etag_to, to);
-	if (d->once)
-		reply_headerf(p, "etag", "\"%s:%s:%s:%lld\"", handle, from_text, to_text, (long long)(now(r) / 1000));
-	else
-		reply_headerf(p, "etag", "\"%s:%s:%s\"", handle, from_text, to_text);
-	reply_header(p, "electric-handle", handle);
-	if (d->schema)
-		reply_header(p, "electric-schema", shape_schema_header(r->shape));
-	if (d->up_to_date)
-		reply_header(p, "electric-up-to-date", "");
-	reply_header(p, "electric-has-data", d->has_data ? "true" : "false");
-	reply_header(p, "electric-offset", d->offset);
-}
-
-/* ---- If-None-Match ---------------------------------------------------------------------------------- */
-
-struct etag_scan {
-	const char *want; /* without quotes */
-	bool found;
-};
-
-/* A list of etags; quotes are optional, weak ones and `*` never match. */
-static enum MHD_Result scan_etags(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
-{
-	struct etag_scan *scan = cls;
-	(void)kind;
-	if (value == NULL || strcasecmp(name, "if-none-match") != 0)
-		return MHD_YES;
-	size_t want_len = strlen(scan->want);
-	for (const char *at = value; *at != '\0';) {
-		size_t len = strcspn(at, ",");
-		const char *p = at, *end = at + len;
-		while (p < end && (*p == ' ' || *p == '\t'))
-			p++;
-		while (end > p && (end[-1] == ' ' || end[-1] == '\t'))
-			end--;
-		while (p < end && *p == '"')
-			p++;
-		while (end > p && end[-1] == '"')
-			end--;
-		if ((size_t)(end - p) == want_len && memcmp(p, scan->want, want_len) == 0)
-			scan->found = true;
-		at += len + (at[len] == ',');
-	}
-	return MHD_YES;
-}
-
-static bool etag_matches(struct request *r, struct log_offset to_offset)
-{
-	char want[256], from[LOG_OFFSET_TEXT_MAX], to[LOG_OFFSET_TEXT_MAX];
-	if (!r->has_etags)
-		return false;
-	snprintf(want, sizeof want, "%s:%s:%s", shape_handle(r->shape), request_offset_text(r, from),
-	         log_offset_text(to_offset, to));
-	struct etag_scan scan = {.want = want};
-	MHD_get_connection_values(r->conn->mhd, MHD_HEADER_KIND, scan_etags, &scan);
-	return scan.found;
-}
-
-static enum step reply_not_modified(struct request *r, const struct shape_slice *slice)
-{
-	char to[LOG_OFFSET_TEXT_MAX];
-	struct data_headers d = {.status = 304,
-	                         .type = r->sse ? "text/event-stream" : TYPE_JSON,
-	                         .etag_to = slice->to,
-	                         .offset = log_offset_text(slice->to, to),
-	                         .up_to_date = slice->up_to_date,
-	                         .has_data = true};
-	struct reply p;
-	begin_data(r, &p, &d);
-	return reply_text(r, &p, "", 0);
-}
-
-/* ---- bodies ----------------------------------------------------------------------------------------- */
-
-void put_up_to_date(struct buf *b, lsn_t seen)
-{
-	buf_puts(b, "{\"headers\":{\"control\":\"up-to-date\",\"global_last_seen_lsn\":\"");
-	buf_put_u64(b, seen);
-	buf_puts(b, "\"}}");
-}
-
-void put_lines(struct buf *to, const char *p, size_t len, bool sse, bool *first)
-{
-	for (const char *end = p + len; p < end;) {
-		const char *eol = memchr(p, '\n', (size_t)(end - p));
-		size_t n = eol == NULL ? (size_t)(end - p) : (size_t)(eol - p);
-		if (sse)
-			buf_puts(to, "data: ");
-		else if (!*first)
-			buf_putc(to, ',');
-		buf_put(to, p, n);
-		if (sse)
-			buf_puts(to, "\n\n");
-		*first = false;
-		p += n + 1;
-	}
-}
-
-/* The position in an up-to-date message (http.md 5.6). */
-static lsn_t seen_of(const struct request *r, const struct shape_slice *slice)
-{
-	if (!slice->up_to_date)
-		return 0;
-	if (r->live)
-		return slice->to.tx != 0 ? slice->to.tx : slice->seen;
-	return slice->seen > slice->to.tx ? slice->seen : slice->to.tx;
-}
-
-static struct page *render(const struct buf *lines, bool up_to_date, lsn_t seen)
-{
-	struct buf body = BUF_INIT(2 * PAGE_BYTES_MAX + lines->len);
-	bool first = true;
-	buf_putc(&body, '[');
-	put_lines(&body, lines->data, lines->len, false, &first);
-	if (up_to_date) {
-		if (!first)
-			buf_putc(&body, ',');
-		put_up_to_date(&body, seen);
-	}
-	buf_putc(&body, ']');
-	return page_take(&body);
-}
-
-static enum step read_failed(struct request *r, const struct err *e)
-{
-	char text[sizeof e->text + 64];
-	log_error("cannot read the log of shape %s: %s", shape_handle(r->shape), e->text);
-	snprintf(text, sizeof text, "Unable to retrieve shape log: %s", e->text);
-	return reply_message(r, 500, text, 0, false);
-}
-
-static struct data_headers data_headers(const struct request *r, const struct shape_slice *slice, char *to)
-{
-	return (struct data_headers){.status = 200,
-	                             .type = TYPE_JSON,
-	                             .etag_to = slice->to,
-	                             .offset = log_offset_text(slice->to, to),
-	                             .schema = !r->live,
-	                             .up_to_date = slice->up_to_date,
-	                             .has_data = true};
-}
-
-/* Reads the slice; small ones become a page that others share, the rest is streamed. */
-static enum step read_and_reply(struct request *r, const struct shape_slice *slice, const struct page_key *key,
-                                const struct data_headers *d)
-{
-	struct buf lines = BUF_INIT(SIZE_MAX / 2);
-	struct err e;
-	struct shape_reader *reader = slice->empty ? NULL : shape_reader_new(r->shape, slice);
-	enum shape_read state = reader == NULL ? SHAPE_READ_END : SHAPE_READ_MORE;
-	err_clear(&e);
-	request_cancel(r);
-	while (state == SHAPE_READ_MORE && lines.len < PAGE_BYTES_MAX)
-		state = shape_reader_next(reader, &lines, PAGE_BYTES_MAX + 1 - lines.len, &r->waiter, &e);
-	struct reply p;
-	enum step step;
-	switch (state) {
-	case SHAPE_READ_END: {
-		shape_reader_free(reader);
-		struct page *page = render(&lines, slice->up_to_date, key->seen);
-		pages_add(r->conn->loop->pages, key, page, now(r));
-		begin_data(r, &p, d);
-		step = reply_page(r, &p, page);
-		break;
-	}
-	case SHAPE_READ_MORE:
-	case SHAPE_READ_WAIT: {
-		struct stream_plan plan = {.slice = *slice, .seen = key->seen, .reader = reader, .lines = lines};
-		begin_data(r, &p, d);
-		return reply_stream(r, &p, http_stream_new(r, &plan));
-	}
-	case SHAPE_READ_GONE:
-		shape_reader_free(reader);
-		step = reply_must_refetch(r, NULL);
-		break;
-	default:
-		shape_reader_free(reader);
-		step = read_failed(r, &e);
-		break;
-	}
-	buf_clear(&lines);
-	return step;
-}
-
-static enum step reply_slice(struct request *r, const struct shape_slice *slice, const struct data_headers *d,
-                             lsn_t seen)
-{
-	struct page_key key = {.handle = shape_handle(r->shape),
-	                       .kind = PAGE_JSON,
-	                       .slice = slice->kind,
-	                       .from = slice->from,
-	                       .to = slice->to,
-	                       .seen = seen,
-	                       .up_to_date = slice->up_to_date};
-	struct page *page = pages_find(r->conn->loop->pages, &key);
-	if (page == NULL)
-		return read_and_reply(r, slice, &key, d);
-	struct reply p;
-	begin_data(r, &p, d);
-	return reply_page(r, &p, page);
-}
-
-static enum step reply_data(struct request *r, const struct shape_slice *slice)
-{
-	char to[LOG_OFFSET_TEXT_MAX];
-	struct data_headers d = data_headers(r, slice, to);
-	return reply_slice(r, slice, &d, seen_of(r, slice));
-}
-
-/* Nothing new: the end of a long poll, and offset=now. */
-static enum step reply_no_changes(struct request *r, const struct shape_slice *slice)
-{
-	char to[LOG_OFFSET_TEXT_MAX];
-	struct data_headers d = data_headers(r, slice, to);
-	struct shape_slice nothing = *slice;
-	nothing.empty = true;
-	nothing.from = slice->to;
-	d.has_data = false;
-	d.once = true;
-	return reply_slice(r, &nothing, &d, slice->seen);
-}
-
-/*
- * The response carries the request's own offset: only an up-to-date message takes a client further, so a
- * connection cut anywhere before it makes it ask again from where it was (faults of the original, 1).
- */
-static enum step reply_sse(struct request *r, const struct shape_slice *slice)
-{
-	char from[LOG_OFFSET_TEXT_MAX];
-	struct data_headers d = {.status = 200,
-	                         .type = "text/event-stream",
-	                         .etag_to = slice->to,
-	                         .offset = request_offset_text(r, from),
-	                         .up_to_date = true,
-	                         .has_data = true};
-	struct stream_plan plan = {.sse = true, .slice = *slice};
-	struct reply p;
-	begin_data(r, &p, &d);
-	reply_header(&p, "connection", "keep-alive");
-	return reply_stream(r, &p, http_stream_new(r, &plan));
-}
-
 /* ---- what the response covers ----------------------------------------------------------------------- */
 
 /*
@@ -663,7 +363,7 @@ static enum step hold_live(struct request *r, const struct shape_slice *slice, i
 	if (r->live_until_ms == 0)
 		r->live_until_ms = now(r) + r->http->config->long_poll_timeout_ms;
 	if (now(r) >= r->live_until_ms || stopping(r))
-		return reply_no_changes(r, slice);
+		return answer_no_changes(r, slice);
 	int64_t until = r->live_until_ms;
 	request_cancel(r);
 	if (!shape_wait_change(r->shape, slice->to, &r->waiter)) {
@@ -702,14 +402,14 @@ static enum step try_slice(struct request *r, int *tries)
 		break;
 	}
 	if (r->offset_kind == OFFSET_NOW)
-		return reply_no_changes(r, &slice);
-	if (r->live_until_ms == 0 && etag_matches(r, slice.to))
-		return reply_not_modified(r, &slice);
+		return answer_no_changes(r, &slice);
+	if (r->live_until_ms == 0 && answer_etag_matches(r, slice.to))
+		return answer_not_modified(r, &slice);
 	if (r->sse)
-		return reply_sse(r, &slice);
+		return answer_sse(r, &slice);
 	if (r->live && slice.kind == SLICE_LOG && slice.empty && slice.up_to_date)
 		return hold_live(r, &slice, tries);
-	return reply_data(r, &slice);
+	return answer_data(r, &slice);
 }
 
 static enum step phase_slice(struct request *r)

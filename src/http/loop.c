@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/tcp.h>
 #include <malloc.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -14,7 +13,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -26,300 +24,6 @@
 
 #define EVENTS_MAX 512
 #define WAKE_BATCH 4096
-#define PAGE_BYTES 4096u /* of x86-64 and most others; with larger pages trimming is merely refused */
-
-/* ---- deadlines: a binary heap, earliest first --------------------------------------------------- */
-
-static void heap_set(struct loop *l, size_t at, struct conn *c)
-{
-	l->heap[at] = c;
-	c->heap_at = (uint32_t)at;
-}
-
-static void heap_up(struct loop *l, size_t at)
-{
-	struct conn *c = l->heap[at];
-	for (size_t parent; at > 0 && l->heap[parent = (at - 1) / 2]->deadline_ms > c->deadline_ms; at = parent)
-		heap_set(l, at, l->heap[parent]);
-	heap_set(l, at, c);
-}
-
-static void heap_down(struct loop *l, size_t at)
-{
-	struct conn *c = l->heap[at];
-	for (;;) {
-		size_t child = 2 * at + 1;
-		if (child + 1 < l->heap_len && l->heap[child + 1]->deadline_ms < l->heap[child]->deadline_ms)
-			child++;
-		if (child >= l->heap_len || l->heap[child]->deadline_ms >= c->deadline_ms)
-			break;
-		heap_set(l, at, l->heap[child]);
-		at = child;
-	}
-	heap_set(l, at, c);
-}
-
-static void set_deadline(struct conn *c, int64_t deadline_ms)
-{
-	struct loop *l = c->loop;
-	int64_t before = c->deadline_ms;
-	c->deadline_ms = deadline_ms;
-	if (deadline_ms < before)
-		heap_up(l, c->heap_at);
-	else
-		heap_down(l, c->heap_at);
-}
-
-static void heap_add(struct loop *l, struct conn *c)
-{
-	if (l->heap_len == l->heap_cap) {
-		l->heap_cap = l->heap_cap == 0 ? 256 : l->heap_cap * 2;
-		l->heap = mem_realloc(l->heap, l->heap_cap * sizeof *l->heap);
-	}
-	heap_set(l, l->heap_len++, c);
-	heap_up(l, c->heap_at);
-}
-
-static void heap_remove(struct loop *l, struct conn *c)
-{
-	struct conn *last = l->heap[--l->heap_len];
-	if (last == c)
-		return;
-	heap_set(l, c->heap_at, last);
-	heap_up(l, last->heap_at);
-	heap_down(l, last->heap_at);
-}
-
-/* ---- giving memory back --------------------------------------------------------------------------- */
-
-/*
- * The daemon keeps a pool of POOL_BYTES for each connection and zeroes all of it after each response,
- * which makes all of it resident; a waiting client needs a few hundred bytes of it. A page that holds
- * only zeroes can be given back at any time without a change that anybody could see (the next access
- * finds zeroes), whatever the library keeps where; it only must not be shared with somebody else who
- * writes it at that moment, so pages that aren't wholly inside the pool are left alone.
- */
-static void conn_trim(struct conn *c)
-{
-	static const char zeroes[PAGE_BYTES];
-	uintptr_t end = (uintptr_t)c->pool + POOL_BYTES;
-	uintptr_t at = ((uintptr_t)c->pool + PAGE_BYTES - 1) & ~(uintptr_t)(PAGE_BYTES - 1);
-	uintptr_t run = at;
-	for (; at + PAGE_BYTES <= end; at += PAGE_BYTES) {
-		if (memcmp((const void *)at, zeroes, PAGE_BYTES) == 0)
-			continue;
-		if (at > run)
-			madvise((void *)run, at - run, MADV_DONTNEED);
-		run = at + PAGE_BYTES;
-	}
-	if (at > run)
-		madvise((void *)run, at - run, MADV_DONTNEED);
-}
-
-static void trim_unqueue(struct conn *c)
-{
-	struct loop *l = c->loop;
-	if (!c->trim_queued)
-		return;
-	*(c->trim_prev != NULL ? &c->trim_prev->trim_next : &l->trim_first) = c->trim_next;
-	*(c->trim_next != NULL ? &c->trim_next->trim_prev : &l->trim_last) = c->trim_prev;
-	c->trim_queued = false;
-	l->trim_len--;
-}
-
-static void trim_queue(struct conn *c)
-{
-	struct loop *l = c->loop;
-	if (c->trim_queued || c->pool == NULL)
-		return;
-	c->trim_queued = true;
-	c->trim_at_ms = l->now_ms + TRIM_AFTER_MS;
-	c->trim_next = NULL;
-	c->trim_prev = l->trim_last;
-	*(l->trim_last != NULL ? &l->trim_last->trim_next : &l->trim_first) = c;
-	l->trim_last = c;
-	l->trim_len++;
-}
-
-/* Who asks again at once shouldn't pay for it each time, and many at once shouldn't fill the memory. */
-static void trim_due(struct loop *l)
-{
-	while (l->trim_first != NULL && (l->trim_len > TRIM_QUEUE_MAX || l->trim_first->trim_at_ms <= l->now_ms)) {
-		struct conn *c = l->trim_first;
-		trim_unqueue(c);
-		if (c->state == CONN_IDLE || c->state == CONN_PARKED)
-			conn_trim(c);
-	}
-}
-
-void conn_learn_pool(struct conn *c, const char *method)
-{
-	/* The first byte of the first request is where the pool begins: start_daemon_connection() has seen that
-	 * no empty line precedes it. Should another version of the library differ, nothing is trimmed. */
-	if (c->pool != NULL || c->requests > 0 || (uintptr_t)method % 16 != 0)
-		return;
-	char *pool = (char *)(uintptr_t)method;
-	size_t usable = malloc_usable_size(pool);
-	if (usable >= POOL_BYTES && usable < POOL_BYTES + 64)
-		c->pool = pool;
-}
-
-/* ---- connections ------------------------------------------------------------------------------------ */
-
-static void touch(struct conn *c)
-{
-	struct daemon *d = c->daemon;
-	if (d->touched)
-		return;
-	d->touched = true;
-	d->next_touched = c->loop->touched;
-	c->loop->touched = d;
-}
-
-static void conn_link(struct loop *l, struct conn *c)
-{
-	c->next = l->conns;
-	if (l->conns != NULL)
-		l->conns->prev = c;
-	l->conns = c;
-	c->deadline_ms = l->now_ms + l->http->config->tcp_read_timeout_ms;
-	heap_add(l, c);
-}
-
-static void wake_unlink(struct loop *l, struct conn *c)
-{
-	*(c->wake_prev != NULL ? &c->wake_prev->wake_next : &l->woken) = c->wake_next;
-	if (c->wake_next != NULL)
-		c->wake_next->wake_prev = c->wake_prev;
-	c->wake_queued = false;
-}
-
-static void conn_free(struct conn *c)
-{
-	struct loop *l = c->loop;
-	pthread_mutex_lock(&l->wake_lock);
-	if (c->wake_queued)
-		wake_unlink(l, c);
-	pthread_mutex_unlock(&l->wake_lock);
-	trim_unqueue(c);
-	heap_remove(l, c);
-	*(c->prev != NULL ? &c->prev->next : &l->conns) = c->next;
-	if (c->next != NULL)
-		c->next->prev = c->prev;
-	atomic_fetch_sub(&l->nconns, 1);
-	free(c);
-}
-
-/* Closes a connection that no daemon has. */
-static void conn_drop(struct conn *c)
-{
-	close(c->fd);
-	conn_free(c);
-}
-
-/* The daemon notices and closes. What a client in the middle of an answer hasn't read yet is thrown away. */
-static void conn_cut(struct conn *c)
-{
-	struct linger now = {.l_onoff = 1, .l_linger = 0};
-	if (c->cut)
-		return;
-	c->cut = true;
-	if (c->state != CONN_IDLE)
-		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-	shutdown(c->fd, SHUT_RDWR);
-}
-
-struct conn *conn_of(struct MHD_Connection *mhd)
-{
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-	return info == NULL ? NULL : info->socket_context;
-}
-
-bool conn_park(struct conn *c, int64_t deadline_ms)
-{
-	if (c->hungup || c->cut)
-		return false;
-	c->state = CONN_PARKED;
-	set_deadline(c, deadline_ms);
-	trim_queue(c);
-	MHD_suspend_connection(c->mhd);
-	return true;
-}
-
-static void conn_unpark(struct conn *c)
-{
-	c->state = CONN_SENDING;
-	c->acked = UINT64_MAX;
-	set_deadline(c, c->loop->now_ms + c->loop->http->config->tcp_send_timeout_ms);
-	MHD_resume_connection(c->mhd);
-	touch(c);
-}
-
-void conn_wake(struct conn *c)
-{
-	struct loop *l = c->loop;
-	pthread_mutex_lock(&l->wake_lock);
-	bool poke = l->woken == NULL && l->arrived == NULL;
-	if (!c->wake_queued) {
-		c->wake_queued = true;
-		c->wake_prev = NULL;
-		c->wake_next = l->woken;
-		if (l->woken != NULL)
-			l->woken->wake_prev = c;
-		l->woken = c;
-	}
-	pthread_mutex_unlock(&l->wake_lock);
-	if (poke)
-		eventfd_write(l->wake_fd, 1);
-}
-
-static uint64_t bytes_acked(const struct conn *c)
-{
-	struct tcp_info info = {0};
-	socklen_t len = sizeof info;
-	if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
-		return 0;
-	return info.tcpi_bytes_acked;
-}
-
-void conn_sending(struct conn *c)
-{
-	c->state = CONN_SENDING;
-	c->acked = UINT64_MAX; /* looked at only if it takes long */
-	set_deadline(c, c->loop->now_ms + c->loop->http->config->tcp_send_timeout_ms / 2);
-}
-
-void conn_body(struct conn *c)
-{
-	if (c->state == CONN_BODY)
-		return;
-	c->state = CONN_BODY;
-	set_deadline(c, c->loop->now_ms + BODY_MAX_MS);
-}
-
-void conn_headers(struct conn *c)
-{
-	c->state = CONN_HEADERS;
-	set_deadline(c, c->loop->now_ms + HEADERS_MAX_MS);
-}
-
-void conn_idle(struct conn *c)
-{
-	c->state = CONN_IDLE;
-	c->requests++;
-	/* The library may have missed the end of what a client sent together with its last request. */
-	int64_t wait_ms = c->hungup ? HUNGUP_IDLE_MS : c->loop->http->config->tcp_read_timeout_ms;
-	set_deadline(c, c->loop->now_ms + wait_ms);
-	trim_queue(c);
-}
-
-void conn_closing(struct conn *c)
-{
-	c->state = CONN_CLOSING;
-	c->pool = NULL;
-	trim_unqueue(c);
-	set_deadline(c, c->loop->now_ms);
-}
 
 /* ---- daemons -------------------------------------------------------------------------------------- */
 
@@ -481,7 +185,6 @@ static void hand_over(struct http *h, int fd)
 
 static void accept_some(struct http *h)
 {
-	int one = 1, send_ms = (int)h->config->tcp_send_timeout_ms;
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
 		unsigned total = 0;
 		for (unsigned k = 0; k < h->nloops; k++)
@@ -500,8 +203,6 @@ static void accept_some(struct http *h)
 			}
 			return;
 		}
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &send_ms, sizeof send_ms);
 		hand_over(h, fd);
 	}
 }
@@ -523,7 +224,7 @@ static void start_connection(struct loop *l, struct conn *c)
 	}
 	c->daemon = d;
 	c->state = CONN_HEADERS;
-	set_deadline(c, l->now_ms + HEADERS_MAX_MS);
+	conn_set_deadline(c, l->now_ms + HEADERS_MAX_MS);
 	d->connections++;
 	l->adding = c;
 	if (MHD_add_connection(d->mhd, c->fd, (struct sockaddr *)&addr, sizeof addr) != MHD_YES) {
@@ -536,7 +237,7 @@ static void start_connection(struct loop *l, struct conn *c)
 		return;
 	}
 	l->adding = NULL;
-	touch(c);
+	conn_touch(c);
 }
 
 /* ---- events ----------------------------------------------------------------------------------------- */
@@ -553,8 +254,10 @@ static void conn_event(struct loop *l, struct conn *c, uint32_t events)
 	if (c->state == CONN_PARKED)
 		conn_unpark(c);
 	else if (c->state == CONN_IDLE)
-		set_deadline(c, l->now_ms + HUNGUP_IDLE_MS);
-	touch(c);
+		conn_set_deadline(c, l->now_ms + HUNGUP_IDLE_MS);
+	else if (c->state == CONN_HEADERS || c->state == CONN_BODY)
+		conn_set_deadline(c, l->now_ms + HUNGUP_REQUEST_MS);
+	conn_touch(c);
 }
 
 static void take_woken(struct loop *l)
@@ -569,7 +272,7 @@ static void take_woken(struct loop *l)
 	l->arrived = NULL;
 	while (l->woken != NULL && n < WAKE_BATCH) {
 		batch[n++] = l->woken;
-		wake_unlink(l, l->woken);
+		conn_wake_unlink(l, l->woken);
 	}
 	bool more = l->woken != NULL;
 	pthread_mutex_unlock(&l->wake_lock);
@@ -584,19 +287,6 @@ static void take_woken(struct loop *l)
 			conn_unpark(batch[i]);
 }
 
-/* A client that takes the response too slowly is cut; one that takes it gets another while. */
-static void check_progress(struct loop *l, struct conn *c)
-{
-	uint64_t acked = bytes_acked(c);
-	bool enough = c->acked == UINT64_MAX || acked - c->acked >= SEND_PROGRESS_BYTES_MIN;
-	if (!enough) {
-		conn_cut(c);
-		touch(c);
-	}
-	c->acked = acked;
-	set_deadline(c, l->now_ms + l->http->config->tcp_send_timeout_ms);
-}
-
 static void conn_due(struct loop *l, struct conn *c)
 {
 	switch (c->state) {
@@ -607,22 +297,38 @@ static void conn_due(struct loop *l, struct conn *c)
 		conn_unpark(c);
 		return;
 	case CONN_SENDING:
-		check_progress(l, c);
+		conn_check_progress(l, c);
 		return;
 	case CONN_CLOSING:
 		/* The library puts this off until something happens on the socket, which may be never; but in each
 		 * run it looks after connections with a timeout of their own. */
 		MHD_set_connection_option(c->mhd, MHD_CONNECTION_OPTION_TIMEOUT, 1u);
-		set_deadline(c, l->now_ms + HEADERS_MAX_MS);
-		touch(c);
+		conn_set_deadline(c, l->now_ms + HEADERS_MAX_MS);
+		conn_touch(c);
 		return;
 	case CONN_IDLE:
 	case CONN_HEADERS:
 	case CONN_BODY:
 		conn_cut(c);
-		set_deadline(c, l->now_ms + HEADERS_MAX_MS);
-		touch(c);
+		conn_set_deadline(c, l->now_ms + HEADERS_MAX_MS);
+		conn_touch(c);
 		return;
+	}
+}
+
+/* After a crowd has gone, the C library would keep what it held. */
+static bool crowd_gone(const struct loop *l) { return l->peak >= CROWD_MIN && atomic_load(&l->nconns) < l->peak / 2; }
+
+static void upkeep(struct loop *l)
+{
+	unsigned count = atomic_load(&l->nconns);
+	l->upkeep_at_ms = l->now_ms + UPKEEP_MS;
+	pages_expire(l->pages, l->now_ms);
+	if (count > l->peak)
+		l->peak = count;
+	if (crowd_gone(l)) {
+		malloc_trim(0);
+		l->peak = count;
 	}
 }
 
@@ -632,11 +338,9 @@ static void handle_due(struct loop *l)
 		conn_due(l, l->heap[0]);
 	if (l->index == 0 && !l->http->accepting && !l->stopping && l->now_ms >= l->http->accept_again_ms)
 		listen_again(l->http, true);
-	if (l->now_ms >= l->upkeep_at_ms) {
-		l->upkeep_at_ms = l->now_ms + UPKEEP_MS;
-		pages_expire(l->pages, l->now_ms);
-	}
-	trim_due(l);
+	if (l->now_ms >= l->upkeep_at_ms)
+		upkeep(l);
+	conns_trim_due(l);
 }
 
 static int wait_time(const struct loop *l)
@@ -648,7 +352,7 @@ static int wait_time(const struct loop *l)
 		until = l->heap[0]->deadline_ms;
 	if (l->trim_first != NULL && l->trim_first->trim_at_ms < until)
 		until = l->trim_first->trim_at_ms;
-	if (!pages_empty(l->pages) && l->upkeep_at_ms < until)
+	if ((!pages_empty(l->pages) || crowd_gone(l)) && l->upkeep_at_ms < until)
 		until = l->upkeep_at_ms;
 	if (l->index == 0 && !l->http->accepting && !l->stopping && l->http->accept_again_ms < until)
 		until = l->http->accept_again_ms;
@@ -707,7 +411,7 @@ static void begin_stop(struct loop *l)
 			conn_unpark(c);
 		else if (c->state == CONN_IDLE) {
 			conn_cut(c);
-			touch(c);
+			conn_touch(c);
 		}
 	}
 }

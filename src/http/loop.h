@@ -38,6 +38,7 @@
 #define HEADERS_MAX_MS 10000
 #define BODY_MAX_MS 60000
 #define HUNGUP_IDLE_MS 200 /* between requests, with a client that will send no more */
+#define HUNGUP_REQUEST_MS 1000 /* in the middle of one */
 /* A client that takes less than this in one tcp_send_timeout is cut. */
 #define SEND_PROGRESS_BYTES_MIN 16384
 /* Connections whose memory pool waits to be trimmed: at most so many, for at most so long. */
@@ -47,6 +48,7 @@
 #define STOP_GRACE_MS 600
 #define DAEMON_RUNS_MAX 16 /* in a row, before the others get their turn */
 #define UPKEEP_MS 500
+#define CROWD_MIN 500 /* connections: giving memory back after fewer isn't worth it */
 
 /* ---- structures --------------------------------------------------------------------------------- */
 
@@ -116,6 +118,7 @@ struct loop {
 	size_t trim_len;
 	struct conn *adding; /* being handed to a daemon just now */
 	_Atomic unsigned nconns;
+	unsigned peak; /* of nconns, since memory was given back */
 	bool stopping;
 	int64_t stop_at_ms, now_ms, upkeep_at_ms;
 	struct arena scratch; /* of one step of one request */
@@ -160,6 +163,20 @@ void conn_idle(struct conn *c);
 void conn_closing(struct conn *c);
 /* Where the first request of a connection begins is where the daemon's memory for it begins. */
 void conn_learn_pool(struct conn *c, const char *method);
+
+/* ---- between conn.c and loop.c ------------------------------------------------------------------- */
+
+void conn_link(struct loop *l, struct conn *c); /* from now on the loop's */
+void conn_free(struct conn *c);                 /* its descriptor is closed, or about to be by the daemon */
+void conn_drop(struct conn *c);                 /* closes one that no daemon has */
+void conn_cut(struct conn *c);
+void conn_unpark(struct conn *c);
+void conn_touch(struct conn *c); /* its daemon is to be run in this round */
+void conn_set_deadline(struct conn *c, int64_t deadline_ms);
+/* A client that takes the response too slowly is cut; one that takes it gets another while. */
+void conn_check_progress(struct loop *l, struct conn *c);
+void conn_wake_unlink(struct loop *l, struct conn *c); /* with the wake_lock held */
+void conns_trim_due(struct loop *l);
 
 struct conn *conn_of(struct MHD_Connection *mhd);
 uint64_t loop_random(struct loop *l);

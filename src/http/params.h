@@ -97,7 +97,8 @@ void params_error(struct params_errors *e, const char *field, const char *text);
 void params_errors_json(const struct params_errors *e, struct buf *out);
 
 /* Casts and checks up to and with `table` (steps a to f of http.md 2.6). -1 with complaints. */
-int params_check(struct arena *a, const struct pval *params, struct shape_params *out, struct params_errors *e) MUST_USE;
+int params_check(struct arena *a, const struct pval *params, struct shape_params *out,
+                 struct params_errors *e) MUST_USE;
 /* The same for DELETE, which needs a table or a handle and casts `live` strictly. */
 int params_check_delete(struct arena *a, const struct pval *params, struct shape_params *out,
                         struct params_errors *e) MUST_USE;

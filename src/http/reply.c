@@ -14,6 +14,10 @@
 #define REQUEST_ID_BYTES_MIN 20
 #define REQUEST_ID_BYTES_MAX 200
 #define ID_NAME "x-request-id"
+#define HEADERS_OVERHEAD_BYTES 2048 /* the library's own headers, and its structure for each of the request's */
+
+static const char too_wide[] =
+	"{\"message\":\"The headers of this response are too large. Please list fewer columns in the 'columns' parameter\"}";
 
 /* ---- headers ---------------------------------------------------------------------------------------- */
 
@@ -122,13 +126,16 @@ static enum step queue(struct request *r, unsigned status, struct MHD_Response *
 	return STEP_DONE;
 }
 
-/* Headers that don't fit the daemon's memory would end the connection without a word. */
+/* Headers that don't fit the daemon's memory beside the request's would end the connection without a word. */
 static bool headers_fit(struct request *r, struct reply *p)
 {
-	if (!p->headers.failed)
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(r->conn->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+	size_t request_bytes = info == NULL ? REQUEST_LINE_BYTES_MAX : info->header_size;
+	if (!p->headers.failed && p->headers.len + request_bytes + HEADERS_OVERHEAD_BYTES <= POOL_BYTES)
 		return true;
-	log_error("the headers of a response are larger than %d bytes: has the table several hundred columns?",
-	          RESPONSE_HEADERS_BYTES_MAX);
+	log_error("the headers of a response take more than the %d bytes there are for a connection: has the table several "
+	          "hundred columns? Name fewer in 'columns'", POOL_BYTES);
 	buf_clear(&p->headers);
 	reply_begin_shape(r, p, 500, NULL, TYPE_JSON);
 	return false;
@@ -148,7 +155,6 @@ static enum step queue_new(struct request *r, struct reply *p, struct MHD_Respon
 
 enum step reply_text(struct request *r, struct reply *p, const char *body, size_t len)
 {
-	static const char too_wide[] = "{\"message\":\"The headers of this response are too large\"}";
 	decide_close(r);
 	if (!headers_fit(r, p)) {
 		body = too_wide;
@@ -172,7 +178,7 @@ enum step reply_page(struct request *r, struct reply *p, struct page *page)
 	decide_close(r);
 	if (!headers_fit(r, p)) {
 		page_unref(page);
-		return reply_text(r, p, "", 0);
+		return reply_text(r, p, too_wide, sizeof too_wide - 1);
 	}
 	bool share = !r->close && !own_request_id(r);
 	struct MHD_Response *response =

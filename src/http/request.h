@@ -95,6 +95,16 @@ enum step shape_resolve_def(struct request *r, const struct shape_params *p, con
 /* Holds the request while the service starts; STEP_NEXT: it is active. */
 enum step shape_hold_ready(struct request *r) MUST_USE;
 
+/* ---- answers with data (answer.c) ------------------------------------------------------------------- */
+
+/* True if the client has what `to` would be the end of (before anything is waited for). */
+bool answer_etag_matches(struct request *r, struct log_offset to);
+enum step answer_not_modified(struct request *r, const struct shape_slice *slice);
+enum step answer_data(struct request *r, const struct shape_slice *slice);
+/* Nothing new: the end of a long poll, and offset=now. */
+enum step answer_no_changes(struct request *r, const struct shape_slice *slice);
+enum step answer_sse(struct request *r, const struct shape_slice *slice);
+
 /* ---- admission (admit.c) ---------------------------------------------------------------------------- */
 
 /* Takes a permit, or marks the request as refused. */

@@ -1,6 +1,7 @@
 /* server.c - opening the listening socket, starting and stopping. */
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -34,6 +35,10 @@ static int listen_on(struct http *h, struct err *e)
 	setsockopt(h->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 	struct sockaddr_in6 a6 = {.sin6_family = AF_INET6, .sin6_addr = in6addr_any, .sin6_port = htons((uint16_t)port)};
 	struct sockaddr_in a4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+	/* Accepted sockets inherit these. */
+	int send_ms = (int)h->config->tcp_send_timeout_ms;
+	setsockopt(h->listen_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	setsockopt(h->listen_fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &send_ms, sizeof send_ms);
 	if (v6)
 		setsockopt(h->listen_fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
 	int bound = v6 ? bind(h->listen_fd, (struct sockaddr *)&a6, sizeof a6)

@@ -221,7 +221,7 @@ static int read_snapshot(PGconn *conn, uint32_t timeline, bool *may_ask_system_i
 		" CASE WHEN NOT r THEN pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text END,"
 		" CASE WHEN NOT r THEN pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) END,"
 		" pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'),"
-		" (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8 "
+		" coalesce((SELECT (extract(epoch FROM w.stats_reset) * 1000000)::pg_catalog.int8 FROM pg_catalog.pg_stat_wal w), 0) "
 		"FROM pg_catalog.pg_is_in_recovery() AS f (r)";
 	PGresult *res = pg_query(conn, sql, 0, NULL, e);
 	if (res == NULL)
@@ -230,7 +230,7 @@ static int read_snapshot(PGconn *conn, uint32_t timeline, bool *may_ask_system_i
 	char wal_timeline[TIMELINE_HEX_DIGITS + 1];
 	snprintf(wal_timeline, sizeof wal_timeline, "%s", pg_value(res, 0, 3));
 	*may_ask_system_id = pg_value_bool(res, 0, 4);
-	out->postmaster_start_us = strtoll(pg_value(res, 0, 5), NULL, 10);
+	out->incarnation_us = strtoll(pg_value(res, 0, 5), NULL, 10);
 	uint32_t have = (uint32_t)strtoul(wal_timeline, NULL, 16);
 	if (pg_value_bool(res, 0, 1))
 		rc = err_set(e, ERR_CONFIG, "The snapshot connection leads to a server in recovery (a standby): "

@@ -32,7 +32,7 @@ struct pg_snapshot {
 	uint32_t nxip;
 	lsn_t insert_lsn;    /* pg_current_wal_insert_lsn() right after the snapshot: everything the snapshot
 	                        shows was committed below it */
-	int64_t postmaster_start_us; /* of the server that gave it */
+	int64_t incarnation_us; /* when the server's WAL statistics were reset, as crash recovery does */
 };
 
 void pg_snapshot_clear(struct pg_snapshot *s);

@@ -207,9 +207,7 @@ lsn_t shapes_seen_lsn(struct shapes *s) { return atomic_load(&s->seen); }
 
 void shapes_stats(struct shapes *s, struct shapes_stats *out)
 {
-	pthread_rwlock_rdlock(&s->registry_lock);
-	out->shapes = s->nshapes;
-	pthread_rwlock_unlock(&s->registry_lock);
+	out->shapes = atomic_load(&s->nshapes);
 	out->transactions = atomic_load(&s->stat_transactions);
 	out->changes = atomic_load(&s->stat_changes);
 	out->appended = atomic_load(&s->stat_appended);

@@ -37,6 +37,7 @@ struct recent {
 struct ingest {
 	struct map relations;  /* oid -> relation */
 	struct map routes;     /* oid -> route */
+	struct map leaves;     /* oid -> leaf */
 	struct map formats;    /* key -> format */
 	struct map passed;     /* page number -> passed_page: xids the stream has passed */
 	struct recent *recent; /* those passed while some shape joins */
@@ -57,6 +58,7 @@ struct ingest {
 	lsn_t processed;       /* commits below are published (or were before we started) */
 	lsn_t keepalive;       /* a position from a keepalive that waits to be made durable */
 	int64_t keepalive_ms;
+	uint64_t start_xmax;   /* of the server when we began; 0: no synchronous standbys, it doesn't matter */
 	lsn_t snapshots_lsn;   /* the newest snapshot's insert position */
 	lsn_t publishing_tx;   /* staged: waiting for the writer to publish it */
 	bool publishing;
@@ -107,6 +109,23 @@ static void passed_prune(struct ingest *in, uint64_t xmin)
 		map_del(&in->passed, &old->number, sizeof old->number);
 		free(old);
 	}
+}
+
+/*
+ * The same for what an earlier process of ours had passed: it committed before this one began, and
+ * still counts as running while a synchronous standby hasn't answered. Whether such a transaction is
+ * one of those or just long can't be told; the snapshot is taken again until it has ended.
+ */
+static bool doubtful(struct ingest *in, const struct pg_snapshot *snap)
+{
+	for (uint32_t i = 0; in->start_xmax != 0 && i < snap->nxip; i++) {
+		uint32_t xid = (uint32_t)snap->xip[i], number = xid / PASSED_PAGE_BITS;
+		const struct passed_page *p = map_get(&in->passed, &number, sizeof number);
+		bool streamed = p != NULL && (p->bits[xid % PASSED_PAGE_BITS / 64] >> (xid % 64) & 1) != 0;
+		if (snap->xip[i] < in->start_xmax && !streamed)
+			return true;
+	}
+	return false;
 }
 
 static int by_xid(const void *a, const void *b)
@@ -168,12 +187,7 @@ static struct route *route_get(struct ingest *in, uint32_t oid, bool make)
 static void route_add(struct ingest *in, uint32_t oid, struct shape *s)
 {
 	struct route *r = route_get(in, oid, true);
-	bool own = oid == s->def.table->oid;
-	for (size_t i = 0; !own && i < r->n; i++)
-		if (r->shapes[i] == s)
-			return;
-	if (own)
-		s->in.route_at = r->n;
+	s->in.route_at = r->n;
 	if (r->n == r->cap) {
 		r->cap = r->cap ? r->cap * 2 : 4;
 		r->shapes = mem_realloc(r->shapes, r->cap * sizeof(struct shape *));
@@ -186,14 +200,9 @@ static void route_remove(struct ingest *in, uint32_t oid, struct shape *s)
 	struct route *r = route_get(in, oid, false);
 	if (r == NULL)
 		return;
-	size_t at = oid == s->def.table->oid ? s->in.route_at : 0;
-	while (at < r->n && r->shapes[at] != s)
-		at++;
-	if (at < r->n) {
-		struct shape *moved = r->shapes[at] = r->shapes[--r->n];
-		if (moved->def.table->oid == oid)
-			moved->in.route_at = at;
-	}
+	REQUIRE(r->shapes[s->in.route_at] == s);
+	struct shape *moved = r->shapes[s->in.route_at] = r->shapes[--r->n];
+	moved->in.route_at = s->in.route_at;
 	if (r->n == 0) {
 		map_del(&in->routes, &r->oid, sizeof r->oid);
 		free(r->shapes);
@@ -250,6 +259,53 @@ static void format_unref(struct ingest *in, struct format *f)
 	free(f);
 }
 
+/* ---- partitions ---- */
+
+static struct leaf *leaf_get(struct ingest *in, uint32_t oid) { return map_get(&in->leaves, &oid, sizeof oid); }
+
+static void leaf_add(struct ingest *in, uint32_t oid, uint32_t root)
+{
+	struct leaf *l = leaf_get(in, oid);
+	if (l == NULL) {
+		l = mem_zalloc(sizeof *l);
+		l->oid = oid;
+		map_put(&in->leaves, &l->oid, sizeof l->oid, l);
+	}
+	for (size_t i = 0; i < l->n; i++)
+		if (l->roots[i] == root)
+			return;
+	if (l->n == l->cap) {
+		l->cap = l->cap ? l->cap * 2 : 2;
+		l->roots = mem_realloc(l->roots, l->cap * sizeof *l->roots);
+	}
+	l->roots[l->n++] = root;
+}
+
+static void leaves_add(struct ingest *in, const struct pg_table *t)
+{
+	for (uint32_t i = 0; i < t->nleaves; i++)
+		leaf_add(in, t->leaves[i], t->oid);
+}
+
+/* The leaves of `t` are these and no others: what was detached isn't its any more. */
+static void leaves_set(struct ingest *in, const struct pg_table *t)
+{
+	struct leaf *l;
+	for (size_t i = 0; (l = map_next(&in->leaves, &i)) != NULL;)
+		for (size_t j = 0; j < l->n; j++)
+			if (l->roots[j] == t->oid)
+				l->roots[j--] = l->roots[--l->n];
+	leaves_add(in, t);
+}
+
+static bool has_leaf(const struct pg_table *t, uint32_t oid)
+{
+	for (uint32_t i = 0; i < t->nleaves; i++)
+		if (t->leaves[i] == oid)
+			return true;
+	return false;
+}
+
 static void route_shape(struct shapes *s, struct shape *shape)
 {
 	struct ingest *in = s->ingest;
@@ -258,14 +314,9 @@ static void route_shape(struct shapes *s, struct shape *shape)
 	shape->in.routed = true;
 	shape->in.format = format_intern(in, &shape->def);
 	route_add(in, shape->def.table->oid, shape);
-	for (uint32_t i = 0; i < shape->def.table->nleaves; i++)
-		route_add(in, shape->def.table->leaves[i], shape);
-	/* Relations seen before this table had shapes: whose leaves they are must be asked again. */
 	if (is_root(shape)) {
 		in->nroots++;
-		struct relation *r;
-		for (size_t i = 0; (r = map_next(&in->relations, &i)) != NULL;)
-			r->resolved = false;
+		leaves_add(in, shape->def.table);
 	}
 }
 
@@ -290,33 +341,20 @@ static void unroute_shape(struct shapes *s, struct shape *shape)
 	shape->in.routed = false;
 	set_joining(in, shape, false);
 	buffered_clear(shape);
-	struct route *r;
-	/* Leaves learned later are routes too; there are few shapes with leaves. */
 	route_remove(in, shape->def.table->oid, shape);
-	for (uint32_t i = 0; i < shape->def.table->nleaves; i++)
-		route_remove(in, shape->def.table->leaves[i], shape);
-	if (is_root(shape)) {
+	if (is_root(shape))
 		in->nroots--;
-		for (bool again = true; again;) {
-			again = false;
-			for (size_t i = 0; !again && (r = map_next(&in->routes, &i)) != NULL;)
-				for (size_t j = 0; !again && j < r->n; j++)
-					if (r->shapes[j] == shape) {
-						route_remove(in, r->oid, shape);
-						again = true;
-					}
-		}
-	}
 	format_unref(in, shape->in.format);
 	shape->in.format = NULL;
 }
 
 /* ---- the running transaction ---------------------------------------------------------------------- */
 
+static void forget_entries(struct txn_shape *t);
+
 static void txn_shape_free(struct txn_shape *t)
 {
-	for (size_t i = 0; i < t->n; i++)
-		line_unref(t->entries[i].line);
+	forget_entries(t);
 	free(t->entries);
 	if (t->shape != NULL) {
 		t->shape->in.txn = NULL;
@@ -396,6 +434,13 @@ static bool wanted(struct ingest *in, const struct txn_shape *t)
 	return !t->rotate && t->shape->in.routed && !filtered(in, t->shape);
 }
 
+static void forget_entries(struct txn_shape *t)
+{
+	for (size_t i = 0; i < t->n; i++)
+		line_unref(t->entries[i].line);
+	t->n = 0;
+}
+
 /* Rows of the running transaction go to the store, each shape's newest held back: it may be its last. */
 static void stage_rows(struct shapes *s, bool all)
 {
@@ -408,8 +453,14 @@ static void stage_rows(struct shapes *s, bool all)
 	it->tx = in->tx;
 	for (size_t i = 0; i < in->ntouched; i++) {
 		struct txn_shape *t = in->touched[i];
-		/* A shape that joins keeps its own, bounded buffer; one that rotates needs nothing more. */
-		if (t->shape->in.joining || !wanted(in, t) || t->n == 0)
+		/* A shape whose snapshot isn't known yet can't be staged: it takes the snapshot again, after this. */
+		if (t->shape->in.joining)
+			t->shape->in.overflowed = true;
+		if (t->shape->in.joining || !wanted(in, t)) {
+			forget_entries(t);
+			continue;
+		}
+		if (t->n == 0)
 			continue;
 		size_t take = all ? t->n : t->n - 1;
 		for (size_t j = 0; j < take; j++) {
@@ -540,26 +591,38 @@ static void set_seen(struct shapes *s, lsn_t lsn)
 
 /* ---- publishing ------------------------------------------------------------------------------------- */
 
+/* From here on the shape gets nothing more, and its drop is ahead of everything that follows: a commit
+ * that makes a later transaction durable has forgotten the shape. */
 static void drop_shape(struct shapes *s, struct shape *shape)
 {
 	unroute_shape(s, shape);
+	if (shape->in.drop_put)
+		return;
+	shape->in.drop_put = true;
 	struct item *it = item_new(ITEM_DROP);
 	it->shape = shape_ref(shape);
 	writer_put(s, it);
 }
 
+static void rotate_now(struct shapes *s, struct shape *shape, const char *why)
+{
+	shape_unlink(shape, why);
+	drop_shape(s, shape);
+}
+
+/* Before the transaction's rows go anywhere: its rotations must be durable no later than itself. */
 static void rotate_touched(struct shapes *s)
 {
 	struct ingest *in = s->ingest;
 	for (size_t i = 0; i < in->ntouched; i++) {
 		struct shape *shape = in->touched[i]->shape;
-		if (!in->touched[i]->rotate || atomic_load(&shape->dropped) || filtered(in, shape))
+		if (!in->touched[i]->rotate || !shape->in.routed || filtered(in, shape))
 			continue;
 		/* Whether the snapshot holds it isn't known yet: take it again, after this. */
 		if (shape->in.joining)
 			shape->in.overflowed = true;
 		else
-			shape_rotate(shape, in->touched[i]->why);
+			rotate_now(s, shape, in->touched[i]->why);
 	}
 }
 
@@ -567,6 +630,7 @@ static void rotate_touched(struct shapes *s)
 static void publish(struct shapes *s)
 {
 	struct ingest *in = s->ingest;
+	rotate_touched(s);
 	struct item *it = item_new(ITEM_ROWS);
 	size_t total = 0, at = 0;
 	for (size_t i = 0; i < in->ntouched; i++)
@@ -602,6 +666,10 @@ static void publish(struct shapes *s)
 static void publish_staged(struct shapes *s)
 {
 	struct ingest *in = s->ingest;
+	rotate_touched(s);
+	/* The writer shows it to readers before we hear of it. */
+	if (in->end_lsn - 1 > atomic_load(&s->delivered))
+		atomic_store(&s->delivered, in->end_lsn - 1);
 	for (size_t i = 0; i < in->ntouched; i++)
 		if (wanted(in, in->touched[i]) && in->touched[i]->shape->in.joining)
 			join_buffer(in, in->touched[i]);
@@ -633,7 +701,6 @@ static void finish_txn(struct shapes *s)
 	in->delivered_ms = clock_mono_ms();
 	/* The end of a commit is where the next record starts, which may be the next commit: value - 1. */
 	set_seen(s, in->end_lsn - 1);
-	rotate_touched(s);
 	atomic_fetch_add(&s->stat_transactions, 1);
 	txn_clear(in);
 }
@@ -695,7 +762,6 @@ static void relation_seen(struct shapes *s, const struct wal_relation *w)
 	}
 	struct relation *old = map_put(&in->relations, &r->oid, sizeof r->oid, r);
 	if (old != NULL) {
-		r->resolved = old->resolved;
 		/* Nobody may stay bound to what is freed. */
 		struct format *f;
 		for (size_t i = 0; (f = map_next(&in->formats, &i)) != NULL;)
@@ -719,7 +785,7 @@ static void resolve(struct shapes *s, uint32_t oid)
 static void row_for_shape(struct shapes *s, struct shape *shape, const struct relation *rel, const struct wal_change *c)
 {
 	struct ingest *in = s->ingest;
-	if (atomic_load_explicit(&shape->dropped, memory_order_relaxed) || filtered(in, shape))
+	if (filtered(in, shape))
 		return;
 	struct format *f = shape->in.format;
 	if (f->bound != rel || f->bound_version != rel->version)
@@ -750,6 +816,12 @@ static void row_for_shape(struct shapes *s, struct shape *shape, const struct re
 		txn_append(in, t, f->lines[i], in->op + (uint64_t)i);
 }
 
+static void row_for_route(struct shapes *s, const struct route *route, const struct relation *rel, const struct wal_change *c)
+{
+	for (size_t i = 0; route != NULL && i < route->n; i++)
+		row_for_shape(s, route->shapes[i], rel, c);
+}
+
 /* ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE, if set: the shapes that such a transaction touches rotate. */
 static void count_bytes(struct shapes *s, const struct wal_change *c)
 {
@@ -778,12 +850,14 @@ static int row_change(struct shapes *s, const struct wal_change *c, struct err *
 	in->change_number++;
 	atomic_fetch_add_explicit(&s->stat_changes, 1, memory_order_relaxed);
 	struct route *route = route_get(in, c->u.row.relation_oid, false);
-	if (route != NULL) {
+	const struct leaf *leaf = in->nroots > 0 ? leaf_get(in, c->u.row.relation_oid) : NULL;
+	if (route != NULL || leaf != NULL) {
 		struct relation *rel = relation_of(in, c->u.row.relation_oid);
 		if (rel == NULL)
 			return err_set(e, ERR_PROTOCOL, "a change of relation %u came before its description", c->u.row.relation_oid);
-		for (size_t i = 0; i < route->n; i++)
-			row_for_shape(s, route->shapes[i], rel, c);
+		row_for_route(s, route, rel, c);
+		for (size_t i = 0; leaf != NULL && i < leaf->n; i++)
+			row_for_route(s, route_get(in, leaf->roots[i], false), rel, c);
 	}
 	in->op += 2;
 	if (in->txn_bytes > TXN_BYTES_MAX)
@@ -791,14 +865,22 @@ static int row_change(struct shapes *s, const struct wal_change *c, struct err *
 	return 0;
 }
 
+static void truncate_route(struct ingest *in, const struct route *route)
+{
+	for (size_t j = 0; route != NULL && j < route->n; j++)
+		if (!filtered(in, route->shapes[j]))
+			txn_rotate(in, route->shapes[j], "the table was truncated");
+}
+
 static void truncate_change(struct shapes *s, const struct wal_change *c)
 {
 	struct ingest *in = s->ingest;
 	for (uint32_t i = 0; i < c->u.truncate.count; i++, in->op += 2) {
-		struct route *route = route_get(in, c->u.truncate.relation_oids[i], false);
-		for (size_t j = 0; route != NULL && j < route->n; j++)
-			if (!filtered(in, route->shapes[j]))
-				txn_rotate(in, route->shapes[j], "the table was truncated");
+		uint32_t oid = c->u.truncate.relation_oids[i];
+		truncate_route(in, route_get(in, oid, false));
+		const struct leaf *leaf = leaf_get(in, oid);
+		for (size_t j = 0; leaf != NULL && j < leaf->n; j++)
+			truncate_route(in, route_get(in, leaf->roots[j], false));
 	}
 }
 
@@ -839,8 +921,9 @@ static int on_change(void *ctx, const struct wal_change *c, struct err *e)
 	struct ingest *in = s->ingest;
 	if (in->unresolved)
 		return err_set(e, ERR_PG_CONN, "cannot look up whose partition a relation is; starting again from what is durable");
-	if (c->kind != WAL_BEGIN && c->kind != WAL_ORIGIN && c->kind != WAL_MESSAGE && !in->in_txn &&
-	    c->kind != WAL_RELATION && c->kind != WAL_TYPE)
+	bool inside = c->kind == WAL_COMMIT || c->kind == WAL_INSERT || c->kind == WAL_UPDATE || c->kind == WAL_DELETE ||
+	              c->kind == WAL_TRUNCATE;
+	if (inside && !in->in_txn)
 		return err_set(e, ERR_PROTOCOL, "a change ('%c') outside a transaction", c->kind);
 	switch (c->kind) {
 	case WAL_BEGIN:
@@ -850,7 +933,7 @@ static int on_change(void *ctx, const struct wal_change *c, struct err *e)
 	case WAL_RELATION:
 		relation_seen(s, &c->u.relation);
 		struct relation *r = relation_of(in, c->u.relation.oid);
-		if (!r->resolved && !in->skip && in->nroots > 0)
+		if (!r->resolved && in->nroots > 0)
 			resolve(s, r->oid);
 		return 0;
 	case WAL_INSERT:
@@ -872,6 +955,8 @@ static void register_shapes(struct shapes *s, struct cmd *c)
 {
 	struct ingest *in = s->ingest;
 	c->result = in->streaming ? 0 : -1;
+	if (c->table != NULL)
+		leaves_add(in, c->table);
 	for (int i = 0; i < c->nshapes && c->result == 0; i++) {
 		struct shape *shape = c->shapes[i];
 		if (atomic_load(&shape->dropped))
@@ -944,8 +1029,7 @@ static void filter_shapes(struct shapes *s, struct cmd *c)
 {
 	struct ingest *in = s->ingest;
 	/* A snapshot of a server that has been restarted since may show what it lost (rule 5). */
-	c->result = in->streaming && c->snap->postmaster_start_us == s->server.postmaster_start_us ? 0 : -1;
-	passed_prune(in, c->snap->xmin);
+	c->result = in->streaming && c->snap->incarnation_us == s->server.incarnation_us ? 0 : -1;
 	uint64_t joined = UINT64_MAX;
 	for (int i = 0; i < c->nshapes; i++) {
 		if (!c->shapes[i]->in.joining)
@@ -954,7 +1038,7 @@ static void filter_shapes(struct shapes *s, struct cmd *c)
 		if (c->result == 0 && c->shapes[i]->in.overflowed)
 			c->result = 1;
 	}
-	if (c->result == 0 && joined != UINT64_MAX && passed_not_held(in, c->snap, joined))
+	if (c->result == 0 && joined != UINT64_MAX && (passed_not_held(in, c->snap, joined) || doubtful(in, c->snap)))
 		c->result = 1;
 	if (c->result != 0)
 		return;
@@ -989,14 +1073,17 @@ static void resolved(struct shapes *s, struct cmd *c)
 	if (r != NULL)
 		r->resolved = c->result == 0;
 	for (int i = 0; i < c->nancestors; i++) {
-		struct route *from = route_get(in, c->ancestors[i], false);
-		/* route_add may move `from`'s owner array, never the ancestor's own shapes. */
-		for (size_t j = 0; from != NULL && j < from->n; j++) {
-			if (c->rotate_ancestors)
-				shape_rotate(from->shapes[j], "a partition with rows was attached");
-			else
-				route_add(in, c->oid, from->shapes[j]);
-		}
+		struct route *route = route_get(in, c->ancestors[i], false);
+		/* Backwards: a rotation takes the shape out of the route. Those whose definition knows the leaf
+		 * have its rows in their snapshot. */
+		for (size_t j = c->had_rows[i] && route != NULL ? route->n : 0; j > 0; j--)
+			if (!has_leaf(route->shapes[j - 1]->def.table, c->oid)) {
+				bool last = route->n == 1;
+				rotate_now(s, route->shapes[j - 1], "a partition with rows was attached");
+				if (last)
+					break; /* the route is gone with its last shape */
+			}
+		leaf_add(in, c->oid, c->ancestors[i]);
 	}
 }
 
@@ -1020,13 +1107,22 @@ static void run_command(struct shapes *s, struct cmd *c)
 		resolved(s, c);
 		break;
 	case CMD_PRUNE:
-		passed_prune(s->ingest, c->xmin);
+		/* A shape that joins may yet need to know of one that has ended since its snapshot. */
+		if (s->ingest->njoining == 0)
+			passed_prune(s->ingest, c->xmin);
+		break;
+	case CMD_LEAVES:
+		leaves_set(s->ingest, c->table);
+		break;
+	case CMD_NOP:
 		break;
 	}
 }
 
 static void cmd_free(struct cmd *c)
 {
+	if (c->table != NULL)
+		pg_table_unref(c->table);
 	for (int i = 0; i < c->nshapes; i++)
 		shape_unref(c->shapes[i]);
 	free(c);
@@ -1098,7 +1194,7 @@ static bool on_ready(void *ctx)
 		return false;
 	if (!try_finish(s))
 		return false;
-	return atomic_load(&s->ahead_bytes) < AHEAD_BYTES_MAX;
+	return atomic_load(&s->ahead_bytes) < AHEAD_BYTES_MAX && atomic_load(&s->writer.journal_bytes) < JOURNAL_BYTES_MAX;
 }
 
 /* A position from which nothing is to come: durable first, then acknowledged. */
@@ -1134,6 +1230,14 @@ static void on_idle(void *ctx)
 	mark_idle(s);
 }
 
+static bool somebody_waits(struct shapes *s)
+{
+	pthread_mutex_lock(&s->lsn_lock);
+	bool yes = s->lsn_waiters.head != NULL;
+	pthread_mutex_unlock(&s->lsn_lock);
+	return yes;
+}
+
 static void on_keepalive(void *ctx, lsn_t wal_end)
 {
 	struct shapes *s = ctx;
@@ -1146,7 +1250,7 @@ static void on_keepalive(void *ctx, lsn_t wal_end)
 	mark_poll(s);
 	if (wal_end - 1 <= in->mark_limit)
 		set_seen(s, wal_end - 1);
-	else if (in->mark_limit == in->mark_wanted && !in->mark_idle)
+	else if (in->mark_limit == in->mark_wanted && (!in->mark_idle || somebody_waits(s)))
 		mark_request(s, wal_end + MARK_STEP_BYTES);
 	keepalive_poll(s);
 }
@@ -1178,7 +1282,7 @@ static void on_lost(void *ctx)
 struct identity {
 	char system_id[32];
 	uint32_t timeline, database_oid;
-	int64_t postmaster_start_us;
+	int64_t incarnation_us;
 };
 
 static int identity_load(struct shapes *s, struct identity *out, bool *found, struct err *e)
@@ -1241,7 +1345,7 @@ static const char *why_rotate_all(struct shapes *s, const struct stream_server *
 		log_notice("the server is on timeline %u now, which left ours at %s after everything clients can have seen (%s)",
 		           server->timeline, lsn_text(end, a), lsn_text(reach, b));
 	}
-	if (server->wal_end < durable) {
+	if (server->timeline == was->timeline && server->wal_end < durable) {
 		snprintf(text, max, "the server's WAL ends at %s, before our %s: it was restored from the past", lsn_text(server->wal_end, a),
 		         lsn_text(durable, b));
 		return text;
@@ -1254,10 +1358,10 @@ static const char *why_rotate_all(struct shapes *s, const struct stream_server *
 	return NULL;
 }
 
-/* Rule 5: a snapshot may show commits that an immediate restart of Postgres has lost. */
+/* Rule 5: a snapshot may show commits that crash recovery of Postgres has lost. */
 static void rotate_unflushed(struct shapes *s, const struct stream_server *server, const struct identity *was)
 {
-	if (was->postmaster_start_us == server->postmaster_start_us && was->timeline == server->timeline)
+	if (was->incarnation_us == server->incarnation_us && was->timeline == server->timeline)
 		return;
 	struct shape *doomed[64];
 	size_t n;
@@ -1270,7 +1374,7 @@ static void rotate_unflushed(struct shapes *s, const struct stream_server *serve
 				doomed[n++] = shape_ref(shape);
 		pthread_rwlock_unlock(&s->registry_lock);
 		for (size_t i = 0; i < n; i++) {
-			shape_rotate(doomed[i], "Postgres restarted before the shape's snapshot was known to be on its disk");
+			rotate_now(s, doomed[i], "Postgres crashed before the shape's snapshot was known to be on its disk");
 			shape_unref(doomed[i]);
 		}
 	} while (n == ARRAY_LEN(doomed));
@@ -1300,6 +1404,19 @@ static int begin_anew(struct shapes *s, lsn_t from, struct err *e)
 	return 0;
 }
 
+static int rewind_to(struct shapes *s, lsn_t to, struct err *e)
+{
+	struct item *it = item_new(ITEM_LSN);
+	it->lsn = to;
+	it->number = 1; /* set, not raised */
+	writer_put(s, it);
+	if (!writer_flush(s))
+		return err_set(e, ERR_CANCELLED, "stopping");
+	s->ingest->processed = to;
+	s->ingest->keepalive = 0;
+	return 0;
+}
+
 static int on_start(void *ctx, const struct stream_server *server, lsn_t *start_at, struct err *e)
 {
 	struct shapes *s = ctx;
@@ -1307,7 +1424,7 @@ static int on_start(void *ctx, const struct stream_server *server, lsn_t *start_
 	if (in->ending && !try_finish(s))
 		return err_set(e, ERR_IO, "waiting for the store to take the last transaction");
 	struct identity was, now = {.timeline = server->timeline, .database_oid = server->database_oid,
-	                            .postmaster_start_us = server->postmaster_start_us};
+	                            .incarnation_us = server->incarnation_us};
 	snprintf(now.system_id, sizeof now.system_id, "%s", server->system_id);
 	bool known;
 	if (identity_load(s, &was, &known, e) != 0)
@@ -1315,7 +1432,7 @@ static int on_start(void *ctx, const struct stream_server *server, lsn_t *start_
 	char text[300];
 	const char *why = why_rotate_all(s, server, &was, known, text, sizeof text);
 	if (why != NULL) {
-		if (s->nshapes > 0)
+		if (atomic_load(&s->nshapes) > 0)
 			log_warning("Database ID or timeline changed. Purging shape logs from disk. Clients will refetch shape data automatically. (%s)", why);
 		shapes_rotate_all(s, why);
 		run_commands(s); /* their drops go to the writer before anything that follows */
@@ -1328,6 +1445,13 @@ static int on_start(void *ctx, const struct stream_server *server, lsn_t *start_
 	}
 	if ((why != NULL || atomic_load(&s->durable) == 0) && begin_anew(s, server->confirmed_flush, e) != 0)
 		return -1;
+	/* Positions we have from keepalives alone may lie beyond where the new timeline left the old one;
+	 * what it wrote there since is to come. */
+	lsn_t left = why == NULL && known && was.timeline != server->timeline ? left_at(server, was.timeline) : 0;
+	if (left != 0 && left < in->processed && rewind_to(s, left, e) != 0)
+		return -1;
+	if (in->start_xmax == 0 && server->has_sync_standbys)
+		in->start_xmax = server->xmax;
 	identity_put(s, &now);
 	struct relation *r;
 	for (size_t i = 0; (r = map_next(&in->relations, &i)) != NULL;)
@@ -1371,6 +1495,8 @@ void ingest_adopt(struct shapes *s, struct shape *shape)
 {
 	route_shape(s, shape);
 }
+
+void ingest_adopt_table(struct shapes *s, const struct pg_table *t) { leaves_add(s->ingest, t); }
 
 void ingest_set_processed(struct shapes *s, lsn_t lsn)
 {
@@ -1459,6 +1585,12 @@ void ingest_free(struct shapes *s)
 		free(r->shapes);
 		free(r);
 	}
+	struct leaf *leaf;
+	for (size_t i = 0; (leaf = map_next(&in->leaves, &i)) != NULL;) {
+		free(leaf->roots);
+		free(leaf);
+	}
+	map_clear(&in->leaves);
 	map_clear(&in->relations);
 	map_clear(&in->passed);
 	map_clear(&in->routes);

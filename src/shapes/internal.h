@@ -199,6 +199,7 @@ struct shape {
 	/* INGEST's */
 	struct {
 		bool routed;
+		bool drop_put;        /* its ITEM_DROP is in the writer's queue */
 		struct format *format;
 		size_t route_at;      /* its place in its own table's route */
 		struct snapshot_filter filter;
@@ -278,7 +279,12 @@ struct writer {
 	size_t snapshot_bytes; /* of queued pieces */
 	uint64_t next_seq;     /* of the journal */
 	uint64_t first_seq;    /* the oldest batch that may still be there */
-	size_t journal_bytes, journal_refs;
+	_Atomic size_t journal_bytes;
+	size_t journal_refs;
+	uint64_t trim_upto;    /* batches below are folded */
+	bool trim_pending;
+	int64_t rest_until_ms; /* no housekeeping before: it failed */
+	uint64_t next_id;      /* as it stands in the store */
 	struct shape *fold_head, *fold_tail;
 	size_t fold_shapes;
 	bool gc_pending;
@@ -327,7 +333,7 @@ struct job {
 };
 
 /* Commands into INGEST. A command with `done` is waited for by a PG thread. */
-enum cmd_kind { CMD_REGISTER, CMD_FILTER, CMD_UNREGISTER, CMD_DROP, CMD_RESOLVED, CMD_PRUNE };
+enum cmd_kind { CMD_REGISTER, CMD_FILTER, CMD_UNREGISTER, CMD_DROP, CMD_RESOLVED, CMD_PRUNE, CMD_LEAVES, CMD_NOP };
 
 struct cmd {
 	struct cmd *next;
@@ -336,17 +342,24 @@ struct cmd {
 	int nshapes;
 	struct pg_snapshot *snap;  /* CMD_FILTER, borrowed from the waiting thread */
 	uint64_t xmin;             /* CMD_PRUNE */
-	uint32_t oid;              /* CMD_RESOLVED */
+	uint32_t oid;              /* CMD_RESOLVED: the leaf; CMD_LEAVES: the root */
 	uint32_t ancestors[16];
 	int nancestors;
-	bool rotate_ancestors;
+	bool had_rows[16];         /* CMD_RESOLVED: it came to this ancestor with rows: its older shapes rotate */
+	struct pg_table *table;    /* CMD_REGISTER (may be NULL), CMD_LEAVES: a reference; its leaves are all there are */
 	bool waited, done;         /* under cmd_lock; not waited: freed by INGEST */
 	int result;                /* CMD_FILTER: 1 take the snapshot again; -1 no stream */
 };
 
-struct route { /* INGEST's: shapes that see the changes of a relation */
+struct route { /* INGEST's: the shapes of a table */
 	uint32_t oid;
 	struct shape **shapes;
+	size_t n, cap;
+};
+
+struct leaf { /* INGEST's: whose partition or child a relation is, at all levels */
+	uint32_t oid;
+	uint32_t *roots;
 	size_t n, cap;
 };
 
@@ -377,7 +390,7 @@ struct shapes {
 	struct map inflight;               /* the same key -> table_lookup; under lookup_lock */
 	_Atomic uint64_t next_id;
 	int64_t last_handle_us;
-	uint64_t nshapes;
+	_Atomic uint64_t nshapes;
 
 	pthread_mutex_t shape_locks[SHAPE_LOCKS];
 
@@ -433,6 +446,8 @@ struct shapes {
 struct shape *shape_make(struct shapes *s, const struct shape_def *def, uint64_t id, const char *handle);
 /* Takes the shape out of the registry (idempotent) and has INGEST drop it. `why` is logged. Any thread. */
 void shape_rotate(struct shape *s, const char *why);
+/* Its first half: out of the registry; false if it was out already. */
+bool shape_unlink(struct shape *s, const char *why);
 /* All active shapes of a table (and, with `ancestors`, …): calls rotate on each. */
 void shapes_rotate_table(struct shapes *s, uint32_t oid, const char *why);
 void shapes_rotate_all(struct shapes *s, const char *why);
@@ -493,6 +508,8 @@ void ingest_release(struct shapes *s);
 void ingest_free(struct shapes *s);
 /* Puts a shape that was loaded into INGEST's routes; before the thread runs. */
 void ingest_adopt(struct shapes *s, struct shape *shape);
+/* Leaves of a table as they were last handled; before the thread runs. */
+void ingest_adopt_table(struct shapes *s, const struct pg_table *t);
 void ingest_set_processed(struct shapes *s, lsn_t lsn);
 void cmd_post(struct shapes *s, struct cmd *c);             /* not waited for; INGEST frees it */
 int cmd_call(struct shapes *s, struct cmd *c);              /* waits; -1 when stopping */

@@ -41,7 +41,7 @@ static void forget(struct loading *l, struct shape *shape)
 	map_del(&l->by_id, &shape->id, sizeof shape->id);
 	map_del(&s->by_handle, shape->handle, strlen(shape->handle));
 	map_del(&s->by_identity, shape->def.identity, shape->def.identity_len);
-	s->nshapes--;
+	atomic_fetch_sub(&s->nshapes, 1);
 	registry_table(s, shape->def.table->oid)->nshapes--;
 	shape_unref(shape);
 }
@@ -106,6 +106,7 @@ static int load_table(void *ctx, uint64_t oid, const void *p, size_t len, struct
 		at->joined = true;
 	}
 	at->idle_since_ms = clock_mono_ms();
+	ingest_adopt_table(s, at->table);
 	pg_table_unref(registry_cache_put(s, at->table, 0));
 	return 0;
 }
@@ -228,6 +229,11 @@ int engine_load(struct shapes *s, struct err *e)
 		log_notice("Found %zu existing valid shapes and %zu shapes in an invalid state", (size_t)s->nshapes, l.ndoomed);
 		s->next_id = next_id > l.max_id ? next_id : l.max_id + 1;
 		s->writer.gc_pending = true;
+		s->writer.next_id = s->next_id;
+		if (s->writer.fold_head != NULL) {
+			s->writer.trim_upto = s->writer.fold_head->wr.oldest_seq;
+			s->writer.trim_pending = true;
+		}
 		s->durable = durable;
 		s->mark = s->delivered = mark;
 		/* All below the durable LSN is in the tails; what the mark doesn't cover was never told. */

@@ -22,7 +22,8 @@
 #define CONNECTION_IDLE_MS 60000
 #define RETAKE_WAIT_MS 20
 #define EVICT_PERIOD_MS 60000 /* as Electric's */
-#define ANCESTORS_MAX 16
+#define ATTACH_LOCK_MS 200 /* the stream waits while a new partition is looked into */
+#define ATTACH_LOOK_MS 5000
 
 struct worker {
 	struct shapes *s;
@@ -163,9 +164,10 @@ static void run_wal_end(struct worker *w)
 /* ---- partitions ---- */
 
 /*
- * Whether `oid` came to its ancestors with rows in it (ATTACH) - rows the stream never had. A link made
- * by CREATE TABLE … PARTITION OF is as old as the table itself; after an ATTACH, rows inserted later are
- * younger than the link. When we may not look, it had rows.
+ * Whether `oid` came to its ancestors with rows in it (ATTACH), rows the stream never had: there is a row
+ * older than one of the links above it, or of the same transaction and an earlier command. Rows put in
+ * later are younger than all links. When we may not look, or not at once, it had rows. INGEST waits for
+ * the answer, so it looks only for a moment.
  */
 static bool attached_with_rows(PGconn *conn, uint32_t oid)
 {
@@ -174,24 +176,25 @@ static bool attached_with_rows(PGconn *conn, uint32_t oid)
 	const char *params[] = {text};
 	PGresult *r = PQexecParams(conn,
 		"WITH RECURSIVE link AS ("
-		" SELECT i.inhrelid, i.inhparent, i.xmin AS made FROM pg_catalog.pg_inherits i WHERE i.inhrelid = $1::pg_catalog.oid"
+		" SELECT i.inhparent, i.xmin AS made, i.cmin AS cmd FROM pg_catalog.pg_inherits i WHERE i.inhrelid = $1::pg_catalog.oid"
 		" UNION ALL"
-		" SELECT i.inhrelid, i.inhparent, i.xmin FROM pg_catalog.pg_inherits i JOIN link l ON i.inhrelid = l.inhparent)"
-		" SELECT pg_catalog.max(pg_catalog.age(l.made)), pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname), c.relkind"
-		" FROM link l JOIN pg_catalog.pg_attribute a ON a.attrelid = l.inhrelid AND a.attname = 'tableoid' AND a.attnum < 0"
-		" JOIN pg_catalog.pg_class c ON c.oid = $1::pg_catalog.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-		" WHERE l.made::pg_catalog.text <> a.xmin::pg_catalog.text GROUP BY n.nspname, c.relname, c.relkind",
+		" SELECT i.inhparent, i.xmin, i.cmin FROM pg_catalog.pg_inherits i JOIN link l ON i.inhrelid = l.inhparent)"
+		" SELECT l.made, l.cmd, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)"
+		" FROM link l, pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+		" WHERE c.oid = $1::pg_catalog.oid AND c.relkind = 'r'",
 		1, NULL, params, NULL, NULL, 0);
-	bool rows = false;
-	if (PQresultStatus(r) != PGRES_TUPLES_OK) {
-		rows = true;
-	} else if (PQntuples(r) > 0 && PQgetvalue(r, 0, 2)[0] != 'p') {
-		char sql[512];
-		const char *age[] = {PQgetvalue(r, 0, 0)};
-		snprintf(sql, sizeof sql, "SELECT 1 FROM ONLY %s t WHERE pg_catalog.age(t.xmin) >= $1::pg_catalog.int4 LIMIT 1", PQgetvalue(r, 0, 1));
-		PGresult *r2 = PQexecParams(conn, sql, 1, NULL, age, NULL, NULL, 0);
-		rows = PQresultStatus(r2) != PGRES_TUPLES_OK || PQntuples(r2) > 0;
-		PQclear(r2);
+	bool rows = PQresultStatus(r) != PGRES_TUPLES_OK;
+	for (int i = 0; !rows && i < PQntuples(r); i++) {
+		char sql[640];
+		snprintf(sql, sizeof sql,
+		         "BEGIN; SET LOCAL lock_timeout = %d; SET LOCAL statement_timeout = %d;"
+		         " SELECT 1 FROM ONLY %s t WHERE pg_catalog.age(t.xmin) > pg_catalog.age('%s'::pg_catalog.xid)"
+		         " OR (t.xmin = '%s'::pg_catalog.xid AND t.cmin::pg_catalog.text::pg_catalog.int8 < %s) LIMIT 1",
+		         ATTACH_LOCK_MS, ATTACH_LOOK_MS, PQgetvalue(r, i, 2), PQgetvalue(r, i, 0), PQgetvalue(r, i, 0), PQgetvalue(r, i, 1));
+		PGresult *found = PQexec(conn, sql);
+		rows = PQresultStatus(found) != PGRES_TUPLES_OK || PQntuples(found) > 0;
+		PQclear(found);
+		PQclear(PQexec(conn, "ROLLBACK"));
 	}
 	PQclear(r);
 	return rows;
@@ -205,6 +208,18 @@ static void reconcile_soon(struct shapes *s)
 	pthread_mutex_unlock(&s->job_lock);
 }
 
+/* Whether the root has shapes, and this leaf of it has not been dealt with yet. */
+static bool leaf_is_news(struct shapes *s, uint32_t root, uint32_t leaf)
+{
+	pthread_rwlock_rdlock(&s->registry_lock);
+	const struct table_state *t = registry_table(s, root);
+	bool news = t != NULL && t->nshapes > 0;
+	for (uint32_t i = 0; news && i < t->table->nleaves; i++)
+		news = t->table->leaves[i] != leaf;
+	pthread_rwlock_unlock(&s->registry_lock);
+	return news;
+}
+
 static int post_leaf(struct shapes *s, PGconn *conn, uint32_t oid, struct err *e)
 {
 	struct cmd *c = mem_zalloc(sizeof *c);
@@ -213,8 +228,15 @@ static int post_leaf(struct shapes *s, PGconn *conn, uint32_t oid, struct err *e
 	int n = pg_catalog_ancestors(conn, oid, c->ancestors, (int)ARRAY_LEN(c->ancestors), e);
 	c->nancestors = n < 0 ? 0 : n;
 	c->result = n < 0 ? -1 : 0;
-	if (n > 0)
-		c->rotate_ancestors = attached_with_rows(conn, oid);
+	bool asked = false, rows = false;
+	for (int i = 0; i < c->nancestors; i++) {
+		if (!leaf_is_news(s, c->ancestors[i], oid))
+			continue;
+		if (!asked)
+			rows = attached_with_rows(conn, oid);
+		asked = true;
+		c->had_rows[i] = rows;
+	}
 	cmd_post(s, c);
 	return n;
 }
@@ -281,17 +303,27 @@ static bool claim_table(struct shapes *s, uint32_t oid, struct pg_join *known, b
 	return free_now;
 }
 
-static void release_table(struct shapes *s, struct pg_table *table, const struct pg_join *join)
+/*
+ * `join`: what the join brought, NULL if it failed. The table's leaves are replaced only by whoever has
+ * dealt with the difference (`leaves`): an attached or detached partition must not be overlooked because
+ * a new shape came with a newer view.
+ */
+static void release_table(struct shapes *s, struct pg_table *table, const struct pg_join *join, bool leaves)
 {
+	bool look = false;
 	pthread_rwlock_wrlock(&s->registry_lock);
 	struct table_state *t = registry_table(s, table->oid);
 	if (t != NULL) {
 		t->joining = false;
 		if (join != NULL) {
-			bool news = !t->joined || memcmp(&t->join, join, sizeof *join) != 0 || t->table != table;
+			bool same_leaves = t->table->nleaves == table->nleaves &&
+			                   memcmp(t->table->leaves, table->leaves, table->nleaves * sizeof *table->leaves) == 0;
+			bool replace = t->table != table && (leaves || same_leaves);
+			look = t->table != table && !replace;
+			bool news = !t->joined || memcmp(&t->join, join, sizeof *join) != 0 || replace;
 			t->joined = true;
 			t->join = *join;
-			if (t->table != table) {
+			if (replace) {
 				pg_table_unref(t->table);
 				t->table = pg_table_ref(table);
 			}
@@ -301,8 +333,36 @@ static void release_table(struct shapes *s, struct pg_table *table, const struct
 	}
 	pthread_rwlock_unlock(&s->registry_lock);
 	pthread_mutex_lock(&s->job_lock);
+	s->reconcile_now = s->reconcile_now || look;
 	pthread_cond_broadcast(&s->job_cond);
 	pthread_mutex_unlock(&s->job_lock);
+}
+
+/* Shapes of the table that were there before, except those being made. Their drops are in the writer's
+ * queue when it returns, ahead of whatever is put there next. */
+static void rotate_older(struct shapes *s, uint32_t oid, struct shape *const *keep, int nkeep, const char *why)
+{
+	pthread_rwlock_rdlock(&s->registry_lock);
+	struct shape **old = mem_alloc((s->by_handle.len + 1) * sizeof *old), *x;
+	size_t n = 0;
+	for (size_t i = 0; (x = map_next(&s->by_handle, &i)) != NULL;) {
+		bool ours = x->def.table->oid != oid;
+		for (int k = 0; k < nkeep; k++)
+			ours = ours || keep[k] == x;
+		pthread_mutex_lock(shape_lock(x));
+		bool started = x->tail.state != SHAPE_CREATING;
+		pthread_mutex_unlock(shape_lock(x));
+		if (!ours && started)
+			old[n++] = shape_ref(x);
+	}
+	pthread_rwlock_unlock(&s->registry_lock);
+	for (size_t i = 0; i < n; i++) {
+		shape_rotate(old[i], why);
+		shape_unref(old[i]);
+	}
+	free(old);
+	struct cmd nop = {.kind = CMD_NOP};
+	cmd_call(s, &nop);
 }
 
 static int join_table(struct creation *c, struct pg_table *table, struct err *e)
@@ -326,30 +386,10 @@ static int join_table(struct creation *c, struct pg_table *table, struct err *e)
 			break;
 		drop_connection(&c->w->admin); /* it broke while idle */
 	}
-	release_table(s, table, rc == 0 ? &now : NULL);
+	/* It left and came back: what older shapes missed is gone for them. Before the record says so. */
 	if (rc == 0 && has_known && known.publication_rel_oid != now.publication_rel_oid)
-		/* It left and came back: what older shapes missed is gone for them. */
-		for (bool again = true; again;) {
-			again = false;
-			struct shape *old = NULL, *x;
-			pthread_rwlock_rdlock(&s->registry_lock);
-			for (size_t i = 0; old == NULL && (x = map_next(&s->by_handle, &i)) != NULL;) {
-				bool ours = x->def.table->oid != table->oid;
-				for (int k = 0; k < c->n; k++)
-					ours = ours || c->shapes[k] == x;
-				pthread_mutex_lock(shape_lock(x));
-				bool started = x->tail.state != SHAPE_CREATING;
-				pthread_mutex_unlock(shape_lock(x));
-				if (!ours && started)
-					old = shape_ref(x);
-			}
-			pthread_rwlock_unlock(&s->registry_lock);
-			if (old != NULL) {
-				shape_rotate(old, "the table left the publication and came back");
-				shape_unref(old);
-				again = true;
-			}
-		}
+		rotate_older(s, table->oid, c->shapes, c->n, "the table left the publication and came back");
+	release_table(s, table, rc == 0 ? &now : NULL, false);
 	return rc;
 }
 
@@ -367,6 +407,12 @@ static void end_snapshot(struct worker *w)
 		drop_connection(&w->snap);
 }
 
+static void pg_table_unref_opt(struct pg_table *t)
+{
+	if (t != NULL)
+		pg_table_unref(t);
+}
+
 /* Begins, registers, takes, and hands the snapshot to INGEST. 1: take it again. */
 static int take_once(struct creation *c, struct pg_table *table, struct pg_snapshot *snap, struct err *e)
 {
@@ -376,8 +422,22 @@ static int take_once(struct creation *c, struct pg_table *table, struct pg_snaps
 		return -1;
 	if (pg_snapshot_begin(conn, table, e) != 0)
 		return -1;
+	/* Its partitions as they are now, under the lock; on the other connection, for a look into the
+	 * catalog on this one would fix the snapshot. Later ones are met in the stream. */
 	struct cmd reg = command(CMD_REGISTER, c);
-	if (cmd_call(s, &reg) != 0)
+	if (table->relkind == 'p' || table->nleaves > 0) {
+		PGconn *admin = connection(c->w, false, e);
+		int rc = admin == NULL ? -1 : pg_catalog_lookup_oid(admin, table->oid, &reg.table, e);
+		if (rc == 0 && reg.table->nleaves != table->nleaves)
+			rc = err_set(e, ERR_NOT_FOUND, "the table's partitions changed meanwhile");
+		if (rc != 0) {
+			pg_table_unref_opt(reg.table);
+			return rc > 0 ? err_set(e, ERR_NOT_FOUND, "the table was dropped meanwhile") : -1;
+		}
+	}
+	int registered = cmd_call(s, &reg);
+	pg_table_unref_opt(reg.table);
+	if (registered != 0)
 		return err_set(e, ERR_PG_CONN, "Database connection not available");
 	pthread_mutex_lock(&s->server_lock);
 	struct stream_server server = s->server;
@@ -430,12 +490,16 @@ struct copy {
 	struct buf piece;
 	uint32_t chunk, pieces;
 	uint64_t chunk_bytes;
+	bool discard; /* the shape is gone; the transaction must stay usable for those that share it */
 };
 
 static int put_piece(struct copy *c, bool closes, struct err *e)
 {
-	if (!writer_room(c->s, c->shape))
-		return err_set(e, ERR_CANCELLED, "the shape is gone");
+	if (!writer_room(c->s, c->shape)) {
+		c->discard = true;
+		buf_reset(&c->piece);
+		return atomic_load(&c->s->stopping) ? err_set(e, ERR_CANCELLED, "stopping") : 0;
+	}
 	struct item *it = item_new(ITEM_PIECE);
 	it->shape = shape_ref(c->shape);
 	it->chunk = c->chunk;
@@ -455,6 +519,8 @@ static int put_piece(struct copy *c, bool closes, struct err *e)
 static int copy_row(void *ctx, const struct pg_copy_value *values, struct err *e)
 {
 	struct copy *c = ctx;
+	if (c->discard)
+		return 0;
 	size_t before = c->piece.len;
 	line_snapshot_row(&c->shape->def, c->key_prefix, c->relation_json, values, &c->piece);
 	buf_putc(&c->piece, '\n');
@@ -492,11 +558,11 @@ static int copy_shape(struct creation *cr, struct shape *shape, const struct pg_
 	if (shape->def.log_mode == LOG_MODE_FULL)
 		rc = pg_snapshot_copy(cr->w->snap, shape->def.table, shape->def.selected, shape->def.nselected, NULL, copy_row, &c,
 		                      creation_cancelled, cr, e);
-	if (rc == 0) {
+	if (rc == 0 && !c.discard) {
 		put_snapshot_end(snap, &c.piece);
 		rc = put_piece(&c, true, e);
 	}
-	if (rc == 0) {
+	if (rc == 0 && !c.discard) {
 		struct item *it = item_new(ITEM_COMPLETE);
 		buf_init(&b, RECORD_BYTES_MAX);
 		record_shape(shape, snap, true, c.chunk, &b);
@@ -591,21 +657,50 @@ static bool has_leaf(const struct pg_table *t, uint32_t oid)
 
 static void rotate_misfits(struct shapes *s, const struct pg_table *now)
 {
-	struct shape *doomed[64];
-	size_t n;
-	do {
-		n = 0;
-		pthread_rwlock_rdlock(&s->registry_lock);
-		struct shape *x;
-		for (size_t i = 0; n < ARRAY_LEN(doomed) && (x = map_next(&s->by_handle, &i)) != NULL;)
-			if (x->def.table->oid == now->oid && shape_misfit(x, now) != NULL)
-				doomed[n++] = shape_ref(x);
-		pthread_rwlock_unlock(&s->registry_lock);
-		for (size_t i = 0; i < n; i++) {
-			shape_rotate(doomed[i], shape_misfit(doomed[i], now));
-			shape_unref(doomed[i]);
-		}
-	} while (n == ARRAY_LEN(doomed));
+	pthread_rwlock_rdlock(&s->registry_lock);
+	struct shape **doomed = mem_alloc((s->by_handle.len + 1) * sizeof *doomed), *x;
+	size_t n = 0;
+	for (size_t i = 0; (x = map_next(&s->by_handle, &i)) != NULL;)
+		if (x->def.table->oid == now->oid && shape_misfit(x, now) != NULL)
+			doomed[n++] = shape_ref(x);
+	pthread_rwlock_unlock(&s->registry_lock);
+	for (size_t i = 0; i < n; i++) {
+		shape_rotate(doomed[i], shape_misfit(doomed[i], now));
+		shape_unref(doomed[i]);
+	}
+	free(doomed);
+}
+
+/* Still in the publication, by the same entry; leaves that came since become REPLICA IDENTITY FULL. */
+static int check_publication(struct worker *w, PGconn *conn, struct pg_table *was, struct pg_table *now, struct err *e)
+{
+	struct shapes *s = w->s;
+	struct pg_join known = {0}, join = {0};
+	bool has_known = false;
+	if (!claim_table(s, was->oid, &known, &has_known))
+		return 0; /* somebody joins it right now */
+	uint32_t oid = was->oid, rel = 0;
+	if (!has_known) {
+		release_table(s, was, NULL, false);
+		return 0;
+	}
+	if (pg_publication_check(conn, s->config, &oid, 1, &rel, e) != 0) {
+		release_table(s, was, NULL, false);
+		return -1;
+	}
+	if (rel != known.publication_rel_oid) {
+		/* What happened to the table meanwhile never came. The next request joins it again. */
+		rotate_older(s, oid, NULL, 0, rel == 0 ? "the table was taken out of the publication" : "the table left the publication and came back");
+		release_table(s, was, NULL, false);
+		return 0;
+	}
+	int rc = pg_publication_join(conn, s->config, server_version(s), now, &known, stopping, s, &join, e);
+	if (rc == 0 && join.publication_rel_oid != known.publication_rel_oid)
+		rotate_older(s, oid, NULL, 0, "the table left the publication and came back");
+	release_table(s, now, rc == 0 ? &join : NULL, true);
+	if (rc != 0)
+		log_warning("Table %s.%s: %s", now->schema, now->name, e->text);
+	return 0;
 }
 
 /* One table that has shapes: catalog, partitions, publication. -1: an outage, try again later. */
@@ -636,30 +731,13 @@ static int reconcile_table(struct worker *w, struct pg_table *was, struct err *e
 			if (post_leaf(s, conn, now->leaves[i], e) < 0)
 				goto outage;
 		}
-	if (news)
+	if (news) {
 		registry_cache_doubt(s, was->oid);
-	struct pg_join known = {0}, join = {0};
-	bool has_known = false;
-	if (claim_table(s, was->oid, &known, &has_known)) {
-		uint32_t oid = was->oid, rel = 0;
-		if (has_known && pg_publication_check(conn, s->config, &oid, 1, &rel, e) != 0) {
-			release_table(s, was, NULL);
-			goto outage;
-		}
-		if (has_known && rel != known.publication_rel_oid) {
-			/* What happened to the table meanwhile never came. The next request joins it again. */
-			shapes_rotate_table(s, oid, rel == 0 ? "the table was taken out of the publication" : "the table left the publication and came back");
-			release_table(s, was, NULL);
-		} else if (has_known) {
-			/* Leaves that came since become REPLICA IDENTITY FULL; otherwise this is one query. */
-			rc = pg_publication_join(conn, s->config, server_version(s), now, &known, stopping, s, &join, e);
-			release_table(s, now, rc == 0 ? &join : NULL);
-			if (rc != 0)
-				log_warning("Table %s.%s: %s", now->schema, now->name, e->text);
-		} else {
-			release_table(s, was, NULL);
-		}
+		struct cmd leaves = {.kind = CMD_LEAVES, .table = now};
+		cmd_call(s, &leaves); /* and the rotations above are in the writer's queue */
 	}
+	if (check_publication(w, conn, was, now, e) != 0)
+		goto outage;
 	pg_table_unref(now);
 	return 0;
 outage:
@@ -677,6 +755,13 @@ static void leave_table(struct worker *w, struct pg_table *t)
 	PGconn *conn = connection(w, false, &e);
 	if (conn == NULL || !claim_table(s, t->oid, &join, &known))
 		return;
+	pthread_rwlock_rdlock(&s->registry_lock);
+	bool used = registry_table(s, t->oid)->nshapes > 0;
+	pthread_rwlock_unlock(&s->registry_lock);
+	if (used) { /* meanwhile; one that comes after our claim waits for it, and joins the table again */
+		release_table(s, t, NULL, false);
+		return;
+	}
 	int rc = known && join.added_by_us ? pg_publication_leave(conn, s->config, t, &e) : 0;
 	pthread_rwlock_wrlock(&s->registry_lock);
 	struct table_state *st = registry_table(s, t->oid);
@@ -769,15 +854,11 @@ static const char watch_sql[] =
 	" WHERE r.prrelid = c.oid AND p.pubname = $2), 0)::pg_catalog.text"
 	" FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1::pg_catalog.oid[])";
 
-static void watch_result(struct worker *w, PGresult *r, struct pg_table *t)
+/* `now`: what the query says of the table, NULL: it isn't there. */
+static void watch_result(struct worker *w, const char *now, struct pg_table *t)
 {
 	struct shapes *s = w->s;
-	char oid[16], was[sizeof ((struct table_state *)0)->watched] = "";
-	const char *now = NULL;
-	snprintf(oid, sizeof oid, "%" PRIu32, t->oid);
-	for (int i = 0; now == NULL && i < PQntuples(r); i++)
-		if (strcmp(PQgetvalue(r, i, 0), oid) == 0)
-			now = PQgetvalue(r, i, 1);
+	char was[sizeof ((struct table_state *)0)->watched] = "";
 	bool differs = now == NULL;
 	pthread_rwlock_wrlock(&s->registry_lock);
 	struct table_state *st = registry_table(s, t->oid);
@@ -816,8 +897,15 @@ static void run_watch(struct worker *w)
 	if (conn != NULL) {
 		const char *params[] = {oids.data, s->config->publication_name};
 		PGresult *r = PQexecParams(conn, watch_sql, 2, NULL, params, NULL, NULL, 0);
-		for (size_t i = 0; PQresultStatus(r) == PGRES_TUPLES_OK && i < n; i++)
-			watch_result(w, r, used[i]);
+		struct map rows = MAP_INIT; /* oid as text -> what is said of it */
+		for (int i = 0; PQresultStatus(r) == PGRES_TUPLES_OK && i < PQntuples(r); i++)
+			map_put(&rows, PQgetvalue(r, i, 0), strlen(PQgetvalue(r, i, 0)), PQgetvalue(r, i, 1));
+		for (size_t i = 0; PQresultStatus(r) == PGRES_TUPLES_OK && i < n; i++) {
+			char oid[16];
+			int len = snprintf(oid, sizeof oid, "%" PRIu32, used[i]->oid);
+			watch_result(w, map_get(&rows, oid, (size_t)len), used[i]);
+		}
+		map_clear(&rows);
 		PQclear(r);
 	}
 	for (size_t i = 0; i < n; i++)

@@ -61,7 +61,7 @@ void registry_link(struct shapes *s, struct shape *shape)
 {
 	map_put(&s->by_handle, shape->handle, strlen(shape->handle), shape);
 	map_put(&s->by_identity, shape->def.identity, shape->def.identity_len, shape);
-	s->nshapes++;
+	atomic_fetch_add(&s->nshapes, 1);
 	uint32_t oid = shape->def.table->oid;
 	struct table_state *t = map_get(&s->tables, &oid, sizeof oid);
 	if (t == NULL) {
@@ -70,7 +70,11 @@ void registry_link(struct shapes *s, struct shape *shape)
 		t->table = pg_table_ref(shape->def.table);
 		map_put(&s->tables, &t->oid, sizeof t->oid, t);
 	}
-	t->nshapes++;
+	/* Nobody depends on what was known of it before: the new shape's view is the one to watch from. */
+	if (t->nshapes++ == 0 && t->table != shape->def.table) {
+		pg_table_unref(t->table);
+		t->table = pg_table_ref(shape->def.table);
+	}
 }
 
 struct table_state *registry_table(struct shapes *s, uint32_t oid) { return map_get(&s->tables, &oid, sizeof oid); }
@@ -174,7 +178,7 @@ static bool unlink_shape(struct shapes *s, struct shape *shape)
 		map_del(&s->by_handle, shape->handle, strlen(shape->handle));
 		if (map_get(&s->by_identity, shape->def.identity, shape->def.identity_len) == shape)
 			map_del(&s->by_identity, shape->def.identity, shape->def.identity_len);
-		s->nshapes--;
+		atomic_fetch_sub(&s->nshapes, 1);
 		struct table_state *t = registry_table(s, shape->def.table->oid);
 		if (t != NULL && --t->nshapes == 0)
 			t->idle_since_ms = clock_mono_ms();
@@ -192,17 +196,28 @@ static void post_drop(struct shapes *s, struct shape *shape)
 	cmd_post(s, c);
 }
 
-void shape_rotate(struct shape *shape, const char *why)
+/* A copy that waits for room looks again whether its shape is still wanted. */
+static void give_up_copy(struct shapes *s)
+{
+	pthread_mutex_lock(&s->writer.lock);
+	pthread_cond_broadcast(&s->writer.room);
+	pthread_mutex_unlock(&s->writer.lock);
+}
+
+bool shape_unlink(struct shape *shape, const char *why)
 {
 	struct shapes *s = shape->engine;
 	if (!unlink_shape(s, shape))
-		return;
+		return false;
 	log_info("Removing shape %s of %s.%s: %s", shape->handle, shape->def.table->schema, shape->def.table->name, why);
-	registry_cache_doubt(s, shape->def.table->oid);
-	pthread_mutex_lock(&s->writer.lock); /* a copy that waits for room gives up */
-	pthread_cond_broadcast(&s->writer.room);
-	pthread_mutex_unlock(&s->writer.lock);
-	post_drop(s, shape);
+	give_up_copy(s);
+	return true;
+}
+
+void shape_rotate(struct shape *shape, const char *why)
+{
+	if (shape_unlink(shape, why))
+		post_drop(shape->engine, shape);
 }
 
 void shape_set_failed(struct shape *shape, const struct err *e)
@@ -227,21 +242,19 @@ void shape_set_failed(struct shape *shape, const struct err *e)
 
 static void rotate_where(struct shapes *s, bool all, uint32_t oid, const char *why)
 {
-	struct shape *doomed[64];
-	size_t n;
-	do {
-		n = 0;
-		pthread_rwlock_rdlock(&s->registry_lock);
-		struct shape *shape;
-		for (size_t i = 0; n < ARRAY_LEN(doomed) && (shape = map_next(&s->by_handle, &i)) != NULL;)
-			if (all || shape->def.table->oid == oid)
-				doomed[n++] = shape_ref(shape);
-		pthread_rwlock_unlock(&s->registry_lock);
-		for (size_t i = 0; i < n; i++) {
-			shape_rotate(doomed[i], why);
-			shape_unref(doomed[i]);
-		}
-	} while (n == ARRAY_LEN(doomed));
+	pthread_rwlock_rdlock(&s->registry_lock);
+	struct shape **doomed = mem_alloc((s->by_handle.len + 1) * sizeof *doomed), *shape;
+	size_t n = 0;
+	for (size_t i = 0; (shape = map_next(&s->by_handle, &i)) != NULL;)
+		if (all || shape->def.table->oid == oid)
+			doomed[n++] = shape_ref(shape);
+	pthread_rwlock_unlock(&s->registry_lock);
+	registry_cache_doubt(s, all ? 0 : oid);
+	for (size_t i = 0; i < n; i++) {
+		shape_rotate(doomed[i], why);
+		shape_unref(doomed[i]);
+	}
+	free(doomed);
 }
 
 void shapes_rotate_table(struct shapes *s, uint32_t oid, const char *why) { rotate_where(s, false, oid, why); }

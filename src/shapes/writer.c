@@ -21,6 +21,7 @@
 #include "shapes/internal.h"
 
 #define BATCH_ITEMS_MAX 20000
+#define FOLDS_PER_ROUND 16 /* before the next commit of new rows */
 #define TRIM_AFTER_BYTES (4u << 20) /* written since the last trim */
 #define STORE_RETRY_MS 500 /* between attempts to reopen a failing store */
 
@@ -226,9 +227,10 @@ static int fold_step(struct shapes *s, struct err *e)
 		if (fold_shape(s, shape, durable, &done[n++], &bytes, e) != 0)
 			return -1;
 	uint64_t next = n > 0 && done[n - 1].shape->wr.fold_next != NULL ? done[n - 1].shape->wr.fold_next->wr.oldest_seq : w->next_seq;
-	bool more;
-	if (store_trim_journal(s->store, next, GC_ENTRIES_MAX, &more, e) != 0 || store_commit(s->store, e) != 0)
+	if (store_commit(s->store, e) != 0)
 		return -1;
+	w->trim_upto = next;
+	w->trim_pending = true;
 	for (size_t i = 0; i < n; i++) {
 		if (done[i].upto.tx != 0)
 			tail_folded(done[i].shape, done[i].upto);
@@ -240,7 +242,7 @@ static int fold_step(struct shapes *s, struct err *e)
 		if (left)
 			writer_track(s, done[i].shape, w->next_seq > 0 ? w->next_seq - 1 : 0);
 	}
-	if (w->fold_head == NULL && !more)
+	if (w->fold_head == NULL)
 		w->journal_bytes = w->journal_refs = 0;
 	else if (next > w->first_seq && w->next_seq > w->first_seq) {
 		/* What is left is about in proportion to the batches that are left. */
@@ -325,6 +327,7 @@ static int unstage(struct shapes *s, const struct item *it, struct err *e)
 
 static int write_item(struct shapes *s, struct batch *b, struct item *it, struct err *e)
 {
+	struct writer *w = &s->writer;
 	switch (it->kind) {
 	case ITEM_ROWS:
 		b->rows[b->nrows_items++] = it;
@@ -347,7 +350,9 @@ static int write_item(struct shapes *s, struct batch *b, struct item *it, struct
 	case ITEM_COMPLETE:
 		if (it->shape->wr.dropped)
 			return 0; /* queued by a thread that hadn't heard yet: the record must not come back */
-		if (store_put_meta_u64(s->store, "next_id", it->number, e) != 0)
+		/* Threads read the counter at different times: it never goes back. */
+		w->next_id = it->number > w->next_id ? it->number : w->next_id;
+		if (store_put_meta_u64(s->store, "next_id", w->next_id, e) != 0)
 			return -1;
 		return store_put_shape(s->store, it->shape->id, it->data, it->len, e);
 	case ITEM_DROP:
@@ -600,6 +605,13 @@ static void take_items(struct shapes *s, struct batch *b, int64_t wait_ms, bool 
 	pthread_mutex_unlock(&w->lock);
 }
 
+static int trim_step(struct shapes *s, uint64_t upto, bool *more, struct err *e)
+{
+	if (store_begin(s->store, e) != 0 || store_trim_journal(s->store, upto, GC_ENTRIES_MAX, more, e) != 0)
+		return -1;
+	return store_commit(s->store, e);
+}
+
 static int gc_step(struct shapes *s, bool *more, struct err *e)
 {
 	if (store_begin(s->store, e) != 0 || store_gc_step(s->store, GC_ENTRIES_MAX, more, e) != 0)
@@ -618,14 +630,34 @@ static void trim_when_idle(struct shapes *s, bool idle)
 	malloc_trim(0);
 }
 
+/* Folding must keep up with what comes; beside it, deleting goes in small steps. */
+static int housekeep(struct shapes *s, struct err *e)
+{
+	struct writer *w = &s->writer;
+	for (int i = 0; i < FOLDS_PER_ROUND && fold_due(w); i++)
+		if (fold_step(s, e) != 0)
+			return -1;
+	if (w->trim_pending && trim_step(s, w->trim_upto, &w->trim_pending, e) != 0)
+		return -1;
+	return w->gc_pending ? gc_step(s, &w->gc_pending, e) : 0;
+}
+
+static bool busy(const struct writer *w)
+{
+	return (fold_due(w) || w->trim_pending || w->gc_pending) && clock_mono_ms() >= w->rest_until_ms;
+}
+
 static void housekeeping(struct shapes *s)
 {
 	struct writer *w = &s->writer;
 	struct err e = {0};
-	if (fold_due(w) && fold_step(s, &e) != 0)
-		recover(s, &e);
-	if (w->gc_pending && gc_step(s, &w->gc_pending, &e) != 0)
-		recover(s, &e);
+	if (!busy(w) || housekeep(s, &e) == 0)
+		return;
+	/* Commits may still work (a full disk has room for small ones): not again at once. */
+	w->rest_until_ms = clock_mono_ms() + STORE_RETRY_MS;
+	recover(s, &e);
+	if (atomic_exchange(&s->store_failing, false))
+		log_notice("the store works again");
 }
 
 static void *writer_main(void *arg)
@@ -638,7 +670,7 @@ static void *writer_main(void *arg)
 	buf_init(&b.journal, UINT32_MAX);
 	bool stop = false;
 	while (!stop) {
-		take_items(s, &b, fold_due(w) || w->gc_pending ? 0 : 1000, &stop);
+		take_items(s, &b, busy(w) ? 0 : w->rest_until_ms > clock_mono_ms() ? STORE_RETRY_MS : 1000, &stop);
 		bool idle = b.n == 0;
 		if (!idle && !commit_batch(s, &b))
 			break;

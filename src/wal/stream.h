@@ -28,7 +28,11 @@ struct stream_server {
 	uint32_t timeline;
 	int version_num;          /* 150018 */
 	uint32_t database_oid;
-	int64_t postmaster_start_us; /* pg_postmaster_start_time(): another value means it restarted */
+	/* When the server's WAL statistics were last reset: crash recovery does that (of the postmaster or
+	 * of a single backend), a clean restart doesn't. Another value means commits may have been lost. */
+	int64_t incarnation_us;
+	uint64_t xmax;            /* of a snapshot taken at set-up */
+	bool has_sync_standbys;   /* synchronous_standby_names isn't empty */
 	lsn_t wal_end;            /* IDENTIFY_SYSTEM's xlogpos */
 	bool slot_created;        /* the slot is new: whatever came before is lost to us */
 	bool publication_created;

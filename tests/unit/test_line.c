@@ -13,9 +13,10 @@
 #define XID 741u
 #define OP 4u
 /* Headers up to the operation, and from there on. */
-#define H(op) ",'headers':{'relation':['public','items'],'operation':'" op "','lsn':'26800816','op_position':4,'txids':[741]}}"
-#define H_DEL ",'headers':{'relation':['public','items'],'operation':'delete','lsn':'26800816','op_position':4,'txids':[741],'key_change_to':"
-#define H_INS ",'headers':{'relation':['public','items'],'operation':'insert','lsn':'26800816','op_position':5,'txids':[741],'key_change_from':"
+#define H(op) H_FROM "'" op "','lsn':'26800816','op_position':4,'txids':[741]}}"
+#define H_FROM ",'headers':{'relation':['public','items'],'operation':"
+#define H_DEL H_FROM "'delete','lsn':'26800816','op_position':4,'txids':[741],'key_change_to':"
+#define H_INS H_FROM "'insert','lsn':'26800816','op_position':5,'txids':[741],'key_change_from':"
 
 static const char unsent[] = "unsent"; /* a value that the stream leaves out: TOASTed and unchanged */
 #define COLUMNS_MAX 8
@@ -135,7 +136,8 @@ static int render(struct format *f, enum wal_kind kind, char old_kind, const cha
 	c.u.row.new_tuple = tuple(new_row, new_values);
 	clear_lines(f);
 	line_render(f, &c, LSN, OP, XID, &scratch);
-	CHECK(f->nlines >= -1 && f->nlines <= 2 && (f->nlines != 2 || f->key_changed) && (f->nlines < 0 || f->nlines == 2 || !f->key_changed));
+	CHECK(f->nlines >= -1 && f->nlines <= 2);
+	CHECK(f->nlines < 0 || f->key_changed == (f->nlines == 2));
 	return f->nlines;
 }
 
@@ -146,7 +148,8 @@ static const char *text_of(const struct format *f, int i)
 	const struct line *l = f->lines[i];
 	if (l == NULL)
 		return NULL;
-	snprintf(text[i], sizeof text[i], "%.*s%s%.*s", (int)l->split, l->text, LINE_LAST, (int)(l->len - l->split), l->text + l->split);
+	snprintf(text[i], sizeof text[i], "%.*s%s%.*s", (int)l->split, l->text, LINE_LAST, (int)(l->len - l->split),
+	         l->text + l->split);
 	json_error_t why;
 	json_t *v = json_loads(text[i], JSON_REJECT_DUPLICATES, &why);
 	CHECK(v != NULL && json_is_true(json_object_get(json_object_get(v, "headers"), "last")));
@@ -363,7 +366,8 @@ static void test_limits(void)
 	buf_clear(&tiny);
 	line_render(&f, &c, UINT64_MAX, (uint64_t)1 << 62, UINT32_MAX, &scratch);
 	CHECK_INT(f.nlines, 1);
-	CHECK(strstr(text_of(&f, 0), "\"lsn\":\"18446744073709551615\",\"op_position\":4611686018427387904,\"txids\":[4294967295]") != NULL);
+	CHECK(strstr(text_of(&f, 0), "\"lsn\":\"18446744073709551615\",\"op_position\":4611686018427387904,"
+	                             "\"txids\":[4294967295]") != NULL);
 	/* References. */
 	struct line *l = line_ref(f.lines[0]);
 	CHECK_INT(l->refs, 2);

@@ -90,7 +90,8 @@ static void test_shape(void)
 		d.identity = mem_strndup("a\0b\xff" "c", 5); /* any bytes */
 		d.identity_len = 5;
 		struct shape *s = shape_of(d, "102030-1700000000000001", UINT64_MAX - (uint64_t)i);
-		struct pg_snapshot snap = {100, UINT64_MAX, xip, (uint32_t)i % 4, 0x123456789ABC};
+		struct pg_snapshot snap = {.xmin = 100, .xmax = UINT64_MAX, .xip = xip, .nxip = (uint32_t)i % 4,
+		                           .insert_lsn = 0x123456789ABC};
 		if (snap.nxip == 0)
 			snap.xip = NULL;
 		struct buf rec = BUF_INIT(LIMIT);
@@ -112,7 +113,7 @@ static void put_shape(struct buf *rec, const char *schema, const char *name, con
 	d.where = where != NULL ? mem_strdup(where) : NULL;
 	struct shape *s = shape_of(d, "1-2", 10485760);
 	uint64_t xip[] = {7, 8};
-	struct pg_snapshot snap = {7, 9, xip, 2, 1000};
+	struct pg_snapshot snap = {.xmin = 7, .xmax = 9, .xip = xip, .nxip = 2, .insert_lsn = 1000};
 	record_shape(s, &snap, true, 3, rec);
 	shape_done(s);
 }
@@ -321,8 +322,8 @@ static bool same_rows(const struct batch *b, const struct decoded *d)
 					continue;
 				while (next < d->n && d->rows[next].id != row->shape->id)
 					next++;
-				if (next == d->n || log_offset_cmp(d->rows[next].at, row->entry.at) != 0 || d->rows[next].flags != row->entry.flags ||
-				    d->rows[next].split != row->entry.line->split || strlen(d->rows[next].text) != row->entry.line->len ||
+				if (next == d->n || log_offset_cmp(d->rows[next].at, row->entry.at) != 0 ||
+				    d->rows[next].flags != row->entry.flags || d->rows[next].split != row->entry.line->split || strlen(d->rows[next].text) != row->entry.line->len ||
 				    memcmp(d->rows[next].text, row->entry.line->text, row->entry.line->len) != 0)
 					return false;
 				next++;

@@ -914,7 +914,8 @@ static void *race_reader(void *arg)
 		for (uint64_t id = 1; id <= RACE_SHAPES && count > 0; id++) {
 			bad = bad || store_log_tail(r, id, &last, &open_bytes, &err) != 0 || last.tx != count;
 			buf_reset(&out);
-			bad = bad || store_read_log(r, id, at(count > 5 ? count - 5 : 0, 0), at(count, INF), 1 << 20, &out, &reached, &end, &err) != 0;
+			struct log_offset from = at(count > 5 ? count - 5 : 0, 0), upto = at(count, INF);
+			bad = bad || store_read_log(r, id, from, upto, 1 << 20, &out, &reached, &end, &err) != 0;
 			bad = bad || !end || reached.tx != count || out.len < 6;
 		}
 		if (race->hold_us > 0)

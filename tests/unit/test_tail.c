@@ -28,8 +28,9 @@ static bool is_chunk_end(size_t i) { return i % CHUNK == CHUNK - 1; }
 
 static size_t text_of(size_t i, char *text, size_t max, bool whole)
 {
-	return (size_t)snprintf(text, max, "{\"key\":\"%zu\",\"headers\":{%s\"x\":\"%.*s\"}}", i, whole && is_last(i) ? LINE_LAST : "",
-	                        (int)(i * 37 % 90), "..........................................................................................");
+	static const char pad[] = "..........................................................................................";
+	return (size_t)snprintf(text, max, "{\"key\":\"%zu\",\"headers\":{%s\"x\":\"%.*s\"}}", i,
+	                        whole && is_last(i) ? LINE_LAST : "", (int)(i * 37 % 90), pad);
 }
 
 static struct entry entry_of(size_t i)
@@ -215,8 +216,8 @@ static bool slice_is_right(struct world *w, struct log_offset from, const struct
 		++*end;
 	if (*end < w->published)
 		++*end;
-	return s->kind == SLICE_LOG && !s->empty && log_offset_cmp(s->from, from) == 0 && log_offset_cmp(s->to, offset_of(*end - 1)) == 0 &&
-	       s->up_to_date == (*end == w->published);
+	return s->kind == SLICE_LOG && !s->empty && log_offset_cmp(s->from, from) == 0 &&
+	       log_offset_cmp(s->to, offset_of(*end - 1)) == 0 && s->up_to_date == (*end == w->published);
 }
 
 /* Reads a slice in steps of max; the lines must be those of entries first .. end. */

@@ -1,0 +1,333 @@
+/*
+ * conn.c - one connection: its deadline, the memory it keeps while it waits, parking and waking, its end.
+ * All but conn_wake() run in the loop's own thread.
+ */
+#include <linux/tcp.h>
+#include <malloc.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "http/loop.h"
+
+#define PAGE_BYTES 4096u /* of x86-64 and most others; with larger pages trimming is merely refused */
+
+/* ---- deadlines: a binary heap, earliest first --------------------------------------------------- */
+
+static void heap_set(struct loop *l, size_t at, struct conn *c)
+{
+	l->heap[at] = c;
+	c->heap_at = (uint32_t)at;
+}
+
+static void heap_up(struct loop *l, size_t at)
+{
+	struct conn *c = l->heap[at];
+	for (size_t parent; at > 0 && l->heap[parent = (at - 1) / 2]->deadline_ms > c->deadline_ms; at = parent)
+		heap_set(l, at, l->heap[parent]);
+	heap_set(l, at, c);
+}
+
+static void heap_down(struct loop *l, size_t at)
+{
+	struct conn *c = l->heap[at];
+	for (;;) {
+		size_t child = 2 * at + 1;
+		if (child + 1 < l->heap_len && l->heap[child + 1]->deadline_ms < l->heap[child]->deadline_ms)
+			child++;
+		if (child >= l->heap_len || l->heap[child]->deadline_ms >= c->deadline_ms)
+			break;
+		heap_set(l, at, l->heap[child]);
+		at = child;
+	}
+	heap_set(l, at, c);
+}
+
+void conn_set_deadline(struct conn *c, int64_t deadline_ms)
+{
+	struct loop *l = c->loop;
+	int64_t before = c->deadline_ms;
+	c->deadline_ms = deadline_ms;
+	if (deadline_ms < before)
+		heap_up(l, c->heap_at);
+	else
+		heap_down(l, c->heap_at);
+}
+
+static void heap_add(struct loop *l, struct conn *c)
+{
+	if (l->heap_len == l->heap_cap) {
+		l->heap_cap = l->heap_cap == 0 ? 256 : l->heap_cap * 2;
+		l->heap = mem_realloc(l->heap, l->heap_cap * sizeof *l->heap);
+	}
+	heap_set(l, l->heap_len++, c);
+	heap_up(l, c->heap_at);
+}
+
+static void heap_remove(struct loop *l, struct conn *c)
+{
+	struct conn *last = l->heap[--l->heap_len];
+	if (last == c)
+		return;
+	heap_set(l, c->heap_at, last);
+	heap_up(l, last->heap_at);
+	heap_down(l, last->heap_at);
+}
+
+/* ---- giving memory back --------------------------------------------------------------------------- */
+
+/*
+ * The daemon keeps a pool of POOL_BYTES for each connection and zeroes all of it after each response,
+ * which makes all of it resident; a waiting client needs a few hundred bytes of it. A page that holds
+ * only zeroes can be given back at any time without a change that anybody could see (the next access
+ * finds zeroes), whatever the library keeps where; it only must not be shared with somebody else who
+ * writes it at that moment, so pages that aren't wholly inside the pool are left alone.
+ */
+static void conn_trim(struct conn *c)
+{
+	static const char zeroes[PAGE_BYTES];
+	uintptr_t end = (uintptr_t)c->pool + POOL_BYTES;
+	uintptr_t at = ((uintptr_t)c->pool + PAGE_BYTES - 1) & ~(uintptr_t)(PAGE_BYTES - 1);
+	uintptr_t run = at;
+	for (; at + PAGE_BYTES <= end; at += PAGE_BYTES) {
+		if (memcmp((const void *)at, zeroes, PAGE_BYTES) == 0)
+			continue;
+		if (at > run)
+			madvise((void *)run, at - run, MADV_DONTNEED);
+		run = at + PAGE_BYTES;
+	}
+	if (at > run)
+		madvise((void *)run, at - run, MADV_DONTNEED);
+}
+
+static void trim_unqueue(struct conn *c)
+{
+	struct loop *l = c->loop;
+	if (!c->trim_queued)
+		return;
+	*(c->trim_prev != NULL ? &c->trim_prev->trim_next : &l->trim_first) = c->trim_next;
+	*(c->trim_next != NULL ? &c->trim_next->trim_prev : &l->trim_last) = c->trim_prev;
+	c->trim_queued = false;
+	l->trim_len--;
+}
+
+static void trim_queue(struct conn *c)
+{
+	struct loop *l = c->loop;
+	if (c->trim_queued || c->pool == NULL)
+		return;
+	c->trim_queued = true;
+	c->trim_at_ms = l->now_ms + TRIM_AFTER_MS;
+	c->trim_next = NULL;
+	c->trim_prev = l->trim_last;
+	*(l->trim_last != NULL ? &l->trim_last->trim_next : &l->trim_first) = c;
+	l->trim_last = c;
+	l->trim_len++;
+}
+
+/* Who asks again at once shouldn't pay for it each time, and many at once shouldn't fill the memory. */
+void conns_trim_due(struct loop *l)
+{
+	while (l->trim_first != NULL && (l->trim_len > TRIM_QUEUE_MAX || l->trim_first->trim_at_ms <= l->now_ms)) {
+		struct conn *c = l->trim_first;
+		trim_unqueue(c);
+		if (c->state == CONN_IDLE || c->state == CONN_PARKED)
+			conn_trim(c);
+	}
+}
+
+void conn_learn_pool(struct conn *c, const char *method)
+{
+	/* The first byte of the first request is where the pool begins: start_daemon_connection() has seen that
+	 * no empty line precedes it. Should another version of the library differ, nothing is trimmed. */
+	if (c->pool != NULL || c->requests > 0 || (uintptr_t)method % 16 != 0)
+		return;
+	char *pool = (char *)(uintptr_t)method;
+	size_t usable = malloc_usable_size(pool);
+	if (usable >= POOL_BYTES && usable < POOL_BYTES + 64)
+		c->pool = pool;
+}
+
+/* ---- connections ------------------------------------------------------------------------------------ */
+
+void conn_touch(struct conn *c)
+{
+	struct daemon *d = c->daemon;
+	if (d->touched)
+		return;
+	d->touched = true;
+	d->next_touched = c->loop->touched;
+	c->loop->touched = d;
+}
+
+void conn_link(struct loop *l, struct conn *c)
+{
+	c->next = l->conns;
+	if (l->conns != NULL)
+		l->conns->prev = c;
+	l->conns = c;
+	c->deadline_ms = l->now_ms + l->http->config->tcp_read_timeout_ms;
+	heap_add(l, c);
+}
+
+void conn_wake_unlink(struct loop *l, struct conn *c)
+{
+	*(c->wake_prev != NULL ? &c->wake_prev->wake_next : &l->woken) = c->wake_next;
+	if (c->wake_next != NULL)
+		c->wake_next->wake_prev = c->wake_prev;
+	c->wake_queued = false;
+}
+
+void conn_free(struct conn *c)
+{
+	struct loop *l = c->loop;
+	pthread_mutex_lock(&l->wake_lock);
+	if (c->wake_queued)
+		conn_wake_unlink(l, c);
+	pthread_mutex_unlock(&l->wake_lock);
+	trim_unqueue(c);
+	heap_remove(l, c);
+	*(c->prev != NULL ? &c->prev->next : &l->conns) = c->next;
+	if (c->next != NULL)
+		c->next->prev = c->prev;
+	atomic_fetch_sub(&l->nconns, 1);
+	free(c);
+}
+
+/* Closes a connection that no daemon has. */
+void conn_drop(struct conn *c)
+{
+	close(c->fd);
+	conn_free(c);
+}
+
+/* The daemon notices and closes. What a client in the middle of an answer hasn't read yet is thrown away. */
+void conn_cut(struct conn *c)
+{
+	struct linger now = {.l_onoff = 1, .l_linger = 0};
+	if (c->cut)
+		return;
+	c->cut = true;
+	if (c->state != CONN_IDLE)
+		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	shutdown(c->fd, SHUT_RDWR);
+}
+
+struct conn *conn_of(struct MHD_Connection *mhd)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	return info == NULL ? NULL : info->socket_context;
+}
+
+bool conn_park(struct conn *c, int64_t deadline_ms)
+{
+	if (c->hungup || c->cut)
+		return false;
+	c->state = CONN_PARKED;
+	conn_set_deadline(c, deadline_ms);
+	trim_queue(c);
+	MHD_suspend_connection(c->mhd);
+	return true;
+}
+
+void conn_unpark(struct conn *c)
+{
+	c->state = CONN_SENDING;
+	c->acked = UINT64_MAX;
+	conn_set_deadline(c, c->loop->now_ms + c->loop->http->config->tcp_send_timeout_ms);
+	MHD_resume_connection(c->mhd);
+	conn_touch(c);
+}
+
+void conn_wake(struct conn *c)
+{
+	struct loop *l = c->loop;
+	pthread_mutex_lock(&l->wake_lock);
+	bool poke = l->woken == NULL && l->arrived == NULL;
+	if (!c->wake_queued) {
+		c->wake_queued = true;
+		c->wake_prev = NULL;
+		c->wake_next = l->woken;
+		if (l->woken != NULL)
+			l->woken->wake_prev = c;
+		l->woken = c;
+	}
+	pthread_mutex_unlock(&l->wake_lock);
+	if (poke)
+		eventfd_write(l->wake_fd, 1);
+}
+
+static uint64_t bytes_acked(const struct conn *c)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof info;
+	if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+		return 0;
+	return info.tcpi_bytes_acked;
+}
+
+void conn_sending(struct conn *c)
+{
+	c->state = CONN_SENDING;
+	c->acked = UINT64_MAX; /* looked at only if it takes long */
+	conn_set_deadline(c, c->loop->now_ms + c->loop->http->config->tcp_send_timeout_ms / 2);
+}
+
+/* A client that has closed its side has sent all it will send: what isn't complete soon never will be. (The
+ * library may not notice: the end came together with the last bytes.) */
+static int64_t request_deadline(const struct conn *c, int64_t max_ms)
+{
+	return c->loop->now_ms + (c->hungup ? HUNGUP_REQUEST_MS : max_ms);
+}
+
+void conn_body(struct conn *c)
+{
+	if (c->state == CONN_BODY)
+		return;
+	c->state = CONN_BODY;
+	conn_set_deadline(c, request_deadline(c, BODY_MAX_MS));
+}
+
+void conn_headers(struct conn *c)
+{
+	c->state = CONN_HEADERS;
+	conn_set_deadline(c, request_deadline(c, HEADERS_MAX_MS));
+}
+
+void conn_idle(struct conn *c)
+{
+	c->state = CONN_IDLE;
+	c->requests++;
+	/* The library may have missed the end of what a client sent together with its last request. */
+	int64_t wait_ms = c->hungup ? HUNGUP_IDLE_MS : c->loop->http->config->tcp_read_timeout_ms;
+	if (c->loop->stopping)
+		wait_ms = 0;
+	conn_set_deadline(c, c->loop->now_ms + wait_ms);
+	trim_queue(c);
+}
+
+void conn_closing(struct conn *c)
+{
+	c->state = CONN_CLOSING;
+	c->pool = NULL;
+	trim_unqueue(c);
+	conn_set_deadline(c, c->loop->now_ms);
+}
+
+
+void conn_check_progress(struct loop *l, struct conn *c)
+{
+	uint64_t acked = bytes_acked(c);
+	bool enough = c->acked == UINT64_MAX || acked - c->acked >= SEND_PROGRESS_BYTES_MIN;
+	if (!enough) {
+		conn_cut(c);
+		conn_touch(c);
+	}
+	c->acked = acked;
+	conn_set_deadline(c, l->now_ms + l->http->config->tcp_send_timeout_ms);
+}

@@ -1,0 +1,669 @@
+/*
+ * test_writer.c - the WRITER thread and loading: what is published, folded, staged and dropped is there
+ * again after a clean stop, after a kill at any moment and after a failing disk - all below the durable
+ * LSN, nothing above it.
+ *
+ * The engine is made by hand, without Postgres: the test plays INGEST. Transaction k is known in advance
+ * (which shapes it touches, its lines, where chunks end), so a store says by its durable LSN what must be
+ * in it, and the next life goes on from there, as the stream would.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "shape_test.h"
+
+#define LIMIT ((size_t)1 << 30)
+#define SHAPES 4
+#define CHUNK_BYTES 20000
+#define TEXT_MAX 70000
+
+static struct err e;
+
+/* ---- a disk that fails when told to: these come before the C library's, for liblmdb.so too ---- */
+
+int fdatasync(int fd);
+ssize_t pwrite(int fd, const void *p, size_t n, off_t off);
+
+static _Atomic int fail_in; /* the n-th operation from now fails; 0: none */
+
+static bool fails_now(void)
+{
+	int n = atomic_load(&fail_in);
+	while (n > 0 && !atomic_compare_exchange_weak(&fail_in, &n, n - 1))
+		;
+	return n == 1;
+}
+
+int fdatasync(int fd)
+{
+	if (!fails_now())
+		return (int)syscall(SYS_fdatasync, fd);
+	errno = EIO;
+	return -1;
+}
+
+ssize_t pwrite(int fd, const void *p, size_t n, off_t off)
+{
+	if (!fails_now())
+		return syscall(SYS_pwrite64, fd, p, n, off);
+	errno = ENOSPC;
+	return -1;
+}
+
+/* ---- what is known in advance ---- */
+
+static lsn_t lsn_of(uint64_t k) { return 1000 + k * 100; }
+static lsn_t end_of(uint64_t k) { return lsn_of(k) + 50; }
+static uint64_t transaction_below(lsn_t durable) { return durable < end_of(1) ? 0 : (durable - 1050) / 100; }
+static bool is_staged(uint64_t k) { return k % 9 == 4; }
+
+static uint64_t hash_of(uint64_t a, uint64_t b)
+{
+	struct rng r = rng_seeded(a * 1000003 + b);
+	return rng_next(&r) >> 20;
+}
+
+/* Entries of transaction k for a shape; entry j has op 2j and the same line in all shapes. */
+static size_t entries_of(uint64_t k, uint64_t id)
+{
+	uint64_t h = hash_of(k, id);
+	return h % 3 == 0 ? 0 : 1 + h / 3 % (is_staged(k) ? 30 : 4);
+}
+
+static size_t line_text(uint64_t k, size_t j, char *text, bool last)
+{
+	uint64_t h = hash_of(k, 1000 + j);
+	size_t pad = h % 50 == 0 ? 60000 : h / 50 % 300;
+	size_t n = (size_t)sprintf(text, "{\"key\":\"%llu.%zu\",\"headers\":{%s\"x\":\"", (unsigned long long)k, j,
+	                           last ? LINE_LAST : "");
+	memset(text + n, 'a' + (int)(k % 26), pad);
+	strcpy(text + n + pad, "\"}}");
+	return n + pad + 3;
+}
+
+static struct line *line_of(uint64_t k, size_t j)
+{
+	static char text[TEXT_MAX];
+	size_t n = line_text(k, j, text, false);
+	return line_new(text, n, (size_t)(strstr(text, "\"x\"") - text));
+}
+
+/* ---- the engine ---- */
+
+struct world {
+	struct shapes *engine;
+	struct config config;
+	struct shape *shapes[SHAPES + 1]; /* by id; [0] unused */
+	uint64_t published;
+};
+
+static void engine_locks(struct shapes *s)
+{
+	pthread_rwlock_init(&s->registry_lock, NULL);
+	for (int i = 0; i < SHAPE_LOCKS; i++)
+		pthread_mutex_init(&s->shape_locks[i], NULL);
+	pthread_mutex_init(&s->lsn_lock, NULL);
+	pthread_mutex_init(&s->cmd_lock, NULL);
+	pthread_mutex_init(&s->job_lock, NULL);
+	pthread_mutex_init(&s->writer.lock, NULL);
+	pthread_cond_init(&s->writer.cond, NULL);
+	pthread_cond_init(&s->writer.room, NULL);
+	wait_list_init(&s->lsn_waiters, &s->lsn_lock);
+	s->cmds_tail = &s->cmds;
+	s->writer.tail = &s->writer.head;
+}
+
+static void world_open(struct world *w, const char *dir)
+{
+	memset(w, 0, sizeof *w);
+	w->config.chunk_bytes_threshold = CHUNK_BYTES;
+	struct shapes *s = w->engine = mem_zalloc(sizeof *s);
+	s->config = &w->config;
+	engine_locks(s);
+	ingest_new(s);
+	if (store_open(&s->store, dir, false, &e) != 0 || engine_load(s, &e) != 0 || writer_start(s, &e) != 0) {
+		printf("cannot start: %s\n", e.text);
+		exit(2);
+	}
+	struct shape *shape;
+	for (size_t i = 0; (shape = map_next(&s->by_handle, &i)) != NULL;)
+		if (shape->id <= SHAPES)
+			w->shapes[shape->id] = shape;
+	w->published = transaction_below(atomic_load(&s->durable));
+	atomic_store(&s->seen, UINT64_MAX);
+}
+
+static void world_close(struct world *w)
+{
+	struct shapes *s = w->engine;
+	atomic_store(&s->stopping, true);
+	writer_stop(s);
+	ingest_release(s);
+	struct shape *shape;
+	for (size_t i = 0; (shape = map_next(&s->by_handle, &i)) != NULL;)
+		shape_unref(shape);
+	struct table_state *t;
+	for (size_t i = 0; (t = map_next(&s->tables, &i)) != NULL;) {
+		pg_table_unref(t->table);
+		free(t);
+	}
+	map_clear(&s->by_handle);
+	map_clear(&s->by_identity);
+	map_clear(&s->tables);
+	ingest_free(s);
+	store_close(s->store);
+	free(s);
+}
+
+/* ---- shapes ---- */
+
+static void put_record(struct world *w, enum item_kind kind, struct shape *shape, uint32_t nchunks)
+{
+	struct pg_snapshot snap = {.xmin = 5, .xmax = 6, .insert_lsn = 1};
+	struct buf b = BUF_INIT(LIMIT);
+	struct item *it = item_new(kind);
+	record_shape(shape, &snap, kind == ITEM_COMPLETE, nchunks, &b);
+	it->data = buf_detach(&b, &it->len);
+	it->shape = shape_ref(shape);
+	it->chunk = nchunks;
+	it->number = atomic_load(&w->engine->next_id);
+	writer_put(w->engine, it);
+}
+
+static void put_pieces(struct world *w, struct shape *shape)
+{
+	for (uint32_t chunk = 0; chunk < 2; chunk++)
+		for (uint32_t piece = 0; piece < 3; piece++) {
+			struct buf b = BUF_INIT(LIMIT);
+			buf_printf(&b, "shape %llu, %u.%u\n", (unsigned long long)shape->id, chunk, piece);
+			struct item *it = item_new(ITEM_PIECE);
+			it->shape = shape_ref(shape);
+			it->chunk = chunk;
+			it->piece = piece;
+			it->chunk_closed = piece == 2;
+			it->data = buf_detach(&b, &it->len);
+			it->bytes = it->len;
+			writer_put(w->engine, it);
+		}
+}
+
+static struct shape *make_shape(struct world *w, uint64_t id)
+{
+	char name[40];
+	snprintf(name, sizeof name, "%llu-%llu", (unsigned long long)id, (unsigned long long)id * 1000);
+	struct shape_def d = def_make(table_make(100, "public", "items", "id:23:pk0 name:25"), NULL, REPLICA_DEFAULT);
+	free(d.identity);
+	d.identity = mem_strdup(name);
+	d.identity_len = strlen(name);
+	struct shape *shape = shape_make(w->engine, &d, id, name);
+	shape_def_clear(&d);
+	if (atomic_load(&w->engine->next_id) <= id)
+		atomic_store(&w->engine->next_id, id + 1);
+	registry_link(w->engine, shape);
+	ingest_adopt(w->engine, shape);
+	put_record(w, ITEM_SHAPE, shape, 0);
+	return shape;
+}
+
+static void make_shapes(struct world *w)
+{
+	for (uint64_t id = 1; id <= SHAPES; id++) {
+		w->shapes[id] = make_shape(w, id);
+		put_pieces(w, w->shapes[id]);
+		put_record(w, ITEM_COMPLETE, w->shapes[id], 2);
+	}
+	CHECK(writer_flush(w->engine));
+	for (uint64_t id = 1; id <= SHAPES; id++)
+		CHECK(w->shapes[id]->tail.state == SHAPE_LIVE);
+}
+
+/* ---- publishing ---- */
+
+static struct entry *make_entries(struct shape *shape, uint64_t k, struct line **lines, size_t n)
+{
+	struct entry *entries = mem_alloc(n * sizeof *entries);
+	for (size_t j = 0; j < n; j++) {
+		entries[j] = (struct entry){at(lsn_of(k), j * 2), line_ref(lines[j]), j == n - 1 ? ENTRY_LAST : 0};
+		shape->in.open_bytes += entry_bytes(&entries[j]);
+		if (shape->in.open_bytes < shape->chunk_bytes)
+			continue;
+		entries[j].flags |= ENTRY_CHUNK_END;
+		shape->in.open_bytes = 0;
+	}
+	return entries;
+}
+
+static void publish_rows(struct world *w, uint64_t k, struct line **lines)
+{
+	struct item *it = item_new(ITEM_ROWS);
+	it->rows = mem_alloc(SHAPES * 40 * sizeof *it->rows);
+	it->lsn = end_of(k);
+	for (uint64_t id = 1; id <= SHAPES; id++) {
+		size_t n = entries_of(k, id);
+		struct entry *entries = make_entries(w->shapes[id], k, lines, n);
+		for (size_t j = 0; j < n; j++) {
+			it->rows[it->nrows++] = (struct row){w->shapes[id], entries[j]};
+			line_ref(entries[j].line);
+			it->bytes += entries[j].line->len;
+		}
+		tail_publish(w->shapes[id], entries, n);
+		free(entries);
+	}
+	writer_put(w->engine, it);
+}
+
+/* Entries [from, to) of every shape, in per mille of what it has. */
+static void stage_part(struct world *w, uint64_t k, struct entry *const *entries, unsigned from, unsigned to)
+{
+	struct item *it = item_new(ITEM_STAGE);
+	it->rows = mem_alloc(SHAPES * 40 * sizeof *it->rows);
+	it->tx = lsn_of(k);
+	for (uint64_t id = 1; id <= SHAPES; id++) {
+		size_t n = entries_of(k, id);
+		for (size_t j = n * from / 1000; j < n * to / 1000; j++) {
+			it->rows[it->nrows++] = (struct row){w->shapes[id], entries[id][j]};
+			line_ref(entries[id][j].line);
+			it->bytes += entries[id][j].line->len;
+		}
+	}
+	writer_put(w->engine, it);
+}
+
+static void publish_staged(struct world *w, uint64_t k, struct line **lines, struct rng *rng)
+{
+	struct entry *entries[SHAPES + 1] = {NULL};
+	struct buf ids = BUF_INIT(LIMIT);
+	for (uint64_t id = 1; id <= SHAPES; id++) {
+		entries[id] = make_entries(w->shapes[id], k, lines, entries_of(k, id));
+		buf_put(&ids, &id, sizeof id);
+	}
+	unsigned middle = (unsigned)rng_below(rng, 1001);
+	stage_part(w, k, entries, 0, middle);
+	if (rng_below(rng, 2) == 0)
+		CHECK(writer_flush(w->engine));
+	if (rng_below(rng, 3) == 0) { /* the connection was lost in the middle of it */
+		struct item *un = item_new(ITEM_UNSTAGE);
+		un->tx = lsn_of(k);
+		un->data = buf_detach(&ids, &un->len);
+		writer_put(w->engine, un);
+		if (rng_below(rng, 2) == 0)
+			CHECK(writer_flush(w->engine));
+		middle = 0;
+	}
+	stage_part(w, k, entries, middle, 1000);
+	struct item *it = item_new(ITEM_PUBLISH);
+	it->rows = mem_alloc(SHAPES * sizeof *it->rows);
+	it->tx = lsn_of(k);
+	it->lsn = end_of(k);
+	struct line *none = line_new("", 0, 0);
+	for (uint64_t id = 1; id <= SHAPES; id++) {
+		size_t n = entries_of(k, id);
+		if (n > 0)
+			it->rows[it->nrows++] = (struct row){w->shapes[id], {entries[id][n - 1].at, line_ref(none), 0}};
+	}
+	line_unref(none);
+	writer_put(w->engine, it);
+	while (atomic_load(&w->engine->published_tx) != lsn_of(k)) /* INGEST waits for it, too */
+		CHECK(writer_flush(w->engine));
+	for (uint64_t id = 1; id <= SHAPES; id++) {
+		for (size_t j = 0; j < entries_of(k, id); j++)
+			line_unref(entries[id][j].line);
+		free(entries[id]);
+	}
+	buf_clear(&ids);
+}
+
+static void publish(struct world *w, struct rng *rng)
+{
+	uint64_t k = ++w->published;
+	size_t most = 0;
+	for (uint64_t id = 1; id <= SHAPES; id++)
+		most = entries_of(k, id) > most ? entries_of(k, id) : most;
+	struct line *lines[40];
+	for (size_t j = 0; j < most; j++)
+		lines[j] = line_of(k, j);
+	if (is_staged(k))
+		publish_staged(w, k, lines, rng);
+	else
+		publish_rows(w, k, lines);
+	for (size_t j = 0; j < most; j++)
+		line_unref(lines[j]);
+}
+
+/* A shape that lives for a while. */
+static void drop_shape(struct world *w, struct shape *shape)
+{
+	struct shapes *s = w->engine;
+	ingest_release(s); /* routes of all; the test routes by itself */
+	map_del(&s->by_handle, shape->handle, strlen(shape->handle));
+	map_del(&s->by_identity, shape->def.identity, shape->def.identity_len);
+	struct item *it = item_new(ITEM_DROP);
+	it->shape = shape_ref(shape);
+	writer_put(s, it);
+}
+
+/* ---- looking ---- */
+
+/* The log of a shape up to transaction k: what a client reads, chunk by chunk. */
+static bool log_is_right(struct world *w, uint64_t id, uint64_t k)
+{
+	static char text[TEXT_MAX];
+	struct shape *shape = w->shapes[id];
+	struct buf got = BUF_INIT(LIMIT), want = BUF_INIT(LIMIT);
+	struct log_offset from = at(0, LOG_OP_INF), last = from, end = from;
+	struct waiter waiter = {0};
+	bool good = true, done = false;
+	uint64_t open_bytes = 0, tx = 1;
+	size_t j = 0;
+	while (good && !done) {
+		/* Up to the next chunk end, or to the tail. */
+		buf_reset(&want);
+		for (bool closed = false; tx <= k && !closed;) {
+			size_t n = entries_of(tx, id);
+			if (j < n) {
+				size_t len = line_text(tx, j, text, j == n - 1);
+				buf_put(&want, text, len);
+				buf_putc(&want, '\n');
+				open_bytes += len;
+				last = at(lsn_of(tx), j * 2);
+				closed = open_bytes >= CHUNK_BYTES;
+				open_bytes = closed ? 0 : open_bytes;
+			}
+			tx += j + 1 >= n;
+			j = j + 1 >= n ? 0 : j + 1;
+		}
+		end = want.len > 0 ? last : from;
+		struct shape_slice s;
+		shape_slice(shape, false, from, &waiter, &s);
+		good = s.kind == SLICE_LOG && log_offset_cmp(s.to, end) == 0 && s.empty == (want.len == 0);
+		if (!good) {
+			char a[LOG_OFFSET_TEXT_MAX], b[LOG_OFFSET_TEXT_MAX];
+			printf("  shape %llu: slice to %s, want %s\n", (unsigned long long)id, log_offset_text(s.to, a),
+			       log_offset_text(end, b));
+			break;
+		}
+		buf_reset(&got);
+		struct shape_reader *r = shape_reader_new(shape, &s);
+		enum shape_read rc;
+		while ((rc = shape_reader_next(r, &got, got.len + 5000, &waiter, &e)) == SHAPE_READ_MORE)
+			;
+		shape_reader_free(r);
+		good = rc == SHAPE_READ_END && got.len == want.len && (got.len == 0 || memcmp(got.data, want.data, got.len) == 0);
+		from = s.to;
+		done = s.up_to_date;
+	}
+	while (tx <= k && entries_of(tx, id) == 0)
+		tx++;
+	good = good && tx > k && shape->in.open_bytes == open_bytes && log_offset_cmp(shape->tail.last, last) == 0;
+	buf_clear(&got);
+	buf_clear(&want);
+	return good;
+}
+
+static bool snapshot_is_right(struct world *w, uint64_t id)
+{
+	struct buf got = BUF_INIT(LIMIT), want = BUF_INIT(LIMIT);
+	struct waiter waiter = {0};
+	for (uint32_t chunk = 0; chunk < 2; chunk++) {
+		struct shape_slice s;
+		shape_slice(w->shapes[id], chunk == 0, chunk == 0 ? OFFSET_BEFORE_ALL : at(0, 0), &waiter, &s);
+		if (s.kind != SLICE_SNAPSHOT || s.chunk != chunk)
+			return false;
+		struct shape_reader *r = shape_reader_new(w->shapes[id], &s);
+		while (shape_reader_next(r, &got, LIMIT, &waiter, &e) == SHAPE_READ_MORE)
+			;
+		shape_reader_free(r);
+		for (uint32_t piece = 0; piece < 3; piece++)
+			buf_printf(&want, "shape %llu, %u.%u\n", (unsigned long long)id, chunk, piece);
+	}
+	bool good = got.len == want.len && memcmp(got.data, want.data, want.len) == 0;
+	buf_clear(&got);
+	buf_clear(&want);
+	return good;
+}
+
+static bool all_is_right(struct world *w, uint64_t k)
+{
+	bool good = true;
+	for (uint64_t id = 1; id <= SHAPES; id++)
+		if (w->shapes[id] == NULL || !snapshot_is_right(w, id) || !log_is_right(w, id, k)) {
+			printf("  shape %llu is wrong at transaction %llu\n", (unsigned long long)id, (unsigned long long)k);
+			good = false;
+		}
+	return good;
+}
+
+/* ---- the tests ---- */
+
+/* Several lives with clean stops: everything that was queued is there. */
+static void test_lives(uint64_t seed)
+{
+	char dir[TEMP_DIR_MAX];
+	temp_dir_new(dir);
+	struct rng rng = rng_seeded(seed);
+	struct world w;
+	world_open(&w, dir);
+	make_shapes(&w);
+	for (int life = 0; life < 4; life++) {
+		uint64_t n = 20 + rng_below(&rng, 60);
+		for (uint64_t i = 0; i < n; i++) {
+			publish(&w, &rng);
+			if (i % 17 == 0)
+				CHECK(all_is_right(&w, w.published));
+		}
+		CHECK(writer_flush(w.engine));
+		CHECK_INT(atomic_load(&w.engine->durable), end_of(w.published));
+		CHECK(all_is_right(&w, w.published));
+		uint64_t published = w.published;
+		world_close(&w);
+		world_open(&w, dir);
+		CHECK_INT(w.published, published);
+		CHECK_INT(w.engine->nshapes, SHAPES);
+		CHECK(all_is_right(&w, published));
+	}
+	world_close(&w);
+	temp_dir_remove(dir);
+}
+
+/* The disk fails again and again: the same rows are written again, each once, and nothing waits for ever. */
+static void test_failing_disk(uint64_t seed)
+{
+	char dir[TEMP_DIR_MAX];
+	temp_dir_new(dir);
+	struct rng rng = rng_seeded(seed);
+	struct world w;
+	world_open(&w, dir);
+	make_shapes(&w);
+	int happened = 0, failures = UNDER_TSAN || UNDER_ASAN ? 20 : 60;
+	for (int i = 0; i < failures; i++) {
+		/* Batches small and large, staged and not; sometimes the second try fails, too. */
+		for (uint64_t n = rng_below(&rng, 12); n > 0; n--)
+			publish(&w, &rng);
+		lsn_t before = atomic_load(&w.engine->durable);
+		atomic_store(&fail_in, 1 + (int)rng_below(&rng, 6));
+		for (uint64_t n = 1 + rng_below(&rng, 12); n > 0; n--)
+			publish(&w, &rng);
+		CHECK(writer_flush(w.engine));
+		CHECK(atomic_load(&w.engine->durable) >= before && atomic_load(&w.engine->durable) == end_of(w.published));
+		happened += atomic_exchange(&fail_in, 0) == 0;
+		CHECK(all_is_right(&w, w.published));
+	}
+	CHECK(happened > failures / 3);
+	CHECK(!atomic_load(&w.engine->store_failing));
+	uint64_t published = w.published;
+	world_close(&w);
+	world_open(&w, dir);
+	CHECK_INT(w.published, published);
+	CHECK(all_is_right(&w, published));
+	world_close(&w);
+	temp_dir_remove(dir);
+}
+
+/* Enough of a log that the journal is folded several times: the blocks and the rest are one log. */
+static void test_folding(uint64_t seed)
+{
+	char dir[TEMP_DIR_MAX];
+	temp_dir_new(dir);
+	struct rng rng = rng_seeded(seed);
+	struct world w;
+	world_open(&w, dir);
+	make_shapes(&w);
+	uint64_t most = UNDER_TSAN || UNDER_ASAN ? 6000 : 15000;
+	for (uint64_t i = 0; i < most; i++) {
+		publish(&w, &rng);
+		if (i % 101 == 0) /* now and then in a fold */
+			atomic_store(&fail_in, 1 + (int)rng_below(&rng, 60));
+		if (i % 200 == 0)
+			CHECK(writer_flush(w.engine));
+	}
+	atomic_store(&fail_in, 0);
+	CHECK(writer_flush(w.engine));
+	CHECK(all_is_right(&w, w.published));
+	size_t folded = 0;
+	for (uint64_t id = 1; id <= SHAPES; id++) {
+		pthread_mutex_lock(shape_lock(w.shapes[id]));
+		folded += w.shapes[id]->tail.folded.tx != 0;
+		pthread_mutex_unlock(shape_lock(w.shapes[id]));
+	}
+	CHECK_INT(folded, SHAPES);
+	uint64_t published = w.published;
+	world_close(&w);
+	world_open(&w, dir);
+	CHECK_INT(w.published, published);
+	CHECK(all_is_right(&w, published));
+	world_close(&w);
+	temp_dir_remove(dir);
+}
+
+/* Shapes that go, shapes whose snapshot never came to its end, and a twin of one definition. */
+static void test_drops(void)
+{
+	char dir[TEMP_DIR_MAX];
+	temp_dir_new(dir);
+	struct rng rng = rng_seeded(1);
+	struct world w;
+	world_open(&w, dir);
+	make_shapes(&w);
+	publish(&w, &rng);
+	struct shape *gone = make_shape(&w, 50), *unfinished = make_shape(&w, 51);
+	put_pieces(&w, gone);
+	put_pieces(&w, unfinished);
+	put_record(&w, ITEM_COMPLETE, gone, 2);
+	shape_ref(gone);
+	drop_shape(&w, gone);
+	put_record(&w, ITEM_COMPLETE, gone, 2); /* late, from a thread that hadn't heard */
+	put_pieces(&w, gone);
+	CHECK(writer_flush(w.engine));
+	CHECK_INT(gone->tail.state, SHAPE_GONE);
+	CHECK_INT(unfinished->tail.state, SHAPE_SNAPSHOTTING);
+	shape_unref(gone);
+	world_close(&w);
+	world_open(&w, dir);
+	CHECK_INT(w.engine->nshapes, SHAPES); /* neither of the two */
+	CHECK(atomic_load(&w.engine->next_id) >= 52);
+	CHECK(all_is_right(&w, 1));
+	world_close(&w);
+	/* Deletion in steps has run: nothing of the two is left. */
+	world_open(&w, dir);
+	CHECK(writer_flush(w.engine));
+	struct store *s;
+	world_close(&w);
+	CHECK_OK(store_open(&s, dir, false, &e), &e);
+	bool more = true;
+	for (int i = 0; i < 100 && more; i++) {
+		CHECK_OK(store_begin(s, &e), &e);
+		CHECK_OK(store_gc_step(s, 1000, &more, &e), &e);
+		CHECK_OK(store_commit(s, &e), &e);
+	}
+	struct store_read *r = store_read_begin(s, &e);
+	struct buf out = BUF_INIT(LIMIT);
+	for (uint64_t id = 50; id <= 51; id++)
+		CHECK_INT(store_read_snapshot(r, id, 0, 0, &out, &e), 1);
+	CHECK_INT(store_read_snapshot(r, 1, 0, 0, &out, &e), 0);
+	store_read_end(r);
+	buf_clear(&out);
+	store_close(s);
+	temp_dir_remove(dir);
+}
+
+static _Noreturn void live_until_killed(const char *dir, uint64_t seed, int ready)
+{
+	struct rng rng = rng_seeded(seed);
+	struct world w;
+	check_failed = 0;
+	world_open(&w, dir);
+	if (!all_is_right(&w, w.published))
+		_exit(3);
+	if (write(ready, "x", 1) != 1)
+		_exit(2);
+	for (;;) {
+		publish(&w, &rng);
+		if (rng_below(&rng, 10) == 0 && !writer_flush(w.engine))
+			_exit(2);
+		if (rng_below(&rng, 50) == 0 && !all_is_right(&w, w.published))
+			_exit(3);
+		if (check_failed > 0)
+			_exit(4);
+	}
+}
+
+/* A process that is killed at any moment: what was durable is there, and only that. */
+static void test_kills(uint64_t seed)
+{
+	char dir[TEMP_DIR_MAX];
+	temp_dir_new(dir);
+	struct rng rng = rng_seeded(seed);
+	struct world w;
+	world_open(&w, dir);
+	make_shapes(&w);
+	world_close(&w);
+	uint64_t was = 0;
+	int kills = UNDER_TSAN || UNDER_ASAN ? 6 : 20;
+	for (int i = 0; i < kills; i++) {
+		int ready[2];
+		char byte;
+		CHECK(pipe(ready) == 0);
+		fflush(stdout);
+		pid_t child = fork();
+		if (child == 0)
+			live_until_killed(dir, seed + (uint64_t)i, ready[1]);
+		close(ready[1]);
+		CHECK(read(ready[0], &byte, 1) == 1);
+		close(ready[0]);
+		usleep((useconds_t)rng_below(&rng, UNDER_TSAN || UNDER_ASAN ? 300000 : 60000));
+		kill(child, SIGKILL);
+		int status = 0;
+		waitpid(child, &status, 0);
+		if (!CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))
+			printf("  the child ended by itself: %#x\n", (unsigned)status);
+		world_open(&w, dir);
+		CHECK(w.published >= was);
+		if (!CHECK(all_is_right(&w, w.published)))
+			printf("  after kill %d\n", i);
+		CHECK_INT(w.engine->nshapes, SHAPES);
+		was = w.published;
+		world_close(&w);
+	}
+	CHECK(was > 0);
+	printf("test_writer: %llu transactions in %d lives\n", (unsigned long long)was, kills);
+	temp_dir_remove(dir);
+}
+
+int main(void)
+{
+	uint64_t seed = test_seed("test_writer");
+	log_init(LOG_EMERGENCY); /* failing disks are reported, as they should be */
+	test_drops();
+	for (uint64_t i = 0; i < 2; i++)
+		test_lives(seed + i);
+	test_failing_disk(seed);
+	test_kills(seed);
+	test_folding(seed);
+	return check_done("test_writer");
+}
