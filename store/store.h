@@ -40,7 +40,8 @@ struct store;
  */
 int store_open(struct store **out, const char *dir, bool temporary, struct err *e) MUST_USE;
 void store_close(struct store *s);
-/* Closes and opens the environment; readers wait meanwhile. On -1 it may be called again. */
+/* Closes and opens the environment; readers wait meanwhile. On -1 it may be called again. A data file
+ * that is gone is an error: no empty one takes its place. */
 int store_reopen(struct store *s, struct err *e) MUST_USE;
 
 /* ---- writing: the writer thread -------------------------------------------------------------------- */
@@ -78,7 +79,8 @@ struct store_entry {
 	uint32_t a_len, b_len;
 };
 /* Appends entries (ascending, above all earlier ones) as one block; `chunk_end`: the last of them
- * closes a chunk. */
+ * closes a chunk. After a failed commit, which may be there nevertheless, it replaces what it finds at
+ * and above its first entry. */
 int store_put_block(struct store *s, uint64_t id, const struct store_entry *entries, size_t n, bool chunk_end,
                     struct err *e) MUST_USE;
 /* Deletes blocks and chunk ends at and above tx: leftovers of staging. */

@@ -89,29 +89,12 @@ struct etag_scan {
 	bool found;
 };
 
-/* A list of etags; quotes are optional, weak ones and `*` never match. */
 static enum MHD_Result scan_etags(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
 {
 	struct etag_scan *scan = cls;
 	(void)kind;
-	if (value == NULL || strcasecmp(name, "if-none-match") != 0)
-		return MHD_YES;
-	size_t want_len = strlen(scan->want);
-	for (const char *at = value; *at != '\0';) {
-		size_t len = strcspn(at, ",");
-		const char *p = at, *end = at + len;
-		while (p < end && (*p == ' ' || *p == '\t'))
-			p++;
-		while (end > p && (end[-1] == ' ' || end[-1] == '\t'))
-			end--;
-		while (p < end && *p == '"')
-			p++;
-		while (end > p && end[-1] == '"')
-			end--;
-		if ((size_t)(end - p) == want_len && memcmp(p, scan->want, want_len) == 0)
-			scan->found = true;
-		at += len + (at[len] == ',');
-	}
+	if (value != NULL && strcasecmp(name, "if-none-match") == 0 && params_etag_listed(value, scan->want))
+		scan->found = true;
 	return MHD_YES;
 }
 

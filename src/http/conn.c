@@ -116,6 +116,20 @@ static void trim_unqueue(struct conn *c)
 	l->trim_len--;
 }
 
+/*
+ * The daemon is about to free the pool: what a pool holds doesn't matter any more, but if its pages stayed
+ * in the allocator full of old bytes, the next connection's pool couldn't be trimmed.
+ */
+static void conn_wipe(struct conn *c)
+{
+	uintptr_t start = ((uintptr_t)c->pool + PAGE_BYTES - 1) & ~(uintptr_t)(PAGE_BYTES - 1);
+	uintptr_t end = ((uintptr_t)c->pool + POOL_BYTES) & ~(uintptr_t)(PAGE_BYTES - 1);
+	if (c->pool != NULL)
+		madvise((void *)start, end - start, MADV_DONTNEED);
+	c->pool = NULL;
+	trim_unqueue(c);
+}
+
 static void trim_queue(struct conn *c)
 {
 	struct loop *l = c->loop;
@@ -136,14 +150,26 @@ void conns_trim_due(struct loop *l)
 	while (l->trim_first != NULL && (l->trim_len > TRIM_QUEUE_MAX || l->trim_first->trim_at_ms <= l->now_ms)) {
 		struct conn *c = l->trim_first;
 		trim_unqueue(c);
-		if (c->state == CONN_IDLE || c->state == CONN_PARKED)
+		/* In these states the pool is the daemon's for certain: it has no reason to close the connection, or
+		 * would have closed and told us. */
+		if (c->state == CONN_PARKED || (c->state == CONN_IDLE && !c->hungup && !c->cut))
 			conn_trim(c);
 	}
 }
 
+/* The versions whose pool was looked at: it comes from malloc() and begins with the first request's first
+ * byte. With any other nothing is trimmed, a waiting client then keeps its whole pool. */
+static bool pool_is_known(void)
+{
+	uint32_t version = MHD_get_version_bin();
+	return version == 0x00097500 || version == 0x01000100;
+}
+
 void conn_learn_pool(struct conn *c, const char *method)
 {
-	/* The first byte of the first request is where the pool begins: start_daemon_connection() has seen that
+	if (!pool_is_known())
+		return;
+	/* The first byte of the first request is where the pool begins: start_connection() has seen that
 	 * no empty line precedes it. Should another version of the library differ, nothing is trimmed. */
 	if (c->pool != NULL || c->requests > 0 || (uintptr_t)method % 16 != 0)
 		return;
@@ -311,12 +337,12 @@ void conn_idle(struct conn *c)
 	trim_queue(c);
 }
 
-void conn_closing(struct conn *c)
+void conn_closing(struct conn *c, bool at_once)
 {
 	c->state = CONN_CLOSING;
-	c->pool = NULL;
-	trim_unqueue(c);
-	conn_set_deadline(c, c->loop->now_ms);
+	c->requests++;
+	conn_wipe(c);
+	conn_set_deadline(c, c->loop->now_ms + (at_once ? HEADERS_MAX_MS : 0));
 }
 
 

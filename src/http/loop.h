@@ -1,10 +1,10 @@
 /*
  * loop.h - connections: accepting, the epoll loops that drive libmicrohttpd, parking, deadlines,
- * hang-ups. Private to src/http; with reply.c and route.c the only files that know libmicrohttpd.
+ * hang-ups. Private to src/http. (What a request means, params.c and body.c, knows no libmicrohttpd.)
  *
  * Each loop is a thread that owns its connections and everything that hangs on them, so nothing here
  * is locked but the wake queue. Why it is built so (many small daemons without a listening socket,
- * nested level-triggered epoll descriptors): measured in design notes, see ARCHITECTURE.md.
+ * nested level-triggered epoll descriptors) was measured, see ARCHITECTURE.md.
  *
  * The life of a connection: accepted -> its first byte arrives -> handed to a daemon -> (request ->
  * parked and woken, any number of times -> response)* -> closed by the daemon, which frees it.
@@ -76,7 +76,7 @@ enum conn_state {
 	CONN_BODY,
 	CONN_PARKED,  /* suspended, waiting for a wake or its deadline */
 	CONN_SENDING, /* a response is on its way */
-	CONN_CLOSING, /* its request ended badly: the daemon is about to close it */
+	CONN_CLOSING, /* its last request has ended: the daemon is about to close it */
 };
 
 struct conn {
@@ -159,8 +159,11 @@ void conn_body(struct conn *c);
 void conn_headers(struct conn *c);
 /* The request is over, the connection may carry another. */
 void conn_idle(struct conn *c);
-/* The request ended and the connection with it; the daemon has let go of its memory. */
-void conn_closing(struct conn *c);
+/*
+ * The request ended and the connection with it, the daemon is about to let go of its memory: at once after
+ * a response that says so; otherwise it may have to be reminded.
+ */
+void conn_closing(struct conn *c, bool at_once);
 /* Where the first request of a connection begins is where the daemon's memory for it begins. */
 void conn_learn_pool(struct conn *c, const char *method);
 

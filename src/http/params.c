@@ -520,3 +520,26 @@ int params_check_delete(struct arena *a, const struct pval *params, struct shape
 		params_error(e, "handle", "can't be blank when shape definition is missing");
 	return e->count > 0 ? -1 : 0;
 }
+
+/* ---- headers ---------------------------------------------------------------------------------- */
+
+bool params_etag_listed(const char *list, const char *etag)
+{
+	size_t want = strlen(etag);
+	for (const char *at = list; *at != '\0';) {
+		size_t len = strcspn(at, ",");
+		const char *p = at, *end = at + len;
+		while (p < end && is_space((unsigned char)*p))
+			p++;
+		while (end > p && is_space((unsigned char)end[-1]))
+			end--;
+		while (p < end && *p == '"')
+			p++;
+		while (end > p && end[-1] == '"')
+			end--;
+		if ((size_t)(end - p) == want && memcmp(p, etag, want) == 0)
+			return true;
+		at += len + (at[len] == ',');
+	}
+	return false;
+}

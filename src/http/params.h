@@ -106,4 +106,7 @@ int params_check_delete(struct arena *a, const struct pval *params, struct shape
 /* `-1`, `now`, `N_M`, `N_inf`. */
 bool params_parse_offset(const char *p, size_t len, enum offset_kind *kind, struct log_offset *out);
 
+/* If-None-Match: a list with commas, quotes optional; weak etags and `*` never match. */
+bool params_etag_listed(const char *list, const char *etag);
+
 #endif

@@ -90,7 +90,7 @@ static void add_header(struct request *r, struct MHD_Response *response, const c
 		value = id;
 	}
 	/* This one is the library's own; it only has to be told. */
-	if (strcmp(name, "connection") == 0) {
+	if (strcmp(name, "connection") == 0 && strcmp(value, "keep-alive") == 0) {
 		MHD_set_response_options(response, MHD_RF_SEND_KEEP_ALIVE_HEADER, MHD_RO_END);
 		return;
 	}
@@ -106,16 +106,16 @@ static void add_headers(struct request *r, const struct reply *p, struct MHD_Res
 		add_header(r, response, at, value);
 		at = value + strlen(value) + 1;
 	}
-	if (r->close)
-		MHD_add_response_header(response, "Connection", "close");
 }
 
-/* The connection's last request, or ours: said in the response. */
-static void decide_close(struct request *r)
+/* The connection's last request, by its own wish or ours: said in the response. */
+static void decide_close(struct request *r, struct reply *p)
 {
 	int64_t max = r->http->config->conn_max_requests;
 	if (r->conn->loop->stopping || (max > 0 && r->conn->requests + 1 >= max))
 		r->close = true;
+	if (r->close)
+		reply_header(p, "connection", "close");
 }
 
 static enum step queue(struct request *r, unsigned status, struct MHD_Response *response)
@@ -155,11 +155,11 @@ static enum step queue_new(struct request *r, struct reply *p, struct MHD_Respon
 
 enum step reply_text(struct request *r, struct reply *p, const char *body, size_t len)
 {
-	decide_close(r);
 	if (!headers_fit(r, p)) {
 		body = too_wide;
 		len = sizeof too_wide - 1;
 	}
+	decide_close(r, p);
 	return queue_new(r, p, MHD_create_response_from_buffer(len, (void *)(uintptr_t)body, MHD_RESPMEM_MUST_COPY));
 }
 
@@ -175,12 +175,12 @@ static void free_page(void *cls) { page_unref(cls); }
 enum step reply_page(struct request *r, struct reply *p, struct page *page)
 {
 	struct page_cache *cache = r->conn->loop->pages;
-	decide_close(r);
 	if (!headers_fit(r, p)) {
 		page_unref(page);
 		return reply_text(r, p, too_wide, sizeof too_wide - 1);
 	}
-	bool share = !r->close && !own_request_id(r);
+	decide_close(r, p);
+	bool share = !own_request_id(r);
 	struct MHD_Response *response =
 		share ? pages_find_response(cache, page, p->headers.data, p->headers.len) : NULL;
 	if (response != NULL) {
@@ -207,11 +207,11 @@ static void free_stream(void *cls) { http_stream_free(cls); }
 
 enum step reply_stream(struct request *r, struct reply *p, struct stream *s)
 {
-	decide_close(r);
 	if (!headers_fit(r, p)) {
 		http_stream_free(s);
 		return reply_text(r, p, "", 0);
 	}
+	decide_close(r, p);
 	struct MHD_Response *response =
 		MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 1024, stream_read, s, free_stream);
 	if (response == NULL)

@@ -16,6 +16,7 @@
 
 #define REQUEST_LINE_BYTES_MAX 10000
 #define BODY_BYTES_MAX 8000000
+#define BODY_DISCARD_BYTES_MAX 32000000 /* read all the same, so that the refusal arrives; beyond, hung up on */
 #define BODIES_BYTES_MAX (128u << 20) /* of all requests together; beyond, 503 */
 #define READY_HOLD_MS 5000            /* requests wait so long for a service that is starting */
 #define TABLE_LOOKUP_MAX_MS 10000

@@ -108,6 +108,7 @@ static bool name_is(const char *name, const char *want) { return strcasecmp(name
 struct header_scan {
 	struct request *r;
 	bool host, length, coding;
+	uint64_t body;
 };
 
 static enum MHD_Result scan_header(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
@@ -119,11 +120,13 @@ static enum MHD_Result scan_header(void *cls, enum MHD_ValueKind kind, const cha
 		scan->host = true;
 	else if (name_is(name, "content-length")) {
 		scan->length = true;
-		r->body_too_large = value == NULL || strtoull(value, NULL, 10) > BODY_BYTES_MAX;
+		scan->body = value == NULL ? UINT64_MAX : strtoull(value, NULL, 10);
 	} else if (name_is(name, "transfer-encoding"))
 		scan->coding = true;
 	else if (value == NULL)
 		return MHD_YES;
+	else if (name_is(name, "connection"))
+		r->close = r->close || strcasestr(value, "close") != NULL;
 	else if (name_is(name, "origin")) {
 		r->origin = value;
 		r->origins++;
@@ -332,7 +335,8 @@ static enum MHD_Result first_call(struct request *r, const char *method, const c
 	/* Queued before the body was read: the library closes the connection afterwards. */
 	if (r->bad || r->too_long)
 		return reply_empty(r, r->bad ? 400 : 414) == STEP_DONE ? MHD_YES : MHD_NO;
-	if (scan.length && r->body_too_large && r->method == METHOD_POST)
+	r->body_too_large = scan.body > BODY_BYTES_MAX;
+	if (scan.body > BODY_DISCARD_BYTES_MAX)
 		return reply_body_error(r, 413, "Request body too large", NULL) == STEP_DONE ? MHD_YES : MHD_NO;
 	prepare(r);
 	return MHD_YES;
@@ -371,12 +375,13 @@ void route_completed(void *cls, struct MHD_Connection *mhd, void **context, enum
 	if (r == NULL)
 		return;
 	struct conn *c = r->conn;
+	bool complete = why == MHD_REQUEST_TERMINATED_COMPLETED_OK, close = r->close;
 	*context = NULL;
 	request_free(r);
-	if (why == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+	if (complete && !close)
 		conn_idle(c);
 	else
-		conn_closing(c);
+		conn_closing(c, complete);
 }
 
 void route_closed(struct conn *c)

@@ -1,6 +1,6 @@
 /*
- * fuzz_params.c - a query string, decoded, cast and made into a definition; and the path before it. The
- * first byte says whether it is a DELETE.
+ * fuzz_params.c - a query string, decoded, cast and made into a definition; the same bytes as a path and as
+ * an If-None-Match header. The first byte says whether it is a DELETE.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const char *text = (const char *)data + 1;
 	size_t len = size - 1;
 	route_path(text, len);
+	params_etag_listed(arena_strndup(&a, text, len), "h:-1:0_0");
 	if (params_decode_query(&a, text, len, &tree) == 0) {
 		int result = data[0] & 1 ? params_check_delete(&a, &tree, &p, &e) : params_check(&a, &tree, &p, &e);
 		if (result == 0) {

@@ -292,6 +292,17 @@ static void test_errors_json(void)
 	buf_clear(&b);
 }
 
+static void test_etags(void)
+{
+	CHECK(params_etag_listed("\"h:-1:0_0\"", "h:-1:0_0"));
+	CHECK(params_etag_listed("\"other\",  \"h:-1:0_0\" ", "h:-1:0_0"));
+	CHECK(params_etag_listed("h:-1:0_0", "h:-1:0_0"));
+	CHECK(!params_etag_listed("W/\"h:-1:0_0\"", "h:-1:0_0"));
+	CHECK(!params_etag_listed("*", "h:-1:0_0"));
+	CHECK(!params_etag_listed("", "h:-1:0_0"));
+	CHECK(!params_etag_listed("\",\",,", "h:-1:0_0"));
+}
+
 int main(void)
 {
 	test_query();
@@ -304,6 +315,7 @@ int main(void)
 	test_offsets();
 	test_paths();
 	test_errors_json();
+	test_etags();
 	arena_clear(&arena);
 	return check_done("params");
 }

@@ -22,6 +22,7 @@
 #define SHAPES 4
 #define CHUNK_BYTES 20000
 #define TEXT_MAX 70000
+#define WAIT_MAX_MS 10000
 
 static struct err e;
 
@@ -495,6 +496,9 @@ static void test_failing_disk(uint64_t seed)
 		CHECK(all_is_right(&w, w.published));
 	}
 	CHECK(happened > failures / 3);
+	int64_t until = clock_mono_ms() + WAIT_MAX_MS;
+	while (atomic_load(&w.engine->store_failing) && clock_mono_ms() < until)
+		usleep(1000);
 	CHECK(!atomic_load(&w.engine->store_failing));
 	uint64_t published = w.published;
 	world_close(&w);
@@ -503,6 +507,17 @@ static void test_failing_disk(uint64_t seed)
 	CHECK(all_is_right(&w, published));
 	world_close(&w);
 	temp_dir_remove(dir);
+}
+
+static size_t folded_shapes(struct world *w)
+{
+	size_t folded = 0;
+	for (uint64_t id = 1; id <= SHAPES; id++) {
+		pthread_mutex_lock(shape_lock(w->shapes[id]));
+		folded += w->shapes[id]->tail.folded.tx != 0;
+		pthread_mutex_unlock(shape_lock(w->shapes[id]));
+	}
+	return folded;
 }
 
 /* Enough of a log that the journal is folded several times: the blocks and the rest are one log. */
@@ -525,13 +540,11 @@ static void test_folding(uint64_t seed)
 	atomic_store(&fail_in, 0);
 	CHECK(writer_flush(w.engine));
 	CHECK(all_is_right(&w, w.published));
-	size_t folded = 0;
-	for (uint64_t id = 1; id <= SHAPES; id++) {
-		pthread_mutex_lock(shape_lock(w.shapes[id]));
-		folded += w.shapes[id]->tail.folded.tx != 0;
-		pthread_mutex_unlock(shape_lock(w.shapes[id]));
-	}
-	CHECK_INT(folded, SHAPES);
+	int64_t until = clock_mono_ms() + WAIT_MAX_MS; /* after a failure the WRITER rests a little */
+	while (folded_shapes(&w) < SHAPES && clock_mono_ms() < until)
+		usleep(1000);
+	CHECK_INT(folded_shapes(&w), SHAPES);
+	CHECK(all_is_right(&w, w.published));
 	uint64_t published = w.published;
 	world_close(&w);
 	world_open(&w, dir);
