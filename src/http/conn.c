@@ -161,8 +161,8 @@ void conns_trim_due(struct loop *l)
  * byte. With any other nothing is trimmed, a waiting client then keeps its whole pool. */
 static bool pool_is_known(void)
 {
-	uint32_t version = MHD_get_version_bin();
-	return version == 0x00097500 || version == 0x01000100;
+	const char *version = MHD_get_version();
+	return strcmp(version, "0.9.75") == 0 || strcmp(version, "1.0.1") == 0;
 }
 
 void conn_learn_pool(struct conn *c, const char *method)
