@@ -303,6 +303,14 @@ static bool claim_table(struct shapes *s, uint32_t oid, struct pg_join *known, b
 	return free_now;
 }
 
+static bool same_leaves(const struct pg_table *a, const struct pg_table *b)
+{
+	bool same = a->nleaves == b->nleaves;
+	for (uint32_t i = 0; same && i < a->nleaves; i++)
+		same = a->leaves[i] == b->leaves[i];
+	return same;
+}
+
 /*
  * `join`: what the join brought, NULL if it failed. The table's leaves are replaced only by whoever has
  * dealt with the difference (`leaves`): an attached or detached partition must not be overlooked because
@@ -316,9 +324,7 @@ static void release_table(struct shapes *s, struct pg_table *table, const struct
 	if (t != NULL) {
 		t->joining = false;
 		if (join != NULL) {
-			bool same_leaves = t->table->nleaves == table->nleaves &&
-			                   memcmp(t->table->leaves, table->leaves, table->nleaves * sizeof *table->leaves) == 0;
-			bool replace = t->table != table && (leaves || same_leaves);
+			bool replace = t->table != table && (leaves || same_leaves(t->table, table));
 			look = t->table != table && !replace;
 			bool news = !t->joined || memcmp(&t->join, join, sizeof *join) != 0 || replace;
 			t->joined = true;
