@@ -1,0 +1,241 @@
+/*
+ * ingest_cmd.c - commands from the PG threads: shapes that join, their snapshots, drops, partitions.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "shapes/ingest.h"
+
+static void register_shapes(struct shapes *s, struct cmd *c)
+{
+	struct ingest *in = s->ingest;
+	c->result = in->streaming ? 0 : -1;
+	if (c->table != NULL)
+		leaf_add_all(in, c->table);
+	for (int i = 0; i < c->nshapes && c->result == 0; i++) {
+		struct shape *shape = c->shapes[i];
+		if (atomic_load(&shape->dropped))
+			continue;
+		route_add_shape(s, shape);
+		join_clear(shape);
+		join_set(in, shape, true);
+		shape->in.overflowed = false;
+		/* A transaction in the middle of which it joins counts as passed. */
+		shape->in.joined_txn = in->txn_number;
+		if (in->in_txn)
+			passed_add(in, in->xid);
+	}
+}
+
+static void unregister_shapes(struct shapes *s, struct cmd *c)
+{
+	for (int i = 0; i < c->nshapes; i++)
+		route_remove_shape(s, c->shapes[i]);
+}
+
+static struct pg_snapshot snapshot_copy(const struct pg_snapshot *from)
+{
+	struct pg_snapshot to = *from;
+	to.xip = mem_alloc(from->nxip * sizeof *to.xip);
+	if (from->nxip > 0)
+		memcpy(to.xip, from->xip, from->nxip * sizeof *to.xip);
+	return to;
+}
+
+/* Everything a shape saw while its snapshot wasn't known, less what the snapshot shows. */
+static void release_buffered(struct shapes *s, struct shape *shape)
+{
+	if (shape->in.nbuffered == 0)
+		return;
+	struct item *it = item_new(ITEM_ROWS);
+	it->rows = mem_alloc(shape->in.nbuffered * sizeof *it->rows);
+	it->lsn = s->ingest->processed;
+	it->bytes = sizeof *it;
+	struct entry *kept = mem_alloc(shape->in.nbuffered * sizeof *kept);
+	for (size_t i = 0; i < shape->in.nbuffered; i++) {
+		struct entry e = shape->in.buffered[i];
+		if (e.at.tx < shape->in.filter.snap.insert_lsn && pg_snapshot_holds(&shape->in.filter.snap, shape->in.buffered_xid[i]))
+			continue;
+		txn_account(shape, &e);
+		kept[it->nrows] = e;
+		line_ref(e.line);
+		line_ref(e.line);
+		it->rows[it->nrows++] = (struct row){shape, e};
+		it->bytes += e.line->len + sizeof(struct row);
+	}
+	tail_publish(shape, kept, it->nrows);
+	free(kept);
+	writer_put(s, it);
+	join_clear(shape);
+}
+
+static void put_shape_record(struct shapes *s, struct shape *shape, const struct pg_snapshot *snap)
+{
+	struct item *it = item_new(ITEM_SHAPE);
+	struct buf b = BUF_INIT(RECORD_BYTES_MAX);
+	record_shape(shape, snap, false, 0, &b);
+	it->data = buf_detach(&b, &it->len);
+	it->shape = shape_ref(shape);
+	it->number = atomic_load(&s->next_id);
+	writer_put(s, it);
+}
+
+static void filter_shapes(struct shapes *s, struct cmd *c)
+{
+	struct ingest *in = s->ingest;
+	/* A snapshot of a server that has been restarted since may show what it lost (rule 5). */
+	c->result = in->streaming && c->snap->incarnation_us == s->server.incarnation_us ? 0 : -1;
+	uint64_t joined = UINT64_MAX;
+	for (int i = 0; i < c->nshapes; i++) {
+		if (!c->shapes[i]->in.joining)
+			continue;
+		joined = c->shapes[i]->in.joined_txn < joined ? c->shapes[i]->in.joined_txn : joined;
+		if (c->result == 0 && c->shapes[i]->in.overflowed)
+			c->result = 1;
+	}
+	if (c->result == 0 && joined != UINT64_MAX && (passed_not_held(in, c->snap, joined) || passed_doubtful(in, c->snap)))
+		c->result = 1;
+	if (c->result != 0)
+		return;
+	lsn_t delivered = atomic_load(&s->delivered);
+	/* What the snapshot shows is delivered: it counts for the mark (rule 5). */
+	if (c->snap->insert_lsn > delivered)
+		atomic_store(&s->delivered, c->snap->insert_lsn);
+	in->snapshots_lsn = c->snap->insert_lsn > in->snapshots_lsn ? c->snap->insert_lsn : in->snapshots_lsn;
+	/* Before the shapes are durable, and so before a client can see them. */
+	if (c->snap->insert_lsn > in->mark_limit || c->snap->insert_lsn > in->mark_wanted)
+		mark_request(s, (c->snap->insert_lsn > in->mark_wanted ? c->snap->insert_lsn : in->mark_wanted) + MARK_STEP_BYTES);
+	for (int i = 0; i < c->nshapes; i++) {
+		struct shape *shape = c->shapes[i];
+		if (atomic_load(&shape->dropped) || !shape->in.routed)
+			continue;
+		shape->in.filter.snap = snapshot_copy(c->snap);
+		shape->in.filter.known = true;
+		join_set(in, shape, false);
+		put_shape_record(s, shape, c->snap);
+		release_buffered(s, shape);
+	}
+}
+
+static void resolved(struct shapes *s, struct cmd *c)
+{
+	struct ingest *in = s->ingest;
+	if (in->resolving == c->oid) {
+		in->resolving = 0;
+		in->unresolved = c->result != 0;
+	}
+	struct relation *r = relation_of(in, c->oid);
+	if (r != NULL)
+		r->resolved = c->result == 0;
+	for (int i = 0; i < c->nancestors; i++) {
+		struct route *route = route_get(in, c->ancestors[i], false);
+		/* Backwards: a rotation takes the shape out of the route. Those whose definition knows the leaf
+		 * have its rows in their snapshot. */
+		for (size_t j = c->had_rows[i] && route != NULL ? route->n : 0; j > 0; j--)
+			if (!leaf_is_known(route->shapes[j - 1]->def.table, c->oid)) {
+				bool last = route->n == 1;
+				ingest_rotate(s, route->shapes[j - 1], "a partition with rows was attached");
+				if (last)
+					break; /* the route is gone with its last shape */
+			}
+		leaf_add(in, c->oid, c->ancestors[i]);
+	}
+}
+
+static void run_command(struct shapes *s, struct cmd *c)
+{
+	switch (c->kind) {
+	case CMD_REGISTER:
+		register_shapes(s, c);
+		break;
+	case CMD_FILTER:
+		filter_shapes(s, c);
+		break;
+	case CMD_UNREGISTER:
+		unregister_shapes(s, c);
+		break;
+	case CMD_DROP:
+		for (int i = 0; i < c->nshapes; i++)
+			ingest_drop(s, c->shapes[i]);
+		break;
+	case CMD_RESOLVED:
+		resolved(s, c);
+		break;
+	case CMD_PRUNE:
+		/* A shape that joins may yet need to know of one that has ended since its snapshot. */
+		if (s->ingest->njoining == 0)
+			passed_prune(s->ingest, c->xmin);
+		break;
+	case CMD_LEAVES:
+		leaf_set_all(s->ingest, c->table);
+		break;
+	case CMD_NOP:
+		break;
+	}
+}
+
+static void cmd_free(struct cmd *c)
+{
+	if (c->table != NULL)
+		pg_table_unref(c->table);
+	for (int i = 0; i < c->nshapes; i++)
+		shape_unref(c->shapes[i]);
+	free(c);
+}
+
+void cmd_run_all(struct shapes *s)
+{
+	for (;;) {
+		pthread_mutex_lock(&s->cmd_lock);
+		struct cmd *c = s->cmds;
+		if (c != NULL) {
+			s->cmds = c->next;
+			if (s->cmds == NULL)
+				s->cmds_tail = &s->cmds;
+		}
+		pthread_mutex_unlock(&s->cmd_lock);
+		if (c == NULL)
+			return;
+		run_command(s, c);
+		if (!c->waited) {
+			cmd_free(c);
+			continue;
+		}
+		pthread_mutex_lock(&s->cmd_lock);
+		c->done = true;
+		pthread_cond_broadcast(&s->cmd_cond);
+		pthread_mutex_unlock(&s->cmd_lock);
+	}
+}
+
+static void enqueue(struct shapes *s, struct cmd *c)
+{
+	c->next = NULL;
+	*s->cmds_tail = c;
+	s->cmds_tail = &c->next;
+}
+
+void cmd_post(struct shapes *s, struct cmd *c)
+{
+	pthread_mutex_lock(&s->cmd_lock);
+	enqueue(s, c);
+	pthread_mutex_unlock(&s->cmd_lock);
+	if (s->stream != NULL)
+		stream_wake(s->stream);
+}
+
+int cmd_call(struct shapes *s, struct cmd *c)
+{
+	c->waited = true;
+	pthread_mutex_lock(&s->cmd_lock);
+	enqueue(s, c);
+	pthread_mutex_unlock(&s->cmd_lock);
+	stream_wake(s->stream);
+	pthread_mutex_lock(&s->cmd_lock);
+	/* INGEST runs commands in every phase, and once more after its loop has ended. */
+	while (!c->done)
+		pthread_cond_wait(&s->cmd_cond, &s->cmd_lock);
+	pthread_mutex_unlock(&s->cmd_lock);
+	return c->result;
+}

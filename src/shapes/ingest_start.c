@@ -1,0 +1,196 @@
+/*
+ * ingest_start.c - the stream starts: does what we have still belong to this server? (design.md 2 rules
+ * 3 and 4, 6 rule 5.)
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "shapes/ingest.h"
+
+struct identity {
+	char system_id[32];
+	uint32_t timeline, database_oid;
+	int64_t incarnation_us;
+};
+
+static int identity_load(struct shapes *s, struct identity *out, bool *found, struct err *e)
+{
+	struct buf b = BUF_INIT(256);
+	struct store_read *r = store_read_begin(s->store, e);
+	if (r == NULL)
+		return -1;
+	int rc = store_get_meta(r, "identity", &b, e);
+	store_read_end(r);
+	*found = rc == 0 && b.len == sizeof *out;
+	if (*found)
+		memcpy(out, b.data, sizeof *out);
+	buf_clear(&b);
+	return rc < 0 ? -1 : 0;
+}
+
+static void identity_put(struct shapes *s, const struct identity *id)
+{
+	struct item *it = item_new(ITEM_META);
+	snprintf(it->name, sizeof it->name, "identity");
+	it->data = mem_alloc(sizeof *id);
+	memcpy(it->data, id, sizeof *id);
+	it->len = sizeof *id;
+	writer_put(s, it);
+}
+
+/* Where the server's history leaves the timeline `ours`; 0: it never had it. */
+static lsn_t left_at(const struct stream_server *server, uint32_t ours)
+{
+	for (int i = 0; i < server->nhistory; i++)
+		if (server->history[i].timeline == ours)
+			return server->history[i].end;
+	return 0;
+}
+
+/* NULL: everything stays; else why all shapes rotate. */
+static const char *why_rotate_all(struct shapes *s, const struct stream_server *server, const struct identity *was, bool known,
+                                  char *text, size_t max)
+{
+	lsn_t durable = atomic_load(&s->durable), reach = atomic_load(&s->delivered);
+	char a[LSN_TEXT_MAX], b[LSN_TEXT_MAX];
+	if (!known)
+		return NULL;
+	if (strcmp(was->system_id, server->system_id) != 0 || was->database_oid != server->database_oid) {
+		snprintf(text, max, "Detected different Postgres DB, with ID: %s", server->system_id);
+		return text;
+	}
+	if (server->slot_created) {
+		snprintf(text, max, "the replication slot is new: changes since %s are not known", lsn_text(durable, a));
+		return text;
+	}
+	if (server->timeline != was->timeline) {
+		lsn_t end = left_at(server, was->timeline);
+		if (end == 0 || reach > end) {
+			snprintf(text, max, "Detected PITR to timeline %u: it left ours at %s, clients may have seen %s", server->timeline,
+			         end == 0 ? "an unknown position" : lsn_text(end, a), lsn_text(reach, b));
+			return text;
+		}
+		log_notice("the server is on timeline %u now, which left ours at %s after everything clients can have seen (%s)",
+		           server->timeline, lsn_text(end, a), lsn_text(reach, b));
+	}
+	if (server->timeline == was->timeline && server->wal_end < durable) {
+		snprintf(text, max, "the server's WAL ends at %s, before our %s: it was restored from the past", lsn_text(server->wal_end, a),
+		         lsn_text(durable, b));
+		return text;
+	}
+	if (durable != 0 && server->confirmed_flush > durable) {
+		snprintf(text, max, "the replication slot is at %s, ahead of our %s: somebody else has read from it",
+		         lsn_text(server->confirmed_flush, a), lsn_text(durable, b));
+		return text;
+	}
+	return NULL;
+}
+
+/* Rule 5: a snapshot may show commits that crash recovery of Postgres has lost. */
+static void rotate_unflushed(struct shapes *s, const struct stream_server *server, const struct identity *was)
+{
+	if (was->incarnation_us == server->incarnation_us && was->timeline == server->timeline)
+		return;
+	struct shape *doomed[64];
+	size_t n;
+	do {
+		n = 0;
+		pthread_rwlock_rdlock(&s->registry_lock);
+		struct shape *shape;
+		for (size_t i = 0; n < ARRAY_LEN(doomed) && (shape = map_next(&s->by_handle, &i)) != NULL;)
+			if (shape->in.filter.known && shape->in.filter.snap.insert_lsn > s->ingest->processed && !atomic_load(&shape->dropped))
+				doomed[n++] = shape_ref(shape);
+		pthread_rwlock_unlock(&s->registry_lock);
+		for (size_t i = 0; i < n; i++) {
+			ingest_rotate(s, doomed[i], "Postgres crashed before the shape's snapshot was known to be on its disk");
+			shape_unref(doomed[i]);
+		}
+	} while (n == ARRAY_LEN(doomed));
+}
+
+/* What the slot has is all there is, and positions may be smaller than before. The stream goes on
+ * when the store says so too: a flush position of the old history must not be acknowledged. */
+static int begin_anew(struct shapes *s, lsn_t from, struct err *e)
+{
+	struct ingest *in = s->ingest;
+	struct item *it = item_new(ITEM_LSN);
+	it->lsn = from;
+	it->number = 1; /* set, not raised */
+	writer_put(s, it);
+	in->mark_limit = 0;
+	mark_request(s, from);
+	if (!writer_flush(s))
+		return err_set(e, ERR_CANCELLED, "stopping");
+	in->processed = from;
+	in->snapshots_lsn = 0;
+	atomic_store(&s->seen, 0);
+	atomic_store(&s->delivered, from);
+	struct passed_page *p;
+	for (size_t i = 0; (p = map_next(&in->passed, &i)) != NULL;)
+		free(p);
+	map_clear(&in->passed);
+	return 0;
+}
+
+static int rewind_to(struct shapes *s, lsn_t to, struct err *e)
+{
+	struct item *it = item_new(ITEM_LSN);
+	it->lsn = to;
+	it->number = 1; /* set, not raised */
+	writer_put(s, it);
+	if (!writer_flush(s))
+		return err_set(e, ERR_CANCELLED, "stopping");
+	s->ingest->processed = to;
+	s->ingest->keepalive = 0;
+	return 0;
+}
+
+int ingest_on_start(void *ctx, const struct stream_server *server, lsn_t *start_at, struct err *e)
+{
+	struct shapes *s = ctx;
+	struct ingest *in = s->ingest;
+	if (in->ending && !txn_try_finish(s))
+		return err_set(e, ERR_IO, "waiting for the store to take the last transaction");
+	struct identity was, now = {.timeline = server->timeline, .database_oid = server->database_oid,
+	                            .incarnation_us = server->incarnation_us};
+	snprintf(now.system_id, sizeof now.system_id, "%s", server->system_id);
+	bool known;
+	if (identity_load(s, &was, &known, e) != 0)
+		return -1;
+	char text[300];
+	const char *why = why_rotate_all(s, server, &was, known, text, sizeof text);
+	if (why != NULL) {
+		if (atomic_load(&s->nshapes) > 0)
+			log_warning("Database ID or timeline changed. Purging shape logs from disk. Clients will refetch shape data automatically. (%s)", why);
+		shapes_rotate_all(s, why);
+		cmd_run_all(s); /* their drops go to the writer before anything that follows */
+	} else if (known) {
+		rotate_unflushed(s, server, &was);
+		cmd_run_all(s);
+		/* What was delivered came from WAL that the server had flushed. */
+		if (atomic_load(&s->delivered) > server->wal_end && server->wal_end >= atomic_load(&s->seen))
+			atomic_store(&s->delivered, server->wal_end);
+	}
+	if ((why != NULL || atomic_load(&s->durable) == 0) && begin_anew(s, server->confirmed_flush, e) != 0)
+		return -1;
+	/* Positions we have from keepalives alone may lie beyond where the new timeline left the old one;
+	 * what it wrote there since is to come. */
+	lsn_t left = why == NULL && known && was.timeline != server->timeline ? left_at(server, was.timeline) : 0;
+	if (left != 0 && left < in->processed && rewind_to(s, left, e) != 0)
+		return -1;
+	if (in->start_xmax == 0 && server->has_sync_standbys)
+		in->start_xmax = server->xmax;
+	identity_put(s, &now);
+	struct relation *r;
+	for (size_t i = 0; (r = map_next(&in->relations, &i)) != NULL;)
+		r->resolved = false;
+	*start_at = in->processed;
+	in->streaming = true;
+	pthread_mutex_lock(&s->server_lock);
+	s->server = *server;
+	pthread_mutex_unlock(&s->server_lock);
+	return 0;
+}
