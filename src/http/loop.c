@@ -481,6 +481,13 @@ static int loop_init(struct http *h, unsigned index, struct err *e)
 
 static void loop_clear(struct loop *l)
 {
+	/* Handed over when the loop's thread had already ended. */
+	for (struct conn *c = l->arrived, *next; c != NULL; c = next) {
+		next = c->next;
+		close(c->fd);
+		free(c);
+	}
+	l->arrived = NULL;
 	if (l->pages != NULL)
 		pages_free(l->pages);
 	if (l->epoll_fd > 0)
