@@ -123,7 +123,7 @@ e2e() { # path of the daemon
 
 e2e_sanitized() { # address|thread folder
 	build "$2" -DSANITIZE="$1" -- busbar || { fail_stage "$2"; return; }
-	e2e "$ROOT/$2/busbar"
+	E2E_SANITIZED=1 e2e "$ROOT/$2/busbar"
 }
 
 fuzz_one() {

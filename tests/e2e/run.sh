@@ -5,6 +5,7 @@
 #   E2E_SEED=n      the seed of the randomised tests
 #   E2E_LONG=1      longer histories
 #   E2E_KEEP=1      keep the temporary files
+#   E2E_SANITIZED=1 the daemon was built with a sanitizer: bounds on its memory aren't checked
 # Arguments: names of suites, all if there is none. README.md says more.
 set -euo pipefail
 cd "$(dirname "$0")"
