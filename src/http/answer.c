@@ -204,8 +204,11 @@ static enum step read_and_reply(struct request *r, const struct shape_slice *sli
 	enum shape_read state = reader == NULL ? SHAPE_READ_END : SHAPE_READ_MORE;
 	err_clear(&e);
 	request_cancel(r);
-	while (state == SHAPE_READ_MORE && lines.len < PAGE_BYTES_MAX)
-		state = shape_reader_next(reader, &lines, PAGE_BYTES_MAX + 1 - lines.len, &r->waiter, &e);
+	/* A reader that says "more" without adding anything wants an empty buffer: the stream brings one. */
+	for (size_t before = SIZE_MAX; state == SHAPE_READ_MORE && lines.len < PAGE_BYTES_MAX && lines.len != before;) {
+		before = lines.len;
+		state = shape_reader_next(reader, &lines, PAGE_BYTES_MAX + 1, &r->waiter, &e);
+	}
 	struct reply p;
 	enum step step;
 	switch (state) {

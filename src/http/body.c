@@ -397,11 +397,12 @@ enum body_result json_parse(struct arena *a, const char *p, size_t len, struct p
 
 /* ---- merging ---------------------------------------------------------------------------------- */
 
+static const char *const subset_names[] = {"where", "order_by", "limit", "offset", "params", "where_expr", "order_by_expr"};
+
 static bool subset_key(const struct pentry *e)
 {
-	static const char *const names[] = {"where", "order_by", "limit", "offset", "params", "where_expr", "order_by_expr"};
-	for (size_t i = 0; i < ARRAY_LEN(names); i++)
-		if (strlen(names[i]) == e->key_len && memcmp(names[i], e->key, e->key_len) == 0)
+	for (size_t i = 0; i < ARRAY_LEN(subset_names); i++)
+		if (strlen(subset_names[i]) == e->key_len && memcmp(subset_names[i], e->key, e->key_len) == 0)
 			return true;
 	return false;
 }
@@ -422,9 +423,11 @@ static struct pval merge_subset(struct arena *a, const struct pval *params, cons
 			if (e->key_len >= skip && memcmp(e->key, prefix, skip) == 0)
 				pval_put(a, &merged, e->key + skip, e->key_len - skip, &e->value);
 	}
-	for (struct pentry *e = over->first; e != NULL; e = e->next)
-		if (subset_key(e))
-			pval_put(a, &merged, e->key, e->key_len, &e->value);
+	for (size_t i = 0; i < ARRAY_LEN(subset_names); i++) {
+		const struct pval *v = pval_get(over, subset_names[i]);
+		if (v != NULL)
+			pval_put(a, &merged, subset_names[i], strlen(subset_names[i]), v);
+	}
 	return merged;
 }
 

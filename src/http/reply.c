@@ -209,7 +209,7 @@ enum step reply_stream(struct request *r, struct reply *p, struct stream *s)
 {
 	if (!headers_fit(r, p)) {
 		http_stream_free(s);
-		return reply_text(r, p, "", 0);
+		return reply_text(r, p, too_wide, sizeof too_wide - 1);
 	}
 	decide_close(r, p);
 	struct MHD_Response *response =

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -18,8 +19,13 @@
 enum route_path route_path(const char *p, size_t len)
 {
 	char segments[2][8]; /* nothing longer is a segment of ours */
-	size_t count = 0;
-	for (size_t at = 0; at < len;) {
+	size_t count = 0, start = 0;
+	/* The absolute form, http://host/path, which a server must take too (RFC 9112, 3.2.2). */
+	if (len > 7 && strncasecmp(p, "http://", 7) == 0) {
+		const char *slash = memchr(p + 7, '/', len - 7);
+		start = slash == NULL ? len : (size_t)(slash - p);
+	}
+	for (size_t at = start; at < len;) {
 		const char *slash = memchr(p + at, '/', len - at);
 		size_t end = slash == NULL ? len : (size_t)(slash - p);
 		if (end > at) {

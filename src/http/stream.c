@@ -163,7 +163,9 @@ static enum fill next_slice(struct stream *s)
 {
 	struct request *r = s->r;
 	int64_t now = r->conn->loop->now_ms;
-	if (now >= s->until_ms || r->conn->loop->stopping)
+	/* For its time it ends only after an up-to-date message: a client cut inside a group begins again from
+	 * where this connection began, and a backlog that takes longer than one connection would never arrive. */
+	if ((now >= s->until_ms && !s->group_open) || r->conn->loop->stopping)
 		return FILL_END;
 	if (s->slice.kind == SLICE_LOG && s->slice.up_to_date) {
 		enum fill done = wait_tail(s, now);
@@ -174,7 +176,7 @@ static enum fill next_slice(struct stream *s)
 	request_cancel(r);
 	shape_slice(s->shape, false, s->slice.to, &r->waiter, &next);
 	if (next.kind == SLICE_WAIT)
-		return wait_events(s, s->until_ms);
+		return now >= s->until_ms ? FILL_END : wait_events(s, s->until_ms);
 	if (next.kind != SLICE_SNAPSHOT && next.kind != SLICE_LOG)
 		return FILL_END; /* rotated; or something we can't tell the client inside a stream */
 	s->slice = next;

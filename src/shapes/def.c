@@ -11,7 +11,8 @@
 
 #define IDENTIFIER_CHARS_MAX 63
 #define IDENTITY_BYTES_MAX (4u << 20) /* 1,600 columns of 252 bytes with room to spare */
-#define TEXT_BYTES_MAX (1u << 20)     /* an error text quotes at most what the request said */
+#define LIST_PARTS_MAX 10000          /* a table has at most 1,600 columns; a name has two parts */
+#define TEXT_BYTES_MAX (64u << 10)    /* an error text quotes at most what the request said */
 #define PG_GENERATED_REPLICATED 180000
 
 /* ---- texts ------------------------------------------------------------------------------------ */
@@ -186,9 +187,11 @@ static struct def_name *split(struct arena *a, struct def_name text, char at, si
 int def_parse_table(struct arena *a, const char *text, size_t len, struct def_table_name *out, struct def_error *e)
 {
 	struct def_name whole = {text, len}, names[2];
-	size_t count;
-	struct def_name *parts = split(a, whole, '.', &count);
-	if (count > 2)
+	size_t count, dots = 0;
+	for (size_t i = 0; i < len; i++)
+		dots += text[i] == '.';
+	struct def_name *parts = dots > LIST_PARTS_MAX ? NULL : split(a, whole, '.', &count);
+	if (parts == NULL || count > 2)
 		return fail_text(a, e, "table", "Invalid relation identifier, too many delimiters: ", whole);
 	for (size_t i = 0; i < count; i++)
 		if (parse_identifier(a, parts[i], &names[i], "table", e) < 0)
@@ -226,6 +229,11 @@ void def_no_such_table(struct arena *a, const struct def_table_name *t, struct d
 static int parse_list(struct arena *a, const struct def_list *list, const char *field, struct def_name **names,
                       size_t *count, struct def_error *e)
 {
+	size_t parts = list->form == DEF_LIST_TEXT ? 0 : list->count;
+	for (size_t i = 0; list->form == DEF_LIST_TEXT && i < list->text.len; i++)
+		parts += list->text.p[i] == ',';
+	if (parts > LIST_PARTS_MAX)
+		return fail_text(a, e, field, "is invalid", (struct def_name){"", 0});
 	if (list->form == DEF_LIST_TEXT) {
 		*names = split(a, list->text, ',', count);
 		for (size_t i = 0; i < *count; i++)
@@ -290,8 +298,8 @@ static int check_key(struct arena *a, const struct pg_table *t, const struct def
 static int choose(struct arena *a, const struct pg_table *t, const struct def_list *list, const uint8_t *allowed,
                   const struct list_words *words, uint8_t *chosen, struct def_error *e)
 {
-	struct def_name *names;
-	size_t count, nunknown = 0;
+	struct def_name *names = NULL;
+	size_t count = 0, nunknown = 0;
 	if (parse_list(a, list, words->field, &names, &count, e) < 0 || check_key(a, t, names, count, words, e) < 0)
 		return -1;
 	struct def_name *unknown = arena_alloc(a, (count + 1) * sizeof *unknown);

@@ -198,7 +198,8 @@ void shape_reader_free(struct shape_reader *r);
 enum shape_read { SHAPE_READ_MORE, SHAPE_READ_END, SHAPE_READ_WAIT /* `w` registered */, SHAPE_READ_GONE, SHAPE_READ_ERROR };
 /*
  * Appends whole messages, each one JSON object on a line ended by '\n' (JSON text itself holds no raw
- * newline), until about `max` bytes are there (one message may be larger). Copies out of the store in
+ * newline), until `out` holds about `max` bytes (one message may be larger). SHAPE_READ_MORE with nothing
+ * added: there is nothing more yet, come with an empty buffer to wait for it. Copies out of the store in
  * a short read transaction. The same thread_local reader may be used by one thread at a time.
  */
 enum shape_read shape_reader_next(struct shape_reader *r, struct buf *out, size_t max, struct waiter *w, struct err *e);

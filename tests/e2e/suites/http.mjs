@@ -318,3 +318,43 @@ test('a cache that asks again with the etag gets 304', async (t) => {
   const again = await shape(w.busbar.url, { table: 't', offset: '-1' }, { headers: { 'if-none-match': first.headers.etag } })
   equal([again.status, again.body.length, again.headers.etag], [304, 0, first.headers.etag], 'the second answer')
 })
+
+test('a snapshot that stalls holds up nobody else', { timeout: 60000 }, async (t) => {
+  // The snapshot's own connection goes through a gate that shuts in the middle of the rows.
+  const w = await world(t, { sql: [TABLE, fill(1, 3000, 100)], start: false })
+  const target = new URL(w.busbar.databaseUrl)
+  let passed = 0
+  let shut = true
+  const waiting = []
+  const gate = net.createServer((client) => {
+    const upstream = net.connect(Number(target.port), target.hostname)
+    client.on('data', (d) => upstream.write(d))
+    upstream.on('data', (d) => {
+      passed += d.length
+      client.write(d)
+      if (!shut || passed < 60000) return
+      upstream.pause()
+      waiting.push(upstream)
+    })
+    for (const s of [client, upstream]) s.on('error', () => {}).on('close', () => (client.destroy(), upstream.destroy()))
+  })
+  await new Promise((done) => gate.listen(0, '127.0.0.1', done))
+  t.cleanup(() => gate.close())
+  const pooled = new URL(w.busbar.databaseUrl)
+  pooled.hostname = '127.0.0.1'
+  pooled.port = String(gate.address().port)
+  w.busbar.env.ELECTRIC_POOLED_DATABASE_URL = String(pooled)
+  await w.busbar.start()
+  const answer = shape(w.busbar.url, { table: 't', offset: '-1' }, { timeout: 30000 })
+  await until('the gate to shut', () => waiting.length > 0)
+  for (let i = 0; i < 8; i++) {
+    const started = Date.now()
+    equal((await get(`${w.busbar.url}/v1/health`)).status, 200, 'health')
+    assert(Date.now() - started < 1000, `health took ${Date.now() - started} ms while a snapshot stalled`)
+  }
+  shut = false
+  for (const s of waiting) s.resume()
+  const a = await answer
+  equal(a.status, 200, 'status')
+  equal(a.changes().length, 3000, 'rows')
+})
