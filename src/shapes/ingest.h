@@ -57,48 +57,78 @@ struct ingest {
 };
 
 /* ingest_passed.c: the set of passed transactions */
+/* The stream has passed this transaction (its commit, or as a replay). */
 void passed_add(struct ingest *in, uint32_t xid);
+/* Forgets pages that every later snapshot shows; not while a shape joins. */
 void passed_prune(struct ingest *in, uint64_t xmin);
+/* True if the snapshot calls running what an earlier process of ours may have passed. */
 bool passed_doubtful(struct ingest *in, const struct pg_snapshot *snap);
+/* True if one passed before transaction number `joined` isn't shown by the snapshot: take it again. */
 bool passed_not_held(struct ingest *in, const struct pg_snapshot *snap, uint64_t joined);
 
 /* ingest_route.c: routes, formats, partitions, relations */
+/* The shapes of a table; NULL if it has none and `make` is false. */
 struct route *route_get(struct ingest *in, uint32_t oid, bool make);
+/* Lets go of the lines of the change before. */
 void format_forget_lines(struct format *f);
+/* As the stream described it last, or NULL. */
 struct relation *relation_of(struct ingest *in, uint32_t oid);
 void relation_free(struct relation *r);
+/* A Relation message: replaces what was known; formats bound to it bind anew. */
 void relation_put(struct shapes *s, const struct wal_relation *w);
+/* Whose partition a relation is, or NULL. */
 struct leaf *leaf_get(struct ingest *in, uint32_t oid);
 void leaf_add(struct ingest *in, uint32_t oid, uint32_t root);
+/* Adds the leaves of `t`; leaf_set_all() also takes away those it no longer has. */
 void leaf_add_all(struct ingest *in, const struct pg_table *t);
 void leaf_set_all(struct ingest *in, const struct pg_table *t);
+/* True if the definition's table had this leaf when its snapshot was taken. */
 bool leaf_is_known(const struct pg_table *t, uint32_t oid);
+/* From the next change on the shape gets its table's changes; idempotent, as is the removal. */
 void route_add_shape(struct shapes *s, struct shape *shape);
 void route_remove_shape(struct shapes *s, struct shape *shape);
+/* Out of the routes, and its ITEM_DROP into the writer's queue (once). */
 void ingest_drop(struct shapes *s, struct shape *shape);
+/* Out of the registry too. What is queued after it can't become durable before it. */
 void ingest_rotate(struct shapes *s, struct shape *shape, const char *why);
 
 /* ingest_txn.c: the running transaction, and shapes whose snapshot isn't known yet */
+/* Forgets the running transaction. */
 void txn_clear(struct ingest *in);
+/* What the running transaction has for a shape; made when first asked for. */
 struct txn_shape *txn_touch(struct ingest *in, struct shape *shape);
+/* At its commit the transaction rotates the shape; `why` is copied. */
 void txn_rotate(struct ingest *in, struct shape *shape, const char *why);
+/* Adds an entry at (tx, op), with a reference of its own to the line. */
 void txn_append(struct ingest *in, struct txn_shape *t, struct line *line, uint64_t op);
+/* Counts the entry into the open chunk and flags it if it closes that. */
 void txn_account(struct shape *shape, struct entry *e);
+/* True if the shape must not see the running transaction: its snapshot shows it. */
 bool txn_filtered(struct ingest *in, const struct shape *shape);
+/* Rows so far go to the store, unseen; `all`: also each shape's newest, at the commit. */
 void txn_stage(struct shapes *s, bool all);
+/* The connection was lost before the commit: the store cuts what was staged. */
 void txn_unstage(struct shapes *s);
+/* Whether the shape's snapshot has begun and isn't known yet. */
 void join_set(struct ingest *in, struct shape *shape, bool joining);
+/* Drops what was kept for it meanwhile. */
 void join_clear(struct shape *shape);
+/* Goes on with a commit as far as mark and writer allow; true when nothing is left to do. */
 bool txn_try_finish(struct shapes *s);
 
 /* ingest_mark.c: the mark */
+/* Asks the writer for another mark; a lower one holds at once. */
 void mark_request(struct shapes *s, lsn_t to);
+/* Takes note of a request that has become durable. */
 void mark_poll(struct shapes *s);
+/* True if clients may see positions up to `lsn`; asks for room where it is short. */
 bool mark_covers(struct shapes *s, lsn_t lsn);
+/* Draws the mark back when nothing was delivered for MARK_IDLE_MS. */
 void mark_idle(struct shapes *s);
+/* Everything up to `lsn` is delivered; wakes who waits for it. The mark must cover it. */
 void mark_set_seen(struct shapes *s, lsn_t lsn);
 
-/* ingest_cmd.c: commands */
+/* ingest_cmd.c: runs every queued command (cmd_post(), cmd_call()) */
 void cmd_run_all(struct shapes *s);
 
 /* ingest_start.c: the sink's `start` (wal/stream.h) */
