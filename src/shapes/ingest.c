@@ -426,6 +426,7 @@ void ingest_free(struct shapes *s)
 	buf_clear(&in->scratch);
 	free(in->touched);
 	free(in->recent);
+	free(in->doubts);
 	free(in);
 	s->ingest = NULL;
 }

@@ -40,7 +40,9 @@ struct ingest {
 	lsn_t processed;       /* commits below are published (or were before we started) */
 	lsn_t keepalive;       /* a position from a keepalive that waits to be made durable */
 	int64_t keepalive_ms;
-	uint64_t start_xmax;   /* of the server when we began; 0: no synchronous standbys, it doesn't matter */
+	uint32_t *doubts;      /* transactions that an earlier process of ours may have passed, though they run */
+	size_t ndoubts;
+	bool started;          /* the stream has been set up once in this process */
 	lsn_t snapshots_lsn;   /* the newest snapshot's insert position */
 	lsn_t publishing_tx;   /* staged: waiting for the writer to publish it */
 	bool publishing;

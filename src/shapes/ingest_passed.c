@@ -50,17 +50,19 @@ void passed_prune(struct ingest *in, uint64_t xmin)
 
 /*
  * The same for what an earlier process of ours had passed: it committed before this one began, and
- * still counts as running while a synchronous standby hasn't answered. Whether such a transaction is
- * one of those or just long can't be told; the snapshot is taken again until it has ended.
+ * still counts as running while a synchronous standby hasn't answered. Whether one of those that ran
+ * when we began is such a transaction, or just long, can't be told; the snapshot is taken again until it
+ * has been streamed, or has ended.
  */
 bool passed_doubtful(struct ingest *in, const struct pg_snapshot *snap)
 {
-	for (uint32_t i = 0; in->start_xmax != 0 && i < snap->nxip; i++) {
-		uint32_t xid = (uint32_t)snap->xip[i], number = xid / PASSED_PAGE_BITS;
+	for (size_t i = 0; i < in->ndoubts;) {
+		uint32_t xid = in->doubts[i], number = xid / PASSED_PAGE_BITS;
 		const struct passed_page *p = map_get(&in->passed, &number, sizeof number);
 		bool streamed = p != NULL && (p->bits[xid % PASSED_PAGE_BITS / 64] >> (xid % 64) & 1) != 0;
-		if (snap->xip[i] < in->start_xmax && !streamed)
+		if (!streamed && !pg_snapshot_holds(snap, xid))
 			return true;
+		in->doubts[i] = in->doubts[--in->ndoubts];
 	}
 	return false;
 }

@@ -181,8 +181,12 @@ int ingest_on_start(void *ctx, const struct stream_server *server, lsn_t *start_
 	lsn_t left = why == NULL && known && was.timeline != server->timeline ? left_at(server, was.timeline) : 0;
 	if (left != 0 && left < in->processed && rewind_to(s, left, e) != 0)
 		return -1;
-	if (in->start_xmax == 0 && server->has_sync_standbys)
-		in->start_xmax = server->xmax;
+	if (!in->started) {
+		in->started = true;
+		in->ndoubts = (size_t)server->nrunning;
+		in->doubts = mem_alloc(in->ndoubts * sizeof *in->doubts);
+		memcpy(in->doubts, server->running, in->ndoubts * sizeof *in->doubts);
+	}
 	identity_put(s, &now);
 	struct relation *r;
 	for (size_t i = 0; (r = map_next(&in->relations, &i)) != NULL;)

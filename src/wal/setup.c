@@ -113,8 +113,9 @@ static const char server_sql[] =
 	" pg_catalog.current_setting('server_encoding'), pg_catalog.pg_is_in_recovery(),"
 	" (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()),"
 	" coalesce((SELECT (extract(epoch FROM w.stats_reset) * 1000000)::pg_catalog.int8 FROM pg_catalog.pg_stat_wal w), 0),"
-	" pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()),"
-	" pg_catalog.current_setting('synchronous_standby_names') <> ''";
+	" coalesce((SELECT pg_catalog.string_agg(l.transactionid::pg_catalog.text, ' ') FROM pg_catalog.pg_locks l"
+	" WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted"
+	" AND pg_catalog.current_setting('synchronous_standby_names') <> ''), '')";
 
 static int identify_system(struct setup *u, struct err *e)
 {
@@ -153,14 +154,18 @@ int setup_identify(struct setup *u, struct err *e)
 	if (identify_system(u, e) < 0)
 		return -1;
 	PGresult *res;
-	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e, "%s", server_sql) < 0 || expect(&res, 1, 8, e) < 0)
+	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e, "%s", server_sql) < 0 || expect(&res, 1, 7, e) < 0)
 		return -1;
 	s->version_num = (int)strtol(field(res, 0), NULL, 10);
 	u->wal_sender_timeout_ms = strtoll(field(res, 1), NULL, 10);
 	s->database_oid = (uint32_t)strtoul(field(res, 4), NULL, 10);
 	s->incarnation_us = strtoll(field(res, 5), NULL, 10);
-	s->xmax = strtoull(field(res, 6), NULL, 10);
-	s->has_sync_standbys = field_true(res, 7);
+	for (char *at = (char *)(uintptr_t)field(res, 6), *end; s->nrunning < STREAM_RUNNING_MAX; at = end) {
+		uint32_t xid = (uint32_t)strtoul(at, &end, 10);
+		if (end == at)
+			break;
+		s->running[s->nrunning++] = xid;
+	}
 	int r = refuse_server(s, field(res, 2), field_true(res, 3), e);
 	PQclear(res);
 	if (r == 0)

@@ -22,6 +22,9 @@
 #include "base/err.h"
 #include "wal/change.h"
 
+/* Transactions that can write at the same time: max_connections is rarely a tenth of it. */
+#define STREAM_RUNNING_MAX 8192
+
 /* What the server says of itself, once per connection, before the stream starts. */
 struct stream_server {
 	char system_id[32];
@@ -31,8 +34,10 @@ struct stream_server {
 	/* When the server's WAL statistics were last reset: crash recovery does that (of the postmaster or
 	 * of a single backend), a clean restart doesn't. Another value means commits may have been lost. */
 	int64_t incarnation_us;
-	uint64_t xmax;            /* of a snapshot taken at set-up */
-	bool has_sync_standbys;   /* synchronous_standby_names isn't empty */
+	/* With synchronous standbys (else none are listed): the transactions that count as running at set-up.
+	 * One of them may be committed already, waiting for a standby's answer. */
+	uint32_t running[STREAM_RUNNING_MAX];
+	int nrunning;
 	lsn_t wal_end;            /* IDENTIFY_SYSTEM's xlogpos */
 	bool slot_created;        /* the slot is new: whatever came before is lost to us */
 	bool publication_created;

@@ -222,9 +222,28 @@ for (const manual of [false, true]) {
 
 // ---------------------------------------------------------------- rule 3: streamed, but still running
 
-test('rule 3: a transaction that was streamed while the snapshot calls it running', { timeout: 120000 }, async (t) => {
+// A session sees the new setting before commits obey it: that takes the checkpointer's own look at the
+// configuration. So commits to a table nobody follows, until one waits.
+async function commitsWait(w) {
+  const probe = await w.session()
+  const { pid } = (await probe.query('SELECT pg_backend_pid() AS pid')).rows[0]
+  await until('commits wait for the standby', async () => {
+    let done = false
+    const commit = probe.query('INSERT INTO probe VALUES (1)').finally(() => (done = true))
+    for (;;) {
+      if (done) return false
+      const { rows } = await w.sql('SELECT wait_event FROM pg_stat_activity WHERE pid = $1', [pid])
+      if (rows[0]?.wait_event !== 'SyncRep') continue
+      await w.sql('SELECT pg_cancel_backend($1)', [pid])
+      await commit
+      return true
+    }
+  })
+}
+
+async function streamedWhileRunning(t, restart) {
   const pg = await Postgres.create()
-  const w = await world(t, { pg, sql: [TABLE, fill(1, 3)] })
+  const w = await world(t, { pg, sql: [TABLE, fill(1, 3), 'CREATE TABLE probe (i int)'] })
   const [a] = await followed(w)
   // A commit that waits for a standby which never comes is flushed and decoded, and not yet visible.
   const writer = await w.session()
@@ -234,9 +253,14 @@ test('rule 3: a transaction that was streamed while the snapshot calls it runnin
     'the setting is there',
     async () => (await writer.query('SHOW synchronous_standby_names')).rows[0].synchronous_standby_names === 'nobody',
   )
+  await commitsWait(w)
   const hanging = writer.query(fill(10, 12))
   await until(`the stream has passed it: ${a.state()}`, () => a.rows.size === 6)
   equal((await w.sql('SELECT count(*)::int AS n FROM t')).rows[0].n, 3, 'visible rows while the commit waits')
+  if (restart) {
+    await w.busbar.kill9()
+    await w.busbar.start()
+  }
   const late = ['poll', 'sse'].map((m) => w.follow({ table: 't', replica: 'full' }, m))
   // Whether the request is held or answered and corrected: in the end the rows are there.
   await delay(2500)
@@ -250,7 +274,14 @@ test('rule 3: a transaction that was streamed while the snapshot calls it runnin
   await w.sql(fill(20, 22))
   await w.agree()
   w.undisturbed(late)
-})
+}
+
+test('rule 3: a transaction that was streamed while the snapshot calls it running', { timeout: 120000 }, (t) =>
+  streamedWhileRunning(t, false),
+)
+
+// Only the earlier process has passed it: its memory of that is gone.
+test('rule 3: the same, and Busbar was killed in between', { timeout: 120000 }, (t) => streamedWhileRunning(t, true))
 
 // ---------------------------------------------------------------- rule 4: in the middle of a transaction
 
