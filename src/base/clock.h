@@ -4,9 +4,13 @@
 #ifndef BUSBAR_BASE_CLOCK_H
 #define BUSBAR_BASE_CLOCK_H
 
+#include <pthread.h>
 #include <stdint.h>
 
 int64_t clock_mono_ms(void); /* never goes back; for deadlines */
 int64_t clock_wall_us(void); /* microseconds since 1970-01-01T00:00:00Z */
+
+/* pthread_cond_wait() for at most `ms`; may return early, as that does. */
+void clock_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t ms);
 
 #endif

@@ -58,6 +58,14 @@ static struct pg_table *table_new(uint16_t ncolumns)
 	return t;
 }
 
+bool pg_table_has_leaf(const struct pg_table *t, uint32_t oid)
+{
+	for (uint32_t i = 0; i < t->nleaves; i++)
+		if (t->leaves[i] == oid)
+			return true;
+	return false;
+}
+
 int pg_table_column(const struct pg_table *t, const char *name, size_t len)
 {
 	for (uint16_t i = 0; i < t->ncolumns; i++) {

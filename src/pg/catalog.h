@@ -50,6 +50,9 @@ void pg_table_unref(struct pg_table *t);
 /* Index of a column by name, or -1. */
 int pg_table_column(const struct pg_table *t, const char *name, size_t len);
 
+/* True if `oid` is one of its partitions or children, at any level. */
+bool pg_table_has_leaf(const struct pg_table *t, uint32_t oid);
+
 /* 0: found, *out is the caller's reference. 1: there is no such table. -1: error. */
 int pg_catalog_lookup(PGconn *conn, const char *schema, const char *name, struct pg_table **out, struct err *e) MUST_USE;
 int pg_catalog_lookup_oid(PGconn *conn, uint32_t oid, struct pg_table **out, struct err *e) MUST_USE;

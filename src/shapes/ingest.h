@@ -84,8 +84,6 @@ void leaf_add(struct ingest *in, uint32_t oid, uint32_t root);
 /* Adds the leaves of `t`; leaf_set_all() also takes away those it no longer has. */
 void leaf_add_all(struct ingest *in, const struct pg_table *t);
 void leaf_set_all(struct ingest *in, const struct pg_table *t);
-/* True if the definition's table had this leaf when its snapshot was taken. */
-bool leaf_is_known(const struct pg_table *t, uint32_t oid);
 /* From the next change on the shape gets its table's changes; idempotent, as is the removal. */
 void route_add_shape(struct shapes *s, struct shape *shape);
 void route_remove_shape(struct shapes *s, struct shape *shape);

@@ -133,7 +133,7 @@ static void resolved(struct shapes *s, struct cmd *c)
 		/* Backwards: a rotation takes the shape out of the route. Those whose definition knows the leaf
 		 * have its rows in their snapshot. */
 		for (size_t j = c->had_rows[i] && route != NULL ? route->n : 0; j > 0; j--)
-			if (!leaf_is_known(route->shapes[j - 1]->def.table, c->oid)) {
+			if (!pg_table_has_leaf(route->shapes[j - 1]->def.table, c->oid)) {
 				bool last = route->n == 1;
 				ingest_rotate(s, route->shapes[j - 1], "a partition with rows was attached");
 				if (last)

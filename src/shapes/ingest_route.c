@@ -177,14 +177,6 @@ void leaf_set_all(struct ingest *in, const struct pg_table *t)
 	leaf_add_all(in, t);
 }
 
-bool leaf_is_known(const struct pg_table *t, uint32_t oid)
-{
-	for (uint32_t i = 0; i < t->nleaves; i++)
-		if (t->leaves[i] == oid)
-			return true;
-	return false;
-}
-
 void route_add_shape(struct shapes *s, struct shape *shape)
 {
 	struct ingest *in = s->ingest;

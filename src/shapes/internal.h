@@ -321,7 +321,7 @@ struct table_lookup {
 	struct wait_list waiters;
 };
 
-enum job_kind { JOB_LOOKUP, JOB_CREATE, JOB_RESOLVE, JOB_RECONCILE, JOB_WAL_END };
+enum job_kind { JOB_LOOKUP, JOB_CREATE, JOB_RESOLVE, JOB_WAL_END };
 
 struct job {
 	struct job *next;

@@ -213,9 +213,7 @@ static bool leaf_is_news(struct shapes *s, uint32_t root, uint32_t leaf)
 {
 	pthread_rwlock_rdlock(&s->registry_lock);
 	const struct table_state *t = registry_table(s, root);
-	bool news = t != NULL && t->nshapes > 0;
-	for (uint32_t i = 0; news && i < t->table->nleaves; i++)
-		news = t->table->leaves[i] != leaf;
+	bool news = t != NULL && t->nshapes > 0 && !pg_table_has_leaf(t->table, leaf);
 	pthread_rwlock_unlock(&s->registry_lock);
 	return news;
 }
@@ -653,14 +651,6 @@ static const char *shape_misfit(const struct shape *x, const struct pg_table *no
 	return NULL;
 }
 
-static bool has_leaf(const struct pg_table *t, uint32_t oid)
-{
-	for (uint32_t i = 0; i < t->nleaves; i++)
-		if (t->leaves[i] == oid)
-			return true;
-	return false;
-}
-
 static void rotate_misfits(struct shapes *s, const struct pg_table *now)
 {
 	pthread_rwlock_rdlock(&s->registry_lock);
@@ -728,11 +718,11 @@ static int reconcile_table(struct worker *w, struct pg_table *was, struct err *e
 		registry_cache_doubt(s, was->oid);
 	rotate_misfits(s, now);
 	for (uint32_t i = 0; i < was->nleaves; i++)
-		if (!has_leaf(now, was->leaves[i]))
+		if (!pg_table_has_leaf(now, was->leaves[i]))
 			shapes_rotate_table(s, was->oid, "a partition was detached or dropped");
 	bool news = now->nleaves != was->nleaves;
 	for (uint32_t i = 0; i < now->nleaves; i++)
-		if (!has_leaf(was, now->leaves[i])) {
+		if (!pg_table_has_leaf(was, now->leaves[i])) {
 			news = true;
 			if (post_leaf(s, conn, now->leaves[i], e) < 0)
 				goto outage;
@@ -989,19 +979,6 @@ static void gather(struct shapes *s, struct job *first)
 		s->create_tail = &(*s->create_tail)->next;
 }
 
-static void timed_wait(struct shapes *s, int64_t ms)
-{
-	struct timespec until;
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += ms % 1000 * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
-	pthread_cond_timedwait(&s->job_cond, &s->job_lock, &until);
-}
-
 static bool take_reconcile(struct shapes *s)
 {
 	int64_t now = clock_mono_ms();
@@ -1040,8 +1017,6 @@ static void run_job(struct worker *w, struct job *j)
 	case JOB_WAL_END:
 		run_wal_end(w);
 		break;
-	case JOB_RECONCILE:
-		break;
 	}
 	job_free(j);
 }
@@ -1058,7 +1033,7 @@ static void *worker_main(void *arg)
 		bool reconcile = j == NULL && !w->creates && take_reconcile(s);
 		bool watch = j == NULL && !w->creates && !reconcile && take_watch(s);
 		if (j == NULL && !reconcile && !watch) {
-			timed_wait(s, TABLE_WATCH_MS);
+			clock_cond_wait(&s->job_cond, &s->job_lock, TABLE_WATCH_MS);
 			if (clock_mono_ms() - w->used_ms > CONNECTION_IDLE_MS && (w->admin != NULL || w->snap != NULL)) {
 				pthread_mutex_unlock(&s->job_lock);
 				drop_connection(&w->admin);

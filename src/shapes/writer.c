@@ -581,17 +581,8 @@ static void take_items(struct shapes *s, struct batch *b, int64_t wait_ms, bool 
 {
 	struct writer *w = &s->writer;
 	pthread_mutex_lock(&w->lock);
-	if (w->head == NULL && !w->stop && wait_ms > 0) {
-		struct timespec until;
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_sec += wait_ms / 1000;
-		until.tv_nsec += wait_ms % 1000 * 1000000;
-		if (until.tv_nsec >= 1000000000) {
-			until.tv_sec++;
-			until.tv_nsec -= 1000000000;
-		}
-		pthread_cond_timedwait(&w->cond, &w->lock, &until);
-	}
+	if (w->head == NULL && !w->stop && wait_ms > 0)
+		clock_cond_wait(&w->cond, &w->lock, wait_ms);
 	size_t bytes = 0;
 	while (w->head != NULL && b->n < BATCH_ITEMS_MAX && (b->n == 0 || bytes + w->head->bytes < STORE_TXN_BYTES_MAX / 2)) {
 		struct item *it = w->head;
