@@ -1,11 +1,13 @@
 #!/bin/bash
 # test.sh - installs what the tests need, builds everything and runs all tests.
 #
-#   bash test.sh [stage...]      lint unit asan tsan fuzz e2e if none is named; there are e2e-asan and e2e-tsan too
+#   bash test.sh [stage...]      lint unit asan tsan fuzz truth e2e if none is named; there are e2e-asan and e2e-tsan
+#                                too
 #
 # For Debian 12 and 13, as root or with sudo. Every test program ends with a line "name: N passed, N failed"; they
 # are added up in the last line, "N passed, N failed". A program that ends without its line counts as one failure.
 #   FUZZ_SECONDS=10   how long each fuzzer runs
+#   TRUTH_SECONDS=60  how long random conditions are compared with Postgres; TRUTH_SEED=N repeats a run
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 ROOT=$PWD
@@ -13,10 +15,11 @@ ROOT=$PWD
 . scripts/pg.sh
 
 FUZZ_SECONDS=${FUZZ_SECONDS:-10}
+TRUTH_SECONDS=${TRUTH_SECONDS:-60}
 UNIT_TIMEOUT_S=600  # for one program; sanitizers make them slow
 E2E_TIMEOUT_S=3600  # CI ends after 90 minutes
 passed=0 failed=0 bin="" data="" child="" failures=()
-stages=${*:-lint unit asan tsan fuzz e2e}
+stages=${*:-lint unit asan tsan fuzz truth e2e}
 work=$(mktemp -d)
 
 cleanup() {
@@ -166,7 +169,7 @@ packages || die "packages could not be installed"
 say "building"
 build build || die "the build failed"
 if wants lint; then run lint 60 bash tests/lint/layers.sh; fi
-if wants unit || wants asan || wants tsan; then start_database || die "no private Postgres for the unit tests"; fi
+if wants unit || wants asan || wants tsan || wants truth; then start_database || die "no private Postgres for the tests"; fi
 if wants unit; then
 	say "unit tests"
 	unit build
@@ -174,6 +177,10 @@ fi
 if wants asan; then sanitized address build-asan; fi
 if wants tsan; then sanitized thread build-tsan; fi
 if wants fuzz; then fuzz; fi
+if wants truth; then
+	say "truth, $TRUTH_SECONDS s"
+	run truth $((TRUTH_SECONDS + 120)) build/truth --seconds "$TRUTH_SECONDS" ${TRUTH_SEED:+--seed "$TRUTH_SEED"}
+fi
 if wants e2e; then e2e "${BUSBAR:-$ROOT/build/busbar}"; fi
 if wants e2e-asan; then e2e_sanitized address build-asan; fi
 if wants e2e-tsan; then e2e_sanitized thread build-tsan; fi

@@ -17,6 +17,13 @@ struct arena_block {
 	char bytes[] __attribute__((aligned(ARENA_ALIGN)));
 };
 
+void arena_reserve(struct arena *a, size_t n)
+{
+	REQUIRE(a->head == NULL);
+	a->head = mem_alloc(sizeof *a->head + n);
+	*a->head = (struct arena_block){NULL, n, 0};
+}
+
 void *arena_alloc(struct arena *a, size_t n)
 {
 	n = (n + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);

@@ -16,6 +16,8 @@ struct arena {
 
 #define ARENA_INIT {NULL, 0}
 
+/* An empty arena gets a first block of just n bytes: for what lives long and whose size is known. */
+void arena_reserve(struct arena *a, size_t n);
 void *arena_alloc(struct arena *a, size_t n);
 void *arena_dup(struct arena *a, const void *p, size_t n);
 char *arena_strndup(struct arena *a, const char *p, size_t n);

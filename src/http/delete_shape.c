@@ -28,11 +28,6 @@ static enum step wait_gone(struct request *r)
 	return reply_message(r, 503, "The deletion could not be stored yet, please retry", 5, false);
 }
 
-static enum step refuse_where(struct request *r)
-{
-	return reply_error(r, "where", "filters are not supported by this version of Busbar: leave out the 'where' parameter");
-}
-
 static enum step find(struct request *r, const struct shape_params *p, struct shape **found)
 {
 	struct shapes *s = r->http->shapes;
@@ -45,10 +40,7 @@ static enum step find(struct request *r, const struct shape_params *p, struct sh
 	enum step step = shape_resolve_def(r, p, NULL, &def);
 	if (step != STEP_NEXT)
 		return step;
-	if (p->where != NULL)
-		step = refuse_where(r);
-	else
-		*found = shapes_find(s, &def);
+	*found = shapes_find(s, &def);
 	shape_def_clear(&def);
 	return step;
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http/condition.h"
 #include "http/reply.h"
 #include "http/request.h"
 
@@ -22,27 +23,6 @@ static enum step enter(struct request *r, enum phase phase)
 	r->phase = (uint8_t)phase;
 	r->phase_began_ms = now(r);
 	return STEP_NEXT;
-}
-
-/* ---- what isn't built yet: one place each ----------------------------------------------------------- */
-
-/* NEEDSWORK: the issue on the `where` language puts its parser here (step g of http.md 2.6). */
-static int check_where(const struct shape_params *p, struct params_errors *e)
-{
-	if (p->where == NULL)
-		return 0;
-	params_error(e, "where", "filters are not supported by this version of Busbar: leave out the 'where' parameter");
-	return -1;
-}
-
-/* NEEDSWORK: the issue on subsets puts its checks here (step i of http.md 2.6). */
-static int check_subset(const struct shape_params *p, struct params_errors *e)
-{
-	if (p->subset == NULL)
-		return 0;
-	params_error(e, "subset", "subset snapshots are not supported by this version of Busbar: leave out the 'subset' "
-	                          "parameters");
-	return -1;
 }
 
 /* ---- readiness, tables, definitions ----------------------------------------------------------------- */
@@ -129,7 +109,11 @@ enum step shape_resolve_def(struct request *r, const struct shape_params *p, con
 	}
 	if (def_build(a, table, &p->def, shapes_server_version(r->http->shapes), def, &complaint) < 0)
 		return reply_error(r, complaint.field, complaint.text);
-	return STEP_NEXT;
+	struct params_errors errors = {.count = 0};
+	if (condition_apply(r->conn->loop->conditions, a, p, def, &errors) == 0)
+		return STEP_NEXT;
+	shape_def_clear(def);
+	return reply_errors(r, &errors);
 }
 
 /* ---- which shape ------------------------------------------------------------------------------------ */
@@ -241,16 +225,16 @@ static enum step phase_start(struct request *r)
 {
 	struct shape_params p;
 	struct shape_def def;
-	struct params_errors errors = {.count = 0};
 	enum step step = read_params(r, &p);
 	if (step != STEP_NEXT)
 		return step;
 	struct shape *known = p.handle == NULL ? NULL : shapes_by_handle(r->http->shapes, p.handle, p.handle_len);
-	step = shape_resolve_def(r, &p, known, &def);
+	/* A subset is about the table as it is now. */
+	step = shape_resolve_def(r, &p, p.subset == NULL ? known : NULL, &def);
 	if (step == STEP_NEXT) {
-		if (check_where(&p, &errors) < 0 || check_subset(&p, &errors) < 0)
-			step = reply_errors(r, &errors);
-		else
+		if (p.subset != NULL)
+			step = subset_prepare(r, &p, &def);
+		if (step == STEP_NEXT)
 			step = resolve(r, &p, known, &def);
 		shape_def_clear(&def);
 	}
@@ -284,6 +268,9 @@ static enum step snapshot_failed(struct request *r, const struct err *e)
 	case ERR_PG_CONN:
 	case ERR_LIMIT:
 	case ERR_PG:
+		if (strncmp(e->sqlstate, "22", 2) == 0) /* its text may quote a row that the client is not to see */
+			return reply_message(r, 500, "Unexpected error while creating snapshot: the condition fails on a row of the table",
+			                     0, false);
 		return reply_message(r, 503, e->text, 10, true);
 	default:
 		snprintf(text, sizeof text, "Unexpected error while creating snapshot: %s", e->text);
@@ -401,6 +388,8 @@ static enum step try_slice(struct request *r, int *tries)
 	default:
 		break;
 	}
+	if (r->subset != NULL)
+		return subset_start(r, &slice);
 	if (r->offset_kind == OFFSET_NOW)
 		return answer_no_changes(r, &slice);
 	if (r->live_until_ms == 0 && answer_etag_matches(r, slice.to))
@@ -437,6 +426,9 @@ enum step shape_step(struct request *r)
 			break;
 		case PHASE_CONFLICT:
 			step = phase_conflict(r);
+			break;
+		case PHASE_SUBSET:
+			step = subset_step(r);
 			break;
 		default:
 			step = phase_slice(r);

@@ -2,6 +2,7 @@
  * loop.c - see loop.h. One round of a loop: wait for events; look at all of them (nothing is freed
  * meanwhile); resume what was woken or is due; run each touched daemon.
  */
+#include "http/condition.h"
 #include "http/loop.h"
 
 #include <errno.h>
@@ -476,6 +477,7 @@ static int loop_init(struct http *h, unsigned index, struct err *e)
 	if (l->epoll_fd < 0 || l->wake_fd < 0 || epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, l->wake_fd, &event) != 0)
 		return err_errno(e, errno, "cannot set up an event loop");
 	l->pages = pages_new();
+	l->conditions = condition_cache_new();
 	return 0;
 }
 
@@ -490,6 +492,7 @@ static void loop_clear(struct loop *l)
 	l->arrived = NULL;
 	if (l->pages != NULL)
 		pages_free(l->pages);
+	condition_cache_free(l->conditions);
 	if (l->epoll_fd > 0)
 		close(l->epoll_fd);
 	if (l->wake_fd > 0)

@@ -60,6 +60,7 @@ struct source {
 struct loop;
 struct request;
 struct page_cache;
+struct condition_cache;
 
 struct daemon {
 	struct source source;
@@ -123,6 +124,7 @@ struct loop {
 	int64_t stop_at_ms, now_ms, upkeep_at_ms;
 	struct arena scratch; /* of one step of one request */
 	struct page_cache *pages;
+	struct condition_cache *conditions;
 	uint64_t ids; /* for x-request-id */
 	uint64_t random;
 

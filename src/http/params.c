@@ -371,9 +371,10 @@ static const struct pval *cast_params(const struct pval *params, struct params_e
  * A request is about a subset if it has any `subset__…` key, even an empty one, or `subset` itself. COMPAT:
  * an empty JSON list is taken for an empty object.
  */
-static const struct pval *cast_subset(const struct pval *params, struct params_errors *e)
+static const struct pval *cast_subset(struct arena *a, const struct pval *params, struct params_errors *e)
 {
 	static const char prefix[] = "subset__";
+	const size_t skip = sizeof prefix - 1;
 	const struct pval *v = pval_get(params, "subset");
 	if (!blank(v)) {
 		if (v->type == PVAL_MAP || (v->type == PVAL_LIST && v->count == 0))
@@ -381,10 +382,17 @@ static const struct pval *cast_subset(const struct pval *params, struct params_e
 		params_error(e, "subset", "is invalid");
 		return NULL;
 	}
-	for (struct pentry *item = params->first; item != NULL; item = item->next)
-		if (item->key_len >= sizeof prefix - 1 && memcmp(item->key, prefix, sizeof prefix - 1) == 0)
-			return params;
-	return NULL;
+	struct pval *map = NULL;
+	for (struct pentry *item = params->first; item != NULL; item = item->next) {
+		if (item->key_len < skip || memcmp(item->key, prefix, skip) != 0)
+			continue;
+		if (map == NULL) {
+			map = arena_alloc(a, sizeof *map);
+			*map = (struct pval){.type = PVAL_MAP};
+		}
+		pval_put(a, map, item->key + skip, item->key_len - skip, &item->value);
+	}
+	return map;
 }
 
 /* ---- offsets ---------------------------------------------------------------------------------- */
@@ -464,7 +472,7 @@ static void cast_common(struct arena *a, const struct pval *params, struct shape
 	out->def.replica = cast_second(params, "replica", "default", "full", e) ? REPLICA_FULL : REPLICA_DEFAULT;
 	out->def.log_mode = cast_second(params, "log", "full", "changes_only", e) ? LOG_MODE_CHANGES_ONLY : LOG_MODE_FULL;
 	out->compaction = cast_bool(pval_get(params, "experimental_compaction"), "experimental_compaction", e);
-	out->subset = cast_subset(params, e);
+	out->subset = cast_subset(a, params, e);
 }
 
 /* Of `live`, only the string "false" means no; also a JSON false means yes. */
@@ -518,6 +526,107 @@ int params_check_delete(struct arena *a, const struct pval *params, struct shape
 	cast_string(params, "offset", e);
 	if (e->count == 0 && out->table == NULL && out->handle == NULL)
 		params_error(e, "handle", "can't be blank when shape definition is missing");
+	return e->count > 0 ? -1 : 0;
+}
+
+/* ---- subsets ---------------------------------------------------------------------------------- */
+
+/* Digits with a sign before them, as a text or a JSON number; `fallback` if absent. */
+static int64_t cast_integer(const struct pval *params, const char *field, int64_t fallback, struct params_errors *e)
+{
+	const struct pval *v = pval_get(params, field);
+	if (blank(v))
+		return fallback;
+	int64_t n = 0;
+	bool negative = v->len > 0 && v->p[0] == '-';
+	size_t at = v->len > 0 && (v->p[0] == '-' || v->p[0] == '+');
+	bool ok = (v->type == PVAL_STRING || v->type == PVAL_NUMBER) && at < v->len;
+	for (; ok && at < v->len; at++)
+		ok = v->p[at] >= '0' && v->p[at] <= '9' && !__builtin_mul_overflow(n, 10, &n) &&
+		     !__builtin_add_overflow(n, v->p[at] - '0', &n);
+	if (!ok) {
+		params_error(e, field, "is invalid");
+		return fallback;
+	}
+	return negative ? -n : n;
+}
+
+/* The value as a text; false for lists and maps. */
+static bool stringify(struct pval *v)
+{
+	switch (v->type) {
+	case PVAL_NULL:
+		*v = (struct pval){.type = PVAL_STRING, .p = ""};
+		return true;
+	case PVAL_BOOL: {
+		const char *text = v->boolean ? "true" : "false";
+		*v = (struct pval){.type = PVAL_STRING, .p = text, .len = strlen(text)};
+		return true;
+	}
+	case PVAL_NUMBER: /* as it was written: no digit is lost */
+		v->type = PVAL_STRING;
+		return true;
+	default:
+		return v->type == PVAL_STRING;
+	}
+}
+
+/* A map, or a text with a JSON object. */
+static const struct pval *cast_subset_params(struct arena *a, const struct pval *subset, struct params_errors *e)
+{
+	const struct pval *given = pval_get(subset, "params");
+	if (blank(given))
+		return NULL;
+	struct pval *map = arena_alloc(a, sizeof *map);
+	*map = *given;
+	if (given->type == PVAL_STRING) {
+		struct buf details = BUF_INIT(4096);
+		enum body_result result = json_parse(a, given->p, given->len, map, &details);
+		buf_clear(&details);
+		if (result != BODY_OK || map->type != PVAL_MAP) {
+			params_error(e, "params", result != BODY_OK ? "params must be valid JSON" : "params must be a JSON object");
+			return NULL;
+		}
+	}
+	bool ok = map->type == PVAL_MAP;
+	for (struct pentry *item = map->first; ok && item != NULL; item = item->next)
+		ok = stringify(&item->value);
+	if (!ok) {
+		params_error(e, "params", "is invalid");
+		return NULL;
+	}
+	return map;
+}
+
+int params_check_subset(struct arena *a, const struct pval *subset, struct subset_params *out, struct params_errors *e)
+{
+	*out = (struct subset_params){.limit = -1};
+	*e = (struct params_errors){0};
+	const struct pval *where = cast_string(subset, "where", e);
+	const struct pval *order_by = cast_string(subset, "order_by", e);
+	if (where != NULL) {
+		out->where = where->p;
+		out->where_len = where->len;
+	}
+	if (order_by != NULL) {
+		out->order_by = order_by->p;
+		out->order_by_len = order_by->len;
+	}
+	size_t before = e->count;
+	int64_t limit = cast_integer(subset, "limit", INT64_MAX, e);
+	bool limited = !blank(pval_get(subset, "limit")) && e->count == before;
+	before = e->count;
+	int64_t offset = cast_integer(subset, "offset", 0, e);
+	bool moved = !blank(pval_get(subset, "offset")) && e->count == before;
+	out->params = cast_subset_params(a, subset, e);
+	if (limit <= 0)
+		params_error(e, "limit", "must be greater than 0");
+	if (offset < 0)
+		params_error(e, "offset", "must be greater than or equal to 0");
+	if ((limited || moved) && order_by == NULL && blank(pval_get(subset, "order_by")))
+		params_error(e, "order_by", "order_by is required when limit or offset is present");
+	out->limit = limited ? limit : -1;
+	out->offset = offset;
 	return e->count > 0 ? -1 : 0;
 }
 

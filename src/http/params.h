@@ -81,7 +81,7 @@ struct shape_params {
 	const char *where;
 	size_t where_len;
 	const struct pval *where_params; /* NULL: none */
-	const struct pval *subset;       /* NULL: an ordinary shape request */
+	const struct pval *subset;       /* a map without the prefix `subset__`; NULL: an ordinary shape request */
 	struct def_request def;
 };
 
@@ -99,6 +99,17 @@ void params_errors_json(const struct params_errors *e, struct buf *out);
 /* Casts and checks up to and with `table` (steps a to f of http.md 2.6). -1 with complaints. */
 int params_check(struct arena *a, const struct pval *params, struct shape_params *out,
                  struct params_errors *e) MUST_USE;
+/* What a subset is of (http.md 2.6 i). */
+struct subset_params {
+	const char *where, *order_by; /* NULL: none */
+	size_t where_len, order_by_len;
+	int64_t limit, offset;        /* limit -1: none */
+	const struct pval *params;    /* a map of strings, or NULL */
+};
+/* Casts, numbers, and that a limit comes with an order. -1 with complaints, whose fields are those below `subset`. */
+int params_check_subset(struct arena *a, const struct pval *subset, struct subset_params *out,
+                        struct params_errors *e) MUST_USE;
+
 /* The same for DELETE, which needs a table or a handle and casts `live` strictly. */
 int params_check_delete(struct arena *a, const struct pval *params, struct shape_params *out,
                         struct params_errors *e) MUST_USE;

@@ -205,18 +205,27 @@ enum step reply_page(struct request *r, struct reply *p, struct page *page)
 
 static void free_stream(void *cls) { http_stream_free(cls); }
 
-enum step reply_stream(struct request *r, struct reply *p, struct stream *s)
+enum step reply_source(struct request *r, struct reply *p, MHD_ContentReaderCallback read, void *source,
+                       void (*free_source)(void *))
 {
 	if (!headers_fit(r, p)) {
-		http_stream_free(s);
+		free_source(source);
 		return reply_text(r, p, too_wide, sizeof too_wide - 1);
 	}
+	if (r->method == METHOD_HEAD) { /* the library would send the end of a chunked body that isn't there */
+		free_source(source);
+		return reply_text(r, p, "", 0);
+	}
 	decide_close(r, p);
-	struct MHD_Response *response =
-		MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 1024, stream_read, s, free_stream);
+	struct MHD_Response *response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 1024, read, source, free_source);
 	if (response == NULL)
-		http_stream_free(s);
+		free_source(source);
 	return queue_new(r, p, response);
+}
+
+enum step reply_stream(struct request *r, struct reply *p, struct stream *s)
+{
+	return reply_source(r, p, stream_read, s, free_stream);
 }
 
 /* ---- whole answers ---------------------------------------------------------------------------------- */

@@ -24,6 +24,8 @@
 #define DELETE_MAX_MS 10000
 #define SNAPSHOT_PROGRESS_MAX_MS 90000 /* http.md 6.3: a reader gives up on a snapshot that stands still */
 #define SSE_TOTAL_MS 60000
+#define SUBSET_QUEUE_MAX_MS 10000     /* a subset query waits so long for a session */
+#define SUBSET_START_MAX_MS 90000     /* and so long for its first row; the engine's own limits come before */
 #define SSE_KEEPALIVE_MS 21000
 /* Headers of a response must fit into the daemon's pool beside those of the request. */
 #define RESPONSE_HEADERS_BYTES_MAX (POOL_BYTES - 4096)
@@ -42,6 +44,7 @@ enum phase {
 	PHASE_STARTED,  /* until the shape is durable and its first rows are there */
 	PHASE_CONFLICT, /* 409 with the handle of `shape`, as soon as it is durable */
 	PHASE_SLICE,    /* what the response covers; a live request waits here for something new */
+	PHASE_SUBSET,   /* parked until a subset query has its first rows */
 	PHASE_DELETE,   /* parked until a deletion is durable */
 };
 
@@ -68,6 +71,7 @@ struct request {
 	uint8_t offset_kind;
 	bool live, sse, has_cursor;
 	int64_t cursor;
+	struct subset_request *subset; /* NULL: it asks for no subset */
 };
 
 /* Parks the connection; the phase is entered again when `waiter` is woken or at the deadline. */
@@ -95,6 +99,15 @@ enum step shape_resolve_def(struct request *r, const struct shape_params *p, con
                             struct shape_def *def) MUST_USE;
 /* Holds the request while the service starts; STEP_NEXT: it is active. */
 enum step shape_hold_ready(struct request *r) MUST_USE;
+
+/* ---- subsets (subset.c) ----------------------------------------------------------------------------- */
+
+/* Checks what the subset is of and keeps it in r->subset (http.md 2.6 i). STEP_NEXT: it is fine. */
+enum step subset_prepare(struct request *r, const struct shape_params *p, const struct shape_def *def) MUST_USE;
+/* From what the request covers to the query; its rows are the answer. */
+enum step subset_start(struct request *r, const struct shape_slice *slice);
+enum step subset_step(struct request *r); /* again, after a wake */
+void subset_request_free(struct request *r);
 
 /* ---- answers with data (answer.c) ------------------------------------------------------------------- */
 

@@ -90,6 +90,7 @@ static void request_free(struct request *r)
 {
 	request_cancel(r);
 	shape_unref(r->shape);
+	subset_request_free(r);
 	if (r->lookup != NULL)
 		table_lookup_unref(r->lookup);
 	admit_release(r);

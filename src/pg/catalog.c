@@ -13,11 +13,13 @@
 #include "base/mem.h"
 #include "pg/query.h"
 
-#define TABLE_JSON_VERSION 1
+#define TABLE_JSON_VERSION 2
 #define TABLE_COLUMNS_MAX 1600            /* Postgres's own */
 #define TABLE_JSON_MAX_BYTES (16u << 20)  /* 1,600 columns and 100,000 partitions are 2 MB */
 #define BOOL_OID 16
+#define DEFAULT_COLLATION_OID 100
 #define VARLENA_HEADER_BYTES 4            /* counted in the typmod of text types and numeric */
+#define TYPE_DEPTH_MAX 32                 /* domains over domains over arrays … */
 
 /* ---- life cycle ---- */
 
@@ -26,6 +28,24 @@ struct pg_table *pg_table_ref(struct pg_table *t)
 	uint32_t before = atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
 	REQUIRE(before > 0);
 	return t;
+}
+
+static void type_clear(struct pg_type *y)
+{
+	for (uint16_t i = 0; i < y->nlabels; i++)
+		free(y->labels[i]);
+	free(y->labels);
+	free(y->schema);
+	free(y->name);
+}
+
+static void collation_clear(struct pg_collation *c)
+{
+	free(c->schema);
+	free(c->name);
+	free(c->collate);
+	free(c->ctype);
+	free(c->version);
 }
 
 void pg_table_unref(struct pg_table *t)
@@ -40,6 +60,12 @@ void pg_table_unref(struct pg_table *t)
 		free(t->columns[i].name);
 		free(t->columns[i].type_name);
 	}
+	for (uint16_t i = 0; i < t->ntypes; i++)
+		type_clear(&t->types[i]);
+	for (uint16_t i = 0; i < t->ncollations; i++)
+		collation_clear(&t->collations[i]);
+	free(t->types);
+	free(t->collations);
 	free(t->columns);
 	free(t->pk);
 	free(t->leaves);
@@ -76,6 +102,14 @@ int pg_table_column(const struct pg_table *t, const char *name, size_t len)
 	return -1;
 }
 
+const struct pg_type *pg_table_type(const struct pg_table *t, uint32_t oid)
+{
+	for (uint16_t i = 0; i < t->ntypes; i++)
+		if (t->types[i].oid == oid)
+			return &t->types[i];
+	return NULL;
+}
+
 /* Fills pk from the columns' pk_index, which must be 0 to n-1, each once. */
 static bool table_index_pk(struct pg_table *t)
 {
@@ -108,8 +142,11 @@ static int by_name(const void *a, const void *b, void *columns)
 /* What a new table needs once its columns are there; false if they make no sense. */
 static bool table_finish(struct pg_table *t)
 {
-	if (!table_index_pk(t))
+	if (!table_index_pk(t) || t->ncollations == 0)
 		return false;
+	for (uint16_t i = 0; i < t->ncolumns; i++)
+		if (t->columns[i].collation >= t->ncollations)
+			return false;
 	uint16_t *all = mem_alloc(t->ncolumns * sizeof *all);
 	for (uint16_t i = 0; i < t->ncolumns; i++)
 		all[i] = i;
@@ -122,17 +159,56 @@ static bool table_finish(struct pg_table *t)
 	return t->schema_json != NULL;
 }
 
+static bool same_text(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/* The same type in both tables, and what it is made of. Types below types are few: a domain's base is no
+ * circle, which the depth makes sure of for a damaged stored form. */
+static bool same_type(const struct pg_table *then, const struct pg_table *now, uint32_t oid, int depth)
+{
+	const struct pg_type *a = pg_table_type(then, oid), *b = pg_table_type(now, oid);
+	if (a == NULL || b == NULL || depth > TYPE_DEPTH_MAX)
+		return a == NULL && b == NULL;
+	if (a->kind != b->kind || a->elem_oid != b->elem_oid || a->base_oid != b->base_oid || a->base_typmod != b->base_typmod ||
+	    a->nlabels != b->nlabels || strcmp(a->schema, b->schema) != 0 || strcmp(a->name, b->name) != 0)
+		return false;
+	for (uint16_t i = 0; i < a->nlabels; i++)
+		if (strcmp(a->labels[i], b->labels[i]) != 0)
+			return false;
+	uint32_t below = a->elem_oid != 0 ? a->elem_oid : a->base_oid;
+	return below == 0 || same_type(then, now, below, depth + 1);
+}
+
+static bool same_collation(const struct pg_collation *a, const struct pg_collation *b)
+{
+	return a->oid == b->oid && a->provider == b->provider && a->deterministic == b->deterministic &&
+	       strcmp(a->schema, b->schema) == 0 && strcmp(a->name, b->name) == 0 && strcmp(a->collate, b->collate) == 0 &&
+	       strcmp(a->ctype, b->ctype) == 0 && same_text(a->version, b->version);
+}
+
+bool pg_column_same_meaning(const struct pg_table *then, const struct pg_column *a, const struct pg_table *now,
+                            const struct pg_column *b)
+{
+	if (a->type_oid != b->type_oid || a->typmod != b->typmod || (a->collation < 0) != (b->collation < 0))
+		return false;
+	if (a->collation >= 0 && !same_collation(&then->collations[a->collation], &now->collations[b->collation]))
+		return false;
+	return same_type(then, now, a->type_oid, 0);
+}
+
 bool pg_table_same_columns(const struct pg_table *then, const struct pg_table *now)
 {
-	if (then->ncolumns != now->ncolumns || then->npk != now->npk)
+	if (then->ncolumns != now->ncolumns || then->npk != now->npk ||
+	    !same_collation(&then->collations[0], &now->collations[0]))
 		return false;
 	for (uint16_t i = 0; i < then->ncolumns; i++) {
 		const struct pg_column *a = &then->columns[i], *b = &now->columns[i];
 		/* not_null only shows in the header. A typmod matters: numeric(10,2) to numeric(10,4) rewrites
 		 * the values without a word in the stream. */
-		if (a->attnum != b->attnum || a->type_oid != b->type_oid || a->typmod != b->typmod ||
-		    a->generated != b->generated || a->is_bool != b->is_bool || a->pk_index != b->pk_index ||
-		    strcmp(a->name, b->name) != 0)
+		if (a->attnum != b->attnum || a->generated != b->generated || a->is_bool != b->is_bool || a->pk_index != b->pk_index ||
+		    strcmp(a->name, b->name) != 0 || !pg_column_same_meaning(then, a, now, b))
 			return false;
 	}
 	return true;
@@ -229,13 +305,52 @@ void pg_table_schema_json(const struct pg_table *t, const uint16_t *selected, ui
 
 /* ---- the stored form ----
  *
- * {"v":1,"oid":16390,"schema":"public","name":"items","relkind":"r",
- *  "columns":[["id",1,23,-1,"int4",0,not_null,generated,is_bool,pk_index],…],"leaves":[…]}
+ * {"v":2,"oid":16390,"schema":"public","name":"items","relkind":"r",
+ *  "columns":[["id",1,23,-1,"int4",0,not_null,generated,is_bool,pk_index,collation],…],"leaves":[…],
+ *  "types":[[oid,"schema","name","kind",elem_oid,base_oid,base_typmod,["label",…]],…],
+ *  "collations":[[oid,"schema","name","provider",deterministic,"collate","ctype","version" or null],…]}
  */
 
 static const char *json_bool_text(bool v)
 {
 	return v ? "true" : "false";
+}
+
+static void put_text(struct buf *out, const char *text)
+{
+	buf_json_string(out, text, strlen(text));
+}
+
+static void put_type(const struct pg_type *y, struct buf *out)
+{
+	buf_printf(out, "[%" PRIu32 ",", y->oid);
+	put_text(out, y->schema);
+	buf_putc(out, ',');
+	put_text(out, y->name);
+	buf_printf(out, ",\"%c\",%" PRIu32 ",%" PRIu32 ",%" PRId32 ",[", y->kind, y->elem_oid, y->base_oid, y->base_typmod);
+	for (uint16_t i = 0; i < y->nlabels; i++) {
+		buf_puts(out, i > 0 ? "," : "");
+		put_text(out, y->labels[i]);
+	}
+	buf_puts(out, "]]");
+}
+
+static void put_collation(const struct pg_collation *c, struct buf *out)
+{
+	buf_printf(out, "[%" PRIu32 ",", c->oid);
+	put_text(out, c->schema);
+	buf_putc(out, ',');
+	put_text(out, c->name);
+	buf_printf(out, ",\"%c\",%s,", c->provider, json_bool_text(c->deterministic));
+	put_text(out, c->collate);
+	buf_putc(out, ',');
+	put_text(out, c->ctype);
+	buf_putc(out, ',');
+	if (c->version != NULL)
+		put_text(out, c->version);
+	else
+		buf_puts(out, "null");
+	buf_putc(out, ']');
 }
 
 void pg_table_to_json(const struct pg_table *t, struct buf *out)
@@ -251,12 +366,22 @@ void pg_table_to_json(const struct pg_table *t, struct buf *out)
 		buf_json_string(out, c->name, strlen(c->name));
 		buf_printf(out, ",%d,%" PRIu32 ",%" PRId32 ",", c->attnum, c->type_oid, c->typmod);
 		buf_json_string(out, c->type_name, strlen(c->type_name));
-		buf_printf(out, ",%d,%s,%s,%s,%d]", c->dims, json_bool_text(c->not_null), json_bool_text(c->generated),
-		           json_bool_text(c->is_bool), c->pk_index);
+		buf_printf(out, ",%d,%s,%s,%s,%d,%d]", c->dims, json_bool_text(c->not_null), json_bool_text(c->generated),
+		           json_bool_text(c->is_bool), c->pk_index, c->collation);
 	}
 	buf_puts(out, "],\"leaves\":[");
 	for (uint32_t i = 0; i < t->nleaves; i++)
 		buf_printf(out, i > 0 ? ",%" PRIu32 : "%" PRIu32, t->leaves[i]);
+	buf_puts(out, "],\"types\":[");
+	for (uint16_t i = 0; i < t->ntypes; i++) {
+		buf_puts(out, i > 0 ? "," : "");
+		put_type(&t->types[i], out);
+	}
+	buf_puts(out, "],\"collations\":[");
+	for (uint16_t i = 0; i < t->ncollations; i++) {
+		buf_puts(out, i > 0 ? "," : "");
+		put_collation(&t->collations[i], out);
+	}
 	buf_puts(out, "]}");
 }
 
@@ -287,7 +412,7 @@ static bool read_bool(const json_t *v, bool *bad)
 
 static void read_column(const json_t *v, struct pg_column *c, bool *bad)
 {
-	if (!json_is_array(v) || json_array_size(v) != 10)
+	if (!json_is_array(v) || json_array_size(v) != 11)
 		*bad = true;
 	c->name = read_name(json_array_get(v, 0), bad);
 	c->attnum = (int16_t)read_int(json_array_get(v, 1), 1, INT16_MAX, bad);
@@ -299,6 +424,90 @@ static void read_column(const json_t *v, struct pg_column *c, bool *bad)
 	c->generated = read_bool(json_array_get(v, 7), bad);
 	c->is_bool = read_bool(json_array_get(v, 8), bad);
 	c->pk_index = (int)read_int(json_array_get(v, 9), -1, TABLE_COLUMNS_MAX, bad);
+	c->collation = (int)read_int(json_array_get(v, 10), -1, TABLE_COLUMNS_MAX, bad);
+}
+
+/* One character, a pg_type.typtype or the like. */
+static char read_char(const json_t *v, bool *bad)
+{
+	if (json_string_length(v) != 1) {
+		*bad = true;
+		return ' ';
+	}
+	return json_string_value(v)[0];
+}
+
+/* A text that may be empty. */
+static char *read_text(const json_t *v, bool *bad)
+{
+	*bad = *bad || !json_is_string(v);
+	return mem_strdup(json_is_string(v) ? json_string_value(v) : "");
+}
+
+static void read_type(const json_t *v, struct pg_type *y, bool *bad)
+{
+	if (!json_is_array(v) || json_array_size(v) != 8)
+		*bad = true;
+	y->oid = (uint32_t)read_int(json_array_get(v, 0), 1, UINT32_MAX, bad);
+	y->schema = read_name(json_array_get(v, 1), bad);
+	y->name = read_name(json_array_get(v, 2), bad);
+	y->kind = read_char(json_array_get(v, 3), bad);
+	y->elem_oid = (uint32_t)read_int(json_array_get(v, 4), 0, UINT32_MAX, bad);
+	y->base_oid = (uint32_t)read_int(json_array_get(v, 5), 0, UINT32_MAX, bad);
+	y->base_typmod = (int32_t)read_int(json_array_get(v, 6), INT32_MIN, INT32_MAX, bad);
+	const json_t *labels = json_array_get(v, 7);
+	size_t n = json_array_size(labels);
+	if (!json_is_array(labels))
+		*bad = true;
+	if (n == 0 || n > UINT16_MAX)
+		return; /* beyond all reason: an enum nothing can be compared with */
+	y->labels = mem_zalloc(n * sizeof y->labels[0]);
+	y->nlabels = (uint16_t)n;
+	for (size_t i = 0; i < n; i++)
+		y->labels[i] = read_name(json_array_get(labels, i), bad);
+}
+
+static void read_types(const json_t *v, struct pg_table *t, bool *bad)
+{
+	size_t n = json_array_size(v);
+	if (!json_is_array(v) || n > UINT16_MAX)
+		*bad = true;
+	if (n == 0 || *bad)
+		return;
+	t->types = mem_zalloc(n * sizeof t->types[0]);
+	t->ntypes = (uint16_t)n;
+	for (size_t i = 0; i < n; i++)
+		read_type(json_array_get(v, i), &t->types[i], bad);
+}
+
+static void read_collation(const json_t *v, struct pg_collation *c, bool *bad)
+{
+	if (!json_is_array(v) || json_array_size(v) != 8)
+		*bad = true;
+	c->oid = (uint32_t)read_int(json_array_get(v, 0), 1, UINT32_MAX, bad);
+	c->schema = read_name(json_array_get(v, 1), bad);
+	c->name = read_name(json_array_get(v, 2), bad);
+	c->provider = read_char(json_array_get(v, 3), bad);
+	c->deterministic = read_bool(json_array_get(v, 4), bad);
+	c->collate = read_text(json_array_get(v, 5), bad);
+	c->ctype = read_text(json_array_get(v, 6), bad);
+	const json_t *version = json_array_get(v, 7);
+	c->version = json_is_null(version) ? NULL : read_text(version, bad);
+}
+
+static void read_collations(const json_t *v, struct pg_table *t, bool *bad)
+{
+	size_t n = json_array_size(v);
+	if (n == 0 || n > TABLE_COLUMNS_MAX + 1)
+		*bad = true;
+	if (n == 0 || *bad)
+		return;
+	t->collations = mem_zalloc(n * sizeof t->collations[0]);
+	t->ncollations = (uint16_t)n;
+	for (size_t i = 0; i < n; i++)
+		read_collation(json_array_get(v, i), &t->collations[i], bad);
+	if (t->collations[0].oid != DEFAULT_COLLATION_OID)
+		*bad = true;
 }
 
 static void read_leaves(const json_t *v, struct pg_table *t, bool *bad)
@@ -334,6 +543,8 @@ static struct pg_table *table_from_value(const json_t *v)
 	for (size_t i = 0; i < n; i++)
 		read_column(json_array_get(columns, i), &t->columns[i], &bad);
 	read_leaves(json_object_get(v, "leaves"), t, &bad);
+	read_types(json_object_get(v, "types"), t, &bad);
+	read_collations(json_object_get(v, "collations"), t, &bad);
 	if (bad || !table_finish(t)) {
 		pg_table_unref(t);
 		return NULL;
@@ -359,9 +570,13 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 
 /* ---- the catalog ----
  *
- * One row per column. The partitions' oids come with the first row only. A domain's base types are
- * followed down to the last; type names are of the element for columns with declared dimensions.
+ * One row per column. The partitions' oids come with the first row only, and so do types and collations, as
+ * they are stored. A domain's base types are followed down to the last; type names are of the element for
+ * columns with declared dimensions. Types below FIRST_UNPINNED_OID are those of pg_type.dat. What a major
+ * version calls a locale, and where it keeps the provider, is read through JSON, so that one statement
+ * serves all of them.
  */
+#define FIRST_UNPINNED_OID "10000"
 /* clang-format off */
 #define LOOKUP_SQL(condition) \
 	"WITH RECURSIVE rel AS (" \
@@ -372,6 +587,44 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 	"  SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN rel ON rel.oid = i.inhparent" \
 	"  UNION" \
 	"  SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN down ON down.oid = i.inhparent" \
+	"), below (oid) AS (" \
+	"  SELECT a.atttypid FROM rel" \
+	"    JOIN pg_catalog.pg_attribute a ON a.attrelid = rel.oid AND a.attnum > 0 AND NOT a.attisdropped" \
+	"  UNION" \
+	"  SELECT CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END" \
+	"  FROM below JOIN pg_catalog.pg_type t ON t.oid = below.oid AND t.oid >= " FIRST_UNPINNED_OID \
+	"  WHERE t.typtype = 'd' OR t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc" \
+	"), types (list) AS (" \
+	"  SELECT pg_catalog.json_agg(pg_catalog.json_build_array(t.oid::pg_catalog.int8, n.nspname::pg_catalog.text," \
+	"    t.typname::pg_catalog.text, t.typtype::pg_catalog.text," \
+	"    CASE WHEN t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc AND t.typtype <> 'd'" \
+	"      THEN t.typelem::pg_catalog.int8 ELSE 0 END," \
+	"    t.typbasetype::pg_catalog.int8, t.typtypmod," \
+	"    coalesce((SELECT pg_catalog.json_agg(l.enumlabel::pg_catalog.text ORDER BY l.enumsortorder)" \
+	"      FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid), '[]')) ORDER BY t.oid)" \
+	"  FROM below JOIN pg_catalog.pg_type t ON t.oid = below.oid AND t.oid >= " FIRST_UNPINNED_OID \
+	"    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace" \
+	"), collations (list) AS (" \
+	"  SELECT pg_catalog.json_agg(pg_catalog.json_build_array(c.oid::pg_catalog.int8, n.nspname::pg_catalog.text," \
+	"    c.collname::pg_catalog.text, x.provider, c.collisdeterministic," \
+	"    CASE x.provider WHEN 'c' THEN x.lc_collate ELSE x.locale END," \
+	"    CASE x.provider WHEN 'c' THEN x.lc_ctype ELSE x.locale END," \
+	"    x.version) ORDER BY c.oid <> 100, c.oid)" \
+	"  FROM pg_catalog.pg_collation c JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace," \
+	"    LATERAL (" \
+	"      SELECT coalesce(d.j->>'datlocprovider', 'c'), d.j->>'datcollate', d.j->>'datctype'," \
+	"        coalesce(d.j->>'datlocale', d.j->>'daticulocale', d.j->>'datcollate'), d.j->>'datcollversion'" \
+	"      FROM (SELECT pg_catalog.to_jsonb(b) FROM pg_catalog.pg_database b" \
+	"        WHERE b.datname = pg_catalog.current_database()) d (j)" \
+	"      WHERE c.oid = 100" \
+	"      UNION ALL" \
+	"      SELECT c.collprovider::pg_catalog.text, k.j->>'collcollate', k.j->>'collctype'," \
+	"        coalesce(k.j->>'colllocale', k.j->>'colliculocale', k.j->>'collcollate'), c.collversion" \
+	"      FROM (SELECT pg_catalog.to_jsonb(c)) k (j)" \
+	"      WHERE c.oid <> 100" \
+	"    ) x (provider, lc_collate, lc_ctype, locale, version)" \
+	"  WHERE c.oid = 100 OR c.oid IN (SELECT a.attcollation FROM rel" \
+	"    JOIN pg_catalog.pg_attribute a ON a.attrelid = rel.oid AND a.attnum > 0 AND NOT a.attisdropped)" \
 	") " \
 	"SELECT rel.oid, rel.nspname, rel.relname, rel.relkind," \
 	"  CASE WHEN a.attnum = pg_catalog.min(a.attnum) OVER () THEN" \
@@ -385,7 +638,10 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 	"      SELECT ty.typbasetype" \
 	"      UNION SELECT b.typbasetype FROM base JOIN pg_catalog.pg_type b ON b.oid = base.oid AND b.typtype = 'd'" \
 	"    ) SELECT 1 FROM base WHERE base.oid = 16))," \
-	"  CASE WHEN pk.at < pk.n THEN pk.at ELSE -1 END " \
+	"  CASE WHEN pk.at < pk.n THEN pk.at ELSE -1 END, a.attcollation," \
+	"  CASE WHEN a.attnum = pg_catalog.min(a.attnum) OVER () THEN" \
+	"    (SELECT pg_catalog.json_build_object('types', coalesce(types.list, '[]'), 'collations', collations.list)" \
+	"     FROM types, collations) END " \
 	"FROM rel" \
 	"  JOIN pg_catalog.pg_attribute a ON a.attrelid = rel.oid AND a.attnum > 0 AND NOT a.attisdropped" \
 	"  JOIN pg_catalog.pg_type ty ON ty.oid = a.atttypid" \
@@ -399,6 +655,7 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 enum {
 	COL_OID, COL_SCHEMA, COL_NAME, COL_RELKIND, COL_LEAVES, COL_ATTNAME, COL_ATTNUM, COL_TYPE, COL_TYPMOD,
 	COL_TYPE_NAME, COL_DIMS, COL_NOT_NULL, COL_GENERATED, COL_IS_BOOL, COL_PK_INDEX,
+	COL_COLLATION, COL_MORE,
 };
 
 /* "16390 16401" */
@@ -419,6 +676,29 @@ static void parse_leaves(const char *s, struct pg_table *t)
 	}
 }
 
+/* Types and collations; false if that isn't what the statement makes. */
+static bool parse_more(const char *text, struct pg_table *t)
+{
+	bool bad = false;
+	json_t *v = json_loads(text, 0, NULL);
+	read_types(json_object_get(v, "types"), t, &bad);
+	read_collations(json_object_get(v, "collations"), t, &bad);
+	json_decref(v);
+	return !bad;
+}
+
+/* The place of a collation in the table's list; -1 for 0, beyond the list if it isn't there. */
+static int collation_index(const struct pg_table *t, uint32_t oid)
+{
+	if (oid == 0)
+		return -1;
+	int at = 0;
+	while (at < t->ncollations && t->collations[at].oid != oid)
+		at++;
+	return at;
+}
+
+/* Always a table; one whose parts don't fit has columns with impossible collations, and table_finish() refuses it. */
 static struct pg_table *table_from_rows(const PGresult *res)
 {
 	struct pg_table *t = table_new((uint16_t)PQntuples(res));
@@ -427,6 +707,7 @@ static struct pg_table *table_from_rows(const PGresult *res)
 	t->name = mem_strdup(pg_value(res, 0, COL_NAME));
 	t->relkind = pg_value(res, 0, COL_RELKIND)[0];
 	parse_leaves(pg_value(res, 0, COL_LEAVES), t);
+	bool fits = parse_more(pg_value(res, 0, COL_MORE), t);
 	for (int i = 0; i < PQntuples(res); i++)
 		t->columns[i] = (struct pg_column){
 			.name = mem_strdup(pg_value(res, i, COL_ATTNAME)),
@@ -439,6 +720,7 @@ static struct pg_table *table_from_rows(const PGresult *res)
 			.generated = pg_value_bool(res, i, COL_GENERATED),
 			.is_bool = pg_value_bool(res, i, COL_IS_BOOL),
 			.pk_index = (int)pg_value_int(res, i, COL_PK_INDEX),
+			.collation = fits ? collation_index(t, pg_value_oid(res, i, COL_COLLATION)) : t->ncollations,
 		};
 	return t;
 }
@@ -460,7 +742,7 @@ static int lookup(PGconn *conn, const char *sql, int nparams, const char *const 
 		if (table_finish(t)) {
 			*out = t;
 		} else {
-			rc = err_set(e, ERR_PROTOCOL, "the primary key of table %s makes no sense", t->name);
+			rc = err_set(e, ERR_PROTOCOL, "what the catalog says of table %s makes no sense", t->name);
 			pg_table_unref(t);
 		}
 	}

@@ -27,6 +27,30 @@ struct pg_column {
 	bool generated;
 	bool is_bool;        /* bool, or a domain over it: written true/false in a snapshot */
 	int pk_index;        /* position in the primary key, -1: not part of it */
+	int collation;       /* index into the table's collations, -1: its type has none */
+};
+
+/* A type of a column that isn't built in (oid >= 10000: not in pg_type.dat; those of information_schema are
+ * here too), or that such a type is made of. */
+struct pg_type {
+	uint32_t oid;
+	char *schema, *name;
+	char kind;           /* pg_type.typtype: 'b' (arrays among them), 'e', 'd', 'c', 'r' … */
+	uint32_t elem_oid;   /* of true arrays: the element, else 0 */
+	uint32_t base_oid;   /* of domains: pg_type.typbasetype (maybe a domain again) and its typmod, else 0 */
+	int32_t base_typmod;
+	uint16_t nlabels;    /* of enums: labels in order */
+	char **labels;
+};
+
+/* A collation as the catalog has it; of "default" what the database has. */
+struct pg_collation {
+	uint32_t oid;        /* 100: the database's default */
+	char *schema, *name;
+	char provider;       /* 'c' libc, 'i' ICU, 'b' builtin */
+	bool deterministic;
+	char *collate, *ctype; /* locale names; for ICU and builtin both are the locale */
+	char *version;       /* as recorded by the server, NULL if none */
 };
 
 struct pg_table {
@@ -41,6 +65,10 @@ struct pg_table {
 	/* Tables whose rows are also this table's: all partitions or children, at all levels. */
 	uint32_t nleaves;
 	uint32_t *leaves;
+	uint16_t ntypes;
+	struct pg_type *types;     /* all that are not built in */
+	uint16_t ncollations;
+	struct pg_collation *collations; /* [0] is the database's default, always there */
 	char *schema_json;         /* the electric-schema object of all columns, see pg_table_schema_json() */
 };
 
@@ -69,7 +97,15 @@ void pg_table_schema_json(const struct pg_table *t, const uint16_t *selected, ui
 void pg_table_to_json(const struct pg_table *t, struct buf *out);
 int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct err *e) MUST_USE;
 
-/* True if a shape that selects these columns is still right after `now` replaced `then`. */
+const struct pg_type *pg_table_type(const struct pg_table *t, uint32_t oid); /* NULL: built in, or unknown */
+
+/* True if a value of the column `a` of `then` means the same, and compares in the same way, as one of `b` of
+ * `now`: type, typmod, collation; an enum's labels, a domain's base, an array's element. */
+bool pg_column_same_meaning(const struct pg_table *then, const struct pg_column *a, const struct pg_table *now,
+                            const struct pg_column *b);
+
+/* True if a shape that selects these columns is still right after `now` replaced `then`, whatever its
+ * condition: columns, key, types, collations (the database's default too). */
 bool pg_table_same_columns(const struct pg_table *then, const struct pg_table *now);
 
 #endif

@@ -478,7 +478,7 @@ static void copy_abort(PGconn *conn)
 }
 
 static void put_copy(struct buf *sql, const struct pg_table *t, const uint16_t *selected, uint16_t nselected,
-                     const char *where_sql)
+                     const struct pg_rows *rows)
 {
 	buf_puts(sql, "COPY (SELECT ");
 	for (uint16_t i = 0; i < nselected; i++) {
@@ -489,22 +489,34 @@ static void put_copy(struct buf *sql, const struct pg_table *t, const uint16_t *
 	}
 	buf_puts(sql, " FROM ");
 	pg_put_table(sql, t->schema, t->name); /* not ONLY: rows of partitions and children are its rows */
-	if (where_sql != NULL) {
-		buf_puts(sql, " WHERE (");
-		buf_puts(sql, where_sql);
+	const char *joint = " WHERE (";
+	for (size_t i = 0; i < ARRAY_LEN(rows->where); i++) {
+		if (rows->where[i] == NULL)
+			continue;
+		buf_puts(sql, joint);
+		buf_puts(sql, rows->where[i]);
 		buf_putc(sql, ')');
+		joint = " AND (";
 	}
+	if (rows->order_by != NULL) {
+		buf_putc(sql, ' ');
+		buf_puts(sql, rows->order_by);
+	}
+	if (rows->limit >= 0)
+		buf_printf(sql, " LIMIT %" PRId64, rows->limit);
+	if (rows->offset > 0)
+		buf_printf(sql, " OFFSET %" PRId64, rows->offset);
 	buf_puts(sql, ") TO STDOUT (FORMAT text)");
 }
 
-int pg_snapshot_copy(PGconn *conn, const struct pg_table *t, const uint16_t *selected, uint16_t nselected,
-                     const char *where_sql,
+int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *selected, uint16_t nselected,
+                     const struct pg_rows *rows,
                      int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
                      bool (*cancelled)(void *), void *cancel_ctx, struct err *e)
 {
 	REQUIRE(nselected > 0);
 	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
-	put_copy(&sql, t, selected, nselected, where_sql);
+	put_copy(&sql, t, selected, nselected, rows);
 	struct copy c = {.conn = conn, .ncolumns = nselected, .row = row, .ctx = ctx,
 	                 .cancelled = cancelled, .cancel_ctx = cancel_ctx};
 	c.values = mem_alloc(nselected * sizeof c.values[0]);
@@ -520,5 +532,15 @@ int pg_snapshot_copy(PGconn *conn, const struct pg_table *t, const uint16_t *sel
 		copy_abort(conn);
 	buf_clear(&sql);
 	free(c.values);
+	return rc;
+}
+
+int pg_snapshot_copy(PGconn *conn, const struct pg_table *t, const uint16_t *selected, uint16_t nselected,
+                     const char *where_sql,
+                     int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
+                     bool (*cancelled)(void *), void *cancel_ctx, struct err *e)
+{
+	struct pg_rows rows = {.where = {where_sql}, .limit = -1};
+	int rc = pg_snapshot_rows(conn, t, selected, nselected, &rows, row, ctx, cancelled, cancel_ctx, e);
 	return rc == 0 ? 0 : snapshot_error(e);
 }

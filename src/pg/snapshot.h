@@ -71,6 +71,19 @@ int pg_snapshot_copy(PGconn *conn, const struct pg_table *t, const uint16_t *sel
                      const char *where_sql,
                      int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
                      bool (*cancelled)(void *), void *cancel_ctx, struct err *e) MUST_USE;
+/*
+ * The same for part of the rows, in an order. All SQL is made by us. Errors of Postgres come as they are
+ * (ERR_PG with sqlstate): a value of a row may be what fails.
+ */
+struct pg_rows {
+	const char *where[2];    /* both hold; NULL: none */
+	const char *order_by;    /* "ORDER BY …", NULL: none */
+	int64_t limit, offset;   /* limit below 0: none */
+};
+int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *selected, uint16_t nselected,
+                     const struct pg_rows *rows,
+                     int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
+                     bool (*cancelled)(void *), void *cancel_ctx, struct err *e) MUST_USE;
 /* COMMIT, after an error ROLLBACK; nothing if no transaction is open. -1: close the connection. */
 int pg_snapshot_end(PGconn *conn, struct err *e) MUST_USE;
 

@@ -8,6 +8,7 @@
 #include <wctype.h>
 
 #include "base/mem.h"
+#include "where/where.h"
 
 #define IDENTIFIER_CHARS_MAX 63
 #define IDENTITY_BYTES_MAX (4u << 20) /* 1,600 columns of 252 bytes with room to spare */
@@ -367,6 +368,16 @@ static void put_identity(const struct shape_def *d, struct buf *b)
 	put_text(b, d->where == NULL ? "" : d->where);
 }
 
+static void set_identity(struct shape_def *d)
+{
+	struct buf identity = BUF_INIT(IDENTITY_BYTES_MAX);
+	put_identity(d, &identity);
+	/* A table has at most 1,600 columns with names of at most 63 bytes, a condition is bounded when parsed. */
+	REQUIRE(!identity.failed);
+	free(d->identity);
+	d->identity = buf_detach(&identity, &d->identity_len);
+}
+
 int def_build(struct arena *a, struct pg_table *table, const struct def_request *r, int server_version,
               struct shape_def *out, struct def_error *e)
 {
@@ -395,11 +406,41 @@ int def_build(struct arena *a, struct pg_table *table, const struct def_request 
 	out->replica = r->replica;
 	out->log_mode = r->log_mode;
 
-	struct buf identity = BUF_INIT(IDENTITY_BYTES_MAX);
-	put_identity(out, &identity);
-	REQUIRE(!identity.failed); /* a table has at most 1,600 columns with names of at most 63 bytes */
-	out->identity = buf_detach(&identity, &out->identity_len);
+	set_identity(out);
 	return 0;
+}
+
+void def_set_where(struct shape_def *d, const char *canonical)
+{
+	free(d->where);
+	d->where = mem_strdup(canonical);
+	set_identity(d);
+}
+
+const bool *def_queryable(struct arena *a, const struct pg_table *t, const struct def_request *r)
+{
+	if (r->queryable_columns.form == DEF_LIST_NONE)
+		return NULL;
+	uint8_t *chosen = arena_alloc(a, t->ncolumns + 1u);
+	bool *queryable = arena_alloc(a, (t->ncolumns + 1u) * sizeof *queryable);
+	struct def_error ignored;
+	memset(chosen, 0, t->ncolumns);
+	bool ok = choose(a, t, &r->queryable_columns, NULL, &queryable_words, chosen, &ignored) == 0;
+	for (uint16_t i = 0; i < t->ncolumns; i++)
+		queryable[i] = ok && chosen[i] != 0;
+	return queryable;
+}
+
+int def_where_sql(const struct shape_def *d, struct buf *out, struct err *e)
+{
+	struct where *w;
+	if (d->where == NULL)
+		return 0;
+	if (where_load(d->table, d->where, strlen(d->where), &w, e) != 0)
+		return -1;
+	where_sql(w, out);
+	where_free(w);
+	return out->failed ? err_set(e, ERR_LIMIT, "the shape's condition is too long as SQL") : 0;
 }
 
 bool def_selects_generated(const struct shape_def *d)

@@ -61,6 +61,16 @@ struct def_request {
 int def_build(struct arena *a, struct pg_table *table, const struct def_request *r, int server_version,
               struct shape_def *out, struct def_error *e) MUST_USE;
 
+/* Gives the definition a condition, in its stored form; its identity changes with it. */
+void def_set_where(struct shape_def *d, const char *canonical);
+
+/* The columns that conditions of subsets may name, by index; NULL: all. For a request that def_build() takes. */
+const bool *def_queryable(struct arena *a, const struct pg_table *t, const struct def_request *r);
+
+/* The condition as SQL of ours; nothing is added if there is none. -1: it doesn't fit the table any more, or is
+ * longer than the buffer may be. */
+int def_where_sql(const struct shape_def *d, struct buf *out, struct err *e) MUST_USE;
+
 /* True if the definition selects a generated column. */
 bool def_selects_generated(const struct shape_def *d);
 

@@ -210,6 +210,7 @@ void shapes_stats(struct shapes *s, struct shapes_stats *out)
 	out->shapes = atomic_load(&s->nshapes);
 	out->transactions = atomic_load(&s->stat_transactions);
 	out->changes = atomic_load(&s->stat_changes);
+	out->where_failures = atomic_load(&s->stat_where_failures);
 	out->appended = atomic_load(&s->stat_appended);
 	out->received = atomic_load(&s->received);
 	out->seen = atomic_load(&s->seen);

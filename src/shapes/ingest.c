@@ -32,7 +32,8 @@ static void resolve(struct shapes *s, uint32_t oid)
 	job_post(s, j);
 }
 
-static void row_for_shape(struct shapes *s, struct shape *shape, const struct relation *rel, const struct wal_change *c)
+static void row_for_shape(struct shapes *s, struct shape *shape, const struct relation *rel, const struct wal_change *c,
+                          enum change_view view)
 {
 	struct ingest *in = s->ingest;
 	if (txn_filtered(in, shape))
@@ -44,32 +45,48 @@ static void row_for_shape(struct shapes *s, struct shape *shape, const struct re
 		txn_rotate(in, shape, f->bound_why);
 		return;
 	}
-	if (f->change_seq != in->change_number) {
-		format_forget_lines(f);
-		line_render(f, c, in->tx, in->op, in->xid, &in->scratch);
-		f->change_seq = in->change_number;
-		for (int i = 0; i < f->nlines; i++)
-			in->txn_bytes += f->lines[i]->len + sizeof(struct line);
+	struct rendered *r = &f->views[view];
+	if (r->change_seq != in->change_number) {
+		rendered_forget(r);
+		line_render(f, view, c, in->tx, in->op, in->xid, &in->scratch);
+		r->change_seq = in->change_number;
+		for (int i = 0; i < r->nlines; i++)
+			in->txn_bytes += r->lines[i]->len + sizeof(struct line);
 	}
-	if (f->nlines < 0) {
+	if (r->nlines < 0) {
 		txn_rotate(in, shape, "a row came without its old values: the table's replica identity is not FULL");
 		return;
 	}
-	if (f->nlines == 0)
+	if (r->nlines == 0)
 		return;
 	if (in->oversize) {
 		txn_rotate(in, shape, "a transaction exceeded ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE");
 		return;
 	}
 	struct txn_shape *t = txn_touch(in, shape);
-	for (int i = 0; i < f->nlines; i++)
-		txn_append(in, t, f->lines[i], in->op + (uint64_t)i);
+	for (int i = 0; i < r->nlines; i++)
+		txn_append(in, t, r->lines[i], in->op + (uint64_t)i);
+}
+
+static enum change_view view_of(const struct wal_change *c, uint8_t hits)
+{
+	if (c->kind != WAL_UPDATE || hits == (HIT_OLD | HIT_NEW))
+		return VIEW_AS_IS;
+	return hits == HIT_NEW ? VIEW_ENTERS : VIEW_LEAVES;
 }
 
 static void row_for_route(struct shapes *s, const struct route *route, const struct relation *rel, const struct wal_change *c)
 {
-	for (size_t i = 0; route != NULL && i < route->n; i++)
-		row_for_shape(s, route->shapes[i], rel, c);
+	struct ingest *in = s->ingest;
+	if (route == NULL)
+		return;
+	for (size_t i = 0; i < route->nplain; i++)
+		row_for_shape(s, route->plain[i], rel, c, VIEW_AS_IS);
+	in->nhits = 0;
+	for (struct selection *sel = route->selections; sel != NULL; sel = sel->next)
+		select_hits(s, sel, rel, c);
+	for (size_t i = 0; i < in->nhits; i++)
+		row_for_shape(s, in->hits[i], rel, c, view_of(c, in->hits[i]->in.hits));
 }
 
 /* ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE, if set: the shapes that such a transaction touches rotate. */
@@ -319,10 +336,7 @@ void ingest_new(struct shapes *s)
 	buf_init(&s->ingest->scratch, LINE_BYTES_MAX);
 }
 
-void ingest_adopt(struct shapes *s, struct shape *shape)
-{
-	route_add_shape(s, shape);
-}
+int ingest_adopt(struct shapes *s, struct shape *shape, struct err *e) { return route_add_shape(s, shape, e); }
 
 void ingest_adopt_table(struct shapes *s, const struct pg_table *t) { leaf_add_all(s->ingest, t); }
 
@@ -411,6 +425,7 @@ void ingest_free(struct shapes *s)
 	struct route *r;
 	for (size_t i = 0; (r = map_next(&in->routes, &i)) != NULL;) {
 		free(r->shapes);
+		free(r->plain);
 		free(r);
 	}
 	struct leaf *leaf;
@@ -425,6 +440,7 @@ void ingest_free(struct shapes *s)
 	map_clear(&in->formats);
 	buf_clear(&in->scratch);
 	free(in->touched);
+	free(in->hits);
 	free(in->recent);
 	free(in->doubts);
 	free(in);

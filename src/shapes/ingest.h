@@ -11,6 +11,35 @@
 
 struct passed_page;
 
+/* Columns that a condition looks at, as indexes into its table's; shared by those that look at the same. */
+struct column_set {
+	struct column_set *next;
+	uint32_t refs;
+	bool fits; /* the relation at hand still has them, with their types */
+	uint16_t n;
+	uint16_t columns[];
+};
+
+/*
+ * The conditions of shapes on one description of a table. Bound to a relation as a format is: column i of
+ * the table is column map[i] of the relation's tuples, -1: gone.
+ */
+struct selection {
+	struct selection *next;
+	struct pg_table *table; /* a reference */
+	struct filter *filter;
+	uint32_t refs;
+	struct column_set *sets;
+	const struct relation *bound;
+	uint32_t bound_version;
+	int *map;
+	bool *used;             /* by any condition, per column of the table */
+	bool misfit;            /* some set doesn't fit */
+};
+
+#define HIT_OLD 1u /* the condition holds for the row before the change */
+#define HIT_NEW 2u /* ... after it */
+
 struct recent {
 	uint32_t xid;
 	uint64_t txn;
@@ -21,6 +50,10 @@ struct ingest {
 	struct map routes;     /* oid -> route */
 	struct map leaves;     /* oid -> leaf */
 	struct map formats;    /* key -> format */
+	struct shape **hits;   /* those with a condition that the change at hand touches */
+	size_t nhits, hits_cap;
+	uint64_t failures;     /* evaluations that failed, ever */
+	int64_t failure_logged_ms;
 	struct map passed;     /* page number -> passed_page: xids the stream has passed */
 	struct recent *recent; /* those passed while some shape joins */
 	size_t nrecent, recent_cap, njoining;
@@ -60,6 +93,8 @@ struct ingest {
 
 /* ingest_passed.c: the set of passed transactions */
 /* The stream has passed this transaction (its commit, or as a replay). */
+/* One more, or one less, who is about to take a snapshot: what is passed meanwhile is remembered with its number. */
+void passed_watch(struct ingest *in, bool on);
 void passed_add(struct ingest *in, uint32_t xid);
 /* Forgets pages that every later snapshot shows; not while a shape joins. */
 void passed_prune(struct ingest *in, uint64_t xmin);
@@ -72,7 +107,7 @@ bool passed_not_held(struct ingest *in, const struct pg_snapshot *snap, uint64_t
 /* The shapes of a table; NULL if it has none and `make` is false. */
 struct route *route_get(struct ingest *in, uint32_t oid, bool make);
 /* Lets go of the lines of the change before. */
-void format_forget_lines(struct format *f);
+void rendered_forget(struct rendered *r);
 /* As the stream described it last, or NULL. */
 struct relation *relation_of(struct ingest *in, uint32_t oid);
 void relation_free(struct relation *r);
@@ -84,13 +119,21 @@ void leaf_add(struct ingest *in, uint32_t oid, uint32_t root);
 /* Adds the leaves of `t`; leaf_set_all() also takes away those it no longer has. */
 void leaf_add_all(struct ingest *in, const struct pg_table *t);
 void leaf_set_all(struct ingest *in, const struct pg_table *t);
-/* From the next change on the shape gets its table's changes; idempotent, as is the removal. */
-void route_add_shape(struct shapes *s, struct shape *shape);
+/* From the next change on the shape gets its table's changes; idempotent, as is the removal. -1: its
+ * condition doesn't fit the table; nothing was added. */
+int route_add_shape(struct shapes *s, struct shape *shape, struct err *e) MUST_USE;
 void route_remove_shape(struct shapes *s, struct shape *shape);
 /* Out of the routes, and its ITEM_DROP into the writer's queue (once). */
 void ingest_drop(struct shapes *s, struct shape *shape);
 /* Out of the registry too. What is queued after it can't become durable before it. */
 void ingest_rotate(struct shapes *s, struct shape *shape, const char *why);
+
+/* ingest_select.c: conditions */
+/* Puts the shape's condition into the filter of its table: -1 if it doesn't fit the table any more. */
+int select_add(struct ingest *in, struct route *route, struct shape *shape, struct err *e) MUST_USE;
+void select_remove(struct route *route, struct shape *shape);
+/* Fills in->hits with the shapes of the selection whose condition holds before or after the change. */
+void select_hits(struct shapes *s, struct selection *sel, const struct relation *rel, const struct wal_change *c);
 
 /* ingest_txn.c: the running transaction, and shapes whose snapshot isn't known yet */
 /* Forgets the running transaction. */

@@ -17,7 +17,11 @@ static void register_shapes(struct shapes *s, struct cmd *c)
 		struct shape *shape = c->shapes[i];
 		if (atomic_load(&shape->dropped))
 			continue;
-		route_add_shape(s, shape);
+		struct err e = {0};
+		if (route_add_shape(s, shape, &e) != 0) {
+			ingest_rotate(s, shape, e.text);
+			continue;
+		}
 		join_clear(shape);
 		join_set(in, shape, true);
 		shape->in.overflowed = false;
@@ -81,6 +85,19 @@ static void put_shape_record(struct shapes *s, struct shape *shape, const struct
 	writer_put(s, it);
 }
 
+/* What a snapshot shows is delivered: it counts for the mark (rule 5), from before a client can see it. */
+static void snapshot_counts(struct shapes *s, const struct pg_snapshot *snap)
+{
+	struct ingest *in = s->ingest;
+	lsn_t lsn = snap->insert_lsn;
+	if (lsn > atomic_load(&s->delivered))
+		atomic_store(&s->delivered, lsn);
+	if (lsn > in->snapshots_lsn)
+		in->snapshots_lsn = lsn;
+	if (lsn > in->mark_limit || lsn > in->mark_wanted)
+		mark_request(s, (lsn > in->mark_wanted ? lsn : in->mark_wanted) + MARK_STEP_BYTES);
+}
+
 static void filter_shapes(struct shapes *s, struct cmd *c)
 {
 	struct ingest *in = s->ingest;
@@ -98,14 +115,7 @@ static void filter_shapes(struct shapes *s, struct cmd *c)
 		c->result = 1;
 	if (c->result != 0)
 		return;
-	lsn_t delivered = atomic_load(&s->delivered);
-	/* What the snapshot shows is delivered: it counts for the mark (rule 5). */
-	if (c->snap->insert_lsn > delivered)
-		atomic_store(&s->delivered, c->snap->insert_lsn);
-	in->snapshots_lsn = c->snap->insert_lsn > in->snapshots_lsn ? c->snap->insert_lsn : in->snapshots_lsn;
-	/* Before the shapes are durable, and so before a client can see them. */
-	if (c->snap->insert_lsn > in->mark_limit || c->snap->insert_lsn > in->mark_wanted)
-		mark_request(s, (c->snap->insert_lsn > in->mark_wanted ? c->snap->insert_lsn : in->mark_wanted) + MARK_STEP_BYTES);
+	snapshot_counts(s, c->snap); /* in the queue before the shapes, which are durable before a client sees them */
 	for (int i = 0; i < c->nshapes; i++) {
 		struct shape *shape = c->shapes[i];
 		if (atomic_load(&shape->dropped) || !shape->in.routed)
@@ -116,6 +126,34 @@ static void filter_shapes(struct shapes *s, struct cmd *c)
 		put_shape_record(s, shape, c->snap);
 		release_buffered(s, shape);
 	}
+}
+
+/*
+ * A client asks for a subset and has, or may have, what the stream passed up to now: a snapshot that calls
+ * one of these transactions running would give it older rows, and nothing would ever correct them.
+ */
+static void subset_begin(struct shapes *s, struct cmd *c)
+{
+	struct ingest *in = s->ingest;
+	c->result = in->streaming ? 0 : -1;
+	passed_watch(in, true);
+	c->joined = in->txn_number;
+	if (in->in_txn)
+		passed_add(in, in->xid);
+}
+
+static void subset_end(struct shapes *s, struct cmd *c)
+{
+	struct ingest *in = s->ingest;
+	c->result = -1;
+	if (c->snap != NULL && in->streaming && c->snap->incarnation_us == s->server.incarnation_us)
+		c->result = passed_not_held(in, c->snap, c->joined) || passed_doubtful(in, c->snap) ? 1 : 0;
+	passed_watch(in, false);
+	if (c->result != 0)
+		return;
+	snapshot_counts(s, c->snap);
+	mark_poll(s);
+	c->mark_pending = in->mark_limit != in->mark_wanted;
 }
 
 static void resolved(struct shapes *s, struct cmd *c)
@@ -169,6 +207,12 @@ static void run_command(struct shapes *s, struct cmd *c)
 		break;
 	case CMD_LEAVES:
 		leaf_set_all(s->ingest, c->table);
+		break;
+	case CMD_SUBSET_BEGIN:
+		subset_begin(s, c);
+		break;
+	case CMD_SUBSET_END:
+		subset_end(s, c);
 		break;
 	case CMD_NOP:
 		break;

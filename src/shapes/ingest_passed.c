@@ -13,6 +13,13 @@ struct passed_page {
 	uint64_t bits[PASSED_PAGE_BITS / 64];
 };
 
+void passed_watch(struct ingest *in, bool on)
+{
+	in->njoining += on ? 1 : (size_t)-1;
+	if (in->njoining == 0)
+		in->nrecent = 0;
+}
+
 void passed_add(struct ingest *in, uint32_t xid)
 {
 	if (in->njoining > 0) {

@@ -22,15 +22,25 @@ struct route *route_get(struct ingest *in, uint32_t oid, bool make)
 	return r;
 }
 
-static void route_add(struct ingest *in, uint32_t oid, struct shape *s)
+/* Adds to a list that doubles; returns its place. */
+static size_t list_add(struct shape ***list, size_t *n, size_t *cap, struct shape *s)
+{
+	if (*n == *cap) {
+		*cap = *cap ? *cap * 2 : 4;
+		*list = mem_realloc(*list, *cap * sizeof(struct shape *));
+	}
+	(*list)[*n] = s;
+	return (*n)++;
+}
+
+static int route_add(struct ingest *in, uint32_t oid, struct shape *s, struct err *e)
 {
 	struct route *r = route_get(in, oid, true);
-	s->in.route_at = r->n;
-	if (r->n == r->cap) {
-		r->cap = r->cap ? r->cap * 2 : 4;
-		r->shapes = mem_realloc(r->shapes, r->cap * sizeof(struct shape *));
-	}
-	r->shapes[r->n++] = s;
+	s->in.route_at = list_add(&r->shapes, &r->n, &r->cap, s);
+	if (s->def.where != NULL)
+		return select_add(in, r, s, e);
+	s->in.plain_at = list_add(&r->plain, &r->nplain, &r->plain_cap, s);
+	return 0;
 }
 
 static void route_remove(struct ingest *in, uint32_t oid, struct shape *s)
@@ -41,9 +51,16 @@ static void route_remove(struct ingest *in, uint32_t oid, struct shape *s)
 	REQUIRE(r->shapes[s->in.route_at] == s);
 	struct shape *moved = r->shapes[s->in.route_at] = r->shapes[--r->n];
 	moved->in.route_at = s->in.route_at;
+	if (s->def.where != NULL) {
+		select_remove(r, s);
+	} else {
+		moved = r->plain[s->in.plain_at] = r->plain[--r->nplain];
+		moved->in.plain_at = s->in.plain_at;
+	}
 	if (r->n == 0) {
 		map_del(&in->routes, &r->oid, sizeof r->oid);
 		free(r->shapes);
+		free(r->plain);
 		free(r);
 	}
 }
@@ -74,13 +91,19 @@ static struct format *format_intern(struct ingest *in, const struct shape_def *d
 	return f;
 }
 
-void format_forget_lines(struct format *f)
+void rendered_forget(struct rendered *r)
 {
-	for (int i = 0; i < 2; i++)
-		if (f->lines[i] != NULL) {
-			line_unref(f->lines[i]);
-			f->lines[i] = NULL;
+	for (size_t i = 0; i < ARRAY_LEN(r->lines); i++)
+		if (r->lines[i] != NULL) {
+			line_unref(r->lines[i]);
+			r->lines[i] = NULL;
 		}
+}
+
+static void format_forget_lines(struct format *f)
+{
+	for (int v = 0; v < CHANGE_VIEWS; v++)
+		rendered_forget(&f->views[v]);
 }
 
 static void format_unref(struct ingest *in, struct format *f)
@@ -133,6 +156,11 @@ void relation_put(struct shapes *s, const struct wal_relation *w)
 		for (size_t i = 0; (f = map_next(&in->formats, &i)) != NULL;)
 			if (f->bound == old)
 				f->bound = NULL;
+		struct route *route;
+		for (size_t i = 0; (route = map_next(&in->routes, &i)) != NULL;)
+			for (struct selection *sel = route->selections; sel != NULL; sel = sel->next)
+				if (sel->bound == old)
+					sel->bound = NULL;
 		relation_free(old);
 	}
 	registry_cache_doubt(s, w->oid);
@@ -177,18 +205,21 @@ void leaf_set_all(struct ingest *in, const struct pg_table *t)
 	leaf_add_all(in, t);
 }
 
-void route_add_shape(struct shapes *s, struct shape *shape)
+int route_add_shape(struct shapes *s, struct shape *shape, struct err *e)
 {
 	struct ingest *in = s->ingest;
 	if (shape->in.routed)
-		return;
+		return 0;
 	shape->in.routed = true;
 	shape->in.format = format_intern(in, &shape->def);
-	route_add(in, shape->def.table->oid, shape);
+	int rc = route_add(in, shape->def.table->oid, shape, e);
 	if (route_is_root(shape)) {
 		in->nroots++;
 		leaf_add_all(in, shape->def.table);
 	}
+	if (rc != 0)
+		route_remove_shape(s, shape);
+	return rc;
 }
 
 void route_remove_shape(struct shapes *s, struct shape *shape)

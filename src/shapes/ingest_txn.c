@@ -197,9 +197,7 @@ void join_set(struct ingest *in, struct shape *shape, bool joining)
 	if (shape->in.joining == joining)
 		return;
 	shape->in.joining = joining;
-	in->njoining += joining ? 1 : (size_t)-1;
-	if (in->njoining == 0)
-		in->nrecent = 0;
+	passed_watch(in, joining);
 }
 
 void join_clear(struct shape *shape)

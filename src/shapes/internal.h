@@ -22,6 +22,7 @@
 #include "pg/conn.h"
 #include "pg/publication.h"
 #include "pg/snapshot.h"
+#include "shapes/filter.h"
 #include "shapes/shapes.h"
 #include "store/store.h"
 #include "wal/stream.h"
@@ -59,6 +60,10 @@
 #define SNAPSHOT_RETAKE_MAX_MS 20000
 /* Shapes of one table that share one snapshot. */
 #define SNAPSHOT_SHARED_MAX 64
+/* A snapshot that is to be taken again waits so long: the transaction in question must end on the server. */
+#define RETAKE_WAIT_MS 20
+/* Connections nobody has used for so long are closed. */
+#define CONNECTION_IDLE_MS 60000
 #define SHAPE_LOCKS 256
 #define HANDLE_TEXT_MAX 40
 /* A shape's record, a table's, a journal batch: sizes beyond are a bug or damage. */
@@ -116,9 +121,25 @@ static inline uint32_t entry_bytes(const struct entry *e)
 	return e->line->len + (e->flags & ENTRY_LAST ? (uint32_t)LINE_LAST_LEN : 0u);
 }
 
+/* What a change is to a shape with a condition (reference where.md 5.2). */
+enum change_view {
+	VIEW_AS_IS,  /* insert, update, delete: inside before and after */
+	VIEW_ENTERS, /* an update that brings the row in: an insert of the new row */
+	VIEW_LEAVES, /* an update that takes it out: a delete of the old row */
+	CHANGE_VIEWS,
+};
+
+/* A change as one view shows it; INGEST's, for the change at hand. */
+struct rendered {
+	uint64_t change_seq;
+	struct line *lines[2]; /* [1]: the insert half of a changed key */
+	int nlines;            /* -1: this change can't be shown: rotate */
+	bool key_changed;
+};
+
 /*
  * How a shape's changes are written: everything that two shapes must agree on to share a line.
- * Interned by INGEST. `change_seq`, `lines` are INGEST's cache for the change at hand.
+ * Interned by INGEST.
  */
 struct format {
 	uint32_t refs;
@@ -133,10 +154,7 @@ struct format {
 	bool bound_ok;        /* the relation still is what the definition says */
 	char bound_why[160];
 	int *map;
-	uint64_t change_seq;
-	struct line *lines[2]; /* [1]: the insert half of a changed key */
-	int nlines;            /* -1: this change can't be shown: rotate */
-	bool key_changed;
+	struct rendered views[CHANGE_VIEWS];
 };
 
 /* A relation as the stream described it last. INGEST's. */
@@ -150,8 +168,9 @@ struct relation {
 	bool resolved; /* its ancestors are known (or there are no parents to ask about) */
 };
 
-/* Renders a change for a format; fills lines[], nlines, key_changed. `op` is its position. */
-void line_render(struct format *f, const struct wal_change *change, lsn_t lsn, uint64_t op, uint32_t xid, struct buf *scratch);
+/* Renders a change for a format as one view shows it; fills views[view] but for change_seq. `op` is its position. */
+void line_render(struct format *f, enum change_view view, const struct wal_change *change, lsn_t lsn, uint64_t op,
+                 uint32_t xid, struct buf *scratch);
 /* Binds a format to a relation; bound_ok says whether shapes of it survive. */
 void format_bind(struct format *f, const struct relation *r);
 
@@ -202,6 +221,12 @@ struct shape {
 		bool drop_put;        /* its ITEM_DROP is in the writer's queue */
 		struct format *format;
 		size_t route_at;      /* its place in its own table's route */
+		size_t plain_at;      /* without a condition: its place among those */
+		struct selection *selection; /* with one: where its condition is looked for */
+		struct filter_member member;
+		const struct column_set *uses; /* the columns that its condition looks at */
+		uint64_t hit_change;  /* the change that `hits` is about */
+		uint8_t hits;         /* HIT_OLD, HIT_NEW */
 		struct snapshot_filter filter;
 		bool joining;         /* registered, the snapshot isn't known yet */
 		uint64_t joined_txn;  /* transactions up to this one were before it registered */
@@ -333,14 +358,19 @@ struct job {
 };
 
 /* Commands into INGEST. A command with `done` is waited for by a PG thread. */
-enum cmd_kind { CMD_REGISTER, CMD_FILTER, CMD_UNREGISTER, CMD_DROP, CMD_RESOLVED, CMD_PRUNE, CMD_LEAVES, CMD_NOP };
+enum cmd_kind {
+	CMD_REGISTER, CMD_FILTER, CMD_UNREGISTER, CMD_DROP, CMD_RESOLVED, CMD_PRUNE, CMD_LEAVES, CMD_NOP,
+	CMD_SUBSET_BEGIN, CMD_SUBSET_END, /* around the snapshot of a subset query; always both */
+};
 
 struct cmd {
 	struct cmd *next;
 	enum cmd_kind kind;
 	struct shape *shapes[SNAPSHOT_SHARED_MAX];
 	int nshapes;
-	struct pg_snapshot *snap;  /* CMD_FILTER, borrowed from the waiting thread */
+	struct pg_snapshot *snap;  /* CMD_FILTER, CMD_SUBSET_END (NULL: there is none): borrowed from the waiting thread */
+	uint64_t joined;           /* CMD_SUBSET_BEGIN: transactions so far; CMD_SUBSET_END: given back */
+	bool mark_pending;         /* CMD_SUBSET_END: the mark covers the snapshot once the writer has done its queue */
 	uint64_t xmin;             /* CMD_PRUNE */
 	uint32_t oid;              /* CMD_RESOLVED: the leaf; CMD_LEAVES: the root */
 	uint32_t ancestors[16];
@@ -348,13 +378,18 @@ struct cmd {
 	bool had_rows[16];         /* CMD_RESOLVED: it came to this ancestor with rows: its older shapes rotate */
 	struct pg_table *table;    /* CMD_REGISTER (may be NULL), CMD_LEAVES: a reference; its leaves are all there are */
 	bool waited, done;         /* under cmd_lock; not waited: freed by INGEST */
-	int result;                /* CMD_FILTER: 1 take the snapshot again; -1 no stream */
+	int result;                /* CMD_FILTER, CMD_SUBSET_END: 1 take the snapshot again; -1 no stream */
 };
+
+struct selection; /* ingest.h */
 
 struct route { /* INGEST's: the shapes of a table */
 	uint32_t oid;
-	struct shape **shapes;
+	struct shape **shapes; /* all */
 	size_t n, cap;
+	struct shape **plain;  /* those without a condition */
+	size_t nplain, plain_cap;
+	struct selection *selections; /* those with one */
 };
 
 struct leaf { /* INGEST's: whose partition or child a relation is, at all levels */
@@ -433,7 +468,9 @@ struct shapes {
 	_Atomic size_t ahead_bytes;    /* queued for the writer or being written: ROWS and STAGE */
 	_Atomic bool store_failing;
 	_Atomic lsn_t published_tx;    /* last staged transaction the writer has published */
-	_Atomic uint64_t stat_transactions, stat_changes, stat_appended;
+	_Atomic uint64_t stat_transactions, stat_changes, stat_appended, stat_where_failures;
+
+	struct subsets *subsets; /* subset.c */
 
 	pthread_mutex_t server_lock;
 	struct stream_server server;   /* of the running connection; version 0: none yet */
@@ -507,7 +544,7 @@ void ingest_stop(struct shapes *s); /* after pgwork_stop() */
 void ingest_release(struct shapes *s);
 void ingest_free(struct shapes *s);
 /* Puts a shape that was loaded into INGEST's routes; before the thread runs. */
-void ingest_adopt(struct shapes *s, struct shape *shape);
+int ingest_adopt(struct shapes *s, struct shape *shape, struct err *e) MUST_USE;
 /* Leaves of a table as they were last handled; before the thread runs. */
 void ingest_adopt_table(struct shapes *s, const struct pg_table *t);
 void ingest_set_processed(struct shapes *s, lsn_t lsn);
@@ -521,6 +558,10 @@ void tail_restore(struct shape *s, struct log_offset at, uint32_t flags, struct 
 /* Drops what is folded now. */
 void tail_folded(struct shape *s, struct log_offset upto);
 void tail_clear(struct shape *s);
+
+/* subset.c: threads with a connection each, at most `threads`. */
+int subsets_start(struct shapes *s, int threads, struct err *e) MUST_USE;
+void subsets_stop(struct shapes *s); /* every query's end has been told before */
 
 /* pgwork.c */
 int pgwork_start(struct shapes *s, struct err *e) MUST_USE;

@@ -355,7 +355,7 @@ static bool new_is_whole(const struct rendering *r)
 	return true;
 }
 
-static void render_update(struct rendering *r, struct position *at)
+static void render_update(struct rendering *r, struct rendered *out, struct position *at)
 {
 	struct format *f = r->f;
 	bool full = f->def.replica == REPLICA_FULL, any = false;
@@ -364,22 +364,36 @@ static void render_update(struct rendering *r, struct position *at)
 			any = changed(r, f->def.selected[i]);
 		if (!any)
 			return;
-		f->lines[0] = one_line(r, "update", false, full ? ALL_NEW : KEY_AND_CHANGED, full, at, NULL);
-		f->nlines = f->lines[0] != NULL ? 1 : -1;
+		out->lines[0] = one_line(r, "update", false, full ? ALL_NEW : KEY_AND_CHANGED, full, at, NULL);
+		out->nlines = out->lines[0] != NULL ? 1 : -1;
 		return;
 	}
 	if (!new_is_whole(r)) {
-		f->nlines = -1;
+		out->nlines = -1;
 		return;
 	}
-	f->key_changed = true;
-	f->lines[0] = one_line(r, "delete", true, full ? ALL_OLD : KEY_OLD, false, at, "key_change_to");
+	out->key_changed = true;
+	out->lines[0] = one_line(r, "delete", true, full ? ALL_OLD : KEY_OLD, false, at, "key_change_to");
 	at->op++;
-	f->lines[1] = one_line(r, "insert", false, ALL_NEW, false, at, "key_change_from");
-	f->nlines = f->lines[0] != NULL && f->lines[1] != NULL ? 2 : -1;
+	out->lines[1] = one_line(r, "insert", false, ALL_NEW, false, at, "key_change_from");
+	out->nlines = out->lines[0] != NULL && out->lines[1] != NULL ? 2 : -1;
 }
 
-void line_render(struct format *f, const struct wal_change *change, lsn_t lsn, uint64_t op, uint32_t xid, struct buf *scratch)
+static void render_insert(struct rendering *r, struct rendered *out, const struct position *at)
+{
+	out->lines[0] = new_is_whole(r) ? one_line(r, "insert", false, ALL_NEW, false, at, NULL) : NULL;
+	out->nlines = out->lines[0] != NULL ? 1 : -1;
+}
+
+static void render_delete(struct rendering *r, struct rendered *out, const struct position *at)
+{
+	bool all = r->f->def.replica == REPLICA_FULL || r->f->def.table->npk == 0;
+	out->lines[0] = one_line(r, "delete", true, all ? ALL_OLD : KEY_OLD, false, at, NULL);
+	out->nlines = out->lines[0] != NULL ? 1 : -1;
+}
+
+void line_render(struct format *f, enum change_view view, const struct wal_change *change, lsn_t lsn, uint64_t op,
+                 uint32_t xid, struct buf *scratch)
 {
 	struct rendering r = {
 		.f = f,
@@ -389,26 +403,18 @@ void line_render(struct format *f, const struct wal_change *change, lsn_t lsn, u
 		.out = scratch,
 	};
 	struct position at = {lsn, op, xid};
-	f->nlines = 0;
-	f->key_changed = false;
-	f->lines[0] = f->lines[1] = NULL;
-	if (change->kind != WAL_INSERT && !old_is_enough(&r, change->kind)) {
-		f->nlines = -1;
-		return;
-	}
-	bool full = f->def.replica == REPLICA_FULL;
-	switch (change->kind) {
-	case WAL_INSERT:
-		f->lines[0] = one_line(&r, "insert", false, ALL_NEW, false, &at, NULL);
-		f->nlines = f->lines[0] != NULL ? 1 : -1;
-		return;
-	case WAL_DELETE:
-		f->lines[0] = one_line(&r, "delete", true, full || f->def.table->npk == 0 ? ALL_OLD : KEY_OLD, false, &at, NULL);
-		f->nlines = f->lines[0] != NULL ? 1 : -1;
-		return;
-	default:
-		render_update(&r, &at);
-	}
+	struct rendered *out = &f->views[view];
+	out->nlines = 0;
+	out->key_changed = false;
+	out->lines[0] = out->lines[1] = NULL;
+	if (change->kind != WAL_INSERT && !old_is_enough(&r, change->kind))
+		out->nlines = -1;
+	else if (change->kind == WAL_INSERT || view == VIEW_ENTERS)
+		render_insert(&r, out, &at);
+	else if (change->kind == WAL_DELETE || view == VIEW_LEAVES)
+		render_delete(&r, out, &at);
+	else
+		render_update(&r, out, &at);
 }
 
 /* ---- snapshot rows ---- */

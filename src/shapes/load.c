@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "shapes/internal.h"
+#include "shapes/ingest.h"
 
 struct loading {
 	struct shapes *s;
@@ -216,6 +216,24 @@ static int load_logs(struct loading *l, struct err *e)
 	return rc ? -1 : 0;
 }
 
+/* Into INGEST's routes; those whose condition can't be used any more are gone. */
+static void adopt_all(struct shapes *s)
+{
+	struct shape *shape, **unfit = NULL;
+	size_t n = 0;
+	struct err e = {0};
+	for (size_t i = 0; (shape = map_next(&s->by_handle, &i)) != NULL;) {
+		if (ingest_adopt(s, shape, &e) == 0)
+			continue;
+		log_warning("Shape %s is dropped: %s", shape->handle, e.text);
+		unfit = mem_realloc(unfit, (n + 1) * sizeof(struct shape *));
+		unfit[n++] = shape;
+	}
+	for (size_t i = 0; i < n; i++)
+		ingest_rotate(s, unfit[i], "its condition no longer fits the table");
+	free(unfit);
+}
+
 int engine_load(struct shapes *s, struct err *e)
 {
 	struct loading l = {.s = s};
@@ -239,9 +257,7 @@ int engine_load(struct shapes *s, struct err *e)
 		/* All below the durable LSN is in the tails; what the mark doesn't cover was never told. */
 		s->seen = durable == 0 ? 0 : durable - 1 < mark ? durable - 1 : mark;
 		ingest_set_processed(s, durable);
-		struct shape *shape;
-		for (size_t i = 0; (shape = map_next(&s->by_handle, &i)) != NULL;)
-			ingest_adopt(s, shape);
+		adopt_all(s);
 	}
 	interned_clear(&l.tables);
 	map_clear(&l.by_id);

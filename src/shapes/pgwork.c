@@ -3,8 +3,9 @@
  *
  * ADMIN threads answer look-ups and what INGEST asks; one of them reconciles what we remember of our
  * tables with the catalog. CREATE threads take a table into the publication and its snapshots into the
- * store; shapes of one table that wait together share one snapshot. Connections are opened when
- * needed and closed when idle, at most ELECTRIC_DB_POOL_SIZE in all.
+ * store; shapes of one table that wait together share one snapshot. (Subset queries have threads of their
+ * own, subset.c.) Connections are opened when needed and closed when idle, at most ELECTRIC_DB_POOL_SIZE in
+ * all, if that is not below 5.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,12 +16,15 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "pg/query.h"
+#include "shapes/def.h"
 #include "shapes/internal.h"
+#include "where/where.h"
 
 #define ADMIN_THREADS 2
 #define CREATE_THREADS_MAX 6 /* two connections each */
-#define CONNECTION_IDLE_MS 60000
-#define RETAKE_WAIT_MS 20
+#define SUBSET_THREADS_MAX 4
+#define SUBSET_POOL_PART 5 /* one connection in so many is for subsets */
 #define EVICT_PERIOD_MS 60000 /* as Electric's */
 #define ATTACH_LOCK_MS 200 /* the stream waits while a new partition is looked into */
 #define ATTACH_LOOK_MS 5000
@@ -558,10 +562,12 @@ static int copy_shape(struct creation *cr, struct shape *shape, const struct pg_
 	line_relation_json(shape->def.table, &b);
 	c.relation_json = buf_detach(&b, NULL);
 	buf_init(&c.piece, (size_t)2 << 30);
-	int rc = 0;
-	if (shape->def.log_mode == LOG_MODE_FULL)
-		rc = pg_snapshot_copy(cr->w->snap, shape->def.table, shape->def.selected, shape->def.nselected, NULL, copy_row, &c,
+	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
+	int rc = def_where_sql(&shape->def, &sql, e);
+	if (rc == 0 && shape->def.log_mode == LOG_MODE_FULL)
+		rc = pg_snapshot_copy(cr->w->snap, shape->def.table, shape->def.selected, shape->def.nselected, sql.data, copy_row, &c,
 		                      creation_cancelled, cr, e);
+	buf_clear(&sql);
 	if (rc == 0 && !c.discard) {
 		put_snapshot_end(snap, &c.piece);
 		rc = put_piece(&c, true, e);
@@ -627,6 +633,32 @@ static void run_create(struct worker *w, struct job *j)
 
 /* ---- looking after our tables ---- */
 
+/* Whether the shape's condition looks at a column of its table; a condition that can't be read might. */
+static bool condition_uses(const struct shape_def *d, uint16_t column)
+{
+	struct where *w;
+	struct err ignored;
+	if (where_load(d->table, d->where, strlen(d->where), &w, &ignored) != 0)
+		return true;
+	bool uses = where_uses(w, column);
+	where_free(w);
+	return uses;
+}
+
+/* Labels of an enum, what a domain is made of, a collation: nothing in the stream tells of such changes, and
+ * what the condition said of rows that are there already may not be true any more. */
+static const char *condition_misfit(const struct shape *x, const struct pg_table *now)
+{
+	const struct pg_table *then = x->def.table;
+	for (uint16_t i = 0; x->def.where != NULL && i < then->ncolumns; i++) {
+		const struct pg_column *c = &then->columns[i];
+		int at = pg_table_column(now, c->name, strlen(c->name));
+		if ((at < 0 || !pg_column_same_meaning(then, c, now, &now->columns[at])) && condition_uses(&x->def, i))
+			return at < 0 ? "a column of the condition was dropped or renamed" : "the type or collation of a column of the condition changed";
+	}
+	return NULL;
+}
+
 /* NULL if the shape still is right for the table as it is now. */
 static const char *shape_misfit(const struct shape *x, const struct pg_table *now)
 {
@@ -648,7 +680,7 @@ static const char *shape_misfit(const struct shape *x, const struct pg_table *no
 	}
 	if (x->def.selects_all && then->ncolumns != now->ncolumns)
 		return "columns were added or dropped";
-	return NULL;
+	return condition_misfit(x, now);
 }
 
 static void rotate_misfits(struct shapes *s, const struct pg_table *now)
@@ -838,8 +870,7 @@ static void run_reconcile(struct worker *w)
 /*
  * One query for all tables that have shapes: DDL writes nothing into the stream, and a table that was
  * dropped, changed, taken out of the publication, or got a partition must not wait for the next
- * reconciliation. Whatever looks different is
- * then looked at in full.
+ * reconciliation. Whatever looks different is then looked at in full.
  */
 static const char watch_sql[] =
 	"SELECT c.oid, c.xmin::pg_catalog.text || ' ' || c.relnamespace::pg_catalog.text || ' ' || c.relnatts::pg_catalog.text || ' ' ||"
@@ -850,7 +881,73 @@ static const char watch_sql[] =
 	" WHERE r.prrelid = c.oid AND p.pubname = $2), 0)::pg_catalog.text"
 	" FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1::pg_catalog.oid[])";
 
-/* `now`: what the query says of the table, NULL: it isn't there. */
+/*
+ * Types that aren't built in and collations by name, if our tables have any: `ALTER TYPE` touches none of the
+ * rows above. The database's default collation can wait for the reconciliation.
+ */
+static const char watch_types_sql[] =
+	"SELECT t.oid, t.xmin::pg_catalog.text || ' ' || (SELECT pg_catalog.count(*)::pg_catalog.text || ' ' ||"
+	" coalesce(pg_catalog.sum(l.xmin::pg_catalog.text::pg_catalog.int8), 0)::pg_catalog.text"
+	" FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid) FROM pg_catalog.pg_type t WHERE t.oid = ANY ($1::pg_catalog.oid[])"
+	" UNION ALL"
+	" SELECT c.oid, c.xmin::pg_catalog.text FROM pg_catalog.pg_collation c WHERE c.oid = ANY ($1::pg_catalog.oid[])";
+
+#define OID_TEXT_MAX 12
+
+static bool is_watched_oid(uint32_t oid) { return oid >= 10000; } /* those below came with Postgres and stay as they are */
+
+static void put_watched_oid(struct buf *list, struct map *seen, const uint32_t *oid)
+{
+	if (is_watched_oid(*oid) && map_put(seen, oid, sizeof *oid, seen) == NULL)
+		buf_printf(list, "%s%" PRIu32, list->len == 0 ? "{" : ",", *oid);
+}
+
+/* What the query says of the types of these tables: oid as text -> what is said, both in the result, which
+ * the caller frees. NULL: nothing to ask for, or no answer (*failed). */
+static PGresult *watch_types(PGconn *conn, struct pg_table *const *used, size_t n, struct map *rows, bool *failed)
+{
+	struct buf list = BUF_INIT(RECORD_BYTES_MAX);
+	struct map seen = MAP_INIT;
+	for (size_t i = 0; i < n; i++) {
+		for (uint16_t k = 0; k < used[i]->ntypes; k++)
+			put_watched_oid(&list, &seen, &used[i]->types[k].oid);
+		for (uint16_t k = 0; k < used[i]->ncollations; k++)
+			put_watched_oid(&list, &seen, &used[i]->collations[k].oid);
+	}
+	map_clear(&seen);
+	if (list.len == 0)
+		return NULL;
+	buf_putc(&list, '}');
+	PGresult *r = PQexecParams(conn, watch_types_sql, 1, NULL, (const char *const[]){list.data}, NULL, NULL, 0);
+	*failed = PQresultStatus(r) != PGRES_TUPLES_OK;
+	for (int i = 0; !*failed && i < PQntuples(r); i++)
+		map_put(rows, PQgetvalue(r, i, 0), strlen(PQgetvalue(r, i, 0)), PQgetvalue(r, i, 1));
+	buf_clear(&list);
+	return r;
+}
+
+static uint64_t hash_said(uint64_t h, const struct map *rows, uint32_t oid)
+{
+	char text[OID_TEXT_MAX];
+	int len = snprintf(text, sizeof text, "%" PRIu32, oid);
+	const char *said = is_watched_oid(oid) ? map_get(rows, text, (size_t)len) : NULL;
+	for (const char *p = said != NULL ? said : ""; *p != '\0'; p++)
+		h = (h ^ (unsigned char)*p) * UINT64_C(1099511628211);
+	return h * 31 + oid;
+}
+
+/* All that is said of a table: the row of watch_sql, and a hash over its types and collations. */
+static void watched_text(const char *row, const struct pg_table *t, const struct map *types, char *out, size_t max)
+{
+	uint64_t h = UINT64_C(14695981039346656037);
+	for (uint16_t i = 0; i < t->ntypes; i++)
+		h = hash_said(h, types, t->types[i].oid);
+	for (uint16_t i = 0; i < t->ncollations; i++)
+		h = hash_said(h, types, t->collations[i].oid);
+	snprintf(out, max, "%016" PRIx64 " %s", h, row);
+}
+
+/* `now`: what the queries say of the table, NULL: it isn't there. */
 static void watch_result(struct worker *w, const char *now, struct pg_table *t)
 {
 	struct shapes *s = w->s;
@@ -861,7 +958,8 @@ static void watch_result(struct worker *w, const char *now, struct pg_table *t)
 	if (st != NULL && now != NULL) {
 		snprintf(was, sizeof was, "%s", st->watched);
 		snprintf(st->watched, sizeof st->watched, "%s", now);
-		differs = was[0] != '\0' && strcmp(was, st->watched) != 0;
+		/* Before the first look a type may have changed already, and the stream doesn't tell. */
+		differs = was[0] != '\0' ? strcmp(was, st->watched) != 0 : t->ntypes > 0;
 	}
 	pthread_rwlock_unlock(&s->registry_lock);
 	struct err e = {0};
@@ -893,15 +991,22 @@ static void run_watch(struct worker *w)
 	if (conn != NULL) {
 		const char *params[] = {oids.data, s->config->publication_name};
 		PGresult *r = PQexecParams(conn, watch_sql, 2, NULL, params, NULL, NULL, 0);
-		struct map rows = MAP_INIT; /* oid as text -> what is said of it */
-		for (int i = 0; PQresultStatus(r) == PGRES_TUPLES_OK && i < PQntuples(r); i++)
+		struct map rows = MAP_INIT, types = MAP_INIT; /* oid as text -> what is said of it */
+		bool failed = PQresultStatus(r) != PGRES_TUPLES_OK;
+		for (int i = 0; !failed && i < PQntuples(r); i++)
 			map_put(&rows, PQgetvalue(r, i, 0), strlen(PQgetvalue(r, i, 0)), PQgetvalue(r, i, 1));
-		for (size_t i = 0; PQresultStatus(r) == PGRES_TUPLES_OK && i < n; i++) {
-			char oid[16];
+		PGresult *of_types = failed ? NULL : watch_types(conn, used, n, &types, &failed);
+		for (size_t i = 0; !failed && i < n; i++) {
+			char oid[OID_TEXT_MAX], text[sizeof ((struct table_state *)0)->watched];
 			int len = snprintf(oid, sizeof oid, "%" PRIu32, used[i]->oid);
-			watch_result(w, map_get(&rows, oid, (size_t)len), used[i]);
+			const char *row = map_get(&rows, oid, (size_t)len);
+			if (row != NULL)
+				watched_text(row, used[i], &types, text, sizeof text);
+			watch_result(w, row != NULL ? text : NULL, used[i]);
 		}
 		map_clear(&rows);
+		map_clear(&types);
+		PQclear(of_types);
 		PQclear(r);
 	}
 	for (size_t i = 0; i < n; i++)
@@ -1064,7 +1169,11 @@ static void *worker_main(void *arg)
 
 int pgwork_start(struct shapes *s, struct err *e)
 {
-	int creates = (s->config->db_pool_size - ADMIN_THREADS) / 2;
+	/* At least one of each, whatever the pool; subsets have theirs for themselves, so that shapes can always
+	 * be made. */
+	int pool = s->config->db_pool_size, subsets = pool / SUBSET_POOL_PART;
+	subsets = subsets < 1 ? 1 : subsets > SUBSET_THREADS_MAX ? SUBSET_THREADS_MAX : subsets;
+	int creates = (pool - ADMIN_THREADS - subsets) / 2;
 	creates = creates < 1 ? 1 : creates > CREATE_THREADS_MAX ? CREATE_THREADS_MAX : creates;
 	s->next_reconcile_ms = clock_mono_ms() + s->config->schema_reconciler_ms;
 	for (int i = 0; i < ADMIN_THREADS + creates; i++) {
@@ -1078,11 +1187,12 @@ int pgwork_start(struct shapes *s, struct err *e)
 		}
 		s->npg++;
 	}
-	return 0;
+	return subsets_start(s, subsets, e);
 }
 
 void pgwork_stop(struct shapes *s)
 {
+	subsets_stop(s);
 	pthread_mutex_lock(&s->job_lock);
 	s->pg_stop = true;
 	pthread_cond_broadcast(&s->job_cond);

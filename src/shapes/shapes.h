@@ -61,7 +61,7 @@ struct shape_def {
 	bool selects_all;       /* neither `columns` nor `queryable_columns` was given */
 	enum shape_replica replica;
 	enum shape_log_mode log_mode;
-	char *where;            /* canonical text, NULL: none. Always NULL until the issue on `where` lands */
+	char *where;            /* the condition in its stored form (where.h), terminated; NULL: none */
 	char *identity;
 	size_t identity_len;
 };
@@ -204,10 +204,47 @@ enum shape_read { SHAPE_READ_MORE, SHAPE_READ_END, SHAPE_READ_WAIT /* `w` regist
  */
 enum shape_read shape_reader_next(struct shape_reader *r, struct buf *out, size_t max, struct waiter *w, struct err *e);
 
+/* ---- subsets ---------------------------------------------------------------------------------- */
+
+/* Some rows of a shape's table as they are now, beside the shape's log. SQL is ours, made from checked trees. */
+struct subset_spec {
+	const struct shape_def *def; /* the request's: its table is as the catalog had it just now */
+	const char *where;           /* NULL: none; the definition's own condition holds as well */
+	const char *order_by;        /* "ORDER BY …", NULL: none */
+	int64_t limit, offset;       /* limit below 0: none */
+};
+
+struct subset;
+/* Queues the query; copies what it needs. NULL: too many wait already. */
+struct subset *shapes_subset_start(struct shapes *s, const struct subset_spec *spec);
+/* Cancels what is left of it. Waiters must have been cancelled before. */
+void subset_free(struct subset *q);
+
+enum subset_state {
+	SUBSET_QUEUED,  /* all sessions are busy */
+	SUBSET_RUNNING, /* nothing to be told yet */
+	SUBSET_ROWS,
+	SUBSET_END,     /* all rows have been taken */
+	SUBSET_FAILED,
+};
+/* Where it is; registers `w` for the next state while it is QUEUED or RUNNING. In SUBSET_FAILED `e` is as for
+ * shape_started(), but ERR_PG has what Postgres said and its sqlstate. */
+enum subset_state subset_look(struct subset *q, struct waiter *w, struct err *e);
+/* From SUBSET_ROWS on: {"xmin":…,"database_lsn":…,"snapshot_mark":…} of the rows. Every commit they show is
+ * below database_lsn. */
+void subset_metadata(const struct subset *q, struct buf *out);
+/*
+ * From SUBSET_ROWS on: appends whole rows, a JSON object on a line each, about `max` bytes (one row may be
+ * larger). SUBSET_RUNNING: none yet, `w` is registered. Who takes nothing for a while loses the query:
+ * SUBSET_FAILED.
+ */
+enum subset_state subset_next(struct subset *q, struct buf *out, size_t max, struct waiter *w, struct err *e);
+
 /* ---- figures ---------------------------------------------------------------------------------- */
 
 struct shapes_stats {
 	uint64_t shapes, transactions, changes, appended;
+	uint64_t where_failures; /* evaluations of conditions that failed: the rows count as not matching */
 	lsn_t received, seen, durable, mark;
 };
 void shapes_stats(struct shapes *s, struct shapes_stats *out);

@@ -11,7 +11,7 @@ const here = dirname(fileURLToPath(import.meta.url))
 
 const LANES = [
   ['self', 'clients', 'history', 'majors', 'http'],
-  ['conformance', 'restarts', 'joining', 'rotation'],
+  ['conformance', 'restarts', 'joining', 'rotation', 'where', 'subset'],
 ]
 const SUITE_MS = process.env.E2E_LONG === '1' ? 2 * 3600 * 1000 : 15 * 60 * 1000
 

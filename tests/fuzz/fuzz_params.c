@@ -1,5 +1,5 @@
 /*
- * fuzz_params.c - a query string, decoded, cast and made into a definition; the same bytes as a path and as
+ * fuzz_params.c - a query string, decoded, cast and made into a definition and a subset; the same bytes as a path and as
  * an If-None-Match header. The first byte says whether it is a DELETE.
  */
 #include <stdlib.h>
@@ -35,6 +35,19 @@ static void try_definition(struct arena *a, const struct shape_params *p)
 	shape_def_clear(&d);
 }
 
+static void try_subset(struct arena *a, const struct shape_params *p)
+{
+	struct subset_params subset;
+	struct params_errors e;
+	if (p->subset == NULL)
+		return;
+	if (params_check_subset(a, p->subset, &subset, &e) < 0)
+		REQUIRE(e.count > 0);
+	else
+		REQUIRE(subset.limit != 0 && subset.limit >= -1 && subset.offset >= 0);
+	REQUIRE(def_queryable(a, a_table(), &p->def) == NULL || p->def.queryable_columns.form != DEF_LIST_NONE);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct arena a = ARENA_INIT;
@@ -51,6 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		int result = data[0] & 1 ? params_check_delete(&a, &tree, &p, &e) : params_check(&a, &tree, &p, &e);
 		if (result == 0) {
 			try_definition(&a, &p);
+			try_subset(&a, &p);
 		} else {
 			struct buf b = BUF_INIT(1 << 22);
 			REQUIRE(e.count > 0);

@@ -7,7 +7,7 @@ passed=0 failed=0
 
 check() { # folder, allowed prefixes (egrep)
 	local bad
-	bad=$(grep -nE '^#include "' "$1"/*.[ch] | grep -vE "#include \"($2)/")
+	bad=$(grep -nE '^#include "' "$1"/*.[ch] | grep -vE "#include \"($2)[/\"]")
 	if [ -n "$bad" ]; then
 		printf 'lint: %s includes what it may not:\n%s\n' "$1" "$bad"
 		failed=$((failed + 1))
@@ -30,10 +30,12 @@ library() { # header, allowed folders (egrep)
 check src/base 'base'
 check src/pg 'base|pg'
 check src/wal 'base|pg|wal'
+check src/where 'base|where|pg/catalog\.h'
 check store 'base|store'
-check src/shapes 'base|pg|wal|store|shapes'
-check src/http 'base|shapes|pg/catalog\.h|http'
+check src/shapes 'base|pg|wal|where|store|shapes'
+check src/http 'base|shapes|pg/catalog\.h|where/where\.h|http'
 library 'libpq-fe\.h' 'src/pg|src/wal'
+library 'pg_query\.h' 'src/where'
 library 'lmdb\.h' 'store'
 library 'microhttpd\.h' 'src/http'
 

@@ -2,7 +2,7 @@
  * shape_test.h - what the tests of src/shapes share: tables and definitions from a few words.
  *
  * A table is written as `id:23:pk0 name:25 ok:16:bool`: columns with their type's oid; a name is taken
- * as it stands, with any character but a space and a colon.
+ * as it stands, with any character but a space and a colon. Texts have the database's collation, C.UTF-8.
  */
 #ifndef BUSBAR_TESTS_SHAPE_TEST_H
 #define BUSBAR_TESTS_SHAPE_TEST_H
@@ -33,14 +33,15 @@ static inline void table_column_json(struct buf *out, int attnum, char *spec)
 	}
 	buf_puts(out, attnum > 1 ? ",[" : "[");
 	buf_json_string(out, name, strlen(name));
-	buf_printf(out, ",%d,%lu,-1,\"t%lu\",0,%s,%s,%s,%d]", attnum, type, type, not_null || pk >= 0 ? "true" : "false",
-	           generated ? "true" : "false", is_bool ? "true" : "false", pk);
+	int collation = type == 25 || type == 1043 || type == 1042 || type == 1009 || type == 1015 || type == 1014 ? 0 : -1;
+	buf_printf(out, ",%d,%lu,-1,\"t%lu\",0,%s,%s,%s,%d,%d]", attnum, type, type, not_null || pk >= 0 ? "true" : "false",
+	           generated ? "true" : "false", is_bool ? "true" : "false", pk, collation);
 }
 
 static inline struct pg_table *table_make(uint32_t oid, const char *schema, const char *name, const char *columns)
 {
 	struct buf json = BUF_INIT((size_t)1 << 20);
-	buf_printf(&json, "{\"v\":1,\"oid\":%u,\"schema\":", oid);
+	buf_printf(&json, "{\"v\":2,\"oid\":%u,\"schema\":", oid);
 	buf_json_string(&json, schema, strlen(schema));
 	buf_puts(&json, ",\"name\":");
 	buf_json_string(&json, name, strlen(name));
@@ -49,7 +50,8 @@ static inline struct pg_table *table_make(uint32_t oid, const char *schema, cons
 	int attnum = 1;
 	for (char *spec = strtok_r(copy, " ", &rest); spec != NULL; spec = strtok_r(NULL, " ", &rest))
 		table_column_json(&json, attnum++, spec);
-	buf_puts(&json, "],\"leaves\":[]}");
+	buf_puts(&json, "],\"leaves\":[],\"types\":[],\"collations\":"
+	                "[[100,\"pg_catalog\",\"default\",\"c\",true,\"C.UTF-8\",\"C.UTF-8\",null]]}");
 	struct pg_table *t = NULL;
 	struct err e;
 	if (pg_table_from_json(json.data, json.len, &t, &e) != 0) {

@@ -8,6 +8,8 @@
 #include "pg/snapshot.h"
 
 #define MAX_BYTES (1u << 20)
+#define DEFAULT_COLLATION "[100,\"pg_catalog\",\"default\",\"c\",true,\"C\",\"C\",null]"
+#define NO_MORE "\"leaves\":[],\"types\":[],\"collations\":[" DEFAULT_COLLATION "]}"
 
 static struct pg_table *parse(const char *json)
 {
@@ -23,8 +25,8 @@ static struct pg_table *one_column(const char *type_name, int typmod, int dims)
 {
 	char json[512];
 	snprintf(json, sizeof json,
-	         "{\"v\":1,\"oid\":1,\"schema\":\"public\",\"name\":\"t\",\"relkind\":\"r\",\"columns\":"
-	         "[[\"c\",1,25,%d,\"%s\",%d,false,false,false,-1]],\"leaves\":[]}",
+	         "{\"v\":2,\"oid\":1,\"schema\":\"public\",\"name\":\"t\",\"relkind\":\"r\",\"columns\":"
+	         "[[\"c\",1,25,%d,\"%s\",%d,false,false,false,-1,0]]," NO_MORE,
 	         typmod, type_name, dims);
 	return parse(json);
 }
@@ -73,10 +75,54 @@ static void test_schema_header(void)
 }
 
 static const char stored[] =
-	"{\"v\":1,\"oid\":4000000000,\"schema\":\"pu\\\"b\",\"name\":\"t\\u00e4\",\"relkind\":\"p\",\"columns\":["
-	"[\"id\",1,20,-1,\"int8\",0,true,false,false,1],"
-	"[\"b\",3,16,-1,\"bool\",0,false,false,true,-1],"
-	"[\"a\\\"\\n\",4,25,-1,\"text\",0,true,true,false,0]],\"leaves\":[5,7]}";
+	"{\"v\":2,\"oid\":4000000000,\"schema\":\"pu\\\"b\",\"name\":\"t\\u00e4\",\"relkind\":\"p\",\"columns\":["
+	"[\"id\",1,20,-1,\"int8\",0,true,false,false,1,-1],"
+	"[\"b\",3,16,-1,\"bool\",0,false,false,true,-1,-1],"
+	"[\"a\\\"\\n\",4,25,-1,\"text\",0,true,true,false,0,1],"
+	"[\"m\",5,20003,-1,\"_mood\",0,false,false,false,-1,-1]],\"leaves\":[5,7],"
+	"\"types\":[[20001,\"s\",\"mood\",\"e\",0,0,-1,[\"sad\",\"o\\\"k\"]],[20002,\"s\",\"d\",\"d\",0,20001,-1,[]],"
+	"[20003,\"s\",\"_mood\",\"b\",20002,0,-1,[]]],"
+	"\"collations\":[[100,\"pg_catalog\",\"default\",\"b\",true,\"C.UTF-8\",\"C.UTF-8\",\"1\"],"
+	"[20004,\"s\",\"other\",\"i\",false,\"\",\"\",null]]}";
+
+/* What a condition may depend on, changed in a copy and changed back. */
+static void check_differences(const struct pg_table *t, struct pg_table *copy)
+{
+	const struct pg_column *m = &t->columns[3], *m2 = &copy->columns[3], *a = &t->columns[2], *a2 = &copy->columns[2];
+	char *label = copy->types[0].labels[0];
+	copy->types[0].labels[0] = label + 1;
+	CHECK(!pg_table_same_columns(t, copy) && !pg_column_same_meaning(t, m, copy, m2));
+	CHECK(pg_column_same_meaning(t, a, copy, a2));
+	copy->types[0].labels[0] = label;
+	copy->types[0].nlabels--;
+	CHECK(!pg_table_same_columns(t, copy));
+	copy->types[0].nlabels++;
+	copy->types[1].base_oid = 25;
+	CHECK(!pg_table_same_columns(t, copy));
+	copy->types[1].base_oid = 20001;
+	copy->types[1].base_typmod = 9;
+	CHECK(!pg_table_same_columns(t, copy));
+	copy->types[1].base_typmod = -1;
+	copy->ntypes--; /* m's own type is gone */
+	CHECK(!pg_table_same_columns(t, copy));
+	copy->ntypes++;
+	copy->collations[1].deterministic = true;
+	CHECK(!pg_table_same_columns(t, copy) && !pg_column_same_meaning(t, a, copy, a2));
+	CHECK(pg_column_same_meaning(t, m, copy, m2));
+	copy->collations[1].deterministic = false;
+	char *version = copy->collations[0].version;
+	copy->collations[0].version = NULL;
+	CHECK(!pg_table_same_columns(t, copy));
+	copy->collations[0].version = version;
+	copy->columns[2].collation = 0;
+	CHECK(!pg_table_same_columns(t, copy));
+	copy->columns[2].collation = 1;
+	copy->types[2].elem_oid = copy->types[2].oid; /* a circle: damage */
+	((struct pg_table *)t)->types[2].elem_oid = t->types[2].oid;
+	CHECK(!pg_table_same_columns(t, copy));
+	copy->types[2].elem_oid = ((struct pg_table *)t)->types[2].elem_oid = 20002;
+	CHECK(pg_table_same_columns(t, copy));
+}
 
 static void test_json_round_trip(void)
 {
@@ -88,7 +134,7 @@ static void test_json_round_trip(void)
 	CHECK_STR(t->schema, "pu\"b");
 	CHECK_STR(t->name, "t\xc3\xa4");
 	CHECK_INT(t->relkind, 'p');
-	CHECK_INT(t->ncolumns, 3);
+	CHECK_INT(t->ncolumns, 4);
 	CHECK_INT(t->npk, 2);
 	CHECK_INT(t->pk[0], 2);
 	CHECK_INT(t->pk[1], 0);
@@ -99,7 +145,22 @@ static void test_json_round_trip(void)
 	CHECK_INT(pg_table_column(t, "a", 1), -1);
 	/* sorted by name */
 	CHECK_STR(t->schema_json, "{\"a\\\"\\n\":{\"type\":\"text\",\"pk_index\":0,\"not_null\":true},\"b\":{\"type\":\"bool\"},"
-	                          "\"id\":{\"type\":\"int8\",\"pk_index\":1,\"not_null\":true}}");
+	                          "\"id\":{\"type\":\"int8\",\"pk_index\":1,\"not_null\":true},\"m\":{\"type\":\"_mood\"}}");
+	CHECK_INT(t->columns[0].collation, -1);
+	CHECK_INT(t->columns[2].collation, 1);
+	CHECK_INT(t->ntypes, 3);
+	CHECK_INT(t->ncollations, 2);
+	CHECK(pg_table_type(t, 25) == NULL);
+	const struct pg_type *mood = pg_table_type(t, 20001);
+	CHECK(mood != NULL && mood->kind == 'e' && mood->nlabels == 2);
+	if (mood != NULL)
+		CHECK_STR(mood->labels[1], "o\"k");
+	CHECK_INT(pg_table_type(t, 20003)->elem_oid, 20002);
+	CHECK_INT(pg_table_type(t, 20002)->base_oid, 20001);
+	CHECK_INT(t->collations[0].provider, 'b');
+	CHECK_STR(t->collations[0].version, "1");
+	CHECK(t->collations[1].version == NULL && !t->collations[1].deterministic);
+	CHECK_STR(t->collations[1].collate, "");
 	struct buf first = BUF_INIT(MAX_BYTES), second = BUF_INIT(MAX_BYTES);
 	pg_table_to_json(t, &first);
 	struct pg_table *again = parse(first.data);
@@ -110,6 +171,7 @@ static void test_json_round_trip(void)
 		CHECK(pg_table_same_columns(t, again));
 		again->columns[1].not_null = true;
 		CHECK(pg_table_same_columns(t, again));
+		check_differences(t, again);
 		again->columns[1].type_oid = 25;
 		CHECK(!pg_table_same_columns(t, again));
 	}
@@ -128,25 +190,48 @@ static void test_json_round_trip(void)
 
 static void test_json_refused(void)
 {
-	static const char head[] = "{\"v\":1,\"oid\":1,\"schema\":\"s\",\"name\":\"t\",\"relkind\":\"r\",\"columns\":[";
+	static const char head[] = "{\"v\":2,\"oid\":1,\"schema\":\"s\",\"name\":\"t\",\"relkind\":\"r\",\"columns\":[";
 	static const char *const bad_columns[] = {
 		"",
 		"1",
 		"[]",
-		"[\"c\",1,25,-1,\"text\",0,false,false,false]",
-		"[\"\",1,25,-1,\"text\",0,false,false,false,-1]",
-		"[\"c\",0,25,-1,\"text\",0,false,false,false,-1]",
-		"[\"c\",1,25,-1,\"text\",0,false,false,1,-1]",
-		"[\"c\",1,25,-1,\"text\",0,false,false,false,1]",
-		"[\"c\",1,25,-1,\"text\",0,false,false,false,0],[\"d\",2,25,-1,\"text\",0,false,false,false,0]",
-		"[\"c\",1,25,-1,\"text\",0,false,false,false,-2]",
-		"[\"c\",1,4294967296,-1,\"text\",0,false,false,false,-1]",
+		"[\"c\",1,25,-1,\"text\",0,false,false,false,-1]",
+		"[\"\",1,25,-1,\"text\",0,false,false,false,-1,0]",
+		"[\"c\",0,25,-1,\"text\",0,false,false,false,-1,0]",
+		"[\"c\",1,25,-1,\"text\",0,false,false,1,-1,0]",
+		"[\"c\",1,25,-1,\"text\",0,false,false,false,1,0]",
+		"[\"c\",1,25,-1,\"text\",0,false,false,false,0,0],[\"d\",2,25,-1,\"text\",0,false,false,false,0,0]",
+		"[\"c\",1,25,-1,\"text\",0,false,false,false,-2,0]",
+		"[\"c\",1,25,-1,\"text\",0,false,false,false,-1,1]",
+		"[\"c\",1,25,-1,\"text\",0,false,false,false,-1,-2]",
+		"[\"c\",1,4294967296,-1,\"text\",0,false,false,false,-1,0]",
 	};
 	for (size_t i = 0; i < ARRAY_LEN(bad_columns); i++) {
 		char json[512];
-		snprintf(json, sizeof json, "%s%s],\"leaves\":[]}", head, bad_columns[i]);
+		snprintf(json, sizeof json, "%s%s]," NO_MORE, head, bad_columns[i]);
 		if (!CHECK(parse(json) == NULL))
 			printf("  accepted %s\n", json);
+	}
+	static const char *const bad_ends[] = {
+		"\"types\":[]",
+		"\"types\":[],\"collations\":[]",
+		"\"types\":[],\"collations\":[[1]]",
+		"\"types\":[],\"collations\":[[101,\"pg_catalog\",\"default\",\"c\",true,\"C\",\"C\",null]]",
+		"\"types\":[],\"collations\":[[100,\"pg_catalog\",\"default\",\"cc\",true,\"C\",\"C\",null]]",
+		"\"types\":[],\"collations\":[[100,\"pg_catalog\",\"default\",\"c\",true,null,\"C\",null]]",
+		"\"collations\":[" DEFAULT_COLLATION "]",
+		"\"types\":[1],\"collations\":[" DEFAULT_COLLATION "]",
+		"\"types\":[[1,\"s\",\"n\",\"e\",0,0,-1,[1]]],\"collations\":[" DEFAULT_COLLATION "]",
+		"\"types\":[[1,\"s\",\"n\",\"\",0,0,-1,[]]],\"collations\":[" DEFAULT_COLLATION "]",
+		"\"types\":[[1,\"s\",\"n\",\"e\",0,0,-1]],\"collations\":[" DEFAULT_COLLATION "]",
+	};
+	for (size_t i = 0; i < ARRAY_LEN(bad_ends); i++) {
+		char json[512];
+		snprintf(json, sizeof json, "%s[\"c\",1,25,-1,\"text\",0,false,false,false,-1,0]],\"leaves\":[],%s}", head, bad_ends[i]);
+		struct pg_table *t = parse(json);
+		if (!CHECK(t == NULL))
+			printf("  accepted %s\n", json);
+		pg_table_unref(t);
 	}
 	struct buf json = BUF_INIT(MAX_BYTES);
 	for (size_t cut = 0; cut < sizeof stored - 1; cut++) {
@@ -158,8 +243,8 @@ static void test_json_refused(void)
 	}
 	buf_clear(&json);
 	CHECK(parse("[]") == NULL);
-	CHECK(parse("{\"v\":2}") == NULL);
-	CHECK(parse("{\"v\":\"1\"}") == NULL);
+	CHECK(parse("{\"v\":3}") == NULL);
+	CHECK(parse("{\"v\":\"2\"}") == NULL);
 }
 
 static void check_copy(const char *copy, size_t len, const char *json, const char *raw, size_t raw_len)

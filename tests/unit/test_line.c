@@ -91,9 +91,9 @@ static struct format format_make(struct pg_table *t, const char *columns, enum s
 static void clear_lines(struct format *f)
 {
 	for (int i = 0; i < 2; i++)
-		if (f->lines[i] != NULL)
-			line_unref(f->lines[i]);
-	f->lines[0] = f->lines[1] = NULL;
+		if (f->views[VIEW_AS_IS].lines[i] != NULL)
+			line_unref(f->views[VIEW_AS_IS].lines[i]);
+	f->views[VIEW_AS_IS].lines[0] = f->views[VIEW_AS_IS].lines[1] = NULL;
 }
 
 static void format_done(struct format *f)
@@ -135,17 +135,17 @@ static int render(struct format *f, enum wal_kind kind, char old_kind, const cha
 	c.u.row.old_tuple = tuple(old_row, old_values);
 	c.u.row.new_tuple = tuple(new_row, new_values);
 	clear_lines(f);
-	line_render(f, &c, LSN, OP, XID, &scratch);
-	CHECK(f->nlines >= -1 && f->nlines <= 2);
-	CHECK(f->nlines < 0 || f->key_changed == (f->nlines == 2));
-	return f->nlines;
+	line_render(f, VIEW_AS_IS, &c, LSN, OP, XID, &scratch);
+	CHECK(f->views[VIEW_AS_IS].nlines >= -1 && f->views[VIEW_AS_IS].nlines <= 2);
+	CHECK(f->views[VIEW_AS_IS].nlines < 0 || f->views[VIEW_AS_IS].key_changed == (f->views[VIEW_AS_IS].nlines == 2));
+	return f->views[VIEW_AS_IS].nlines;
 }
 
 /* The line's text; and with `last` put in at the split it is JSON, with the header where it belongs. */
 static const char *text_of(const struct format *f, int i)
 {
 	static char text[2][4096];
-	const struct line *l = f->lines[i];
+	const struct line *l = f->views[VIEW_AS_IS].lines[i];
 	if (l == NULL)
 		return NULL;
 	snprintf(text[i], sizeof text[i], "%.*s%s%.*s", (int)l->split, l->text, LINE_LAST, (int)(l->len - l->split),
@@ -254,7 +254,7 @@ static void test_key_change(void)
 	CHECK_LINE(full, 1, "{'key':'K/\\'2\\'','value':{'id':'2','name':'a','ok':'f'}" H_INS "'K/\\'1\\''}}");
 	/* And the next change starts from nothing. */
 	CHECK_UPDATE(f, 1, 'O', ROW("2", "a", "t"), ROW("2", "b", "t"));
-	CHECK(f.lines[1] == NULL && !f.key_changed);
+	CHECK(f.views[VIEW_AS_IS].lines[1] == NULL && !f.views[VIEW_AS_IS].key_changed);
 	format_done(&f);
 	format_done(&full);
 }
@@ -361,15 +361,15 @@ static void test_limits(void)
 	struct wal_value values[COLUMNS_MAX];
 	struct wal_change c = {.kind = WAL_INSERT};
 	c.u.row.new_tuple = tuple(ROW("1", "a", "t"), values);
-	line_render(&f, &c, LSN, OP, XID, &tiny);
-	CHECK_INT(f.nlines, -1); /* doesn't fit: not a line cut in the middle */
+	line_render(&f, VIEW_AS_IS, &c, LSN, OP, XID, &tiny);
+	CHECK_INT(f.views[VIEW_AS_IS].nlines, -1); /* doesn't fit: not a line cut in the middle */
 	buf_clear(&tiny);
-	line_render(&f, &c, UINT64_MAX, (uint64_t)1 << 62, UINT32_MAX, &scratch);
-	CHECK_INT(f.nlines, 1);
+	line_render(&f, VIEW_AS_IS, &c, UINT64_MAX, (uint64_t)1 << 62, UINT32_MAX, &scratch);
+	CHECK_INT(f.views[VIEW_AS_IS].nlines, 1);
 	CHECK(strstr(text_of(&f, 0), "\"lsn\":\"18446744073709551615\",\"op_position\":4611686018427387904,"
 	                             "\"txids\":[4294967295]") != NULL);
 	/* References. */
-	struct line *l = line_ref(f.lines[0]);
+	struct line *l = line_ref(f.views[VIEW_AS_IS].lines[0]);
 	CHECK_INT(l->refs, 2);
 	line_unref(l);
 	CHECK_INT(l->refs, 1);

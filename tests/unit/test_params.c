@@ -303,8 +303,82 @@ static void test_etags(void)
 	CHECK(!params_etag_listed("\",\",,", "h:-1:0_0"));
 }
 
+/* A query's subset as `where|order_by|limit|offset|params`, or its complaints. */
+static const char *subset(const char *query, const char *body)
+{
+	struct pval params = decode(query);
+	struct buf b = BUF_INIT(1 << 20), details = BUF_INIT(4096);
+	struct shape_params shape;
+	struct subset_params p;
+	struct params_errors e;
+	if (body != NULL && body_merge(&arena, body, strlen(body), &params, &details) != BODY_OK)
+		return "bad body";
+	buf_clear(&details);
+	if (params_check(&arena, &params, &shape, &e) < 0)
+		return "bad request";
+	if (shape.subset == NULL)
+		return "no subset";
+	if (params_check_subset(&arena, shape.subset, &p, &e) == 0) {
+		buf_printf(&b, "%s|%s|%lld|%lld|", p.where != NULL ? p.where : "-", p.order_by != NULL ? p.order_by : "-",
+		           (long long)p.limit, (long long)p.offset);
+		if (p.params != NULL)
+			show(p.params, &b);
+	} else {
+		for (size_t i = 0; i < e.count; i++)
+			buf_printf(&b, "%s%s: %s", i > 0 ? "; " : "", e.list[i].field, e.list[i].text);
+	}
+	const char *out = arena_strndup(&arena, b.data, b.len);
+	buf_clear(&b);
+	return out;
+}
+
+#define BASE "table=t&offset=-1&"
+#define NEEDS_ORDER "order_by: order_by is required when limit or offset is present"
+
+static void test_subset(void)
+{
+	CHECK_STR(subset(BASE, NULL), "no subset");
+	CHECK_STR(subset(BASE "subset__where=", NULL), "-|-|-1|0|");
+	CHECK_STR(subset(BASE "subset__where_expr=x", NULL), "-|-|-1|0|");
+	CHECK_STR(subset(BASE "subset__where=n%3E1&subset__order_by=id&subset__limit=5&subset__offset=2", NULL), "n>1|id|5|2|");
+	CHECK_STR(subset(BASE "subset[where]=a&subset[params][1]=x&where=b", NULL), "a|-|-1|0|{\"1\":\"x\"}");
+	CHECK_STR(subset(BASE "subset__where=a&subset[where]=b", NULL), "b|-|-1|0|");
+	CHECK_STR(subset(BASE "subset__params={\"1\":1.50,\"2\":true,\"3\":null,\"4\":\"s\"}", NULL),
+	          "-|-|-1|0|{\"1\":\"1.50\",\"2\":\"true\",\"3\":\"\",\"4\":\"s\"}");
+	CHECK_STR(subset(BASE "subset__params[1]=15", NULL), "-|-|-1|0|{\"1\":\"15\"}");
+	CHECK_STR(subset(BASE "subset__params={", NULL), "params: params must be valid JSON");
+	CHECK_STR(subset(BASE "subset__params=[1]", NULL), "params: params must be a JSON object");
+	CHECK_STR(subset(BASE "subset__params=1", NULL), "params: params must be a JSON object");
+	CHECK_STR(subset(BASE "subset__params={\"1\":[1]}", NULL), "params: is invalid");
+	CHECK_STR(subset(BASE "subset__limit=0", NULL), "limit: must be greater than 0; " NEEDS_ORDER);
+	CHECK_STR(subset(BASE "subset__limit=0&subset__order_by=id", NULL), "limit: must be greater than 0");
+	CHECK_STR(subset(BASE "subset__limit=-1&subset__offset=-1", NULL),
+	          "limit: must be greater than 0; offset: must be greater than or equal to 0; " NEEDS_ORDER);
+	CHECK_STR(subset(BASE "subset__limit=x", NULL), "limit: is invalid");
+	CHECK_STR(subset(BASE "subset__limit=1.5", NULL), "limit: is invalid");
+	CHECK_STR(subset(BASE "subset__limit=%201", NULL), "limit: is invalid");
+	CHECK_STR(subset(BASE "subset__limit=-", NULL), "limit: is invalid");
+	CHECK_STR(subset(BASE "subset__limit=99999999999999999999", NULL), "limit: is invalid");
+	CHECK_STR(subset(BASE "subset__limit=9223372036854775807&subset__order_by=id", NULL), "-|id|9223372036854775807|0|");
+	CHECK_STR(subset(BASE "subset__limit=&subset__offset=", NULL), "-|-|-1|0|");
+	CHECK_STR(subset(BASE "subset__offset=0", NULL), NEEDS_ORDER);
+	CHECK_STR(subset(BASE "subset__where[]=1", NULL), "where: is invalid");
+	CHECK_STR(subset(BASE "subset__limit=1&subset__order_by[]=id", NULL), "order_by: is invalid");
+	CHECK_STR(subset(BASE "subset=1", NULL), "bad request");
+	CHECK_STR(subset(BASE "subset[]=1", NULL), "bad request");
+	CHECK_STR(subset(BASE, "{\"where\":\"n > 15\",\"order_by\":\"id\",\"limit\":2}"), "n > 15|id|2|0|");
+	CHECK_STR(subset(BASE, "{\"order_by\":\"id\",\"limit\":\"1\",\"offset\":1}"), "-|id|1|1|");
+	CHECK_STR(subset(BASE, "{\"limit\":2.0,\"order_by\":\"id\"}"), "limit: is invalid");
+	CHECK_STR(subset(BASE, "{\"limit\":true,\"order_by\":\"id\"}"), "limit: is invalid");
+	CHECK_STR(subset(BASE, "{\"params\":\"x\",\"where\":\"n = $1\"}"), "params: params must be valid JSON");
+	CHECK_STR(subset(BASE, "{\"params\":[1],\"where\":\"n = $1\"}"), "params: is invalid");
+	CHECK_STR(subset(BASE "subset__limit=1&subset__order_by=id", "{\"subset\":{\"limit\":2}}"), "-|id|2|0|");
+	CHECK_STR(subset(BASE, "{\"subset\":[]}"), "-|-|-1|0|");
+}
+
 int main(void)
 {
+	test_subset();
 	test_query();
 	test_deep_query();
 	test_json_errors();

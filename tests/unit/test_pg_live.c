@@ -213,6 +213,88 @@ static void test_lookup(void)
 	run(other, "ROLLBACK");
 }
 
+/* Types that aren't built in, down to the last, and collations; and that what matters of them is noticed. */
+static void test_types(void)
+{
+	run(admin, "CREATE TYPE bb_live.feel AS ENUM ('b', 'a'); ALTER TYPE bb_live.feel ADD VALUE 'o''k' BEFORE 'a';"
+	           "CREATE DOMAIN bb_live.short AS varchar(7); CREATE DOMAIN bb_live.shorter AS bb_live.short CHECK (value <> '');"
+	           "CREATE TYPE bb_live.pair AS (x int); CREATE DOMAIN bb_live.feels AS bb_live.feel[];"
+	           "CREATE COLLATION bb_live.\"my \"\"c\" (locale = 'C');"
+	           "CREATE TABLE bb_live.typed (id int PRIMARY KEY, f bb_live.feel[], d bb_live.shorter, p bb_live.pair,"
+	           " t text, c text COLLATE \"C\", m bb_live.shorter[] COLLATE bb_live.\"my \"\"c\", fs bb_live.feels, n name,"
+	           " s information_schema.sql_identifier, po point)");
+	struct pg_table *t = lookup("typed");
+	const struct pg_column *f = &t->columns[pg_table_column(t, "f", 1)];
+	const struct pg_type *array = pg_table_type(t, f->type_oid);
+	CHECK(array != NULL && array->kind == 'b' && array->elem_oid != 0);
+	const struct pg_type *feel = array != NULL ? pg_table_type(t, array->elem_oid) : NULL;
+	CHECK(feel != NULL && feel->kind == 'e' && feel->nlabels == 3 && feel->elem_oid == 0);
+	if (feel != NULL && feel->nlabels == 3) {
+		CHECK_STR(feel->schema, "bb_live");
+		CHECK_STR(feel->name, "feel");
+		CHECK_STR(feel->labels[0], "b");
+		CHECK_STR(feel->labels[1], "o'k");
+	}
+	const struct pg_type *shorter = pg_table_type(t, t->columns[pg_table_column(t, "d", 1)].type_oid);
+	const struct pg_type *below = shorter != NULL ? pg_table_type(t, shorter->base_oid) : NULL;
+	CHECK(shorter != NULL && shorter->kind == 'd');
+	CHECK(below != NULL && below->base_oid == 1043 && below->base_typmod == 11);
+	const struct pg_type *feels = pg_table_type(t, t->columns[pg_table_column(t, "fs", 2)].type_oid);
+	CHECK(feels != NULL && feels->kind == 'd' && feels->elem_oid == 0 && feels->base_oid == f->type_oid);
+	const struct pg_type *pair = pg_table_type(t, t->columns[pg_table_column(t, "p", 1)].type_oid);
+	CHECK(pair != NULL && pair->kind == 'c');
+	const struct pg_type *identifier = pg_table_type(t, t->columns[pg_table_column(t, "s", 1)].type_oid);
+	CHECK(identifier != NULL && identifier->base_oid == 19);
+	CHECK(pg_table_type(t, 600) == NULL && pg_table_type(t, 25) == NULL);
+
+	CHECK_INT(t->columns[0].collation, -1);
+	CHECK_INT(t->columns[pg_table_column(t, "t", 1)].collation, 0);
+	CHECK_INT(t->columns[pg_table_column(t, "d", 1)].collation, 0);
+	CHECK_STR(t->collations[t->columns[pg_table_column(t, "c", 1)].collation].name, "C");
+	CHECK_STR(t->collations[t->columns[pg_table_column(t, "n", 1)].collation].collate, "C");
+	const struct pg_collation *mine = &t->collations[t->columns[pg_table_column(t, "m", 1)].collation];
+	CHECK_STR(mine->name, "my \"c");
+	CHECK_STR(mine->schema, "bb_live");
+	CHECK_STR(mine->ctype, "C");
+	CHECK(mine->provider == 'c' && mine->deterministic);
+	const struct pg_collation *db = &t->collations[0];
+	CHECK_INT(db->oid, 100);
+	CHECK_STR(db->name, "default");
+	CHECK_STR(db->collate, value(admin, "SELECT coalesce(j->>'datlocale', j->>'daticulocale', j->>'datcollate') FROM"
+	                                    " (SELECT to_jsonb(d) AS j FROM pg_database d WHERE datname = current_database()) x"));
+	CHECK_STR(db->version != NULL ? db->version : "none",
+	          value(admin, "SELECT coalesce(to_jsonb(d)->>'datcollversion', 'none') FROM pg_database d WHERE datname = current_database()"));
+
+	struct err e;
+	static const char *const changes[] = {
+		"ALTER TYPE bb_live.feel ADD VALUE 'new'",
+		"ALTER TYPE bb_live.feel RENAME VALUE 'b' TO 'bb'",
+		"ALTER DOMAIN bb_live.short RENAME TO shirt",
+		"ALTER TABLE bb_live.typed ALTER t TYPE text COLLATE \"POSIX\"",
+	};
+	for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
+		struct pg_table *now = NULL;
+		run(admin, changes[i]);
+		CHECK_INT(pg_catalog_lookup_oid(admin, t->oid, &now, &e), 0);
+		if (!CHECK(!pg_table_same_columns(t, now)))
+			printf("  %s: not noticed\n", changes[i]);
+		pg_table_unref(t);
+		t = now;
+	}
+	struct pg_table *now = NULL, *stored = NULL;
+	struct buf json = BUF_INIT(1 << 20);
+	run(admin, "ALTER DOMAIN bb_live.shirt SET DEFAULT 'x'");
+	CHECK_INT(pg_catalog_lookup_oid(admin, t->oid, &now, &e), 0);
+	CHECK(pg_table_same_columns(t, now));
+	pg_table_to_json(now, &json);
+	CHECK_INT(pg_table_from_json(json.data, json.len, &stored, &e), 0);
+	CHECK(pg_table_same_columns(t, stored));
+	pg_table_unref(stored);
+	pg_table_unref(now);
+	pg_table_unref(t);
+	buf_clear(&json);
+}
+
 static void test_partitions(void)
 {
 	run(admin, "CREATE TABLE bb_live.root (id int, k int, PRIMARY KEY (id, k)) PARTITION BY LIST (k);"
@@ -823,6 +905,7 @@ int main(void)
 	run(admin, pg_session_settings_sql(false));
 	setup();
 	test_lookup();
+	test_types();
 	test_partitions();
 	test_join_and_leave();
 	test_waits_for_writers();

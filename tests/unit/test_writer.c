@@ -207,7 +207,8 @@ static struct shape *make_shape(struct world *w, uint64_t id)
 	if (atomic_load(&w->engine->next_id) <= id)
 		atomic_store(&w->engine->next_id, id + 1);
 	registry_link(w->engine, shape);
-	ingest_adopt(w->engine, shape);
+	struct err adopting = {0};
+	REQUIRE(ingest_adopt(w->engine, shape, &adopting) == 0);
 	put_record(w, ITEM_SHAPE, shape, 0);
 	return shape;
 }

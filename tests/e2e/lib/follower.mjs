@@ -40,7 +40,7 @@ export class Follower {
     this.params = params
     this.mode = mode
     this.name =
-      name ?? `${mode} ${params.table}${params.replica === 'full' ? ' full' : ''}${params.columns ? ` (${params.columns})` : ''}`
+      name ?? `${mode} ${params.table}${params.replica === 'full' ? ' full' : ''}${params.columns ? ` (${params.columns})` : ''}${params.where ? ` where ${params.where}` : ''}`
     this.faults = []
     this.refetches = []
     this.refusals = []
@@ -356,14 +356,15 @@ function canonical(row, schema) {
 }
 
 // The rows of a table in the form of contents(). `columns` are names, as in the shape.
-export async function tableRows(query, table, columns) {
+// `where`: only those for which this condition holds, as the database sees it.
+export async function tableRows(query, table, columns, where) {
   const names =
     columns ??
     (
       await query(`SELECT attname FROM pg_attribute WHERE attrelid = '${table}'::regclass AND attnum > 0 AND NOT attisdropped`)
     ).rows.map((r) => r.attname)
   const list = [...names].sort().map((n) => `"${n}"::text AS "${n}"`)
-  const { rows } = await query(`SELECT ${list.join(', ')} FROM ${table}`)
+  const { rows } = await query(`SELECT ${list.join(', ')} FROM ${table}${where ? ` WHERE ${where}` : ''}`)
   return rows.map((row) => JSON.stringify(row)).sort()
 }
 

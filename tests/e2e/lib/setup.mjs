@@ -49,10 +49,10 @@ export async function world(t, { pg, version, env = {}, sql = [], start = true, 
       t.cleanup(() => follower.stop())
       return follower
     },
-    rows: (table, columns) => () => tableRows(w.sql, table, columns),
+    rows: (table, columns, where) => () => tableRows(w.sql, table, columns, where),
     // Every follower, or those given, ends with its table's rows and saw nothing wrong.
     async agree(followers = w.followers, ms = 30000) {
-      await Promise.all(followers.map((f) => f.converges(w.rows(f.params.table, f.params.columns?.split(',')), ms)))
+      await Promise.all(followers.map((f) => f.converges(w.rows(f.params.table, f.params.columns?.split(','), withParams(f.params)), ms)))
       for (const f of followers) f.check()
     },
     // No follower was sent back to the start.
@@ -68,6 +68,11 @@ export async function world(t, { pg, version, env = {}, sql = [], start = true, 
   for (const text of [].concat(sql)) await w.sql(text)
   if (start) await busbar.start()
   return w
+}
+
+// A follower's condition with its parameters written in, as literals of unknown type.
+function withParams({ where, ...params }) {
+  return where?.replace(/\$(\d+)/g, (_, n) => `'${params[`params[${n}]`].replaceAll("'", "''")}'`)
 }
 
 // A slot that is left pins WAL and counts against the server's limit.

@@ -24,7 +24,7 @@ const MAIN = [
   '07-rotation',
   '08-subset',
   '09-sse',
-  '10-subqueries',
+  // 10-subqueries waits for the issue on them.
 ]
 const RUNS = [
   { name: 'main', env: {}, files: MAIN },
@@ -35,7 +35,7 @@ const RUNS = [
 function replay(url, databaseUrl, env, files, line) {
   const clean = {}
   for (const [k, v] of Object.entries(process.env)) if (!k.startsWith('ELECTRIC_') && !k.startsWith('PG')) clean[k] = v
-  const args = ['replay.mjs', '--skip-file', 'needs-where.txt', '--differences', '../conformance.differences']
+  const args = ['replay.mjs', '--differences', '../conformance.differences']
   const only = process.env.E2E_ONLY?.replace(/^conformance(: )?/, '')
   if (only) args.push('--only', only)
   args.push(...files.map((f) => `cases/${f}.json`))

@@ -1,0 +1,688 @@
+/* client.c - see client.h. */
+#include "bench/client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+#define READ_BYTES (256 * 1024)
+#define READS_IN_A_ROW 16 /* of one connection, then the others get their turn */
+#define EVENTS_MAX 512
+#define BUSY_MAX_DEFAULT 200
+#define REQUEST_BYTES_MAX 16384
+#define TICK_NS (20 * NS_PER_MS)
+#define STALLS_MAX 500 /* answers that don't move on before it counts as a fault */
+
+int loop_init(struct loop *l, struct err *e)
+{
+	memset(l, 0, sizeof *l);
+	l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (l->epoll_fd < 0)
+		return err_errno(e, errno, "epoll");
+	l->read_buf = mem_alloc(READ_BYTES);
+	l->busy_max = BUSY_MAX_DEFAULT;
+	l->queue_tail = &l->queue;
+	return 0;
+}
+
+void loop_clear(struct loop *l)
+{
+	if (l->read_buf == NULL)
+		return;
+	close(l->epoll_fd);
+	free(l->read_buf);
+	memset(l, 0, sizeof *l);
+}
+
+void client_init(struct client *c, struct loop *l, const struct url *u, const char *secret, const char *query)
+{
+	memset(c, 0, sizeof *c);
+	c->loop = l;
+	c->url = u;
+	c->secret = secret;
+	c->query = query;
+	c->fd = -1;
+	httpres_init(&c->http);
+	scan_init(&c->scan);
+	sse_init(&c->sse);
+	buf_init(&c->error, 1024);
+}
+
+static void disconnect(struct client *c)
+{
+	if (c->fd >= 0) {
+		close(c->fd);
+		c->loop->open--;
+	}
+	c->fd = -1;
+	c->used = false;
+	free(c->unsent);
+	c->unsent = NULL;
+}
+
+static void settle(struct client *c)
+{
+	if (c->counted)
+		c->loop->busy--;
+	c->counted = false;
+}
+
+static void unlink_from(struct client **list, struct client *c)
+{
+	for (; *list != NULL; list = &(*list)->next)
+		if (*list == c) {
+			*list = c->next;
+			return;
+		}
+}
+
+void client_stop(struct client *c)
+{
+	struct loop *l = c->loop;
+
+	settle(c);
+	if (c->state == CLIENT_QUEUED) {
+		unlink_from(&l->queue, c);
+		l->queue_tail = &l->queue;
+		while (*l->queue_tail != NULL)
+			l->queue_tail = &(*l->queue_tail)->next;
+	} else if (c->state == CLIENT_SLEEPING) {
+		unlink_from(&l->sleepers, c);
+	}
+	disconnect(c);
+	c->state = CLIENT_IDLE;
+}
+
+void client_clear(struct client *c)
+{
+	if (c->loop == NULL)
+		return;
+	client_stop(c);
+	httpres_clear(&c->http);
+	scan_clear(&c->scan);
+	sse_clear(&c->sse);
+	buf_clear(&c->error);
+	c->loop = NULL;
+}
+
+static void failed(struct client *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void failed(struct client *c, const char *fmt, ...)
+{
+	char text[700];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	buf_reset(&c->error);
+	buf_puts(&c->error, text);
+	if (c->loop->failures++ == 0)
+		err_set(&c->loop->err, ERR_PROTOCOL, "%s", text);
+	client_stop(c);
+	c->on_event(c, CLIENT_FAILED);
+}
+
+static void nap(struct client *c, int64_t ns)
+{
+	disconnect(c);
+	c->state = CLIENT_SLEEPING;
+	c->wake_ns = now_ns() + ns;
+	c->next = c->loop->sleepers;
+	c->loop->sleepers = c;
+	c->retries++;
+	c->loop->retries++;
+}
+
+/* Nobody there, or the connection broke: tried again where that is expected. */
+static void broken(struct client *c, const char *what, int errnum)
+{
+	if (c->persist)
+		nap(c, 20 * NS_PER_MS);
+	else if (errnum)
+		failed(c, "%s: %s", what, strerror(errnum));
+	else
+		failed(c, "%s", what);
+}
+
+static size_t request_text(struct client *c, char *out, size_t size)
+{
+	const char *method = c->mode == CLIENT_DELETE ? "DELETE" : "GET";
+	int n;
+
+	if (c->mode == CLIENT_FETCH)
+		n = snprintf(out, size, "GET %s", c->query);
+	else
+		n = snprintf(out, size, "%s %s?%s&offset=%s%s%s%s%s%s%s%s", method, c->url->shape, c->query, c->offset,
+			     c->handle[0] ? "&handle=" : "", c->handle, c->live ? "&live=true" : "",
+			     c->live && c->mode == CLIENT_SSE ? "&live_sse=true" : "", c->cursor[0] ? "&cursor=" : "",
+			     c->cursor, c->secret ? "&secret=" : "");
+	if (n < 0 || (size_t)n >= size)
+		return 0;
+	n += snprintf(out + n, size - (size_t)n, "%s HTTP/1.1\r\nHost: %s:%s\r\nUser-Agent: busbar-bench/%s\r\n\r\n",
+		      c->secret && c->mode != CLIENT_FETCH ? c->secret : "", c->url->host, c->url->port, BUSBAR_VERSION);
+	return (size_t)n < size ? (size_t)n : 0;
+}
+
+static void watch(struct client *c, int op, uint32_t events)
+{
+	struct epoll_event ev = {events, {.ptr = c}};
+
+	epoll_ctl(c->loop->epoll_fd, op, c->fd, &ev);
+}
+
+static void request_sent(struct client *c)
+{
+	if (!c->live)
+		return;
+	settle(c);
+	if (!c->ready) {
+		c->ready = true;
+		c->on_event(c, CLIENT_READY);
+	}
+}
+
+static void open_connection(struct client *c);
+
+static void send_request(struct client *c)
+{
+	char text[REQUEST_BYTES_MAX];
+	size_t len = request_text(c, text, sizeof text);
+	ssize_t n;
+
+	if (len == 0) {
+		failed(c, "the request is longer than %d bytes", REQUEST_BYTES_MAX);
+		return;
+	}
+	httpres_next(&c->http);
+	scan_next(&c->scan);
+	c->state = CLIENT_WAITING;
+	c->requests++;
+	n = send(c->fd, text, len, MSG_NOSIGNAL);
+	if (n < 0 && errno != EAGAIN) {
+		if (c->used) { /* closed meanwhile: a new connection */
+			disconnect(c);
+			c->requests--;
+			open_connection(c);
+		} else {
+			broken(c, "sending a request", errno);
+		}
+		return;
+	}
+	if (n < 0)
+		n = 0;
+	if ((size_t)n == len) {
+		request_sent(c);
+		return;
+	}
+	c->unsent = mem_alloc(len - (size_t)n);
+	c->unsent_len = len - (size_t)n;
+	c->unsent_at = 0;
+	memcpy(c->unsent, text + n, c->unsent_len);
+	watch(c, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT);
+}
+
+static void open_connection(struct client *c)
+{
+	int one = 1, r;
+
+	c->fd = socket(c->url->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (c->fd < 0) {
+		failed(c, "a socket more: %s (open files are limited: ulimit -n)", strerror(errno));
+		return;
+	}
+	c->loop->open++;
+	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	c->used = false;
+	r = connect(c->fd, (const struct sockaddr *)&c->url->addr, c->url->addr_len);
+	if (r != 0 && errno != EINPROGRESS) {
+		broken(c, "connecting", errno);
+		return;
+	}
+	c->state = CLIENT_CONNECTING;
+	watch(c, EPOLL_CTL_ADD, EPOLLOUT);
+}
+
+/* The next request: on the open connection, or on a new one. */
+static void ask(struct client *c)
+{
+	if (c->fd >= 0)
+		send_request(c);
+	else
+		open_connection(c);
+}
+
+static void enqueue(struct client *c)
+{
+	c->state = CLIENT_QUEUED;
+	c->next = NULL;
+	*c->loop->queue_tail = c;
+	c->loop->queue_tail = &c->next;
+}
+
+void client_start(struct client *c, enum client_mode mode, const char *handle, const char *offset)
+{
+	if (c->state != CLIENT_IDLE)
+		client_stop(c);
+	c->mode = mode;
+	c->live = false;
+	c->ready = false;
+	c->stalls = 0;
+	c->cursor[0] = '\0';
+	c->last_lsn = c->last_op = 0;
+	c->started_ns = c->first_byte_ns = 0;
+	snprintf(c->handle, sizeof c->handle, "%s", handle ? handle : "");
+	snprintf(c->offset, sizeof c->offset, "%s", c->handle[0] && offset ? offset : "-1");
+	/* Whoever knows a position is up to date as far as it knows, and waits from there. */
+	if (c->handle[0] && (mode == CLIENT_POLL || mode == CLIENT_SSE))
+		c->live = true;
+	enqueue(c);
+}
+
+void client_go(struct client *c)
+{
+	if (c->state == CLIENT_HELD)
+		ask(c);
+}
+
+static bool on_message(void *ctx, const struct msg *m)
+{
+	struct client *c = ctx;
+
+	if (m->has_lsn) {
+		c->last_lsn = m->lsn;
+		c->last_op = m->op_position;
+	} else if (m->kind == MSG_UP_TO_DATE && m->seen_lsn > c->last_lsn) {
+		c->last_lsn = m->seen_lsn;
+		c->last_op = 0;
+	}
+	return c->on_msg == NULL || c->on_msg(c, m, c->read_ns);
+}
+
+static bool on_sse_event(void *ctx, const char *data, size_t len)
+{
+	struct msg m;
+	ptrdiff_t n = scan_message(data, len, &m);
+
+	return n > 0 && on_message(ctx, &m);
+}
+
+static bool on_body(void *ctx, const char *data, size_t len)
+{
+	struct client *c = ctx;
+
+	c->bytes += len;
+	if (c->mode == CLIENT_FETCH)
+		return c->on_body == NULL || c->on_body(c, data, len);
+	if (c->mode == CLIENT_DELETE)
+		return true;
+	if (c->http.status >= 400) {
+		if (c->error.len + len < 500)
+			buf_put(&c->error, data, len);
+		return true;
+	}
+	if (c->http.event_stream)
+		return sse_feed(&c->sse, data, len, on_sse_event, c);
+	return scan_feed(&c->scan, data, len, on_message, c);
+}
+
+static bool finished_once(struct client *c)
+{
+	if (c->mode != CLIENT_FETCH && c->mode != CLIENT_DELETE)
+		return false;
+	if (c->http.close)
+		disconnect(c);
+	if (c->mode == CLIENT_FETCH && c->http.status != 200) {
+		failed(c, "GET %s was answered with %d", c->query, c->http.status);
+		return true;
+	}
+	settle(c);
+	c->state = CLIENT_IDLE;
+	c->on_event(c, CLIENT_SYNCED);
+	return true;
+}
+
+static void refused(struct client *c)
+{
+	int status = c->http.status;
+
+	if (status == 409) {
+		snprintf(c->handle, sizeof c->handle, "%s", c->http.handle);
+		snprintf(c->offset, sizeof c->offset, "-1");
+		if (c->http.close)
+			disconnect(c);
+		settle(c);
+		c->state = CLIENT_IDLE;
+		c->on_event(c, CLIENT_REFETCH);
+	} else if ((status == 503 || status == 429) && (c->persist || c->retries < 100)) {
+		nap(c, c->http.retry_after_s ? c->http.retry_after_s * NS_PER_S : 200 * NS_PER_MS);
+	} else {
+		failed(c, "answered with %d: %.*s", status, (int)c->error.len, c->error.data ? c->error.data : "");
+	}
+}
+
+/* Takes the position of the answer; false if the answer makes no sense. */
+static bool advance(struct client *c)
+{
+	struct httpres *h = &c->http;
+	bool moved;
+
+	if (h->handle[0] == '\0' || (h->offset[0] == '\0' && !h->event_stream)) {
+		failed(c, "an answer without electric-handle or electric-offset");
+		return false;
+	}
+	if (c->handle[0] && strcmp(c->handle, h->handle) != 0) {
+		failed(c, "the handle changed from %s to %s without a 409", c->handle, h->handle);
+		return false;
+	}
+	memcpy(c->handle, h->handle, sizeof c->handle);
+	memcpy(c->cursor, h->cursor, sizeof c->cursor);
+	if (h->event_stream) {
+		if (c->last_lsn != 0)
+			snprintf(c->offset, sizeof c->offset, "%" PRIu64 "_%" PRIu64, c->last_lsn, c->last_op);
+		return true;
+	}
+	if (!scan_done(&c->scan)) {
+		failed(c, "the list of messages doesn't end");
+		return false;
+	}
+	moved = strcmp(c->offset, h->offset) != 0;
+	memcpy(c->offset, h->offset, sizeof c->offset);
+	if (moved || h->up_to_date)
+		c->stalls = 0;
+	else if (++c->stalls > STALLS_MAX) {
+		failed(c, "%d answers at offset %s that don't move on", STALLS_MAX, c->offset);
+		return false;
+	}
+	return true;
+}
+
+static void answered(struct client *c)
+{
+	bool live = c->live;
+
+	c->used = true;
+	c->status = c->http.status;
+	if (finished_once(c))
+		return;
+	if (c->http.status != 200) {
+		refused(c);
+		return;
+	}
+	if (!advance(c))
+		return;
+	if (c->http.close)
+		disconnect(c);
+	if (live) {
+		c->state = CLIENT_HELD;
+		c->on_event(c, CLIENT_ANSWERED);
+		if (c->state == CLIENT_HELD && !c->hold)
+			ask(c);
+		return;
+	}
+	if (c->http.up_to_date && c->mode == CLIENT_SYNC) {
+		settle(c);
+		c->state = CLIENT_IDLE;
+		c->on_event(c, CLIENT_SYNCED);
+		return;
+	}
+	if (c->http.up_to_date)
+		c->live = true;
+	if (c->stalls > 3)
+		nap(c, 10 * NS_PER_MS);
+	else
+		ask(c);
+}
+
+static void closed(struct client *c, int errnum)
+{
+	bool nothing = c->http.state == HTTP_STATUS && c->http.line.len == 0;
+
+	if (nothing && c->used) { /* it may close a kept connection at any time: ask again on a new one */
+		c->loop->reconnects++;
+		disconnect(c);
+		open_connection(c);
+		return;
+	}
+	if (errnum == 0 && !nothing && httpres_eof(&c->http) == 0) {
+		answered(c);
+		return;
+	}
+	/* An event stream may be cut at any time; whoever follows it continues behind its last event. */
+	if (c->http.event_stream && c->last_lsn != 0 && c->persist) {
+		snprintf(c->offset, sizeof c->offset, "%" PRIu64 "_%" PRIu64, c->last_lsn, c->last_op);
+		nap(c, 20 * NS_PER_MS);
+		return;
+	}
+	broken(c, errnum ? "reading an answer" : c->http.error ? c->http.error : "closed without an answer", errnum);
+}
+
+/* One read's bytes. False when the connection isn't to be read further now. */
+static bool take(struct client *c, const char *data, size_t len)
+{
+	ptrdiff_t n;
+
+	if (c->http.state == HTTP_STATUS && c->http.line.len == 0)
+		buf_reset(&c->error);
+	if (c->first_byte_ns == 0)
+		c->first_byte_ns = c->read_ns;
+	n = httpres_feed(&c->http, data, len, on_body, c);
+	if (c->state != CLIENT_WAITING)
+		return false; /* a callback stopped it */
+	if (n < 0) {
+		failed(c, "%s", c->http.error);
+		return false;
+	}
+	if (c->http.state != HTTP_DONE)
+		return true;
+	if ((size_t)n < len) {
+		failed(c, "bytes behind the end of an answer");
+		return false;
+	}
+	answered(c);
+	return false;
+}
+
+static void readable(struct client *c)
+{
+	for (int i = 0; i < READS_IN_A_ROW; i++) {
+		ssize_t n = recv(c->fd, c->loop->read_buf, READ_BYTES, 0);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		c->read_ns = now_ns();
+		if (c->state != CLIENT_WAITING) { /* held or idle: the server closed, or talks unasked */
+			disconnect(c);
+			return;
+		}
+		if (n <= 0) {
+			closed(c, n < 0 ? errno : 0);
+			return;
+		}
+		if (!take(c, c->loop->read_buf, (size_t)n) || n < READ_BYTES)
+			return;
+	}
+}
+
+static void writable(struct client *c)
+{
+	ssize_t n = send(c->fd, c->unsent + c->unsent_at, c->unsent_len - c->unsent_at, MSG_NOSIGNAL);
+
+	if (n < 0 && errno != EAGAIN) {
+		broken(c, "sending a request", errno);
+		return;
+	}
+	if (n > 0)
+		c->unsent_at += (size_t)n;
+	if (c->unsent_at < c->unsent_len)
+		return;
+	free(c->unsent);
+	c->unsent = NULL;
+	watch(c, EPOLL_CTL_MOD, EPOLLIN);
+	request_sent(c);
+}
+
+static void handle_event(struct client *c, uint32_t events)
+{
+	int errnum = 0;
+	socklen_t len = sizeof errnum;
+
+	if (c->fd < 0)
+		return;
+	if (c->state == CLIENT_CONNECTING) {
+		getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &errnum, &len);
+		if (errnum != 0) {
+			broken(c, "connecting", errnum);
+			return;
+		}
+		watch(c, EPOLL_CTL_MOD, EPOLLIN);
+		send_request(c);
+		return;
+	}
+	if (c->unsent != NULL && (events & EPOLLOUT)) {
+		writable(c);
+		return;
+	}
+	readable(c);
+}
+
+static void start_queued(struct loop *l)
+{
+	while (l->queue != NULL && l->busy < l->busy_max) {
+		struct client *c = l->queue;
+		if ((l->queue = c->next) == NULL)
+			l->queue_tail = &l->queue;
+		l->busy++;
+		c->counted = true;
+		if (c->started_ns == 0)
+			c->started_ns = now_ns();
+		ask(c);
+	}
+}
+
+/* Wakes sleepers; milliseconds to the next one or to the tick. */
+static int sleepers(struct loop *l, int64_t now)
+{
+	struct client **at = &l->sleepers, *c;
+	int64_t next = now + TICK_NS;
+
+	while ((c = *at) != NULL) {
+		if (c->wake_ns > now) {
+			if (c->wake_ns < next)
+				next = c->wake_ns;
+			at = &c->next;
+			continue;
+		}
+		*at = c->next;
+		c->state = CLIENT_IDLE;
+		ask(c);
+		at = &l->sleepers; /* the list may have changed */
+	}
+	return (int)((next - now + NS_PER_MS - 1) / NS_PER_MS);
+}
+
+int loop_run(struct loop *l, const bool *done, int64_t deadline_ns)
+{
+	struct epoll_event events[EVENTS_MAX];
+
+	for (;;) {
+		int64_t now = now_ns();
+		int n, wait_ms;
+		start_queued(l);
+		wait_ms = sleepers(l, now);
+		if (l->tick != NULL && now - l->tick_ns >= TICK_NS) {
+			l->tick_ns = now;
+			l->tick(l->tick_ctx, now);
+		}
+		if (done != NULL && *done)
+			return 0;
+		if (stopping())
+			return -2;
+		if (now >= deadline_ns)
+			return -1;
+		if ((deadline_ns - now) / NS_PER_MS < wait_ms)
+			wait_ms = (int)((deadline_ns - now + NS_PER_MS - 1) / NS_PER_MS);
+		if (l->queue != NULL && l->busy < l->busy_max)
+			wait_ms = 0;
+		n = epoll_wait(l->epoll_fd, events, EVENTS_MAX, wait_ms);
+		for (int i = 0; i < n; i++)
+			handle_event(events[i].data.ptr, events[i].events);
+	}
+}
+
+static int once_connect(const struct url *u, int timeout_ms)
+{
+	struct timeval tv = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
+	int fd = socket(u->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv);
+	if (connect(fd, (const struct sockaddr *)&u->addr, u->addr_len) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+struct once {
+	char *body;
+	size_t size, len;
+};
+
+static bool once_body(void *ctx, const char *data, size_t len)
+{
+	struct once *o = ctx;
+
+	for (size_t i = 0; i < len && o->len + 1 < o->size; i++)
+		o->body[o->len++] = data[i];
+	return true;
+}
+
+int http_once(const struct url *u, const char *method, const char *path, char *body, size_t size, struct httpres *head,
+	      int timeout_ms)
+{
+	char text[REQUEST_BYTES_MAX];
+	struct once o = {body, size, 0};
+	struct httpres own;
+	int fd, len, status = -1;
+	ssize_t n;
+
+	if (size > 0)
+		body[0] = '\0';
+	if ((fd = once_connect(u, timeout_ms)) < 0)
+		return -1;
+	httpres_init(&own);
+	len = snprintf(text, sizeof text, "%s %s HTTP/1.1\r\nHost: %s:%s\r\nConnection: close\r\n\r\n", method, path, u->host,
+		       u->port);
+	if (len <= 0 || (size_t)len >= sizeof text || send(fd, text, (size_t)len, MSG_NOSIGNAL) != len)
+		goto cleanup;
+	while (own.state != HTTP_DONE) {
+		n = recv(fd, text, sizeof text, 0);
+		if (n < 0 && errno == EINTR && !stopping())
+			continue;
+		if (n < 0 || (n == 0 && httpres_eof(&own) != 0))
+			goto cleanup;
+		if (n > 0 && httpres_feed(&own, text, (size_t)n, once_body, &o) < 0)
+			goto cleanup;
+	}
+	status = own.status;
+	if (size > 0)
+		body[o.len] = '\0';
+cleanup:
+	if (head != NULL) {
+		*head = own;
+		head->line = (struct buf)BUF_INIT(0);
+	}
+	httpres_clear(&own);
+	close(fd);
+	return status;
+}

@@ -1,0 +1,49 @@
+/*
+ * floors.h - servers that do as little as possible, to measure a server against: the least that an event loop must do to
+ * answer everybody who waits, and nginx with static files. Both are child processes that end with this one.
+ */
+#ifndef BUSBAR_BENCH_FLOORS_H
+#define BUSBAR_BENCH_FLOORS_H
+
+#include <sys/types.h>
+
+#include "bench/util.h"
+
+/*
+ * The minimal epoll server: parks every request that says live=true and, on floor_server_wake(), sends the same bytes to
+ * all of them. Requests without live=true get an empty list, up to date.
+ */
+struct floor_server {
+	pid_t pid;
+	int control; /* a socket pair: the bytes to send go in */
+	struct url url;
+};
+
+int floor_server_start(struct floor_server *s, struct err *e) MUST_USE;
+void floor_server_wake(struct floor_server *s, const char *bytes, size_t len);
+void floor_server_stop(struct floor_server *s);
+
+/* nginx on a loopback port with the files of a folder of its own; 1 if nginx isn't installed. */
+struct nginx {
+	pid_t pid;
+	char dir[64];
+	struct url url;
+	int files;
+};
+
+int nginx_start(struct nginx *n, struct err *e) MUST_USE;
+int nginx_put(struct nginx *n, const char *data, size_t len, struct err *e) MUST_USE; /* as /0, /1, … */
+void nginx_stop(struct nginx *n); /* and removes the folder */
+bool nginx_version(char *out, size_t size);
+
+/* Runs `sh -c command` in a session of its own, output thrown away; its pid. */
+pid_t run_command(const char *command);
+int wait_command(pid_t pid, int timeout_ms); /* exit status; -1 if it didn't end in time, or was killed */
+
+/*
+ * Stops a server with SIGSTOP. A guard process continues it should we die before server_continue(); only one at a time.
+ */
+int server_pause(pid_t pid, struct err *e) MUST_USE;
+void server_continue(void);
+
+#endif

@@ -1,0 +1,647 @@
+/*
+ * scen_throughput.c - changes a second, from Postgres to a client, against the number of shapes and their kind.
+ *
+ * Modes: live (sessions that commit single rows while the server reads), backlog (the server is stopped while
+ * single-row transactions pile up), rows (the same with transactions of some rows), huge (one transaction). The time ends when a last
+ * row, committed behind all others, has reached a client; the stream is in order, so everything before it has been
+ * dealt with. Then the shapes, or some hundred of them, are read and each row is checked.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "bench/bench.h"
+#include "bench/floors.h"
+#include "bench/walker.h"
+#include "bench/writer.h"
+
+#define BARE "bare client"
+#define WORKERS 64       /* clients that make shapes and read them */
+#define PROBES_MAX 300   /* shapes that are read after each run */
+#define PROBES_ALL_MAX 20 /* of shapes that match every row */
+#define LIVE_SESSIONS 4
+#define PILE_SESSIONS 2
+#define PILE_REST_MS 100 /* after the last write, for disk and caches */
+#define PATIENCE_S 120
+
+enum kind { K_TABLE, K_EQ, K_RANGE, K_ARRAY, K_LIKE, K_ILIKE, K_ALL, K_SUBQUERY, KINDS };
+static const char *const kind_names[KINDS] = {"table", "eq", "range", "array", "like", "ilike", "all", "subquery"};
+#define KINDS_DEFAULT "table,eq,range,array,like,ilike,all"
+
+enum mode { M_LIVE, M_BACKLOG, M_ROWS, M_HUGE, MODES };
+static const char *const mode_names[MODES] = {"live", "backlog", "rows", "huge"};
+
+struct tp {
+	struct bench *bench;
+	enum kind kind;
+	int64_t n;
+	char title[80]; /* "1,000 eq shapes" */
+	struct tp_side {
+		char table[NAME_BYTES];
+		struct shape *shape; /* n of them, and behind them the witness's */
+		struct shape *probe; /* some of them again, with positions of their own; queries borrowed */
+		int64_t *probe_of;
+		size_t probes;
+		int64_t next_id;
+		bool broken;
+	} side[3]; /* the servers, the floor */
+	bool walking; /* the floor is measured too */
+	char groups[NAME_BYTES]; /* K_SUBQUERY */
+};
+
+static bool can_pause(const struct bench *b, int which)
+{
+	return b->server[which].pid > 0 || (b->servers == 1 && b->opt.pause_cmd != NULL && b->opt.resume_cmd != NULL);
+}
+
+static int pause_server(struct bench *b, int which)
+{
+	if (b->opt.pause_cmd == NULL || b->servers > 1)
+		return server_pause(b->server[which].pid, &b->err);
+	if (wait_command(run_command(b->opt.pause_cmd), 30000) == 0)
+		return 0;
+	return err_set(&b->err, ERR_IO, "--pause-cmd failed");
+}
+
+static void continue_server(struct bench *b)
+{
+	if (b->opt.pause_cmd == NULL || b->servers > 1)
+		server_continue();
+	else
+		(void)wait_command(run_command(b->opt.resume_cmd), 30000);
+}
+
+/* ---- shapes of a kind ---- */
+
+static char *kind_query(const struct tp *t, const char *table, int64_t k)
+{
+	switch (t->kind) {
+	case K_EQ: return shape_query(table, "n = %" PRId64, k);
+	case K_RANGE:
+		return shape_query(table, "v >= %" PRId64 " AND v < %" PRId64, k * GROUP_WIDTH, (k + 1) * GROUP_WIDTH);
+	case K_ARRAY: return shape_query(table, "tags @> '{t%" PRId64 "}'", k);
+	case K_LIKE: return shape_query(table, "name LIKE 'item-%" PRId64 "-%%'", k);
+	case K_ILIKE: return shape_query(table, "name ILIKE '%%nothing-%" PRId64 "-%%'", k);
+	case K_ALL: return shape_query(table, "v >= %" PRId64, -1000000 - k);
+	case K_SUBQUERY:
+		return shape_query(table, "n IN (SELECT id FROM " SCHEMA ".%s WHERE team = %" PRId64 ")", t->groups, k);
+	default: return shape_query(table, NULL);
+	}
+}
+
+/* How many rows of [from, to) a shape must show; the last row of the batch is `to`. */
+static int64_t kind_expects(const struct tp *t, int64_t k, int64_t from, int64_t to)
+{
+	if (t->kind == K_ILIKE)
+		return 0;
+	if (t->kind == K_ALL)
+		return to - from + 1;
+	return (to - 1 - k + t->n) / t->n - (from - 1 - k + t->n) / t->n; /* ids with id % n == k */
+}
+
+static int64_t groups_of(const struct tp *t)
+{
+	return t->n;
+}
+
+/* ---- checking ---- */
+
+struct probe_run {
+	const struct tp *t;
+	const struct tp_side *side;
+	struct rows_want want;
+	struct seen *seen; /* one for all, or one for each probe when all match */
+	int64_t *count;
+	int64_t from, to;
+};
+
+static bool probe_msg(void *ctx, size_t i, const struct msg *m, const char **why)
+{
+	struct probe_run *p = ctx;
+	int64_t id, group;
+
+	if (m->kind == MSG_UP_TO_DATE || m->kind == MSG_SNAPSHOT_END)
+		return true;
+	if (!row_check(m, &p->want, &id, &group, why))
+		return false;
+	*why = "a row of another shape";
+	if (p->t->kind == K_ILIKE || (p->t->kind != K_ALL && group != p->side->probe_of[i]))
+		return false;
+	*why = "a row twice, or of another run";
+	p->count[i]++;
+	return seen_add(&p->seen[p->t->kind == K_ALL ? i : 0], id);
+}
+
+/* Reads the probes: each must show its rows, all of them, each once. */
+static int check_probes(struct tp *t, int which, int64_t from, int64_t to)
+{
+	struct bench *b = t->bench;
+	struct tp_side *side = &t->side[which];
+	size_t sets = t->kind == K_ALL ? side->probes : 1;
+	struct probe_run p = {.t = t, .side = side, .from = from, .to = to};
+	int result;
+
+	if (t->kind == K_TABLE)
+		return 0; /* the witness saw each row itself */
+	progress("throughput, %s: checking %zu shapes of %s", t->title, side->probes, b->server[which].name);
+	p.want = (struct rows_want){.payload = b->opt.payload, .groups = groups_of(t), .last_id = to};
+	p.seen = mem_zalloc(sizeof *p.seen * sets);
+	p.count = mem_zalloc(sizeof *p.count * side->probes);
+	for (size_t i = 0; i < sets; i++)
+		seen_init(&p.seen[i], from, to + 1);
+	result = shapes_sync(b, &b->server[which], side->probe, side->probes, WORKERS, CLIENT_SYNC, probe_msg, &p, NULL);
+	for (size_t i = 0; result == 0 && i < side->probes; i++) {
+		int64_t expect = kind_expects(t, side->probe_of[i], from, to);
+		if (p.count[i] != expect)
+			result = err_set(&b->err, ERR_PROTOCOL, "wrong rows: %s shows %" PRId64 " new rows, not %" PRId64,
+					 side->probe[i].query, p.count[i], expect);
+	}
+	for (size_t i = 0; i < sets; i++)
+		seen_clear(&p.seen[i]);
+	free(p.seen);
+	free(p.count);
+	return result;
+}
+
+/* ---- the load ---- */
+
+struct load {
+	enum mode mode;
+	struct crew crew;
+	int64_t from, to; /* ids; the last row has the id `to` */
+	int64_t start_ns; /* where the time begins */
+	bool paused;
+	double held; /* of a backlog: the percentage still in Postgres when the time begins, the rest is in sockets; -1: unknown */
+};
+
+static int64_t load_size(const struct tp *t, enum mode mode)
+{
+	const struct options *o = &t->bench->opt;
+	/* Live is as fast as the disk lets sessions commit: it would take long. */
+	int64_t n = mode == M_HUGE ? o->huge : mode == M_LIVE ? (o->changes + 7) / 8 : o->changes;
+
+	/* Where each change goes to every shape, as many changes as give about the same number of lines. */
+	if (t->kind == K_ALL && t->n > 20)
+		n = n * 20 / t->n > 2000 ? n * 20 / t->n : 2000;
+	return n;
+}
+
+static int load_open(struct load *l, struct tp *t, int which, enum mode mode)
+{
+	struct bench *b = t->bench;
+	const char *table = t->side[which].table;
+	int sessions = mode == M_LIVE ? LIVE_SESSIONS : mode == M_HUGE ? 1 : PILE_SESSIONS;
+	int64_t n = load_size(t, mode), per = mode == M_ROWS ? b->opt.txn_rows : 1;
+
+	memset(l, 0, sizeof *l);
+	l->mode = mode;
+	if (mode == M_ROWS)
+		n = (n + per - 1) / per * per;
+	l->from = t->side[which].next_id;
+	l->to = l->from + n;
+	t->side[which].next_id = l->to + 1;
+	if (crew_open(&l->crew, sessions, b->opt.db,
+		      mode == M_LIVE ? NULL : "SET synchronous_commit = off", &b->err))
+		return -1;
+	for (int i = 0; i < sessions; i++) {
+		char *sql = l->crew.member[i].sql;
+		size_t size = sizeof l->crew.member[i].sql;
+		int64_t a = l->from + n / per * i / sessions * per, z = l->from + n / per * (i + 1) / sessions * per;
+		if (mode == M_HUGE)
+			rows_batch_sql(sql, size, table, l->from, l->to, groups_of(t), b->opt.payload);
+		else
+			snprintf(sql, size, "CALL " SCHEMA ".put_%s(%" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ")", table, a, z,
+				 groups_of(t), per);
+	}
+	/* Its commit flushes what the others have left in Postgres's buffers. */
+	size_t at = (size_t)snprintf(l->crew.last_sql, sizeof l->crew.last_sql, "SET synchronous_commit = on; ");
+	rows_last_sql(l->crew.last_sql + at, sizeof l->crew.last_sql - at, table, l->to, b->opt.payload);
+	return 0;
+}
+
+static int64_t wal_position(struct bench *b)
+{
+	struct err e;
+	int64_t at = 0;
+
+	(void)!db_number(&b->admin, &at, &e, "SELECT (pg_current_wal_lsn() - '0/0')::bigint");
+	return at;
+}
+
+/*
+ * The walsender of the stopped server is the one that is furthest behind. What it has sent lies in the sockets' buffers
+ * and costs Postgres nothing any more: with a small backlog that can be most of it.
+ */
+static double still_held(struct bench *b, int64_t from)
+{
+	struct err e;
+	int64_t sent = 0, end = wal_position(b);
+
+	if (db_number(&b->admin, &sent, &e,
+		      "SELECT coalesce(min(sent_lsn - '0/0'), 0)::bigint FROM pg_stat_replication WHERE sent_lsn - '0/0' >= %" PRId64
+		      " AND application_name <> 'busbar-bench'",
+		      from) ||
+	    sent < from || end <= from)
+		return -1;
+	return (double)(end - sent) / (double)(end - from) * 100;
+}
+
+/* Piles it up before the time begins, or begins. */
+static int load_go(struct load *l, struct tp *t, int which)
+{
+	struct bench *b = t->bench;
+	bool pile = l->mode == M_BACKLOG || l->mode == M_ROWS;
+	int64_t from = pile ? wal_position(b) : 0;
+
+	l->held = -1;
+
+	if (pile && which < 2) {
+		if (pause_server(b, which))
+			return -1;
+		l->paused = true;
+	}
+	l->start_ns = now_ns();
+	crew_go(&l->crew);
+	if (!pile)
+		return 0;
+	while (!atomic_load(&l->crew.finished) && !stopping())
+		sleep_ms(10);
+	if (crew_join(&l->crew, &b->err))
+		return -1;
+	sleep_ms(PILE_REST_MS);
+	if (which < 2)
+		l->held = still_held(b, from);
+	l->start_ns = now_ns();
+	if (l->paused)
+		continue_server(b);
+	l->paused = false;
+	return 0;
+}
+
+static int load_end(struct load *l, struct tp *t, int result)
+{
+	struct bench *b = t->bench;
+	struct err e;
+
+	if (l->paused)
+		continue_server(b);
+	l->paused = false;
+	if (crew_join(&l->crew, &e) && result == 0) {
+		b->err = e;
+		result = -1;
+	}
+	if (l->mode == M_HUGE)
+		l->start_ns = atomic_load(&l->crew.done_ns);
+	crew_close(&l->crew);
+	return result;
+}
+
+static void variant_text(char *out, size_t size, const struct tp *t, enum mode mode)
+{
+	const struct options *o = &t->bench->opt;
+	char n[32];
+
+	format_value(n, sizeof n, (double)load_size(t, mode), "");
+	switch (mode) {
+	case M_LIVE: snprintf(out, size, "%s, live: %d sessions", t->title, LIVE_SESSIONS); break;
+	case M_BACKLOG: snprintf(out, size, "%s, backlog of %s", t->title, n); break;
+	case M_ROWS: snprintf(out, size, "%s, backlog of %" PRId64 "-row transactions", t->title, o->txn_rows); break;
+	default: snprintf(out, size, "%s, one transaction of %s rows", t->title, n); break;
+	}
+}
+
+static struct sample *load_sample(const struct load *l, struct tp *t, const char *subject, int round, int64_t end_ns)
+{
+	struct bench *b = t->bench;
+	double seconds = (double)(end_ns - l->start_ns) / 1e9, n = (double)(l->to - l->from + 1);
+	char series[40], variant[80];
+	struct sample *s;
+
+	snprintf(series, sizeof series, "%s, %s", kind_names[t->kind], mode_names[l->mode]);
+	s = sample_new(&b->results, "throughput", series, "shapes", (double)t->n, subject, round);
+	variant_text(variant, sizeof variant, t, l->mode);
+	sample_variant(s, "%s", variant);
+	sample_metric(s, l->mode == M_HUGE || l->mode == M_ROWS ? "rows" : "changes", "/s", n / seconds, 1);
+	sample_metric(s, "took", "s", seconds, -1);
+	if (l->held >= 0)
+		sample_metric(s, "held by Postgres", "%", l->held, 0);
+	if (l->mode == M_LIVE) {
+		double wrote = (double)(atomic_load(&l->crew.done_ns) - l->start_ns) / 1e9;
+		sample_metric(s, "writers", "/s", n / wrote, 0);
+		sample_metric(s, "behind at the end", "ms", (seconds - wrote) * 1e3, -1);
+	}
+	return s;
+}
+
+/* ---- one run ---- */
+
+struct tp_witness {
+	struct tp *t;
+	const struct server *server;
+	struct load *load;
+	struct usage usage;
+	struct seen seen;
+	struct rows_want want;
+	int64_t end_ns;
+};
+
+static bool witness_msg(struct crowd *c, struct client *who, const struct msg *m, int64_t now)
+{
+	struct tp_witness *w = c->ctx;
+	int64_t id, group;
+	const char *why;
+
+	if (m->kind == MSG_UP_TO_DATE)
+		return true;
+	if (!row_check(m, &w->want, &id, &group, &why))
+		return crowd_wrong(c, who, "%s", why);
+	if (w->t->kind != K_TABLE && group != LAST_GROUP)
+		return crowd_wrong(c, who, "row %" PRId64 " isn't of its shape", id);
+	if (!seen_add(&w->seen, id))
+		return crowd_wrong(c, who, "row %" PRId64 " came twice, or is of another run", id);
+	if (group == LAST_GROUP) {
+		w->end_ns = now;
+		c->done = true;
+	}
+	return true;
+}
+
+static void witness_tick(void *ctx, int64_t now)
+{
+	struct crowd *c = ctx;
+	struct tp_witness *w = c->ctx;
+
+	(void)now;
+	usage_tick(&w->usage, w->server);
+}
+
+static int server_run(struct tp *t, int which, enum mode mode, int round)
+{
+	struct bench *b = t->bench;
+	const struct server *sv = &b->server[which];
+	struct shape *shape = &t->side[which].shape[t->kind == K_TABLE ? 0 : t->n];
+	struct load load = {0};
+	struct tp_witness w = {.t = t, .server = sv, .load = &load};
+	struct crowd crowd;
+	struct sample *s;
+	int result;
+
+	if (shapes_sync(b, sv, shape, 1, 1, CLIENT_SYNC, NULL, NULL, NULL) ||
+	    crowd_start(&crowd, b, &sv->url, sv->secret, shape, 1, 1, CLIENT_POLL, false))
+		return -1;
+	crowd.on_msg = witness_msg;
+	crowd.ctx = &w;
+	crowd.client[0].persist = true; /* a stopped server may drop connections */
+	crowd.loop.tick = witness_tick;
+	result = load_open(&load, t, which, mode);
+	w.want = (struct rows_want){.payload = b->opt.payload, .groups = groups_of(t), .last_id = load.to};
+	seen_init(&w.seen, load.from, load.to + 1);
+	if (result == 0)
+		result = load_go(&load, t, which);
+	usage_start(&w.usage, sv);
+	if (result == 0)
+		result = crowd_run(&crowd, now_ns() + PATIENCE_S * NS_PER_S, "the last row didn't come within 120 s");
+	result = load_end(&load, t, result);
+	if (result == 0 && t->kind == K_TABLE && w.seen.count != load.to - load.from + 1)
+		result = err_set(&b->err, ERR_PROTOCOL, "wrong rows: %" PRId64 " of %" PRId64 " came before the last one",
+				 w.seen.count, load.to - load.from + 1);
+	seen_clear(&w.seen);
+	crowd_stop(&crowd);
+	struct sample *held = NULL;
+	if (result == 0) {
+		held = s = load_sample(&load, t, sv->name, round, w.end_ns);
+		usage_metrics(&w.usage, sv, s);
+		if (t->kind == K_ILIKE)
+			sample_metric(s, "evaluations", "/s", s->m[0].value * (double)t->n, 1);
+	}
+	if (result == 0)
+		result = check_probes(t, which, load.from, load.to);
+	if (held != NULL) {
+		if (result != 0) /* a fast wrong answer is no figure */
+			held->metrics = 0;
+		else
+			sample_done(&b->results, held);
+	}
+	return result;
+}
+
+struct bare {
+	int64_t last, from, rows, end_ns;
+};
+
+static bool bare_row(void *ctx, int64_t id, int64_t group, int64_t now)
+{
+	struct bare *r = ctx;
+
+	if (id < r->from)
+		return true;
+	r->rows++;
+	if (group != LAST_GROUP)
+		return true;
+	r->end_ns = now;
+	return false;
+}
+
+/*
+ * The bare client. Of a backlog nothing has been sent when its time begins: a client that can't be slower than the stream
+ * would otherwise be measured by what the sockets' buffers hold.
+ */
+static int floor_run(struct tp *t, enum mode mode, int round)
+{
+	struct bench *b = t->bench;
+	bool pile = mode == M_BACKLOG || mode == M_ROWS;
+	struct load load = {0};
+	struct walker walker;
+	struct bare r = {0};
+	struct sample *s;
+	int result;
+
+	if (walker_open(&walker, b->opt.db, &b->err))
+		return -1;
+	result = load_open(&load, t, 2, mode);
+	r.from = load.from;
+	if (result == 0 && !pile)
+		result = walker_stream(&walker, &b->err);
+	if (result == 0)
+		result = load_go(&load, t, 2);
+	if (result == 0 && pile)
+		result = walker_stream(&walker, &b->err);
+	if (result == 0)
+		result = walker_run(&walker, bare_row, &r, now_ns() + PATIENCE_S * NS_PER_S, &b->err);
+	walker_close(&walker);
+	result = load_end(&load, t, result);
+	if (result == 0 && r.rows != load.to - load.from + 1)
+		result = err_set(&b->err, ERR_PROTOCOL, "the bare client got %" PRId64 " rows", r.rows);
+	if (result != 0)
+		return -1;
+	s = load_sample(&load, t, BARE, round, r.end_ns);
+	s->floor = true;
+	sample_done(&b->results, s);
+	return 0;
+}
+
+/* ---- a case: a kind and a number of shapes, in all its modes ---- */
+
+static int side_prepare(struct tp *t, int which)
+{
+	struct bench *b = t->bench;
+	struct tp_side *side = &t->side[which];
+	size_t probes = (size_t)(t->kind == K_ALL ? PROBES_ALL_MAX : PROBES_MAX), n = (size_t)t->n;
+
+	side->next_id = 1;
+	if (bench_table(b, side->table, which == 2 ? "floor" : "tp", which == 2))
+		return -1;
+	if (which == 2)
+		return 0;
+	side->shape = mem_zalloc(sizeof *side->shape * (n + 1));
+	for (size_t k = 0; k < n; k++)
+		side->shape[k].query = kind_query(t, side->table, (int64_t)k);
+	side->shape[n].query = shape_query(side->table, "n = %d", LAST_GROUP);
+	progress("throughput, %s: making the shapes on %s", t->title, b->server[which].name);
+	if (shapes_sync(b, &b->server[which], side->shape, t->kind == K_TABLE ? n : n + 1, WORKERS, CLIENT_SYNC, NULL, NULL,
+			NULL))
+		return -1;
+	side->probes = n < probes ? n : probes;
+	side->probe = mem_zalloc(sizeof *side->probe * side->probes);
+	side->probe_of = mem_zalloc(sizeof *side->probe_of * side->probes);
+	for (size_t i = 0; i < side->probes; i++) {
+		side->probe_of[i] = (int64_t)(i * n / side->probes);
+		side->probe[i] = side->shape[side->probe_of[i]];
+	}
+	return 0;
+}
+
+static void side_clear(struct tp *t, int which)
+{
+	struct bench *b = t->bench;
+	struct tp_side *side = &t->side[which];
+
+	if (which < b->servers && side->shape != NULL)
+		shapes_delete(b, &b->server[which], side->shape, (size_t)(t->kind == K_TABLE ? t->n : t->n + 1));
+	shapes_free(side->shape, (size_t)t->n + 1);
+	free(side->probe);
+	free(side->probe_of);
+	bench_drop(b, side->table);
+}
+
+/* Which modes a case runs when --modes doesn't say. */
+static bool mode_wanted(const struct tp *t, enum mode mode)
+{
+	const struct options *o = &t->bench->opt;
+	bool pause = can_pause(t->bench, 0), main_kind = t->kind == K_EQ || t->kind == K_TABLE;
+
+	if (o->modes[0])
+		return opt_lists(o->modes, "", mode_names[mode]);
+	switch (mode) {
+	case M_LIVE: return main_kind || !pause;
+	case M_BACKLOG: return pause;
+	case M_ROWS: return pause && t->kind == K_EQ && t->n == 100;
+	default: return t->kind == K_TABLE || (t->kind == K_EQ && t->n == 100);
+	}
+}
+
+static void run_mode(struct tp *t, enum mode mode)
+{
+	struct bench *b = t->bench;
+	char variant[80];
+
+	variant_text(variant, sizeof variant, t, mode);
+	for (int round = 0; round < b->opt.rounds && !stopping(); round++) {
+		if (t->walking) {
+			progress("throughput, %s, round %d: %s", variant, round + 1, BARE);
+			if (floor_run(t, mode, round)) {
+				case_failed(b, "throughput", variant, BARE);
+				t->walking = false;
+			}
+		}
+		for (int i = 0; i < b->servers && !stopping(); i++) {
+			int which = turn(b, round, i);
+			bool pile = mode == M_BACKLOG || mode == M_ROWS;
+			if (t->side[which].broken)
+				continue;
+			if (pile && !can_pause(b, which)) {
+				if (round == 0)
+					case_skipped(b, "throughput", variant, b->server[which].name,
+						     "a backlog needs the server's --pid, or --pause-cmd and --resume-cmd");
+				continue;
+			}
+			progress("throughput, %s, round %d: %s", variant, round + 1, b->server[which].name);
+			if (server_run(t, which, mode, round)) {
+				t->side[which].broken = true;
+				case_failed(b, "throughput", variant, b->server[which].name);
+			}
+		}
+	}
+}
+
+static int groups_prepare(struct tp *t)
+{
+	struct bench *b = t->bench;
+
+	if (t->kind != K_SUBQUERY)
+		return 0;
+	snprintf(t->groups, sizeof t->groups, "groups_%u", b->tables++);
+	if (db_exec(&b->admin, &b->err, "CREATE TABLE " SCHEMA ".%s (id integer PRIMARY KEY, team integer NOT NULL)", t->groups))
+		return -1;
+	return db_exec(&b->admin, &b->err, "INSERT INTO " SCHEMA ".%s SELECT i, i FROM generate_series(0, %" PRId64 ") i",
+		       t->groups, t->n - 1);
+}
+
+static void tp_case(struct bench *b, enum kind kind, int64_t n)
+{
+	struct tp t = {.bench = b, .kind = kind, .n = n};
+	char number[32];
+
+	format_value(number, sizeof number, (double)n, "");
+	if (kind == K_TABLE)
+		snprintf(t.title, sizeof t.title, "the whole table");
+	else
+		snprintf(t.title, sizeof t.title, "%s %s shape%s", number, kind_names[kind], n == 1 ? "" : "s");
+	err_clear(&b->err);
+	if (groups_prepare(&t)) {
+		case_failed(b, "throughput", t.title, "preparation");
+		return;
+	}
+	for (int i = 0; i < b->servers && !stopping(); i++)
+		if (side_prepare(&t, i)) {
+			t.side[i].broken = true;
+			case_failed(b, "throughput", t.title, b->server[i].name);
+		}
+	if (t.side[0].broken && (b->servers == 1 || t.side[1].broken))
+		goto cleanup;
+	if (!b->opt.no_floor && !stopping()) {
+		if (side_prepare(&t, 2))
+			case_failed(b, "throughput", t.title, BARE);
+		else
+			t.walking = true;
+	}
+	for (int mode = 0; mode < MODES && !stopping(); mode++)
+		if (mode_wanted(&t, (enum mode)mode))
+			run_mode(&t, (enum mode)mode);
+cleanup:
+	for (int i = 0; i < 3; i++)
+		side_clear(&t, i);
+	if (t.groups[0])
+		bench_drop(b, t.groups);
+}
+
+void scen_throughput(struct bench *b)
+{
+	static const int64_t normal[] = {1, 100, 1000}, quick[] = {1, 100};
+	struct list l = list_or(&b->opt.shapes, 3, normal, 2, quick, b->opt.quick);
+
+	for (int kind = 0; kind < KINDS && !stopping(); kind++) {
+		if (!opt_lists(b->opt.kinds, KINDS_DEFAULT, kind_names[kind]))
+			continue;
+		for (int i = 0; i < l.n && !stopping(); i++) {
+			if (kind == K_TABLE && i > 0)
+				break;
+			/* By default only equality is a curve; of the others one point, and ILIKE at the largest too. */
+			if (b->opt.kinds[0] == '\0' && kind > K_EQ && l.v[i] != 100 && l.n > 1 && !(kind == K_ILIKE && i == l.n - 1))
+				continue;
+			tp_case(b, (enum kind)kind, kind == K_TABLE ? 1 : l.v[i]);
+		}
+	}
+}

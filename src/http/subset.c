@@ -1,0 +1,348 @@
+/*
+ * subset.c - answers to subset requests: what is asked for, waiting for the query, its rows as they come.
+ *
+ * The response begins with the query's first rows, or its end: until then it can still be a 400. Later an
+ * error cuts the connection, so that half an answer never looks like a whole one.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "http/condition.h"
+#include "http/reply.h"
+#include "http/request.h"
+
+#define SUBSET_SQL_BYTES_MAX (8u << 20) /* of a condition, and of an order */
+#define QUERY_LOST "The subset query makes no progress, please retry"
+
+/* What a request keeps of its subset. */
+struct subset_request {
+	struct shape_def def;  /* as the request has it */
+	char *where, *order_by; /* SQL of our making, NULL: none */
+	int64_t limit, offset;
+	uint64_t counted;      /* of http.body_bytes */
+	struct log_offset to;  /* electric-offset */
+	struct subset *query;  /* NULL: not begun, or the response has it */
+	struct subset_body *body;
+};
+
+struct subset_body {
+	struct request *r; /* NULL once that has ended: the library lets go of a response before or after */
+	struct subset *query;
+	struct buf out;    /* ready for the client */
+	size_t sent;
+	bool first, ended;
+};
+
+static int64_t now(const struct request *r) { return r->conn->loop->now_ms; }
+
+void subset_request_free(struct request *r)
+{
+	struct subset_request *q = r->subset;
+	if (q == NULL)
+		return;
+	request_cancel(r);
+	if (q->body != NULL)
+		q->body->r = NULL;
+	subset_free(q->query);
+	atomic_fetch_sub(&r->http->body_bytes, q->counted);
+	shape_def_clear(&q->def);
+	free(q->where);
+	free(q->order_by);
+	free(q);
+	r->subset = NULL;
+}
+
+/* ---- complaints ------------------------------------------------------------------------------------- */
+
+/* {"message":"Invalid request","errors":{"subset":{…}}} */
+static enum step reply_subset_errors(struct request *r, const struct params_errors *e)
+{
+	struct reply p;
+	struct buf body = BUF_INIT(BODY_BYTES_MAX * 7u);
+	reply_begin_shape(r, &p, 400, NULL, TYPE_JSON);
+	buf_puts(&body, "{\"message\":\"Invalid request\",\"errors\":{\"subset\":{");
+	for (size_t i = 0; i < e->count; i++) {
+		if (i > 0)
+			buf_putc(&body, ',');
+		buf_json_string(&body, e->list[i].field, strlen(e->list[i].field));
+		buf_puts(&body, ":[");
+		buf_json_string(&body, e->list[i].text, strlen(e->list[i].text));
+		buf_putc(&body, ']');
+	}
+	buf_puts(&body, "}}}");
+	return reply_buf(r, &p, &body);
+}
+
+static enum step reply_subset_error(struct request *r, const char *field, const char *text)
+{
+	struct params_errors e = {.count = 0};
+	params_error(&e, field, text);
+	return reply_subset_errors(r, &e);
+}
+
+/* COMPAT: a value that Postgres refuses comes as a bare string. */
+static enum step reply_bad_value(struct request *r, const char *text)
+{
+	struct reply p;
+	struct buf body = BUF_INIT(1u << 20);
+	reply_begin_shape(r, &p, 400, NULL, TYPE_JSON);
+	buf_puts(&body, "{\"message\":\"Invalid request\",\"errors\":{\"subset\":{\"where\":");
+	buf_json_string(&body, text, strlen(text));
+	buf_puts(&body, "}}}");
+	return reply_buf(r, &p, &body);
+}
+
+/* ---- what is asked for ------------------------------------------------------------------------------ */
+
+static enum step prepare_where(struct request *r, const struct subset_params *p, const struct pg_table *table,
+                               const bool *columns)
+{
+	char message[WHERE_MESSAGE_MAX];
+	struct where_params values;
+	struct where *condition;
+	struct params_errors errors = {.count = 0};
+	if (condition_params(&r->conn->loop->scratch, p->params, "params", &values, &errors) < 0)
+		return reply_subset_errors(r, &errors);
+	if (where_parse(table, p->where, p->where_len, &values, columns, true, &condition, message) < 0)
+		return reply_subset_error(r, "where", message);
+	struct buf sql = BUF_INIT(SUBSET_SQL_BYTES_MAX);
+	where_sql(condition, &sql);
+	where_free(condition);
+	bool failed = sql.failed;
+	r->subset->counted += sql.len;
+	r->subset->where = failed ? NULL : buf_detach(&sql, NULL);
+	buf_clear(&sql);
+	return failed ? reply_subset_error(r, "where", "the condition is too long with its parameters") : STEP_NEXT;
+}
+
+static enum step prepare_order(struct request *r, const struct subset_params *p, const struct pg_table *table,
+                               const bool *columns)
+{
+	char message[WHERE_MESSAGE_MAX];
+	struct buf sql = BUF_INIT(SUBSET_SQL_BYTES_MAX);
+	int rc = where_order_by(table, p->order_by, p->order_by_len, columns, &sql, message);
+	r->subset->counted += sql.len;
+	r->subset->order_by = rc == 0 ? buf_detach(&sql, NULL) : NULL;
+	buf_clear(&sql);
+	return rc == 0 ? STEP_NEXT : reply_subset_error(r, "order_by", message);
+}
+
+enum step subset_prepare(struct request *r, const struct shape_params *p, const struct shape_def *def)
+{
+	struct arena *a = &r->conn->loop->scratch;
+	struct subset_params subset;
+	struct params_errors errors;
+	subset_request_free(r);
+	if (params_check_subset(a, p->subset, &subset, &errors) < 0)
+		return reply_subset_errors(r, &errors);
+	struct subset_request *q = r->subset = mem_zalloc(sizeof *q);
+	shape_def_copy(&q->def, def);
+	q->limit = subset.limit;
+	q->offset = subset.offset;
+	const bool *columns = def_queryable(a, def->table, &p->def);
+	enum step step = STEP_NEXT;
+	if (subset.order_by != NULL)
+		step = prepare_order(r, &subset, def->table, columns);
+	if (step == STEP_NEXT && subset.where != NULL)
+		step = prepare_where(r, &subset, def->table, columns);
+	/* What waits for a session is kept; like bodies, it is bounded for all requests together. */
+	if (atomic_fetch_add(&r->http->body_bytes, q->counted) + q->counted > BODIES_BYTES_MAX && step == STEP_NEXT)
+		step = reply_message(r, 503, "Too many large requests at once, please retry", 5, false);
+	return step;
+}
+
+/* ---- the body --------------------------------------------------------------------------------------- */
+
+static void body_free(void *cls)
+{
+	struct subset_body *b = cls;
+	if (b->r != NULL) {
+		request_cancel(b->r); /* it may wait for the query */
+		b->r->subset->body = NULL;
+	}
+	subset_free(b->query);
+	buf_clear(&b->out);
+	free(b);
+}
+
+static struct subset_body *body_new(struct request *r)
+{
+	struct subset_body *b = mem_zalloc(sizeof *b);
+	b->r = r;
+	b->query = r->subset->query;
+	r->subset->query = NULL;
+	r->subset->body = b;
+	b->first = true;
+	buf_init(&b->out, SIZE_MAX / 2);
+	buf_puts(&b->out, "{\"metadata\":");
+	subset_metadata(b->query, &b->out);
+	buf_puts(&b->out, ", \"data\": [");
+	return b;
+}
+
+/* More to send in `out`, or the connection is parked. false: it is over. */
+static bool body_fill(struct subset_body *b)
+{
+	struct request *r = b->r;
+	struct buf lines = BUF_INIT(SIZE_MAX / 2);
+	struct err e;
+	err_clear(&e);
+	bool fine = true;
+	switch (subset_next(b->query, &lines, PAGE_BYTES_MAX, &r->waiter, &e)) {
+	case SUBSET_ROWS:
+		put_lines(&b->out, lines.data, lines.len, false, &b->first);
+		break;
+	case SUBSET_END:
+		buf_puts(&b->out, "]}");
+		b->ended = true;
+		break;
+	case SUBSET_FAILED:
+		log_warning("a subset of shape %s ends early: %s", shape_handle(r->shape), e.text);
+		fine = false;
+		break;
+	default:
+		fine = !r->conn->loop->stopping && request_park(r, now(r) + SUBSET_START_MAX_MS) == STEP_DONE;
+		break;
+	}
+	buf_clear(&lines);
+	return fine;
+}
+
+static ssize_t body_read(void *cls, uint64_t at, char *to, size_t max)
+{
+	struct subset_body *b = cls;
+	struct request *r = b->r;
+	(void)at;
+	if (b->sent >= b->out.len) {
+		if (b->ended)
+			return MHD_CONTENT_READER_END_OF_STREAM;
+		request_cancel(r);
+		buf_clear(&b->out);
+		b->sent = 0;
+		/* Nobody there to read: the query ends with the response. */
+		if (r->conn->cut || r->conn->hungup || !body_fill(b))
+			return MHD_CONTENT_READER_END_WITH_ERROR;
+		if (b->out.len == 0)
+			return 0;
+	}
+	size_t n = b->out.len - b->sent < max ? b->out.len - b->sent : max;
+	memcpy(to, b->out.data + b->sent, n);
+	b->sent += n;
+	return (ssize_t)n;
+}
+
+/* ---- waiting for it --------------------------------------------------------------------------------- */
+
+static enum step reply_rows(struct request *r)
+{
+	struct reply p;
+	char to[LOG_OFFSET_TEXT_MAX];
+	reply_begin_shape(r, &p, 200, "no-cache", TYPE_JSON);
+	reply_header(&p, "electric-handle", shape_handle(r->shape));
+	if (!r->live)
+		reply_header(&p, "electric-schema", shape_schema_header(r->shape));
+	reply_header(&p, "electric-offset", log_offset_text(r->subset->to, to));
+	reply_header(&p, "electric-snapshot", "true");
+	return reply_source(r, &p, body_read, body_new(r), body_free);
+}
+
+/* Postgres's classes of errors that pass: resources, locks and conflicts, the server going away. */
+static bool passes(const char *sqlstate)
+{
+	static const char *const classes[] = {"08", "40", "53", "55", "57", "58"};
+	for (size_t i = 0; i < ARRAY_LEN(classes); i++)
+		if (strncmp(sqlstate, classes[i], 2) == 0)
+			return true;
+	return false;
+}
+
+static enum step reply_failed(struct request *r, struct err *e)
+{
+	if (e->kind == ERR_PG && strncmp(e->sqlstate, "22", 2) == 0) {
+		/* The message may quote a value, and of a row that the shape's own condition would have hidden. */
+		if (r->subset->def.where != NULL)
+			err_set(e, ERR_PG, "a row has a value for which the condition fails (SQLSTATE %s)", e->sqlstate);
+		return reply_bad_value(r, e->text);
+	}
+	switch (e->kind) {
+	case ERR_NOT_FOUND:
+		return reply_must_refetch(r, NULL);
+	case ERR_TIMEOUT:
+	case ERR_CONFIG:
+	case ERR_PG_CONN:
+	case ERR_LIMIT:
+	case ERR_CANCELLED:
+		return reply_message(r, 503, e->text, 10, true);
+	default:
+		break;
+	}
+	/* 42501 is about the role's rights, as when a shape is made. */
+	if (e->kind == ERR_PG && (passes(e->sqlstate) || strcmp(e->sqlstate, "42501") == 0))
+		return reply_message(r, 503, e->text, 10, true);
+	log_error("a subset of shape %s: %s", shape_handle(r->shape), e->text);
+	return reply_message(r, 500, e->text, 0, false);
+}
+
+static enum step begin_query(struct request *r)
+{
+	struct subset_request *q = r->subset;
+	enum step step = shape_hold_ready(r);
+	if (step != STEP_NEXT)
+		return step;
+	struct subset_spec spec = {.def = &q->def, .where = q->where, .order_by = q->order_by, .limit = q->limit,
+	                           .offset = q->offset};
+	q->query = shapes_subset_start(r->http->shapes, &spec);
+	if (q->query == NULL)
+		return reply_message(r, 503, "Too many subset queries at once, please retry", 5, false);
+	r->phase_began_ms = now(r);
+	return STEP_NEXT;
+}
+
+enum step subset_step(struct request *r)
+{
+	struct subset_request *q = r->subset;
+	struct err e;
+	err_clear(&e);
+	if (q->query == NULL) {
+		enum step step = begin_query(r);
+		if (step != STEP_NEXT)
+			return step;
+	}
+	request_cancel(r);
+	int64_t until;
+	switch (subset_look(q->query, &r->waiter, &e)) {
+	case SUBSET_QUEUED:
+		until = r->phase_began_ms + SUBSET_QUEUE_MAX_MS;
+		if (now(r) < until && !r->conn->loop->stopping)
+			return request_park(r, until);
+		return reply_message(r, 503, "Too many subset queries at once, please retry", 5, false);
+	case SUBSET_RUNNING:
+		until = r->phase_began_ms + SUBSET_START_MAX_MS;
+		if (now(r) < until && !r->conn->loop->stopping)
+			return request_park(r, until);
+		return reply_message(r, 503, QUERY_LOST, 10, true);
+	case SUBSET_FAILED:
+		return reply_failed(r, &e);
+	default:
+		break;
+	}
+	/* The shape may have gone meanwhile; its rows would belong to no log. */
+	enum shape_state state = shape_started(r->shape, &r->waiter, &e);
+	request_cancel(r);
+	if (state == SHAPE_GONE || state == SHAPE_FAILED)
+		return reply_must_refetch(r, NULL);
+	return reply_rows(r);
+}
+
+enum step subset_start(struct request *r, const struct shape_slice *slice)
+{
+	request_cancel(r);
+	/* Official clients go on from there: it must lie before the snapshot, and be no further than what they have.
+	 * (The original names the end of what it would have sent.) */
+	r->subset->to = r->offset_kind == OFFSET_AT && !slice->empty ? r->offset : slice->to;
+	r->phase = PHASE_SUBSET;
+	r->phase_began_ms = now(r);
+	return subset_step(r);
+}

@@ -1,0 +1,1304 @@
+/*
+ * parse.c - a client's text to a typed tree.
+ *
+ * libpg_query parses the text behind `SELECT 1 WHERE `; its JSON is walked here and typed as Postgres's
+ * parser analysis would (parse_expr.c is the reference for what each construct means). Texts of refusals
+ * are Electric's wherever Electric has one (reference where.md 1.10, http.md 2.7). Rows exist only until
+ * the comparison or null test around them has been taken apart.
+ */
+#include <pg_query.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "where/build.h"
+#include "where/pool.h"
+
+#define PREFIX "SELECT 1 WHERE "
+#define NUMERIC_PRECISION_MAX 1000
+#define TEXT_LENGTH_MAX 10485760 /* of char(n) and varchar(n), as in Postgres */
+
+static node_ref expr(struct builder *b, const json_t *j);
+
+/* ---- the tree's JSON --------------------------------------------------------------------------------- */
+
+/* A node is an object of one member: its kind and its fields. */
+static const char *node_kind(const json_t *j, const json_t **fields)
+{
+	void *it = json_is_object(j) ? json_object_iter((json_t *)j) : NULL;
+	if (it == NULL) {
+		*fields = NULL;
+		return "";
+	}
+	*fields = json_object_iter_value(it);
+	return json_object_iter_key(it);
+}
+
+static const json_t *field(const json_t *j, const char *name) { return json_object_get(j, name); }
+
+static const char *field_text(const json_t *j, const char *name)
+{
+	const char *s = json_string_value(field(j, name));
+	return s != NULL ? s : "";
+}
+
+static int location_of(const json_t *fields)
+{
+	const json_t *l = field(fields, "location");
+	return json_is_integer(l) ? (int)json_integer_value(l) : -1;
+}
+
+static int location_of_node(const json_t *j)
+{
+	const json_t *f;
+	node_kind(j, &f);
+	return location_of(f);
+}
+
+/* The i-th String of a list of names. */
+static const char *name_at(const json_t *list, size_t i)
+{
+	const json_t *f;
+	if (strcmp(node_kind(json_array_get(list, i), &f), "String") != 0)
+		return NULL;
+	const json_t *s = field(f, "sval");
+	if (s == NULL)
+		s = field(f, "str"); /* before version 15 */
+	return s != NULL ? json_string_value(s) : "";
+}
+
+/* Two parts with pg_catalog before them, or one: the last one; else NULL. */
+static const char *catalog_name(const json_t *list)
+{
+	size_t n = json_array_size(list);
+	if (n == 1)
+		return name_at(list, 0);
+	const char *schema = n == 2 ? name_at(list, 0) : NULL;
+	return schema != NULL && strcmp(schema, "pg_catalog") == 0 ? name_at(list, 1) : NULL;
+}
+
+static bool plain_identifier(const char *s)
+{
+	if (!((*s >= 'a' && *s <= 'z') || *s == '_' || (unsigned char)*s >= 0x80))
+		return false;
+	for (; *s != '\0'; s++)
+		if (!((*s >= 'a' && *s <= 'z') || *s == '_' || (*s >= '0' && *s <= '9') || (unsigned char)*s >= 0x80))
+			return false;
+	return true;
+}
+
+/* A dotted name as messages print it. */
+static const char *dotted(struct builder *b, const json_t *list)
+{
+	struct buf out = BUF_INIT(WHERE_MESSAGE_MAX);
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const char *s = name_at(list, i);
+		if (s == NULL || (i == 0 && strcmp(s, "pg_catalog") == 0 && json_array_size(list) > 1))
+			continue;
+		if (out.len > 0)
+			buf_putc(&out, '.');
+		if (plain_identifier(s))
+			buf_puts(&out, s);
+		else
+			sql_identifier(&out, s);
+	}
+	char *text = arena_strndup(b->mem, out.data != NULL ? out.data : "", out.len);
+	buf_clear(&out);
+	return text;
+}
+
+static node_ref unsupported_node(struct builder *b, const char *kind, int location)
+{
+	return build_fail(b, location, "%s is not supported in this context", kind);
+}
+
+/* ---- constants ----------------------------------------------------------------------------------------- */
+
+static const struct where_type *builtin(uint32_t oid) { return where_type_builtin(oid); }
+
+/*
+ * libpg_query 15 leaves out an integer that is 0 and one that is negative (its JSON has no `ival` for
+ * either), so the text itself is asked: behind signs, blanks and comments, at the constant's place.
+ */
+static int64_t integer_in_text(const struct builder *b, int location)
+{
+	size_t i = location < 0 ? b->text_len : (size_t)location;
+	while (i < b->text_len && !(b->text[i] >= '0' && b->text[i] <= '9')) {
+		if (b->text[i] == '-' && i + 1 < b->text_len && b->text[i + 1] == '-') {
+			while (i < b->text_len && b->text[i] != '\n')
+				i++;
+		} else if (b->text[i] == '/' && i + 1 < b->text_len && b->text[i + 1] == '*') {
+			int depth = 0;
+			do {
+				if (b->text[i] == '/' && b->text[i + 1] == '*') {
+					depth++;
+					i += 2;
+				} else if (b->text[i] == '*' && b->text[i + 1] == '/') {
+					depth--;
+					i += 2;
+				} else {
+					i++;
+				}
+			} while (depth > 0 && i + 1 < b->text_len);
+		} else {
+			i++;
+		}
+	}
+	int64_t v = 0;
+	for (; i < b->text_len && b->text[i] >= '0' && b->text[i] <= '9' && v < INT32_MAX; i++)
+		v = v * 10 + (b->text[i] - '0');
+	return -v;
+}
+
+static int64_t integer_value(const struct builder *b, const json_t *ival, int location)
+{
+	const json_t *v = field(ival, "ival");
+	return json_is_integer(v) ? json_integer_value(v) : integer_in_text(b, location);
+}
+
+static node_ref unknown_const(struct builder *b, const char *p, size_t n, int location)
+{
+	return node_const(b, builtin(OID_UNKNOWN), where_bytes(arena_dup(b->mem, p, n), n), 'q', location);
+}
+
+/* A number with a point or an exponent, or an integer beyond 32 bits: int4, int8 or numeric. */
+static node_ref float_const(struct builder *b, const char *text, int location)
+{
+	static const uint32_t ints[] = {OID_INT4, OID_INT8};
+	size_t n = strlen(text);
+	struct where_call call = {.mem = b->mem, .typmod = -1};
+	struct where_value v;
+	bool integer = strspn(text, "+-0123456789") == n;
+	for (size_t i = 0; integer && i < ARRAY_LEN(ints); i++)
+		if (where_in(&call, builtin(ints[i]), text, n, &v) == 0)
+			return node_const(b, builtin(ints[i]), v, '\0', location);
+	if (where_in(&call, builtin(OID_NUMERIC), text, n, &v) < 0)
+		return build_fail(b, location, "invalid syntax for type numeric: %s", text);
+	return node_const(b, builtin(OID_NUMERIC), v, '\0', location);
+}
+
+static node_ref constant(struct builder *b, const json_t *f)
+{
+	int location = location_of(f);
+	const json_t *v;
+	if (json_is_true(field(f, "isnull")))
+		return node_null(b, builtin(OID_UNKNOWN), location);
+	if ((v = field(f, "ival")) != NULL)
+		return node_const(b, builtin(OID_INT4), where_int(integer_value(b, v, location)), '\0', location);
+	if ((v = field(f, "fval")) != NULL)
+		return float_const(b, field_text(v, "fval"), location);
+	if ((v = field(f, "boolval")) != NULL)
+		return node_const(b, builtin(OID_BOOL), where_bool(json_is_true(field(v, "boolval"))), '\0', location);
+	if ((v = field(f, "sval")) != NULL) {
+		const char *s = field_text(v, "sval");
+		return unknown_const(b, s, strlen(s), location);
+	}
+	return build_fail(b, location, "BitString values are not supported");
+}
+
+/* A parameter is an unknown literal until its first use gives it a type; from then on it has that. */
+static node_ref param_value(struct builder *b, const json_t *f, const struct where_type *as)
+{
+	int location = location_of(f);
+	json_int_t number = json_integer_value(field(f, "number"));
+	if (number < 1 || (size_t)number > b->params->n)
+		return build_fail(b, location, "parameter $%" JSON_INTEGER_FORMAT " was not provided", number);
+	const struct where_param *p = &b->params->values[number - 1];
+	const struct where_type **known = &b->param_types[number - 1];
+	if (as != NULL) {
+		if (*known != NULL && *known != as)
+			return build_fail(b, location, "type conflict for $%" JSON_INTEGER_FORMAT ": %s and %s", number,
+			                  build_type_text(b, *known), build_type_text(b, as));
+		*known = as;
+	}
+	if (*known != NULL && (*known)->oid != OID_UNKNOWN)
+		return node_text_const(b, *known, p->p, p->len, location);
+	node_ref n = unknown_const(b, p->p, p->len, location);
+	((struct where_node *)n)->column = (uint16_t)number; /* so that note_params() finds it again */
+	return n;
+}
+
+/*
+ * Where an unknown of a parameter has become a typed constant, the parameter has that type. Constants made
+ * from it keep its location, which is how the two are matched.
+ */
+static void note_param(struct builder *b, node_ref before, node_ref after)
+{
+	if (before == NULL || after == NULL || before->kind != WHERE_CONST || !node_is_unknown(before) || before->column == 0)
+		return;
+	while (after->location != before->location || after->kind != WHERE_CONST) {
+		if (after->nargs == 0 || after->args[0] == NULL)
+			return;
+		after = after->args[0];
+	}
+	if (b->param_types[before->column - 1] == NULL)
+		b->param_types[before->column - 1] = after->type;
+}
+
+static void note_params(struct builder *b, node_ref const *before, uint32_t n, node_ref after)
+{
+	if (after == NULL)
+		return;
+	for (uint32_t i = 0; i < n && i < after->nargs; i++)
+		note_param(b, before[i], after->args[i]);
+}
+
+/* ---- columns ------------------------------------------------------------------------------------------------ */
+
+static node_ref column(struct builder *b, const json_t *f)
+{
+	const json_t *parts = field(f, "fields");
+	const struct pg_table *t = b->w->table;
+	size_t n = json_array_size(parts);
+	const char *name = n > 0 ? name_at(parts, n - 1) : NULL;
+	int location = location_of(f);
+	if (name == NULL)
+		return unsupported_node(b, "A_Star", location);
+	bool here = n == 1;
+	if (n == 2 || n == 3) { /* "table"."column" and "schema"."table"."column" */
+		const char *table = name_at(parts, n - 2), *schema = n == 3 ? name_at(parts, 0) : t->schema;
+		here = table != NULL && schema != NULL && strcmp(table, t->name) == 0 && strcmp(schema, t->schema) == 0;
+	}
+	int i = here ? pg_table_column(t, name, strlen(name)) : -1;
+	if (i < 0 || (b->columns != NULL && !b->columns[i]))
+		return build_fail(b, location, "unknown reference %s", dotted(b, parts));
+	return node_column(b, (uint16_t)i, location);
+}
+
+/* ---- types ----------------------------------------------------------------------------------------------------- */
+
+static bool typmod_ints(struct builder *b, const json_t *typmods, int64_t *out, size_t max, size_t *n)
+{
+	*n = json_array_size(typmods);
+	if (*n > max)
+		return false;
+	for (size_t i = 0; i < *n; i++) {
+		const json_t *f;
+		if (strcmp(node_kind(json_array_get(typmods, i), &f), "A_Const") != 0 || field(f, "ival") == NULL)
+			return false;
+		out[i] = integer_value(b, field(f, "ival"), location_of(f));
+	}
+	return true;
+}
+
+/* pg_attribute.atttypmod for what stands in the parentheses; false: not a valid one. */
+static bool read_typmod(struct builder *b, const struct where_type *t, const json_t *typmods, int32_t *out)
+{
+	int64_t v[2] = {0, 0};
+	size_t n;
+	*out = -1;
+	if (json_array_size(typmods) == 0)
+		return true;
+	if (!typmod_ints(b, typmods, v, 2, &n))
+		return false;
+	switch (t->oid) {
+	case OID_NUMERIC:
+		if (n == 1)
+			v[1] = 0;
+		if (v[0] < 1 || v[0] > NUMERIC_PRECISION_MAX || v[1] < 0 || v[1] > v[0])
+			return false;
+		*out = (int32_t)((v[0] << 16 | v[1]) + 4);
+		return true;
+	case OID_BPCHAR:
+	case OID_VARCHAR:
+		if (n != 1 || v[0] < 1 || v[0] > TEXT_LENGTH_MAX)
+			return false;
+		*out = (int32_t)v[0] + 4;
+		return true;
+	case OID_TIME:
+	case OID_TIMETZ:
+	case OID_TIMESTAMP:
+	case OID_TIMESTAMPTZ:
+		if (n != 1 || v[0] < 0)
+			return false;
+		*out = v[0] > 6 ? 6 : (int32_t)v[0];
+		return true;
+	case OID_INTERVAL: /* the fields as a mask, then maybe a precision */
+		if (v[0] < 0 || v[0] > 0x7FFF || (n == 2 && v[1] < 0))
+			return false;
+		if (n == 1 && v[0] == 0x7FFF)
+			return true;
+		*out = (int32_t)((v[0] & 0x7FFF) << 16 | (n == 2 ? (v[1] > 6 ? 6 : v[1]) : 0xFFFF));
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool usable(const struct where_type *t)
+{
+	return t != NULL && t->kind != 'p' && (where_type_is_array(t) ? usable(t->elem) : t->io != NULL);
+}
+
+static const struct where_type *type_name(struct builder *b, const json_t *f, int32_t *typmod)
+{
+	const json_t *names = field(f, "names");
+	int location = location_of(f);
+	size_t n = json_array_size(names);
+	const char *name = name_at(names, n - 1), *schema = n == 2 ? name_at(names, 0) : NULL;
+	const struct where_type *t = n > 2 || name == NULL ? NULL : build_type_named(b->w, schema, name);
+	if (!usable(t) || json_is_true(field(f, "setof")) || json_is_true(field(f, "pct_type")) ||
+	    !read_typmod(b, t, field(f, "typmods"), typmod)) {
+		build_fail(b, location, "unsupported type %s", dotted(b, names));
+		return NULL;
+	}
+	if (json_array_size(field(f, "arrayBounds")) > 0 && !where_type_is_array(t))
+		t = build_array_of(b->w, t);
+	if (t == NULL || t->base != NULL) {
+		build_fail(b, location, "unsupported type %s", dotted(b, names));
+		return NULL;
+	}
+	return t;
+}
+
+static const char *quoted_value(struct builder *b, node_ref n)
+{
+	struct buf out = BUF_INIT(WHERE_MESSAGE_MAX);
+	buf_json_string(&out, n->value.u.p, n->value.len);
+	char *s = arena_strndup(b->mem, out.data != NULL ? out.data : "", out.len);
+	buf_clear(&out);
+	return s;
+}
+
+/* A constant that its cast can't take is refused with the value, as Electric says it. */
+static bool cast_would_fail(struct builder *b, node_ref n, const struct where_type *t, int location)
+{
+	struct where_call call = {.mem = b->mem, .typmod = -1};
+	struct where_value v;
+	if (n->kind != WHERE_CONST || n->value.is != WHERE_VALUE || (n->type->oid != OID_TEXT && !node_is_unknown(n)))
+		return false;
+	if (where_in(&call, t, n->value.u.p, n->value.len, &v) == 0)
+		return false;
+	build_fail(b, location, "could not cast value %s from text to %s", quoted_value(b, n), build_type_text(b, t));
+	return true;
+}
+
+static node_ref array_expr(struct builder *b, const json_t *f, const struct where_type *as);
+
+static node_ref type_cast(struct builder *b, const json_t *f)
+{
+	const json_t *arg = field(f, "arg"), *fields;
+	int32_t typmod;
+	const struct where_type *t = type_name(b, field(f, "typeName"), &typmod);
+	if (t == NULL)
+		return NULL;
+	const char *kind = node_kind(arg, &fields);
+	node_ref n;
+	if (strcmp(kind, "ParamRef") == 0)
+		n = param_value(b, fields, t);
+	else if (strcmp(kind, "A_ArrayExpr") == 0 && where_type_is_array(t))
+		n = array_expr(b, fields, t);
+	else
+		n = expr(b, arg);
+	if (n == NULL)
+		return NULL;
+	int location = n->location;
+	if (cast_would_fail(b, n, t, location))
+		return NULL;
+	return resolve_coerce(b, n, t, typmod, COERCE_EXPLICIT, location);
+}
+
+/* ---- logic -------------------------------------------------------------------------------------------------------- */
+
+static const char *described(struct builder *b, node_ref n)
+{
+	struct buf out = BUF_INIT(WHERE_MESSAGE_MAX);
+	const char *type = build_type_text(b, n->type);
+	if (n->kind == WHERE_COLUMN) {
+		const char *name = b->w->table->columns[n->column].name;
+		buf_puts(&out, "reference ");
+		if (plain_identifier(name))
+			buf_puts(&out, name);
+		else
+			sql_identifier(&out, name);
+		buf_printf(&out, " of type %s", type);
+	} else if (n->kind == WHERE_CALL) {
+		buf_printf(&out, "function \"%s\" returning %s", n->oper != NULL ? n->oper->name : n->proc->name, type);
+	} else {
+		buf_printf(&out, "expression of type %s", type);
+	}
+	char *s = arena_strndup(b->mem, out.data, out.len);
+	buf_clear(&out);
+	return s;
+}
+
+static node_ref as_bool(struct builder *b, node_ref n)
+{
+	if (n == NULL)
+		return NULL;
+	if (build_base(n->type)->oid == OID_BOOL || node_is_unknown(n)) {
+		node_ref out = resolve_coerce(b, n, builtin(OID_BOOL), -1, COERCE_IMPLICIT, n->location);
+		note_param(b, n, out);
+		return out;
+	}
+	return build_fail(b, n->location, "%s is not castable to bool", described(b, n));
+}
+
+static node_ref logic(struct builder *b, enum where_kind kind, node_ref const *args, uint32_t n, int location)
+{
+	return n == 1 ? args[0] : node_logic(b, kind, builtin(OID_BOOL), args, n, location);
+}
+
+static node_ref negate(struct builder *b, node_ref n, int location)
+{
+	return node_logic(b, WHERE_NOT, builtin(OID_BOOL), &n, 1, location);
+}
+
+static node_ref *expr_list(struct builder *b, const json_t *list, uint32_t *n)
+{
+	*n = (uint32_t)json_array_size(list);
+	node_ref *out = arena_alloc(b->mem, (*n + 1) * sizeof *out);
+	for (uint32_t i = 0; i < *n; i++)
+		if ((out[i] = expr(b, json_array_get(list, i))) == NULL)
+			return NULL;
+	return out;
+}
+
+static node_ref bool_expr(struct builder *b, const json_t *f)
+{
+	uint32_t n;
+	const char *op = field_text(f, "boolop");
+	node_ref *args = expr_list(b, field(f, "args"), &n);
+	if (args == NULL)
+		return NULL;
+	for (uint32_t i = 0; i < n; i++)
+		if ((args[i] = as_bool(b, args[i])) == NULL)
+			return NULL;
+	if (strcmp(op, "NOT_EXPR") == 0)
+		return negate(b, args[0], location_of(f));
+	return logic(b, strcmp(op, "AND_EXPR") == 0 ? WHERE_AND : WHERE_OR, args, n, location_of(f));
+}
+
+/* ---- comparisons, rows taken apart ------------------------------------------------------------------------------ */
+
+static node_ref binary(struct builder *b, const char *op, node_ref l, node_ref r, int location);
+
+static bool same_width(struct builder *b, node_ref l, node_ref r, int location)
+{
+	if (l->kind == WHERE_ROW && r->kind == WHERE_ROW && l->nargs == r->nargs && l->nargs > 0)
+		return true;
+	build_fail(b, location, l->kind == r->kind ? "unequal number of entries in row expressions"
+	                                           : "Could not select an operator overload");
+	return false;
+}
+
+/* (a, b) < (c, d) is a < c OR (a = c AND b < d), also where something is NULL. */
+static node_ref row_order(struct builder *b, const char *op, node_ref l, node_ref r, uint32_t from, int location)
+{
+	bool last = from + 1 == l->nargs;
+	const char strict[2] = {op[0], '\0'};
+	node_ref first = binary(b, last ? op : strict, l->args[from], r->args[from], location);
+	if (last || first == NULL)
+		return first;
+	node_ref rest[2] = {binary(b, "=", l->args[from], r->args[from], location), row_order(b, op, l, r, from + 1, location)};
+	node_ref parts[2] = {first, logic(b, WHERE_AND, rest, 2, location)};
+	return logic(b, WHERE_OR, parts, 2, location);
+}
+
+static node_ref row_binary(struct builder *b, const char *op, node_ref l, node_ref r, int location)
+{
+	if (!same_width(b, l, r, location))
+		return NULL;
+	if (strcmp(op, "<") == 0 || strcmp(op, "<=") == 0 || strcmp(op, ">") == 0 || strcmp(op, ">=") == 0)
+		return row_order(b, op, l, r, 0, location);
+	bool equal = strcmp(op, "=") == 0;
+	if (!equal && strcmp(op, "<>") != 0)
+		return build_fail(b, location, "Could not select an operator overload");
+	node_ref *parts = arena_alloc(b->mem, l->nargs * sizeof *parts);
+	for (uint32_t i = 0; i < l->nargs; i++)
+		if ((parts[i] = binary(b, op, l->args[i], r->args[i], location)) == NULL)
+			return NULL;
+	return logic(b, equal ? WHERE_AND : WHERE_OR, parts, l->nargs, location);
+}
+
+static node_ref binary(struct builder *b, const char *op, node_ref l, node_ref r, int location)
+{
+	if (l == NULL || r == NULL)
+		return NULL;
+	if (l->kind == WHERE_ROW || r->kind == WHERE_ROW)
+		return row_binary(b, op, l, r, location);
+	node_ref before[2] = {l, r};
+	node_ref n = resolve_binary(b, op, l, r, location);
+	note_params(b, before, 2, n);
+	return n;
+}
+
+static bool is_null_literal(node_ref n)
+{
+	return n->kind == WHERE_CONST && node_is_unknown(n) && n->value.is == WHERE_NULL;
+}
+
+static node_ref null_test(struct builder *b, node_ref n, bool is_null, int location)
+{
+	if (n == NULL)
+		return NULL;
+	if (n->kind == WHERE_ROW) { /* of a row: of all its fields */
+		node_ref *parts = arena_alloc(b->mem, (n->nargs + 1) * sizeof *parts);
+		for (uint32_t i = 0; i < n->nargs; i++) /* a field that is a row itself isn't null, whatever is in it */
+			parts[i] = n->args[i]->kind == WHERE_ROW
+			               ? node_const(b, builtin(OID_BOOL), where_bool(!is_null), '\0', location)
+			               : null_test(b, n->args[i], is_null, location);
+		if (n->nargs == 0)
+			return build_fail(b, location, "RowExpr is not supported in this context");
+		return logic(b, WHERE_AND, parts, n->nargs, location);
+	}
+	if (node_is_unknown(n)) {
+		node_ref text = resolve_coerce(b, n, builtin(OID_TEXT), -1, COERCE_IMPLICIT, location);
+		note_param(b, n, text);
+		n = text;
+	}
+	return node_logic(b, is_null ? WHERE_IS_NULL : WHERE_IS_NOT_NULL, builtin(OID_BOOL), &n, 1, location);
+}
+
+/* A node whose kind stands for what a binary operator gives. */
+static node_ref from_binary(struct builder *b, enum where_kind kind, node_ref op, const struct where_type *type, int location)
+{
+	if (op == NULL)
+		return NULL;
+	if (op->kind != WHERE_CALL || op->oper == NULL || op->type->oid != OID_BOOL)
+		return build_fail(b, location, "Could not select an operator overload");
+	return node_with_oper(b, kind, type, op->oper, op->args, op->nargs, location);
+}
+
+static node_ref distinct(struct builder *b, node_ref l, node_ref r, bool want_distinct, int location)
+{
+	if (l == NULL || r == NULL)
+		return NULL;
+	if (is_null_literal(r))
+		return null_test(b, l, !want_distinct, location);
+	if (is_null_literal(l))
+		return null_test(b, r, !want_distinct, location);
+	if (l->kind == WHERE_ROW || r->kind == WHERE_ROW) {
+		if (!same_width(b, l, r, location))
+			return NULL;
+		node_ref *parts = arena_alloc(b->mem, l->nargs * sizeof *parts);
+		for (uint32_t i = 0; i < l->nargs; i++)
+			if ((parts[i] = distinct(b, l->args[i], r->args[i], want_distinct, location)) == NULL)
+				return NULL;
+		return logic(b, want_distinct ? WHERE_OR : WHERE_AND, parts, l->nargs, location);
+	}
+	return from_binary(b, want_distinct ? WHERE_DISTINCT : WHERE_NOT_DISTINCT, binary(b, "=", l, r, location), builtin(OID_BOOL),
+	                   location);
+}
+
+static bool names_column(node_ref n)
+{
+	if (n->kind == WHERE_COLUMN)
+		return true;
+	for (uint32_t i = 0; i < n->nargs; i++)
+		if (n->args[i] != NULL && names_column(n->args[i]))
+			return true;
+	return false;
+}
+
+/* x IN (constants) of a common type: one look-up. NULL without a failure: take it as an OR of equalities. */
+static node_ref in_constants(struct builder *b, node_ref x, node_ref const *items, uint32_t n, int location)
+{
+	node_ref *all = arena_alloc(b->mem, (n + 1) * sizeof *all);
+	all[0] = x;
+	memcpy(all + 1, items, n * sizeof *all);
+	const struct where_type *t = resolve_common(b, all, n + 1, NULL);
+	if (t == NULL || t->kind == 'p' || (t->oid != OID_TEXT && !usable(t)) || where_type_is_array(build_base(t)))
+		return NULL; /* there are no arrays of arrays */
+	for (uint32_t i = 0; i <= n; i++)
+		if (!resolve_can_coerce(b->w, all[i]->type, t, COERCE_IMPLICIT))
+			return NULL;
+	node_ref *args = arena_alloc(b->mem, (n + 1) * sizeof *args);
+	node_ref op = NULL;
+	for (uint32_t i = 0; i < n; i++) {
+		node_ref item = resolve_coerce(b, items[i], t, -1, COERCE_IMPLICIT, location);
+		if (item == NULL)
+			return NULL;
+		note_param(b, items[i], item);
+		op = binary(b, "=", x, item, location);
+		if (op == NULL)
+			return NULL;
+		if (op->kind != WHERE_CALL || op->nargs != 2)
+			return build_fail(b, location, "Could not select an operator overload");
+		args[0] = op->args[0];
+		args[i + 1] = op->args[1];
+	}
+	return node_with_oper(b, WHERE_IN, builtin(OID_BOOL), op->oper, args, n + 1, location);
+}
+
+static node_ref in_list(struct builder *b, node_ref x, node_ref const *items, uint32_t n, bool is_not, int location)
+{
+	node_ref *consts = arena_alloc(b->mem, n * sizeof *consts), *parts = arena_alloc(b->mem, (n + 1) * sizeof *parts);
+	uint32_t nconsts = 0, nparts = 0;
+	for (uint32_t i = 0; i < n; i++)
+		if (x->kind != WHERE_ROW && items[i]->kind != WHERE_ROW && !names_column(items[i]))
+			consts[nconsts++] = items[i];
+	node_ref set = NULL;
+	if (nconsts > 1)
+		set = in_constants(b, x, consts, nconsts, location);
+	else if (nconsts == 1)
+		set = from_binary(b, WHERE_IN, binary(b, "=", x, consts[0], location), builtin(OID_BOOL), location);
+	if (b->failed)
+		return NULL;
+	if (set != NULL)
+		parts[nparts++] = is_not ? negate(b, set, location) : set;
+	for (uint32_t i = 0; i < n; i++) {
+		if (set != NULL && !names_column(items[i]))
+			continue;
+		if ((parts[nparts++] = binary(b, is_not ? "<>" : "=", x, items[i], location)) == NULL)
+			return NULL;
+	}
+	return logic(b, is_not ? WHERE_AND : WHERE_OR, parts, nparts, location);
+}
+
+static node_ref between(struct builder *b, node_ref x, node_ref lo, node_ref hi, bool is_not, int location)
+{
+	node_ref parts[2] = {binary(b, is_not ? "<" : ">=", x, lo, location), NULL};
+	if (parts[0] == NULL)
+		return NULL;
+	parts[1] = binary(b, is_not ? ">" : "<=", x, hi, location);
+	return parts[1] == NULL ? NULL : logic(b, is_not ? WHERE_OR : WHERE_AND, parts, 2, location);
+}
+
+static node_ref any_all(struct builder *b, const json_t *f, const char *op, bool all)
+{
+	int location = location_of(f);
+	const json_t *right = field(f, "rexpr");
+	node_ref l = expr(b, field(f, "lexpr"));
+	node_ref r = l == NULL ? NULL : expr(b, right);
+	if (r == NULL)
+		return NULL;
+	const struct where_type *base = build_base(r->type), *unknown = builtin(OID_UNKNOWN);
+	bool is_unknown = node_is_unknown(r);
+	if (!is_unknown && !where_type_is_array(base))
+		return build_fail(b, r->location, "argument of ANY must be an array"); /* of ALL too, in these words */
+	const struct where_type *declared[2], *result;
+	const struct where_oper *o = resolve_oper(b, op, l->type, is_unknown ? unknown : base->elem, location, declared, &result);
+	if (o == NULL)
+		return NULL;
+	if (result->oid != OID_BOOL)
+		return build_fail(b, location, "ANY/ALL requires operator that returns bool");
+	const struct where_type *array = build_array_of(b->w, declared[1]);
+	if (array == NULL)
+		return build_fail(b, location, "Could not select an operator overload");
+	node_ref args[2] = {resolve_coerce(b, l, declared[0], -1, COERCE_IMPLICIT, location),
+	                    resolve_coerce(b, r, array, -1, COERCE_IMPLICIT, location)};
+	note_param(b, l, args[0]);
+	note_param(b, r, args[1]);
+	if (args[0] == NULL || args[1] == NULL)
+		return NULL;
+	return node_with_oper(b, all ? WHERE_ALL : WHERE_ANY, builtin(OID_BOOL), o, args, 2, location);
+}
+
+/* ---- A_Expr ------------------------------------------------------------------------------------------------------------ */
+
+static node_ref a_expr_list(struct builder *b, const json_t *f, const char *kind, int location)
+{
+	const json_t *list;
+	uint32_t n;
+	node_ref x = expr(b, field(f, "lexpr"));
+	node_kind(field(f, "rexpr"), &list);
+	node_ref *items = x == NULL ? NULL : expr_list(b, field(list, "items"), &n);
+	if (items == NULL)
+		return NULL;
+	if (strcmp(kind, "AEXPR_IN") == 0) {
+		const char *op = catalog_name(field(f, "name"));
+		return in_list(b, x, items, n, op != NULL && strcmp(op, "<>") == 0, location);
+	}
+	if (n != 2)
+		return unsupported_node(b, "A_Expr", location);
+	bool is_not = strncmp(kind, "AEXPR_NOT_", 10) == 0;
+	if (strstr(kind, "_SYM") == NULL)
+		return between(b, x, items[0], items[1], is_not, location);
+	node_ref both[2] = {between(b, x, items[0], items[1], is_not, location), NULL};
+	both[1] = both[0] == NULL ? NULL : between(b, x, items[1], items[0], is_not, location);
+	return both[1] == NULL ? NULL : logic(b, is_not ? WHERE_AND : WHERE_OR, both, 2, location);
+}
+
+static node_ref a_expr(struct builder *b, const json_t *f)
+{
+	const char *kind = field_text(f, "kind");
+	int location = location_of(f);
+	if (strcmp(kind, "AEXPR_IN") == 0 || strstr(kind, "BETWEEN") != NULL)
+		return a_expr_list(b, f, kind, location);
+	const char *op = catalog_name(field(f, "name"));
+	bool prefix = field(f, "lexpr") == NULL;
+	if (op == NULL)
+		return build_fail(b, location, "unknown %s operator \"%s\"", prefix ? "unary" : "binary", dotted(b, field(f, "name")));
+	if (strcmp(op, "!=") == 0)
+		op = "<>";
+	if (strcmp(kind, "AEXPR_OP_ANY") == 0 || strcmp(kind, "AEXPR_OP_ALL") == 0)
+		return any_all(b, f, op, strcmp(kind, "AEXPR_OP_ALL") == 0);
+	node_ref r;
+	if (prefix) {
+		r = expr(b, field(f, "rexpr"));
+		return r == NULL ? NULL : resolve_prefix(b, op, r, location);
+	}
+	node_ref l = expr(b, field(f, "lexpr"));
+	r = l == NULL ? NULL : expr(b, field(f, "rexpr"));
+	if (r == NULL)
+		return NULL;
+	if (strcmp(kind, "AEXPR_DISTINCT") == 0 || strcmp(kind, "AEXPR_NOT_DISTINCT") == 0)
+		return distinct(b, l, r, strcmp(kind, "AEXPR_DISTINCT") == 0, location);
+	if (strcmp(kind, "AEXPR_NULLIF") == 0) {
+		node_ref equal = binary(b, "=", l, r, location);
+		return from_binary(b, WHERE_NULLIF, equal, equal == NULL || equal->nargs == 0 ? NULL : equal->args[0]->type, location);
+	}
+	if (strcmp(kind, "AEXPR_OP") == 0 || strcmp(kind, "AEXPR_LIKE") == 0 || strcmp(kind, "AEXPR_ILIKE") == 0 ||
+	    strcmp(kind, "AEXPR_SIMILAR") == 0)
+		return binary(b, op, l, r, location);
+	return build_fail(b, location, "expression \"%s\" of :%s is not currently supported", op, kind);
+}
+
+/* ---- functions, CASE and the rest ------------------------------------------------------------------------------------------ */
+
+static node_ref func_call(struct builder *b, const json_t *f)
+{
+	static const char *const aggregate[] = {"agg_order", "agg_filter", "over", "agg_within_group", "agg_star", "agg_distinct"};
+	int location = location_of(f);
+	for (size_t i = 0; i < ARRAY_LEN(aggregate); i++)
+		if (field(f, aggregate[i]) != NULL)
+			return build_fail(b, location, "aggregation is not supported in this context");
+	if (json_is_true(field(f, "func_variadic")))
+		return build_fail(b, location, "explicit VARIADIC function calls are not currently supported");
+	uint32_t n;
+	node_ref *args = expr_list(b, field(f, "args"), &n);
+	if (args == NULL)
+		return NULL;
+	const char *name = catalog_name(field(f, "funcname"));
+	if (name == NULL)
+		return build_fail(b, location, "unknown or unsupported function %s/%u", dotted(b, field(f, "funcname")), n);
+	for (uint32_t i = 0; i < n; i++)
+		if (args[i]->kind == WHERE_ROW)
+			return build_fail(b, args[i]->location, "RowExpr is not supported in this context");
+	node_ref call = resolve_function(b, name, args, n, false, location);
+	note_params(b, args, n, call);
+	return call;
+}
+
+static node_ref cannot_match(struct builder *b, const char *what, const struct where_type *const bad[2], int location)
+{
+	return build_fail(b, location, "%s%stypes %s and %s cannot be matched", what, what[0] != '\0' ? " " : "",
+	                  build_type_text(b, bad[1]), build_type_text(b, bad[0]));
+}
+
+/* All as their common type; NULL if there is none. */
+static const struct where_type *common(struct builder *b, node_ref *args, uint32_t n, const char *what, int location)
+{
+	const struct where_type *bad[2];
+	for (uint32_t i = 0; i < n; i++)
+		if (args[i]->kind == WHERE_ROW) {
+			build_fail(b, args[i]->location, "RowExpr is not supported in this context");
+			return NULL;
+		}
+	const struct where_type *t = resolve_common(b, args, n, bad);
+	if (t == NULL) {
+		cannot_match(b, what, bad, location);
+		return NULL;
+	}
+	if (t->base != NULL)
+		t = t->base;
+	for (uint32_t i = 0; i < n; i++) {
+		if (!resolve_can_coerce(b->w, args[i]->type, t, COERCE_IMPLICIT)) {
+			build_fail(b, location, "%s cannot be matched to %s", build_type_text(b, args[i]->type), build_type_text(b, t));
+			return NULL;
+		}
+		node_ref as = resolve_coerce(b, args[i], t, -1, COERCE_IMPLICIT, location);
+		note_param(b, args[i], as);
+		if ((args[i] = as) == NULL)
+			return NULL;
+	}
+	return t;
+}
+
+static node_ref common_list(struct builder *b, const json_t *f, enum where_kind kind, const char *what)
+{
+	uint32_t n;
+	int location = location_of(f);
+	node_ref *args = expr_list(b, field(f, "args"), &n);
+	if (args == NULL)
+		return NULL;
+	if (resolve_common(b, args, n, NULL) == NULL)
+		return resolve_no_overload(b, what, args, n, location);
+	const struct where_type *t = common(b, args, n, what, location);
+	if (t == NULL)
+		return NULL;
+	if (kind != WHERE_COALESCE && !where_comparable(t))
+		return resolve_no_overload(b, what, args, n, location);
+	return node_logic(b, kind, t, args, n, location);
+}
+
+static node_ref case_expr(struct builder *b, const json_t *f)
+{
+	int location = location_of(f);
+	const json_t *whens = field(f, "args");
+	uint32_t n = (uint32_t)json_array_size(whens);
+	node_ref test = NULL;
+	if (field(f, "arg") != NULL) {
+		if ((test = expr(b, field(f, "arg"))) == NULL)
+			return NULL;
+		if (node_is_unknown(test))
+			test = resolve_coerce(b, test, builtin(OID_TEXT), -1, COERCE_IMPLICIT, location);
+	}
+	node_ref *when = arena_alloc(b->mem, (n + 1) * sizeof *when), *result = arena_alloc(b->mem, (n + 1) * sizeof *result);
+	for (uint32_t i = 0; i < n; i++) {
+		const json_t *w;
+		node_kind(json_array_get(whens, i), &w);
+		node_ref condition = expr(b, field(w, "expr"));
+		if (condition != NULL && test != NULL)
+			condition = binary(b, "=", test, condition, condition->location);
+		if ((when[i] = as_bool(b, condition)) == NULL || (result[i + 1] = expr(b, field(w, "result"))) == NULL)
+			return NULL;
+	}
+	/* The ELSE counts first when the common type is chosen. */
+	const json_t *otherwise = field(f, "defresult");
+	result[0] = otherwise != NULL ? expr(b, otherwise) : node_null(b, builtin(OID_UNKNOWN), location);
+	const struct where_type *t = result[0] == NULL ? NULL : common(b, result, n + 1, "CASE", location);
+	if (t == NULL)
+		return NULL;
+	node_ref *args = arena_alloc(b->mem, (2 * n + 1) * sizeof *args);
+	for (uint32_t i = 0; i < n; i++) {
+		args[2 * i] = when[i];
+		args[2 * i + 1] = result[i + 1];
+	}
+	args[2 * n] = result[0];
+	return node_logic(b, WHERE_CASE, t, args, 2 * n + 1, location);
+}
+
+static node_ref array_expr(struct builder *b, const json_t *f, const struct where_type *as)
+{
+	const json_t *elements = field(f, "elements"), *inner;
+	int location = location_of(f);
+	uint32_t n = (uint32_t)json_array_size(elements);
+	node_ref *args = arena_alloc(b->mem, (n + 1) * sizeof *args);
+	bool nested = false;
+	for (uint32_t i = 0; i < n; i++) {
+		const json_t *e = json_array_get(elements, i);
+		bool sub = strcmp(node_kind(e, &inner), "A_ArrayExpr") == 0;
+		args[i] = sub ? array_expr(b, inner, as) : expr(b, e);
+		if (args[i] == NULL)
+			return NULL;
+		nested |= sub || (where_type_is_array(build_base(args[i]->type)) && as == NULL);
+	}
+	const struct where_type *array;
+	if (as != NULL) {
+		array = as;
+		for (uint32_t i = 0; i < n; i++) {
+			bool sub = where_type_is_array(build_base(args[i]->type));
+			nested |= sub;
+			node_ref given = args[i];
+			args[i] = resolve_coerce(b, given, sub ? as : as->elem, -1, COERCE_EXPLICIT, given->location);
+			note_param(b, given, args[i]);
+			if (args[i] == NULL)
+				return NULL;
+		}
+	} else if (n == 0) {
+		array = build_array_of(b->w, builtin(OID_TEXT));
+	} else {
+		const struct where_type *t = common(b, args, n, "ARRAY", location);
+		if (t == NULL)
+			return NULL;
+		array = nested ? t : build_array_of(b->w, t);
+	}
+	if (array == NULL || !where_type_is_array(array))
+		return build_fail(b, location, "unsupported type of ARRAY elements");
+	struct where_node *out = (struct where_node *)node_logic(b, WHERE_ARRAY, array, args, n, location);
+	if (out != NULL)
+		out->nested = nested;
+	return out;
+}
+
+/* A subscript is an int4, assigned. */
+static node_ref subscript(struct builder *b, const json_t *j, int location)
+{
+	node_ref n = j == NULL ? NULL : expr(b, j);
+	if (n == NULL)
+		return NULL;
+	if (!resolve_can_coerce(b->w, n->type, builtin(OID_INT4), COERCE_ASSIGNMENT))
+		return build_fail(b, n->location, "array subscript must have type int4");
+	node_ref out = resolve_coerce(b, n, builtin(OID_INT4), -1, COERCE_ASSIGNMENT, location);
+	note_param(b, n, out);
+	return out;
+}
+
+static node_ref indirection(struct builder *b, const json_t *f)
+{
+	const json_t *list = field(f, "indirection"), *index;
+	node_ref base = expr(b, field(f, "arg"));
+	uint32_t n = (uint32_t)json_array_size(list);
+	if (base == NULL)
+		return NULL;
+	int location = base->location;
+	bool slice = false;
+	for (uint32_t i = 0; i < n; i++) {
+		if (strcmp(node_kind(json_array_get(list, i), &index), "A_Indices") != 0)
+			return build_fail(b, 0, "A_Indirection is not supported in this context");
+		slice |= json_is_true(field(index, "is_slice"));
+	}
+	if (base->type->base != NULL)
+		base = node_relabel(b, base, base->type->base, location);
+	if (!where_type_is_array(base->type) || n > WHERE_ARRAY_DIMS_MAX)
+		return build_fail(b, 0, "A_Indirection is not supported in this context");
+	node_ref args[1 + 2 * WHERE_ARRAY_DIMS_MAX] = {base};
+	uint32_t nargs = 1;
+	for (uint32_t i = 0; i < n; i++) {
+		node_kind(json_array_get(list, i), &index);
+		const json_t *lower = field(index, "lidx"), *upper = field(index, "uidx");
+		node_ref lo = lower != NULL ? subscript(b, lower, location) : NULL;
+		node_ref hi = upper != NULL ? subscript(b, upper, location) : NULL;
+		if (b->failed)
+			return NULL;
+		if (slice && !json_is_true(field(index, "is_slice")))
+			lo = node_const(b, builtin(OID_INT4), where_int(1), '\0', location);
+		if (slice)
+			args[nargs++] = lo;
+		args[nargs++] = hi;
+	}
+	if (slice)
+		return node_logic(b, WHERE_SLICE, base->type, args, nargs, location);
+	return node_logic(b, WHERE_SUBSCRIPT, base->type->elem, args, nargs, location);
+}
+
+static node_ref boolean_test(struct builder *b, const json_t *f)
+{
+	static const struct { const char *name, *text; enum where_kind kind; } tests[] = {
+		{"IS_TRUE", "IS TRUE", WHERE_IS_TRUE}, {"IS_NOT_TRUE", "IS NOT TRUE", WHERE_IS_NOT_TRUE},
+		{"IS_FALSE", "IS FALSE", WHERE_IS_FALSE}, {"IS_NOT_FALSE", "IS NOT FALSE", WHERE_IS_NOT_FALSE},
+		{"IS_UNKNOWN", "IS UNKNOWN", WHERE_IS_UNKNOWN}, {"IS_NOT_UNKNOWN", "IS NOT UNKNOWN", WHERE_IS_NOT_UNKNOWN},
+	};
+	const char *test = field_text(f, "booltesttype");
+	size_t i = 0;
+	while (i + 1 < ARRAY_LEN(tests) && strcmp(tests[i].name, test) != 0)
+		i++;
+	node_ref n = expr(b, field(f, "arg"));
+	if (n == NULL)
+		return NULL;
+	if (build_base(n->type)->oid != OID_BOOL && !node_is_unknown(n))
+		return build_fail(b, location_of(f), "argument of %s must be bool, not %s", tests[i].text, build_type_text(b, n->type));
+	n = as_bool(b, n);
+	return n == NULL ? NULL : node_logic(b, tests[i].kind, builtin(OID_BOOL), &n, 1, location_of(f));
+}
+
+static node_ref row_expr(struct builder *b, const json_t *f)
+{
+	uint32_t n;
+	node_ref *args = expr_list(b, field(f, "args"), &n);
+	return args == NULL ? NULL : node_logic(b, WHERE_ROW, builtin(OID_RECORD), args, n, location_of(f));
+}
+
+static const struct where_collation *named_collation(struct builder *b, const json_t *names)
+{
+	size_t n = json_array_size(names);
+	const char *name = n > 0 ? name_at(names, n - 1) : NULL, *schema = n == 2 ? name_at(names, 0) : NULL;
+	if (name == NULL || n > 2)
+		return NULL;
+	if ((schema == NULL || strcmp(schema, "pg_catalog") == 0) &&
+	    (strcmp(name, "C") == 0 || strcmp(name, "POSIX") == 0))
+		return where_collation_c();
+	for (int i = 0; i < b->w->table->ncollations; i++) {
+		const struct pg_collation *c = &b->w->table->collations[i];
+		if (strcmp(i == 0 ? "default" : c->name, name) == 0 && (schema == NULL || strcmp(schema, c->schema) == 0))
+			return build_collation(b->w, i);
+	}
+	return NULL;
+}
+
+static node_ref collate(struct builder *b, const json_t *f)
+{
+	node_ref n = expr(b, field(f, "arg"));
+	if (n == NULL)
+		return NULL;
+	int location = location_of(f);
+	if (node_is_unknown(n))
+		n = resolve_coerce(b, n, builtin(OID_TEXT), -1, COERCE_IMPLICIT, location);
+	if (n == NULL)
+		return NULL;
+	if (!n->type->collatable)
+		return build_fail(b, location, "collations are not supported by type %s", build_type_text(b, n->type));
+	const struct where_collation *c = named_collation(b, field(f, "collname"));
+	if (c == NULL)
+		return build_fail(b, location, "collation %s is not supported: use \"C\", or the collation of a column of this table",
+		                  dotted(b, field(f, "collname")));
+	return node_collate(b, n, c, location);
+}
+
+/* ---- subqueries: their form is checked, then they are refused (the issue on them comes later) --------------------------- */
+
+static node_ref sublink(struct builder *b, const json_t *f)
+{
+	static const char *const clauses[] = {"distinctClause", "groupClause", "havingClause", "windowClause", "limitOffset",
+	                                      "sortClause", "lockingClause", "withClause", "valuesLists", "intoClause"};
+	int location = location_of(f);
+	const json_t *select, *from, *target;
+	if (b->subset)
+		return build_fail_plain(b, "Subqueries are not allowed in subsets");
+	node_kind(field(f, "subselect"), &select);
+	for (size_t i = 0; i < ARRAY_LEN(clauses); i++)
+		if (field(select, clauses[i]) != NULL && strcmp(clauses[i], "valuesLists") != 0)
+			return build_fail_plain(b, "SELECT statement must not contain any clauses");
+	const json_t *targets = field(select, "targetList");
+	for (size_t i = 0; i < json_array_size(targets); i++) {
+		const json_t *value, *res;
+		node_kind(json_array_get(targets, i), &res);
+		const char *kind = node_kind(field(res, "val"), &value);
+		target = field(value, "fields");
+		if (strcmp(kind, "ColumnRef") != 0 || json_array_size(target) != 1 || name_at(target, 0) == NULL) {
+			build_fail_plain(b, "At location %d: Expected a plain column reference", location_of(res));
+			return NULL;
+		}
+	}
+	const json_t *tables = field(select, "fromClause");
+	if (json_array_size(tables) != 1 || strcmp(node_kind(json_array_get(tables, 0), &from), "RangeVar") != 0)
+		return build_fail_plain(b, "Expected a single table reference");
+	const json_t *left = field(f, "testexpr"), *lf;
+	if (strcmp(field_text(f, "subLinkType"), "ANY_SUBLINK") != 0 || left == NULL || field(f, "operName") != NULL)
+		return build_fail(b, location, "only `value IN (SELECT ...)` sublinks are supported right now");
+	const char *kind = node_kind(left, &lf);
+	bool row = strcmp(kind, "RowExpr") == 0;
+	bool plain = strcmp(kind, "ColumnRef") == 0;
+	for (size_t i = 0; row && i < json_array_size(field(lf, "args")); i++) {
+		const json_t *ignored;
+		row = strcmp(node_kind(json_array_get(field(lf, "args"), i), &ignored), "ColumnRef") == 0;
+	}
+	if (!plain && !row)
+		return build_fail(b, location, "currently, left side of `IN (SELECT ...)` can only be a column reference or a list of "
+		                  "column references");
+	if (expr(b, left) == NULL)
+		return NULL;
+	return build_fail(b, location, WHERE_SUBQUERIES_REFUSED);
+}
+
+/* ---- dispatch ---------------------------------------------------------------------------------------------------------- */
+
+static node_ref dispatch(struct builder *b, const json_t *j)
+{
+	static const struct { const char *kind; node_ref (*build)(struct builder *b, const json_t *f); } kinds[] = {
+		{"A_Expr", a_expr}, {"A_Const", constant}, {"ColumnRef", column}, {"BoolExpr", bool_expr}, {"FuncCall", func_call},
+		{"TypeCast", type_cast}, {"BooleanTest", boolean_test}, {"CaseExpr", case_expr}, {"A_Indirection", indirection},
+		{"RowExpr", row_expr}, {"CollateClause", collate}, {"SubLink", sublink},
+	};
+	const json_t *f;
+	const char *kind = node_kind(j, &f);
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+		if (strcmp(kinds[i].kind, kind) == 0)
+			return kinds[i].build(b, f);
+	if (strcmp(kind, "ParamRef") == 0)
+		return param_value(b, f, NULL);
+	if (strcmp(kind, "NullTest") == 0)
+		return null_test(b, expr(b, field(f, "arg")), strcmp(field_text(f, "nulltesttype"), "IS_NULL") == 0, location_of(f));
+	if (strcmp(kind, "A_ArrayExpr") == 0)
+		return array_expr(b, f, NULL);
+	if (strcmp(kind, "CoalesceExpr") == 0)
+		return common_list(b, f, WHERE_COALESCE, "coalesce");
+	if (strcmp(kind, "MinMaxExpr") == 0) {
+		bool greatest = strcmp(field_text(f, "op"), "IS_LEAST") != 0;
+		return common_list(b, f, greatest ? WHERE_GREATEST : WHERE_LEAST, greatest ? "greatest" : "least");
+	}
+	return unsupported_node(b, kind, location_of(f));
+}
+
+static node_ref expr(struct builder *b, const json_t *j)
+{
+	if (b->failed)
+		return NULL;
+	if (++b->depth > WHERE_DEPTH_MAX)
+		return build_fail(b, location_of_node(j), "the expression is nested more than %d levels deep", WHERE_DEPTH_MAX);
+	node_ref n = dispatch(b, j);
+	b->depth--;
+	return n;
+}
+
+/* ---- statements --------------------------------------------------------------------------------------------------------- */
+
+/* Parses `prefix` and the text; the JSON of the only statement's SELECT, or NULL with the message. */
+static json_t *parse_statement(struct builder *b, const char *prefix, const char *text, size_t len, const char *split)
+{
+	size_t n = strlen(prefix);
+	if (n + len > WHERE_STATEMENT_MAX) {
+		build_fail_plain(b, "cannot parse query: query size %zu is bigger than maximum size %d", n + len, WHERE_STATEMENT_MAX);
+		return NULL;
+	}
+	char *statement = arena_alloc(b->mem, n + len + 1);
+	memcpy(statement, prefix, n);
+	memcpy(statement + n, text, len);
+	statement[n + len] = '\0';
+	b->text = statement;
+	b->text_len = n + len;
+	b->prefix = n;
+	if (strlen(statement) != n + len) {
+		build_fail_plain(b, "At location %zu: a NUL byte cannot be part of a condition", strlen(statement));
+		return NULL;
+	}
+	PgQueryParseResult r = pg_query_parse(statement);
+	json_t *tree = NULL;
+	if (r.error != NULL) {
+		build_fail_plain(b, "At location %d: %s", r.error->cursorpos > 0 ? r.error->cursorpos - 1 : 0, r.error->message);
+	} else {
+		json_error_t ignored;
+		tree = json_loads(r.parse_tree, 0, &ignored);
+		if (tree == NULL)
+			build_fail_plain(b, "the expression is nested too deeply");
+	}
+	pg_query_free_parse_result(r);
+	if (tree == NULL)
+		return NULL;
+	const json_t *statements = field(tree, "stmts"), *first = json_array_get(statements, 0), *select;
+	json_t *out = NULL;
+	if (json_array_size(statements) > 1)
+		build_fail_plain(b, "%s", split);
+	else if (strcmp(node_kind(field(first, "stmt"), &select), "SelectStmt") != 0)
+		build_fail_plain(b, "malformed query ending with SQL clauses");
+	else
+		out = json_incref((json_t *)select);
+	json_decref(tree);
+	return out;
+}
+
+/* Nothing may be there but the one column of the prefix and what is asked for. */
+static bool only_clause(const json_t *select, const char *clause)
+{
+	static const char *const allowed[] = {"targetList", "limitOption", "op"};
+	const char *key;
+	json_t *value;
+	json_object_foreach((json_t *)select, key, value) {
+		bool ok = strcmp(key, clause) == 0;
+		for (size_t i = 0; i < ARRAY_LEN(allowed); i++)
+			ok |= strcmp(key, allowed[i]) == 0;
+		if (!ok)
+			return false;
+	}
+	const char *op = field_text(select, "op"), *limit = field_text(select, "limitOption");
+	if ((op[0] != '\0' && strcmp(op, "SETOP_NONE") != 0) || (limit[0] != '\0' && strcmp(limit, "LIMIT_OPTION_DEFAULT") != 0))
+		return false;
+	return json_array_size(field(select, "targetList")) == 1 && field(select, clause) != NULL;
+}
+
+static struct builder builder_of(struct where *w, const struct where_params *params, const bool *columns, char *message)
+{
+	static const struct where_params none = {NULL, 0};
+	if (params == NULL)
+		params = &none;
+	struct builder b = {.w = w, .mem = &w->mem, .params = params, .columns = columns, .message = message};
+	size_t bytes = (params->n + 1) * sizeof *b.param_types;
+	b.param_types = arena_alloc(b.mem, bytes);
+	memset(b.param_types, 0, bytes);
+	message[0] = '\0';
+	return b;
+}
+
+/* What has only constants is computed now, and patterns are looked into: a failure would hit every row. */
+static void check_constants(struct builder *b, node_ref n)
+{
+	char reason[WHERE_REASON_MAX] = "";
+	uint32_t id;
+	struct where_pool *pool = where_pool_new(b->w->table);
+	where_pool_fold_as_planner(pool);
+	int rc = where_pool_add(pool, n, &id, reason);
+	if (rc == 0)
+		where_pool_unref(pool, id);
+	else if (rc == -2)
+		build_fail(b, -1, "%s", reason);
+	else
+		build_fail(b, -1, "Failed to apply function to constant arguments");
+	where_pool_free(pool);
+}
+
+int where_parse(const struct pg_table *t, const char *text, size_t len, const struct where_params *params,
+                const bool *columns, bool subset, struct where **out, char message[WHERE_MESSAGE_MAX])
+{
+	struct where *w = where_new(t);
+	struct builder b = builder_of(w, params, columns, message);
+	b.subset = subset;
+	json_t *select = parse_statement(&b, PREFIX, text, len, "unescaped \";\" causing statement split");
+	if (select != NULL && !only_clause(select, "whereClause"))
+		build_fail_plain(&b, "malformed query ending with SQL clauses");
+	node_ref n = b.failed ? NULL : expr(&b, field(select, "whereClause"));
+	json_decref(select);
+	if (n != NULL && n->type->oid == OID_UNKNOWN && n->kind == WHERE_CONST && n->column != 0)
+		n = as_bool(&b, n); /* `$1` alone */
+	if (n != NULL && build_base(n->type)->oid != OID_BOOL)
+		build_fail_plain(&b, "WHERE clause must return a boolean");
+	if (n != NULL)
+		check_constants(&b, n);
+	if (b.failed || n == NULL) {
+		where_free(w);
+		return -1;
+	}
+	w->root = n;
+	*out = w;
+	return 0;
+}
+
+int where_check_syntax(const char *text, size_t len, char message[WHERE_MESSAGE_MAX])
+{
+	struct arena mem = ARENA_INIT;
+	struct builder b = {.mem = &mem, .message = message};
+	message[0] = '\0';
+	json_t *select = parse_statement(&b, PREFIX, text, len, "unescaped \";\" causing statement split");
+	if (select != NULL && !only_clause(select, "whereClause"))
+		build_fail_plain(&b, "malformed query ending with SQL clauses");
+	json_decref(select);
+	arena_clear(&mem);
+	return b.failed ? -1 : 0;
+}
+
+/* ---- ORDER BY ------------------------------------------------------------------------------------------------------------ */
+
+static bool order_item(struct builder *b, const json_t *item, struct buf *sql, bool first)
+{
+	const json_t *f, *node;
+	node_kind(item, &f);
+	const char *kind = node_kind(field(f, "node"), &node);
+	int location = location_of(node);
+	if (strcmp(kind, "TypeCast") == 0)
+		location = location_of(field(node, "typeName"));
+	if (strcmp(kind, "ParamRef") == 0) {
+		build_fail_plain(b, "At location %d: parameter $%" JSON_INTEGER_FORMAT " is not supported in ORDER BY clauses", location,
+		                 json_integer_value(field(node, "number")));
+		return false;
+	}
+	if (strcmp(kind, "ColumnRef") != 0 && strcmp(kind, "A_Const") != 0) {
+		build_fail_plain(b, "At location %d: %s expressions are not allowed in ORDER BY clauses", location,
+		                 strcmp(kind, "TypeCast") == 0 ? "TypeName" : kind);
+		return false;
+	}
+	if (strcmp(kind, "A_Const") == 0)
+		return true; /* orders nothing: a constant would be a column's number to Postgres */
+	b->prefix = 0;
+	node_ref n = column(b, node);
+	if (n == NULL)
+		return false;
+	buf_puts(sql, first ? " ORDER BY " : ", ");
+	sql_identifier(sql, b->w->table->columns[n->column].name);
+	const char *dir = field_text(f, "sortby_dir"), *nulls = field_text(f, "sortby_nulls");
+	if (strcmp(dir, "SORTBY_DESC") == 0)
+		buf_puts(sql, " DESC");
+	else if (strcmp(dir, "SORTBY_USING") == 0) {
+		const char *op = catalog_name(field(f, "useOp"));
+		if (op == NULL || (strcmp(op, "<") != 0 && strcmp(op, ">") != 0)) {
+			build_fail_plain(b, "At location %d: only USING < and USING > are allowed in ORDER BY clauses", location);
+			return false;
+		}
+		buf_puts(sql, op[0] == '>' ? " DESC" : "");
+	}
+	if (strcmp(nulls, "SORTBY_NULLS_FIRST") == 0)
+		buf_puts(sql, " NULLS FIRST");
+	else if (strcmp(nulls, "SORTBY_NULLS_LAST") == 0)
+		buf_puts(sql, " NULLS LAST");
+	return true;
+}
+
+int where_order_by(const struct pg_table *t, const char *text, size_t len, const bool *columns, struct buf *sql,
+                   char message[WHERE_MESSAGE_MAX])
+{
+	struct where *w = where_new(t);
+	struct builder b = builder_of(w, NULL, columns, message);
+	json_t *select = parse_statement(&b, "SELECT 1 ORDER BY ", text, len, "Unexpected `;` in order by");
+	if (select != NULL && !only_clause(select, "sortClause"))
+		build_fail_plain(&b, "malformed query ending with SQL clauses");
+	const json_t *list = select == NULL ? NULL : field(select, "sortClause");
+	size_t start = sql->len;
+	for (size_t i = 0; !b.failed && i < json_array_size(list); i++)
+		order_item(&b, json_array_get(list, i), sql, sql->len == start);
+	json_decref(select);
+	where_free(w);
+	return b.failed ? -1 : 0;
+}

@@ -1,0 +1,58 @@
+/*
+ * where.h - conditions: from a client's text to a checked, typed tree, and from there to SQL of our own, to
+ * a canonical text that is stored, and (pool.h) to an evaluation that agrees with Postgres.
+ *
+ * The text is parsed by libpg_query and typed by Postgres's rules over Postgres's own catalog of
+ * operators, functions and casts (catalog.c). Nothing of the client's text survives: SQL and canonical
+ * text are written from the tree. A struct where is immutable; any thread.
+ */
+#ifndef BUSBAR_WHERE_WHERE_H
+#define BUSBAR_WHERE_WHERE_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "pg/catalog.h"
+
+#define WHERE_STATEMENT_MAX 65536 /* with the prefix "SELECT 1 WHERE ", as Electric's */
+#define WHERE_DEPTH_MAX 200       /* nesting of the typed tree; Postgres's own limit is its stack */
+
+#define WHERE_CANONICAL_MAX (1u << 20) /* the stored form */
+
+struct where;
+
+/* Values of $1..$n, in order. */
+struct where_param { const char *p; size_t len; };
+struct where_params { const struct where_param *values; size_t n; };
+
+/*
+ * 0, or -1 with the text for `errors.where` in `message` (cut at its end if it doesn't fit).
+ * `columns`: NULL, or which columns (by index into t->columns) the text may name.
+ * `subset`: the texts of subset conditions differ slightly (no subqueries at all).
+ */
+#define WHERE_MESSAGE_MAX 1024
+int where_parse(const struct pg_table *t, const char *text, size_t len, const struct where_params *params,
+                const bool *columns, bool subset, struct where **out, char message[WHERE_MESSAGE_MAX]) MUST_USE;
+void where_free(struct where *w);
+/* Only whether the text parses as one condition; -1 with the text of what where_parse() would say first. */
+int where_check_syntax(const char *text, size_t len, char message[WHERE_MESSAGE_MAX]) MUST_USE;
+
+/* The condition as SQL, in parentheses, every operator, function and type qualified, every constant quoted
+ * by us; column names unqualified. Needs standard UTF-8 client encoding, no other setting. */
+void where_sql(const struct where *w, struct buf *out);
+
+/* The stored form: starts with its version. Two conditions are the same if these bytes are. where_load()
+ * reads it back for the same table: -1 if a column or type it names is gone or has another type. */
+void where_canonical(const struct where *w, struct buf *out);
+int where_load(const struct pg_table *t, const char *canonical, size_t len, struct where **out, struct err *e) MUST_USE;
+
+/* True if the condition looks at the column. */
+bool where_uses(const struct where *w, uint16_t column);
+
+/* A condition with a subquery of the right form is refused with this text behind its location. */
+#define WHERE_SUBQUERIES_REFUSED "subqueries are not supported by this version of Busbar"
+
+/* ORDER BY of a subset: writes `ORDER BY …` of our own making into `sql`. Errors as above. */
+int where_order_by(const struct pg_table *t, const char *text, size_t len, const bool *columns, struct buf *sql,
+                   char message[WHERE_MESSAGE_MAX]) MUST_USE;
+
+#endif

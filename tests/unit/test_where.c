@@ -1,0 +1,303 @@
+/*
+ * test_where.c - conditions: what is accepted, how refusals read, the SQL that is made, the stored form.
+ *
+ * Whether the evaluation is Postgres's is the truth test's business (tests/truth).
+ */
+#include "check.h"
+#include "shape_test.h"
+#include "where/pool.h"
+#include "where/where.h"
+
+static struct pg_table *table;
+static char message[WHERE_MESSAGE_MAX];
+
+/* The SQL, or the message. */
+static const char *sql_with(const char *text, const struct where_params *params, bool subset)
+{
+	static struct buf out = BUF_INIT(1u << 20);
+	struct where *w, *again;
+	struct err e = {0};
+	buf_reset(&out);
+	if (where_parse(table, text, strlen(text), params, NULL, subset, &w, message) != 0)
+		return message;
+	where_sql(w, &out);
+	/* The stored form comes back as itself, and means the same. */
+	struct buf a = BUF_INIT(WHERE_CANONICAL_MAX), b = BUF_INIT(WHERE_CANONICAL_MAX), sql = BUF_INIT(1u << 20);
+	where_canonical(w, &a);
+	if (CHECK(where_load(table, a.data, a.len, &again, &e) == 0)) {
+		where_canonical(again, &b);
+		where_sql(again, &sql);
+		CHECK_STR(b.data, a.data);
+		CHECK_STR(sql.data, out.data);
+		where_free(again);
+	} else {
+		printf("%s: %s\n%s\n", text, e.text, a.data);
+	}
+	/* Damaged at any place it is refused or still well-formed, never worse. */
+	for (size_t i = 3; i < a.len && a.len < 600; i++) {
+		char was = a.data[i];
+		a.data[i] = (char)(was + 1);
+		if (where_load(table, a.data, a.len, &again, &e) == 0)
+			where_free(again);
+		a.data[i] = was;
+		if (where_load(table, a.data, i, &again, &e) == 0)
+			where_free(again);
+	}
+	buf_clear(&a);
+	buf_clear(&b);
+	buf_clear(&sql);
+	where_free(w);
+	return out.data;
+}
+
+static const char *sql(const char *text) { return sql_with(text, NULL, false); }
+
+static const char *sql_params(const char *text, const char *a, const char *b)
+{
+	struct where_param v[2] = {{a, strlen(a)}, {b, strlen(b)}};
+	struct where_params p = {v, b[0] == '\0' ? 1 : 2};
+	return sql_with(text, &p, false);
+}
+
+static char *canonical(const char *text, const char *param)
+{
+	struct where_param v = {param, strlen(param)};
+	struct where_params p = {&v, 1};
+	struct where *w;
+	struct buf out = BUF_INIT(1u << 20);
+	if (where_parse(table, text, strlen(text), &p, NULL, false, &w, message) != 0) {
+		printf("%s: %s\n", text, message);
+		return mem_strdup(text);
+	}
+	where_canonical(w, &out);
+	where_free(w);
+	return buf_detach(&out, NULL);
+}
+
+static bool same(const char *a, const char *b)
+{
+	char *x = canonical(a, "1"), *y = canonical(b, "1");
+	bool equal = strcmp(x, y) == 0;
+	free(x);
+	free(y);
+	return equal;
+}
+
+static void test_sql(void)
+{
+	CHECK_STR(sql("i4 = 5"), "((\"i4\" OPERATOR(pg_catalog.=) '5'::\"pg_catalog\".\"int4\"))");
+	CHECK_STR(sql("i4 = -5"), "((\"i4\" OPERATOR(pg_catalog.=) '-5'::\"pg_catalog\".\"int4\"))");
+	CHECK_STR(sql("i4 = - /* 3 */ 5 AND i4 = 0"),
+	          "(((\"i4\" OPERATOR(pg_catalog.=) '-5'::\"pg_catalog\".\"int4\") AND (\"i4\" OPERATOR(pg_catalog.=) "
+	          "'0'::\"pg_catalog\".\"int4\")))");
+	CHECK_STR(sql("i8 = 9000000000"), "((\"i8\" OPERATOR(pg_catalog.=) '9000000000'::\"pg_catalog\".\"int8\"))");
+	CHECK_STR(sql("t = 'it''s' || E'\\\\'"),
+	          "((\"t\" OPERATOR(pg_catalog.=) ('it''s'::\"pg_catalog\".\"text\" OPERATOR(pg_catalog.||)  "
+	          "E'\\\\'::\"pg_catalog\".\"text\")))");
+	CHECK_STR(sql("NOT b"), "((NOT \"b\"))");
+	CHECK_STR(sql("(a AND b) IS NULL"), "(((\"a\" AND \"b\") IS NULL))");
+	CHECK_STR(sql("\"q\"\"q\" IS NULL"), "((\"q\"\"q\" IS NULL))");
+	CHECK_STR(sql("i4 IN (1, 2)"), "((\"i4\" OPERATOR(pg_catalog.=) ANY (ARRAY['1'::\"pg_catalog\".\"int4\", "
+	                               "'2'::\"pg_catalog\".\"int4\"])))");
+	CHECK_STR(sql("t LIKE 'a%'"), "((\"t\" OPERATOR(pg_catalog.~~) 'a%'::\"pg_catalog\".\"text\"))");
+	CHECK_STR(sql("items.i4 = 1 AND public.items.i4 = 2"),
+	          "(((\"i4\" OPERATOR(pg_catalog.=) '1'::\"pg_catalog\".\"int4\") AND (\"i4\" OPERATOR(pg_catalog.=) "
+	          "'2'::\"pg_catalog\".\"int4\")))");
+	CHECK_STR(sql("i4 IS DISTINCT FROM NULL"), "((\"i4\" IS NOT NULL))");
+	CHECK_STR(sql_params("i4 = $1 OR t = $2", "7", "x"),
+	          "(((\"i4\" OPERATOR(pg_catalog.=) '7'::\"pg_catalog\".\"int4\") OR (\"t\" OPERATOR(pg_catalog.=) "
+	          "'x'::\"pg_catalog\".\"text\")))");
+	CHECK_STR(sql_params("$1", "true", ""), "('t'::\"pg_catalog\".\"bool\")");
+	/* What a client wrote ends where we end it. */
+	CHECK_STR(sql_params("t = $1", "'); DROP TABLE x; --", ""),
+	          "((\"t\" OPERATOR(pg_catalog.=) '''); DROP TABLE x; --'::\"pg_catalog\".\"text\"))");
+	CHECK_STR(sql_params("t = $1", "\\'); DROP TABLE x; --", ""),
+	          "((\"t\" OPERATOR(pg_catalog.=)  E'\\\\''); DROP TABLE x; --'::\"pg_catalog\".\"text\"))");
+}
+
+static void test_refusals(void)
+{
+	static const char *const cases[][2] = {
+		{"i4 = ", "At location 20: syntax error at end of input"},
+		{"i4 = 1; SELECT 1", "unescaped \";\" causing statement split"},
+		{"i4 = 1 ORDER BY i4", "malformed query ending with SQL clauses"},
+		{"i4 = 1 LIMIT 1", "malformed query ending with SQL clauses"},
+		{"i4 = 1 OFFSET 1", "malformed query ending with SQL clauses"},
+		{"i4 = 1 UNION SELECT 2", "malformed query ending with SQL clauses"},
+		{"i4 = 1 UNION SELECT 2 WHERE true", "malformed query ending with SQL clauses"},
+		{"i4 = 1 FETCH FIRST 1 ROW ONLY", "malformed query ending with SQL clauses"},
+		{"i4", "WHERE clause must return a boolean"},
+		{"NULL", "WHERE clause must return a boolean"},
+		{"'x'", "WHERE clause must return a boolean"},
+		{"nope = 1", "At location 0: unknown reference nope"},
+		{"\"No pe\" = 1", "At location 0: unknown reference \"No pe\""},
+		{"x.y = 1", "At location 0: unknown reference x.y"},
+		{"ctid = 1", "At location 0: unknown reference ctid"},
+		{"i4 = $1", "At location 5: parameter $1 was not provided"},
+		{"i4 = 'x'", "At location 5: invalid syntax for type int4: x"},
+		{"i4 = '2147483648'", "At location 5: invalid syntax for type int4: 2147483648"},
+		{"t = 1", "At location 2: Could not select an operator overload"},
+		{"i4 = t", "At location 3: Could not select an operator overload"},
+		{"b = 1", "At location 2: Could not select an operator overload"},
+		{"b + b = 1", "At location 2: Could not select an operator overload"},
+		{"a AND i4", "At location 6: reference i4 of type int4 is not castable to bool"},
+		{"NOT i4", "At location 4: reference i4 of type int4 is not castable to bool"},
+		{"a AND i4 + 1", "At location 9: function \"+\" returning int4 is not castable to bool"},
+		{"i4 IS TRUE", "At location 3: argument of IS TRUE must be bool, not int4"},
+		{"t IS NOT FALSE", "At location 2: argument of IS NOT FALSE must be bool, not text"},
+		{"3 > ANY (3)", "At location 9: argument of ANY must be an array"},
+		{"3 > ALL (i4)", "At location 9: argument of ANY must be an array"},
+		{"3 + ANY (ia)", "At location 2: ANY/ALL requires operator that returns bool"},
+		{"now() > now()", "At location 0: unknown or unsupported function now/0"},
+		{"random() > 0.5", "At location 0: unknown or unsupported function random/0"},
+		{"public.lower(t) = 'a'", "At location 0: unknown or unsupported function public.lower/1"},
+		{"sum(i4) > 1", "At location 0: unknown or unsupported function sum/1"},
+		{"count(*) > 1", "At location 0: aggregation is not supported in this context"},
+		{"current_user = t", "At location 0: SQLValueFunction is not supported in this context"},
+		{"B'101' = i4", "At location 0: BitString values are not supported"},
+		{"t::citext = 'x'", "At location 3: unsupported type citext"},
+		{"t::numeric(1001) = 1", "At location 3: unsupported type numeric"},
+		{"i4 <-> 1", "At location 3: unknown binary operator \"<->\""},
+		{"i4 IN (SELECT 1)", "At location 29: Expected a plain column reference"},
+		{"i4 IN (SELECT x FROM y, z)", "Expected a single table reference"},
+		{"i4 IN (SELECT x FROM y LIMIT 1 OFFSET 2)", "SELECT statement must not contain any clauses"},
+		{"EXISTS (SELECT x FROM y)", "At location 0: only `value IN (SELECT ...)` sublinks are supported right now"},
+		{"i4 + 1 IN (SELECT x FROM y)", "At location 7: currently, left side of `IN (SELECT ...)` can only be a column "
+		                                "reference or a list of column references"},
+		{"i4 IN (SELECT x FROM y)", "At location 3: subqueries are not supported by this version of Busbar"},
+		{"ARRAY[1, ARRAY['3', 2 + 2]] = ia", "At location 0: ARRAY types int4[] and int4 cannot be matched"},
+		{"(a, b) = (a, b, b)", "At location 7: unequal number of entries in row expressions"},
+		{"concat(VARIADIC ta) = 'x'", "At location 0: explicit VARIADIC function calls are not currently supported"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+		CHECK_STR(sql(cases[i][0]), cases[i][1]);
+	CHECK_STR(sql_with("i4 IN (SELECT x FROM y)", NULL, true), "Subqueries are not allowed in subsets");
+	CHECK_STR(sql_params("$1 > 5 AND $1 + 'test' > 10", "6", ""), "At location 16: invalid syntax for type int4: test");
+	CHECK_STR(sql_params("$1::int4 = 1 AND $1::text = 'x'", "1", ""), "At location 17: type conflict for $1: int4 and text");
+}
+
+static void test_sizes(void)
+{
+	struct buf b = BUF_INIT(1u << 20);
+	for (int i = 0; i < 7000; i++)
+		buf_puts(&b, "NOT ");
+	buf_puts(&b, "b");
+	CHECK(strstr(sql(b.data), "nested") != NULL);
+	buf_reset(&b);
+	for (int i = 0; i < 30000; i++)
+		buf_putc(&b, '(');
+	CHECK(strncmp(sql(b.data), "At location", 11) == 0 || strstr(message, "memory") != NULL);
+	buf_reset(&b);
+	for (int i = 0; i < 3000; i++)
+		buf_printf(&b, "%si4 = %d", i > 0 ? " OR " : "", i);
+	CHECK(strncmp(sql(b.data), "(((\"i4\"", 7) == 0);
+	buf_reset(&b);
+	for (int i = 0; i < 2000; i++)
+		buf_printf(&b, "%s1", i > 0 ? " + " : "");
+	buf_puts(&b, " = i4");
+	CHECK(strstr(sql(b.data), "nested") != NULL);
+	buf_reset(&b);
+	for (int i = 0; i < 65537 - 15; i++)
+		buf_putc(&b, ' ');
+	CHECK_STR(sql(b.data), "cannot parse query: query size 65537 is bigger than maximum size 65536");
+	buf_clear(&b);
+}
+
+static void test_identity(void)
+{
+	CHECK(same("i4 = 1", "I4  =\n1 -- x"));
+	CHECK(same("i4 != 1", "i4 <> 1"));
+	CHECK(same("i4 = $1", "i4 = '1'::int4"));
+	CHECK(!same("i4 = 1", "i4 = $1"));
+	CHECK(!same("i4 = 1", "i4 = 2"));
+	CHECK(!same("i4 = 1 + 1", "i4 = 2"));
+}
+
+static void test_order_by(void)
+{
+	static const char *const cases[][2] = {
+		{"i4", " ORDER BY \"i4\""},
+		{"i4 DESC NULLS LAST, \"q\"\"q\"", " ORDER BY \"i4\" DESC NULLS LAST, \"q\"\"q\""},
+		{"i4 ASC NULLS FIRST;", " ORDER BY \"i4\" NULLS FIRST"},
+		{"nope", "At location 18: unknown reference nope"},
+		{"lower(t)", "At location 18: FuncCall expressions are not allowed in ORDER BY clauses"},
+		{"i4::text", "At location 22: TypeName expressions are not allowed in ORDER BY clauses"},
+		{"$1", "At location 18: parameter $1 is not supported in ORDER BY clauses"},
+		{"i4; SELECT 1", "Unexpected `;` in order by"},
+		{"i4 LIMIT 1", "malformed query ending with SQL clauses"},
+		{"i4,", "At location 21: syntax error at end of input"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct buf out = BUF_INIT(4096);
+		int rc = where_order_by(table, cases[i][0], strlen(cases[i][0]), NULL, &out, message);
+		CHECK_STR(rc == 0 ? out.data : message, cases[i][1]);
+		buf_clear(&out);
+	}
+}
+
+/* ---- a few evaluations, to see that parser and pool meet ---- */
+
+static const char *const row[] = {"1", "9000000000", "abc", "t", NULL, "{1,2}", "x", "{a,NULL}"};
+
+static bool fetch(void *ctx, uint16_t column, struct where_text *out)
+{
+	(void)ctx;
+	*out = (struct where_text){row[column], row[column] != NULL ? (uint32_t)strlen(row[column]) : 0, row[column] == NULL};
+	return true;
+}
+
+static const char *value_of(const char *text)
+{
+	struct where *w;
+	char reason[WHERE_REASON_MAX];
+	uint32_t id;
+	const char *out = "error";
+	if (where_parse(table, text, strlen(text), NULL, NULL, false, &w, message) != 0)
+		return message;
+	struct where_pool *p = where_pool_new(table);
+	if (where_pool_add(p, where_root(w), &id, reason) == 0) {
+		where_pool_row(p, fetch, NULL);
+		const struct where_value *v = where_pool_eval(p, id);
+		out = v->is == WHERE_NULL ? "null" : v->is == WHERE_ERROR ? "error" : v->u.i ? "true" : "false";
+		where_pool_unref(p, id);
+	}
+	where_free(w);
+	where_pool_free(p);
+	return out;
+}
+
+static void test_values(void)
+{
+	CHECK_STR(value_of("i4 = 1 AND t = 'abc'"), "true");
+	CHECK_STR(value_of("i4 = 1.0 AND i4 < i8"), "true");
+	CHECK_STR(value_of("i4 IN (3, 2.5, 1)"), "true");
+	CHECK_STR(value_of("i4 NOT IN (3, NULL)"), "null");
+	CHECK_STR(value_of("b IS NULL AND (b IS NOT TRUE)"), "true");
+	CHECK_STR(value_of("a AND b"), "null");
+	CHECK_STR(value_of("2 = ANY(ia)"), "true");
+	CHECK_STR(value_of("ia[2] = 2 AND ia[2:] = '{2}'"), "true");
+	CHECK_STR(value_of("'b' = ANY(ta)"), "null");
+	CHECK_STR(value_of("ta @> '{a}'"), "true");
+	CHECK_STR(value_of("(i4, t) < (1, 'b')"), "true");
+	CHECK_STR(value_of("CASE i4 WHEN 2 THEN 1/(i4-1) = 1 ELSE t LIKE 'a%' END"), "true");
+	CHECK_STR(value_of("10 / (i4 - 1) = 1"), "error");
+	CHECK_STR(value_of("i4 = 2 AND 10 / (i4 - 1) = 1"), "false");
+	CHECK_STR(value_of("t ILIKE 'AB_' AND length(t) = 3 AND i4 BETWEEN SYMMETRIC 5 AND 0"), "true");
+	CHECK_STR(value_of("greatest(i4, 7, NULL) = 7 AND coalesce(b, true)"), "true");
+	CHECK_STR(value_of("t::int4 = 1"), "error");
+	CHECK_STR(value_of("concat(t, i4, a) = 'abc1t'"), "true");
+	CHECK_STR(value_of("'2024-02-29'::date + interval '1 year' = '2025-02-28'"), "true");
+}
+
+int main(void)
+{
+	table = table_make(4711, "public", "items", "i4:23:pk0 i8:20 t:25 a:16:bool b:16:bool ia:1007 q\"q:25 ta:1009");
+	test_sql();
+	test_refusals();
+	test_sizes();
+	test_identity();
+	test_order_by();
+	test_values();
+	pg_table_unref(table);
+	return check_done("where");
+}
