@@ -24,7 +24,8 @@
 #define LIVE_SESSIONS 4
 #define PILE_SESSIONS 2
 #define PILE_REST_MS 100 /* after the last write, for disk and caches */
-#define PATIENCE_S 120
+#define PATIENCE_S 300
+#define EVALUATIONS_MAX 5000000 /* of a round of ILIKE shapes: enough to measure, and a slow server gets done */
 
 enum kind { K_TABLE, K_EQ, K_RANGE, K_ARRAY, K_LIKE, K_ILIKE, K_ALL, K_SUBQUERY, KINDS };
 static const char *const kind_names[KINDS] = {"table", "eq", "range", "array", "like", "ilike", "all", "subquery"};
@@ -185,6 +186,8 @@ static int64_t load_size(const struct tp *t, enum mode mode)
 	/* Where each change goes to every shape, as many changes as give about the same number of lines. */
 	if (t->kind == K_ALL && t->n > 20)
 		n = n * 20 / t->n > 2000 ? n * 20 / t->n : 2000;
+	if (t->kind == K_ILIKE && n > EVALUATIONS_MAX / t->n)
+		n = EVALUATIONS_MAX / t->n > 500 ? EVALUATIONS_MAX / t->n : 500;
 	return n;
 }
 
@@ -220,6 +223,8 @@ static int load_open(struct load *l, struct tp *t, int which, enum mode mode)
 	rows_last_sql(l->crew.last_sql + at, sizeof l->crew.last_sql - at, table, l->to, b->opt.payload);
 	return 0;
 }
+
+static bool small_backlog; /* some was mostly sent before its time began */
 
 static int64_t wal_position(struct bench *b)
 {
@@ -325,6 +330,8 @@ static struct sample *load_sample(const struct load *l, struct tp *t, const char
 	sample_variant(s, "%s", variant);
 	sample_metric(s, l->mode == M_HUGE || l->mode == M_ROWS ? "rows" : "changes", "/s", n / seconds, 1);
 	sample_metric(s, "took", "s", seconds, -1);
+	if (l->held >= 0 && l->held < 70)
+		small_backlog = true;
 	if (l->held >= 0)
 		sample_metric(s, "held by Postgres", "%", l->held, 0);
 	if (l->mode == M_LIVE) {
@@ -402,7 +409,7 @@ static int server_run(struct tp *t, int which, enum mode mode, int round)
 		result = load_go(&load, t, which);
 	usage_start(&w.usage, sv);
 	if (result == 0)
-		result = crowd_run(&crowd, now_ns() + PATIENCE_S * NS_PER_S, "the last row didn't come within 120 s");
+		result = crowd_run(&crowd, now_ns() + PATIENCE_S * NS_PER_S, "the last row didn't come within 300 s");
 	result = load_end(&load, t, result);
 	if (result == 0 && t->kind == K_TABLE && w.seen.count != load.to - load.from + 1)
 		result = err_set(&b->err, ERR_PROTOCOL, "wrong rows: %" PRId64 " of %" PRId64 " came before the last one",
@@ -643,5 +650,10 @@ void scen_throughput(struct bench *b)
 				continue;
 			tp_case(b, (enum kind)kind, kind == K_TABLE ? 1 : l.v[i]);
 		}
+	}
+	if (small_backlog && !stopping()) {
+		progress_end();
+		printf("note: where \"held by Postgres\" is far below 100 %%, the server had most of the backlog in its socket when the time "
+		       "began:\n      that rate is its own, not the stream's, and no match for the bare client's. More --changes cure it.\n");
 	}
 }

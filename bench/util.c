@@ -4,13 +4,14 @@
 #include <errno.h>
 #include <netdb.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t stop_flag;
+static atomic_int stop_flag; /* lock-free: set by the handler, read by every thread */
 
 int64_t now_ns(void)
 {
@@ -39,7 +40,7 @@ void sleep_ms(int64_t ms)
 static void on_signal(int sig)
 {
 	(void)sig;
-	stop_flag = 1;
+	atomic_store(&stop_flag, 1);
 }
 
 void stop_init(void)
@@ -55,8 +56,7 @@ void stop_init(void)
 	sigaction(SIGPIPE, &a, NULL);
 }
 
-bool stopping(void) { return stop_flag != 0; }
-void stop_request(void) { stop_flag = 1; }
+bool stopping(void) { return atomic_load_explicit(&stop_flag, memory_order_relaxed) != 0; }
 
 int url_parse(struct url *u, const char *text, struct err *e)
 {

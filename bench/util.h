@@ -23,7 +23,6 @@ void sleep_ms(int64_t ms); /* returns early when stopping */
 /* Set by SIGINT, SIGTERM and SIGHUP; whatever waits looks at it. */
 void stop_init(void);
 bool stopping(void);
-void stop_request(void);
 
 struct url {
 	char host[128], port[8];

@@ -25,7 +25,7 @@ X(ELECTRIC_DATABASE_USE_IPV6, BOOL, "false", USED, "Connect over IPv6 first, the
 X(ELECTRIC_DATABASE_CA_CERTIFICATE_FILE, TEXT, NULL, USED,
   "CA certificates: every connection then needs TLS with a verified chain and host name")
 X(ELECTRIC_DB_POOL_SIZE, INT, "20", USED,
-  "Most connections at a time besides the replication stream's; a quarter of them, 1 to 4, for administration")
+  "Most connections at a time besides the replication stream's; a fifth of them, 1 to 4, for subsets")
 X(ELECTRIC_DATABASE_TCP_KEEPALIVE_IDLE, TIME, NULL, USED,
   "TCP_KEEPIDLE of database connections, whole seconds; the system's if unset")
 X(ELECTRIC_DATABASE_TCP_KEEPALIVE_INTERVAL, TIME, NULL, USED,

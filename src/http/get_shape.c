@@ -131,6 +131,17 @@ static enum step generated_unpublished(struct request *r)
 	return step;
 }
 
+/* The stream doesn't carry such a column: of a changed row nobody could say whether it matches. */
+static enum step generated_condition(struct request *r, const char *column)
+{
+	struct buf text = BUF_INIT(1024);
+	buf_printf(&text, "column %s is generated, and generated columns are not published; use the expression that generates it "
+	           "instead", column);
+	enum step step = reply_error(r, "where", text.data);
+	buf_clear(&text);
+	return step;
+}
+
 /* The shape of this definition, made if there is none. */
 static enum step find_or_create(struct request *r, const struct shape_def *def)
 {
@@ -142,6 +153,9 @@ static enum step find_or_create(struct request *r, const struct shape_def *def)
 			return step;
 		if (def_selects_generated(def) && !shapes_publishes_generated(s))
 			return generated_unpublished(r);
+		const char *generated = shapes_publishes_generated(s) ? NULL : def_where_generated(def);
+		if (generated != NULL)
+			return generated_condition(r, generated);
 		struct err e;
 		err_clear(&e);
 		found = shapes_get(s, def, &e);
@@ -260,7 +274,14 @@ static enum step phase_start(struct request *r)
 static enum step snapshot_failed(struct request *r, const struct err *e)
 {
 	char text[sizeof e->text + 64];
-	switch (e->kind) {
+	/* What a statement of ours can never do: trying again won't help. Of a bad value the text may quote a row that
+	 * the client is not to see. */
+	if (e->kind == ERR_PG && strncmp(e->sqlstate, "22", 2) == 0)
+		return reply_message(r, 500, "Unexpected error while creating snapshot: the condition fails on a row of the table", 0,
+		                     false);
+	bool hopeless = e->kind == ERR_PG && strcmp(e->sqlstate, "42501") != 0 &&
+	                (strncmp(e->sqlstate, "0A", 2) == 0 || strncmp(e->sqlstate, "42", 2) == 0 || strncmp(e->sqlstate, "54", 2) == 0);
+	switch (hopeless ? ERR_PROTOCOL : e->kind) {
 	case ERR_NOT_FOUND:
 		return reply_must_refetch(r, NULL);
 	case ERR_TIMEOUT:
@@ -268,9 +289,6 @@ static enum step snapshot_failed(struct request *r, const struct err *e)
 	case ERR_PG_CONN:
 	case ERR_LIMIT:
 	case ERR_PG:
-		if (strncmp(e->sqlstate, "22", 2) == 0) /* its text may quote a row that the client is not to see */
-			return reply_message(r, 500, "Unexpected error while creating snapshot: the condition fails on a row of the table",
-			                     0, false);
 		return reply_message(r, 503, e->text, 10, true);
 	default:
 		snprintf(text, sizeof text, "Unexpected error while creating snapshot: %s", e->text);

@@ -262,9 +262,11 @@ static enum step reply_failed(struct request *r, struct err *e)
 {
 	if (e->kind == ERR_PG && strncmp(e->sqlstate, "22", 2) == 0) {
 		/* The message may quote a value, and of a row that the shape's own condition would have hidden. */
-		if (r->subset->def.where != NULL)
-			err_set(e, ERR_PG, "a row has a value for which the condition fails (SQLSTATE %s)", e->sqlstate);
-		return reply_bad_value(r, e->text);
+		if (r->subset->def.where == NULL)
+			return reply_bad_value(r, e->text);
+		char text[80];
+		snprintf(text, sizeof text, "a row has a value for which the condition fails (SQLSTATE %s)", e->sqlstate);
+		return reply_bad_value(r, text);
 	}
 	switch (e->kind) {
 	case ERR_NOT_FOUND:

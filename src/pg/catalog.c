@@ -17,6 +17,8 @@
 #define TABLE_COLUMNS_MAX 1600            /* Postgres's own */
 #define TABLE_JSON_MAX_BYTES (16u << 20)  /* 1,600 columns and 100,000 partitions are 2 MB */
 #define BOOL_OID 16
+#define VARCHAR_OID 1043
+#define NUMERIC_OID 1700
 #define DEFAULT_COLLATION_OID 100
 #define VARLENA_HEADER_BYTES 4            /* counted in the typmod of text types and numeric */
 #define TYPE_DEPTH_MAX 32                 /* domains over domains over arrays … */
@@ -196,6 +198,19 @@ bool pg_column_same_meaning(const struct pg_table *then, const struct pg_column 
 	if (a->collation >= 0 && !same_collation(&then->collations[a->collation], &now->collations[b->collation]))
 		return false;
 	return same_type(then, now, a->type_oid, 0);
+}
+
+bool pg_typmod_keeps_values(const struct pg_column *c, int32_t now)
+{
+	/* numeric: precision in the upper half, scale in the lower, 4 added to both together. */
+	uint32_t was = (uint32_t)c->typmod - 4, is = (uint32_t)now - 4;
+	if (now == c->typmod || now == -1)
+		return true;
+	if (c->typmod == -1)
+		return false;
+	if (c->type_oid == VARCHAR_OID)
+		return now > c->typmod;
+	return c->type_oid == NUMERIC_OID && (was & 0xffff) == (is & 0xffff) && is > was;
 }
 
 bool pg_table_same_columns(const struct pg_table *then, const struct pg_table *now)
@@ -464,7 +479,7 @@ static void read_type(const json_t *v, struct pg_type *y, bool *bad)
 	y->labels = mem_zalloc(n * sizeof y->labels[0]);
 	y->nlabels = (uint16_t)n;
 	for (size_t i = 0; i < n; i++)
-		y->labels[i] = read_name(json_array_get(labels, i), bad);
+		y->labels[i] = read_text(json_array_get(labels, i), bad); /* a label may be empty */
 }
 
 static void read_types(const json_t *v, struct pg_table *t, bool *bad)
@@ -784,6 +799,33 @@ int pg_catalog_ancestors(PGconn *conn, uint32_t oid, uint32_t *out, int max, str
 		n = max;
 	for (int i = 0; i < n; i++)
 		out[i] = pg_value_oid(res, i, 0);
+	PQclear(res);
+	return n;
+}
+
+int pg_catalog_unseen_parents(PGconn *conn, uint32_t xid, uint32_t **out, struct err *e)
+{
+	/* A transaction holds its locks until all others see what it did. Whatever gives a table a child (CREATE,
+	 * ATTACH, INHERIT) takes at least ShareUpdateExclusive on it. One look at pg_locks, for one picture. */
+	static const char sql[] =
+		"WITH RECURSIVE l AS MATERIALIZED (SELECT * FROM pg_catalog.pg_locks WHERE granted),"
+		" up (oid) AS ("
+		"  SELECT l.relation FROM l JOIN l x ON x.virtualtransaction = l.virtualtransaction"
+		"  WHERE x.locktype = 'transactionid' AND x.transactionid = $1::pg_catalog.xid AND x.mode = 'ExclusiveLock'"
+		"  AND l.locktype = 'relation'"
+		"  AND l.mode IN ('ShareUpdateExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')"
+		"  UNION"
+		"  SELECT i.inhparent FROM pg_catalog.pg_inherits i JOIN up ON up.oid = i.inhrelid"
+		") SELECT oid FROM up";
+	char text[12];
+	snprintf(text, sizeof text, "%" PRIu32, xid);
+	PGresult *res = pg_query(conn, sql, 1, (const char *const[]){text}, e);
+	if (res == NULL)
+		return -1;
+	int n = PQntuples(res);
+	*out = mem_alloc((size_t)n * sizeof **out);
+	for (int i = 0; i < n; i++)
+		(*out)[i] = pg_value_oid(res, i, 0);
 	PQclear(res);
 	return n;
 }

@@ -89,6 +89,13 @@ int pg_catalog_lookup_oid(PGconn *conn, uint32_t oid, struct pg_table **out, str
  * partition's own oid. At most `max`; returns the count, or -1. */
 int pg_catalog_ancestors(PGconn *conn, uint32_t oid, uint32_t *out, int max, struct err *e) MUST_USE;
 
+/*
+ * Tables to which transaction `xid` (the stream's 32 bits), still running for everybody else, may have
+ * given partitions or children, and the ancestors of these; *out is the caller's to free. Returns the
+ * count, or -1. If none of them matters, statements that begin later see all links the transaction made.
+ */
+int pg_catalog_unseen_parents(PGconn *conn, uint32_t xid, uint32_t **out, struct err *e) MUST_USE;
+
 /* The electric-schema header (http.md 4.5) of the selected columns: indexes into t->columns, in output
  * order (sorted by name). Compact JSON. */
 void pg_table_schema_json(const struct pg_table *t, const uint16_t *selected, uint16_t nselected, struct buf *out);
@@ -103,6 +110,10 @@ const struct pg_type *pg_table_type(const struct pg_table *t, uint32_t oid); /* 
  * `now`: type, typmod, collation; an enum's labels, a domain's base, an array's element. */
 bool pg_column_same_meaning(const struct pg_table *then, const struct pg_column *a, const struct pg_table *now,
                             const struct pg_column *b);
+
+/* False if a column whose type stays, and whose typmod becomes `now`, may have other values than before: Postgres
+ * rewrites them, numeric(10,2) to numeric(10,1) say, without a word in the stream. */
+bool pg_typmod_keeps_values(const struct pg_column *c, int32_t now);
 
 /* True if a shape that selects these columns is still right after `now` replaced `then`, whatever its
  * condition: columns, key, types, collations (the database's default too). */

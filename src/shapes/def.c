@@ -352,7 +352,7 @@ static void put_text(struct buf *b, const char *s)
  * Two requests are the same shape if these bytes are equal (http.md 3.1). Stored with the shape: a
  * change of this form rotates every shape, so it begins with a version.
  */
-static void put_identity(const struct shape_def *d, struct buf *b)
+static void put_identity(const struct shape_def *d, const char *where, struct buf *b)
 {
 	const struct pg_table *t = d->table;
 	buf_printf(b, "1;%u;", t->oid);
@@ -365,17 +365,18 @@ static void put_identity(const struct shape_def *d, struct buf *b)
 	for (size_t i = 0; i < d->nselected; i++)
 		put_text(b, t->columns[d->selected[i]].name);
 	buf_printf(b, ";all %d;replica %d;log %d;where ", d->selects_all, (int)d->replica, (int)d->log_mode);
-	put_text(b, d->where == NULL ? "" : d->where);
+	put_text(b, where == NULL ? "" : where);
 }
 
-static void set_identity(struct shape_def *d)
+static void set_identity(struct shape_def *d, const char *where)
 {
 	struct buf identity = BUF_INIT(IDENTITY_BYTES_MAX);
-	put_identity(d, &identity);
+	put_identity(d, where, &identity);
 	/* A table has at most 1,600 columns with names of at most 63 bytes, a condition is bounded when parsed. */
 	REQUIRE(!identity.failed);
 	free(d->identity);
 	d->identity = buf_detach(&identity, &d->identity_len);
+	d->where = where == NULL ? NULL : d->identity + d->identity_len - strlen(where);
 }
 
 int def_build(struct arena *a, struct pg_table *table, const struct def_request *r, int server_version,
@@ -406,15 +407,13 @@ int def_build(struct arena *a, struct pg_table *table, const struct def_request 
 	out->replica = r->replica;
 	out->log_mode = r->log_mode;
 
-	set_identity(out);
+	set_identity(out, NULL);
 	return 0;
 }
 
 void def_set_where(struct shape_def *d, const char *canonical)
 {
-	free(d->where);
-	d->where = mem_strdup(canonical);
-	set_identity(d);
+	set_identity(d, canonical);
 }
 
 const bool *def_queryable(struct arena *a, const struct pg_table *t, const struct def_request *r)
@@ -451,12 +450,29 @@ bool def_selects_generated(const struct shape_def *d)
 	return false;
 }
 
+const char *def_where_generated(const struct shape_def *d)
+{
+	const struct pg_table *t = d->table;
+	struct where *w = NULL;
+	struct err ignored;
+	const char *name = NULL;
+	bool any = false;
+	for (uint16_t i = 0; d->where != NULL && i < t->ncolumns; i++)
+		any |= t->columns[i].generated;
+	if (!any || where_load(t, d->where, strlen(d->where), &w, &ignored) != 0)
+		return NULL;
+	for (uint16_t i = 0; i < t->ncolumns && name == NULL; i++)
+		if (t->columns[i].generated && where_uses(w, i))
+			name = t->columns[i].name;
+	where_free(w);
+	return name;
+}
+
 void shape_def_clear(struct shape_def *d)
 {
 	if (d->table != NULL)
 		pg_table_unref(d->table);
 	free(d->selected);
-	free(d->where);
 	free(d->identity);
 	*d = (struct shape_def){0};
 }
@@ -467,6 +483,6 @@ void shape_def_copy(struct shape_def *to, const struct shape_def *from)
 	to->table = pg_table_ref(from->table);
 	to->selected = mem_alloc((from->nselected + 1u) * sizeof *to->selected);
 	memcpy(to->selected, from->selected, from->nselected * sizeof *to->selected);
-	to->where = from->where == NULL ? NULL : mem_strdup(from->where);
 	to->identity = mem_strndup(from->identity, from->identity_len);
+	to->where = from->where == NULL ? NULL : to->identity + (from->where - from->identity);
 }

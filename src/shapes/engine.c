@@ -15,6 +15,7 @@
 static void init_locks(struct shapes *s)
 {
 	pthread_rwlock_init(&s->registry_lock, NULL);
+	pthread_mutex_init(&s->headers_lock, NULL);
 	for (int i = 0; i < SHAPE_LOCKS; i++)
 		pthread_mutex_init(&s->shape_locks[i], NULL);
 	pthread_mutex_init(&s->status_lock, NULL);

@@ -22,12 +22,13 @@
 
 /* ---- changes ------------------------------------------------------------------------------------------ */
 
-/* Asks a PG thread whose partition this is; the stream waits meanwhile. */
+/* Asks a PG thread whose partition this is; the stream waits meanwhile. The transaction may have made it one. */
 static void resolve(struct shapes *s, uint32_t oid)
 {
 	struct job *j = mem_zalloc(sizeof *j);
 	j->kind = JOB_RESOLVE;
 	j->oid = oid;
+	j->xid = s->ingest->xid;
 	s->ingest->resolving = oid;
 	job_post(s, j);
 }

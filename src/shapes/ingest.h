@@ -35,6 +35,7 @@ struct selection {
 	int *map;
 	bool *used;             /* by any condition, per column of the table */
 	bool misfit;            /* some set doesn't fit */
+	uint64_t told_txn, unsure_txn; /* whose changes have rotated shapes already: for that; for a row without old values */
 };
 
 #define HIT_OLD 1u /* the condition holds for the row before the change */
@@ -116,9 +117,10 @@ void relation_put(struct shapes *s, const struct wal_relation *w);
 /* Whose partition a relation is, or NULL. */
 struct leaf *leaf_get(struct ingest *in, uint32_t oid);
 void leaf_add(struct ingest *in, uint32_t oid, uint32_t root);
-/* Adds the leaves of `t`; leaf_set_all() also takes away those it no longer has. */
+/* From now on it is nobody's. */
+void leaf_clear(struct ingest *in, uint32_t oid);
+/* Adds the leaves of `t`. */
 void leaf_add_all(struct ingest *in, const struct pg_table *t);
-void leaf_set_all(struct ingest *in, const struct pg_table *t);
 /* From the next change on the shape gets its table's changes; idempotent, as is the removal. -1: its
  * condition doesn't fit the table; nothing was added. */
 int route_add_shape(struct shapes *s, struct shape *shape, struct err *e) MUST_USE;

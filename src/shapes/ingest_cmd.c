@@ -11,8 +11,6 @@ static void register_shapes(struct shapes *s, struct cmd *c)
 {
 	struct ingest *in = s->ingest;
 	c->result = in->streaming ? 0 : -1;
-	if (c->table != NULL)
-		leaf_add_all(in, c->table);
 	for (int i = 0; i < c->nshapes && c->result == 0; i++) {
 		struct shape *shape = c->shapes[i];
 		if (atomic_load(&shape->dropped))
@@ -41,7 +39,7 @@ static void unregister_shapes(struct shapes *s, struct cmd *c)
 static struct pg_snapshot snapshot_copy(const struct pg_snapshot *from)
 {
 	struct pg_snapshot to = *from;
-	to.xip = mem_alloc(from->nxip * sizeof *to.xip);
+	to.xip = from->nxip > 0 ? mem_alloc(from->nxip * sizeof *to.xip) : NULL;
 	if (from->nxip > 0)
 		memcpy(to.xip, from->xip, from->nxip * sizeof *to.xip);
 	return to;
@@ -159,13 +157,15 @@ static void subset_end(struct shapes *s, struct cmd *c)
 static void resolved(struct shapes *s, struct cmd *c)
 {
 	struct ingest *in = s->ingest;
-	if (in->resolving == c->oid) {
+	if (in->resolving == c->oid && in->xid == c->xid) {
 		in->resolving = 0;
 		in->unresolved = c->result != 0;
 	}
 	struct relation *r = relation_of(in, c->oid);
 	if (r != NULL)
 		r->resolved = c->result == 0;
+	if (c->result == 0)
+		leaf_clear(in, c->oid); /* it may have been detached */
 	for (int i = 0; i < c->nancestors; i++) {
 		struct route *route = route_get(in, c->ancestors[i], false);
 		/* Backwards: a rotation takes the shape out of the route. Those whose definition knows the leaf
@@ -205,9 +205,6 @@ static void run_command(struct shapes *s, struct cmd *c)
 		if (s->ingest->njoining == 0)
 			passed_prune(s->ingest, c->xmin);
 		break;
-	case CMD_LEAVES:
-		leaf_set_all(s->ingest, c->table);
-		break;
 	case CMD_SUBSET_BEGIN:
 		subset_begin(s, c);
 		break;
@@ -221,8 +218,6 @@ static void run_command(struct shapes *s, struct cmd *c)
 
 static void cmd_free(struct cmd *c)
 {
-	if (c->table != NULL)
-		pg_table_unref(c->table);
 	for (int i = 0; i < c->nshapes; i++)
 		shape_unref(c->shapes[i]);
 	free(c);

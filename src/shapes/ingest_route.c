@@ -194,15 +194,11 @@ void leaf_add_all(struct ingest *in, const struct pg_table *t)
 		leaf_add(in, t->leaves[i], t->oid);
 }
 
-/* The leaves of `t` are these and no others: what was detached isn't its any more. */
-void leaf_set_all(struct ingest *in, const struct pg_table *t)
+void leaf_clear(struct ingest *in, uint32_t oid)
 {
-	struct leaf *l;
-	for (size_t i = 0; (l = map_next(&in->leaves, &i)) != NULL;)
-		for (size_t j = 0; j < l->n; j++)
-			if (l->roots[j] == t->oid)
-				l->roots[j--] = l->roots[--l->n];
-	leaf_add_all(in, t);
+	struct leaf *l = leaf_get(in, oid);
+	if (l != NULL)
+		l->n = 0;
 }
 
 int route_add_shape(struct shapes *s, struct shape *shape, struct err *e)

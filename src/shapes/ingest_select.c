@@ -77,6 +77,7 @@ static void set_release(struct selection *sel, struct column_set *set)
 		at = &(*at)->next;
 	*at = set->next;
 	free(set);
+	sel->bound = NULL; /* it may have been the misfit */
 	memset(sel->used, 0, sel->table->ncolumns * sizeof *sel->used);
 	for (const struct column_set *other = sel->sets; other != NULL; other = other->next)
 		for (uint16_t i = 0; i < other->n; i++)
@@ -127,6 +128,7 @@ static void bind_to(struct selection *sel, const struct relation *rel)
 	sel->bound = rel;
 	sel->bound_version = rel->version;
 	sel->misfit = false;
+	sel->told_txn = 0;
 	for (uint16_t i = 0; i < t->ncolumns; i++) {
 		sel->map[i] = -1;
 		for (uint16_t k = 0; sel->used[i] && k < rel->ncolumns; k++)
@@ -193,6 +195,9 @@ static void failed(void *ctx, void *member, int column, const char *reason)
 	struct ingest *in = h->s->ingest;
 	const struct shape *shape = member;
 	int64_t now = clock_mono_ms();
+	/* Not for shapes that don't see the transaction, or are to rotate for a column that is gone. */
+	if (!shape->in.uses->fits || txn_filtered(in, shape))
+		return;
 	in->failures++;
 	atomic_fetch_add_explicit(&h->s->stat_where_failures, 1, memory_order_relaxed);
 	if (in->failure_logged_ms != 0 && now - in->failure_logged_ms < FAILURE_LOG_MS)
@@ -237,14 +242,20 @@ static void rotate_misfits(struct shapes *s, const struct selection *sel, const 
 }
 
 /* Without the whole old row nobody can say which shapes it was in. */
-static bool old_row_missing(struct shapes *s, const struct selection *sel, const struct route *route, const struct wal_change *c)
+static void rotate_unsure(struct shapes *s, const struct selection *sel, const struct route *route)
 {
-	if (c->kind == WAL_INSERT || c->u.row.old_kind == 'O')
-		return false;
 	for (size_t i = 0; i < route->n; i++)
 		if (route->shapes[i]->in.selection == sel && !txn_filtered(s->ingest, route->shapes[i]))
 			txn_rotate(s->ingest, route->shapes[i], "a row came without its old values: the table's replica identity is not FULL");
-	return true;
+}
+
+/* Once a transaction and not once a change: it looks at all shapes of the table. Those that come meanwhile
+ * don't see the transaction. */
+static bool first_in_txn(const struct ingest *in, uint64_t *told)
+{
+	bool first = *told != in->txn_number;
+	*told = in->txn_number;
+	return first;
 }
 
 void select_hits(struct shapes *s, struct selection *sel, const struct relation *rel, const struct wal_change *c)
@@ -253,10 +264,13 @@ void select_hits(struct shapes *s, struct selection *sel, const struct relation 
 	const struct wal_tuple *was = &c->u.row.old_tuple, *now = &c->u.row.new_tuple;
 	if (sel->bound != rel || sel->bound_version != rel->version)
 		bind_to(sel, rel);
-	if (sel->misfit)
+	if (sel->misfit && first_in_txn(s->ingest, &sel->told_txn))
 		rotate_misfits(s, sel, route);
-	if (old_row_missing(s, sel, route, c))
+	if (c->kind != WAL_INSERT && c->u.row.old_kind != 'O') {
+		if (first_in_txn(s->ingest, &sel->unsure_txn))
+			rotate_unsure(s, sel, route);
 		return;
+	}
 	if (c->kind == WAL_INSERT) {
 		evaluate(s, sel, now, NULL, HIT_NEW);
 	} else if (c->kind == WAL_DELETE) {

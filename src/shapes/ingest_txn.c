@@ -174,7 +174,6 @@ static void join_buffer(struct ingest *in, struct txn_shape *t)
 			size_t cap = shape->in.buffered_cap ? shape->in.buffered_cap * 2 : 16;
 			shape->in.buffered = mem_realloc(shape->in.buffered, cap * sizeof *shape->in.buffered);
 			shape->in.buffered_xid = mem_realloc(shape->in.buffered_xid, cap * sizeof *shape->in.buffered_xid);
-			shape->in.buffered_end = mem_realloc(shape->in.buffered_end, cap * sizeof *shape->in.buffered_end);
 			shape->in.buffered_cap = cap;
 		}
 		size_t at = shape->in.nbuffered++;
@@ -183,7 +182,6 @@ static void join_buffer(struct ingest *in, struct txn_shape *t)
 		if (i == t->n - 1)
 			shape->in.buffered[at].flags |= ENTRY_LAST;
 		shape->in.buffered_xid[at] = in->xid;
-		shape->in.buffered_end[at] = in->end_lsn;
 		shape->in.buffered_bytes += t->entries[i].line->len + sizeof(struct entry);
 	}
 	if (shape->in.buffered_bytes > JOIN_BYTES_MAX) {
@@ -206,10 +204,8 @@ void join_clear(struct shape *shape)
 		line_unref(shape->in.buffered[i].line);
 	free(shape->in.buffered);
 	free(shape->in.buffered_xid);
-	free(shape->in.buffered_end);
 	shape->in.buffered = NULL;
 	shape->in.buffered_xid = NULL;
-	shape->in.buffered_end = NULL;
 	shape->in.nbuffered = shape->in.buffered_cap = shape->in.buffered_bytes = 0;
 }
 

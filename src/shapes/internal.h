@@ -9,7 +9,8 @@
  *   any      reads the `tail` part of a shape under its lock, the registry under registry_lock.
  *
  * Locks, in the order in which they may be taken (none is held during a call into libpq, LMDB or MHD):
- *   registry_lock > a shape's lock > a wait list's lock; job_lock, cmd_lock, writer.lock are leaves.
+ *   registry_lock > a shape's lock > a wait list's lock; job_lock, cmd_lock, headers_lock, writer.lock are
+ *   leaves.
  */
 #ifndef BUSBAR_SHAPES_INTERNAL_H
 #define BUSBAR_SHAPES_INTERNAL_H
@@ -181,6 +182,15 @@ void line_snapshot_row(const struct shape_def *def, const char *key_prefix, cons
 void line_key_prefix(const struct pg_table *t, struct buf *out);
 void line_relation_json(const struct pg_table *t, struct buf *out);
 
+/* The electric-schema value of some columns of a table, shared by the shapes that select them. */
+struct header {
+	uint32_t refs;  /* under headers_lock */
+	struct pg_table *table;
+	char *text;
+	size_t key_len;
+	char key[];     /* the table's address and the columns */
+};
+
 /* ---- a shape ------------------------------------------------------------------------------------ */
 
 struct snapshot_filter {
@@ -196,7 +206,7 @@ struct shape {
 	uint64_t id;
 	char handle[HANDLE_TEXT_MAX];
 	struct shape_def def;
-	char *schema_header;
+	struct header *header;
 	uint64_t chunk_bytes; /* the threshold it was made with */
 	_Atomic int64_t read_ms;
 	_Atomic bool dropped; /* no request finds it any more; its snapshot is given up */
@@ -204,7 +214,7 @@ struct shape {
 	/* under shape_lock(): what readers see */
 	struct {
 		enum shape_state state;
-		struct err err;
+		struct err *err;      /* SHAPE_FAILED: why, else NULL */
 		uint32_t snap_chunk, snap_pieces; /* the open chunk, and how many of its pieces are committed */
 		bool snap_complete;
 		struct entry *entries; /* above `folded`, ascending */
@@ -232,7 +242,6 @@ struct shape {
 		uint64_t joined_txn;  /* transactions up to this one were before it registered */
 		struct entry *buffered; /* while joining; entries with xid */
 		uint32_t *buffered_xid;
-		lsn_t *buffered_end;
 		size_t nbuffered, buffered_cap, buffered_bytes;
 		bool overflowed;
 		uint64_t open_bytes;  /* Σ text since the last chunk end */
@@ -354,12 +363,12 @@ struct job {
 	struct table_lookup *lookup; /* JOB_LOOKUP: a reference */
 	struct shape *shapes[SNAPSHOT_SHARED_MAX]; /* JOB_CREATE: references, of one table */
 	int nshapes;
-	uint32_t oid;                /* JOB_RESOLVE */
+	uint32_t oid, xid;           /* JOB_RESOLVE: the relation, the transaction that it came with */
 };
 
 /* Commands into INGEST. A command with `done` is waited for by a PG thread. */
 enum cmd_kind {
-	CMD_REGISTER, CMD_FILTER, CMD_UNREGISTER, CMD_DROP, CMD_RESOLVED, CMD_PRUNE, CMD_LEAVES, CMD_NOP,
+	CMD_REGISTER, CMD_FILTER, CMD_UNREGISTER, CMD_DROP, CMD_RESOLVED, CMD_PRUNE, CMD_NOP,
 	CMD_SUBSET_BEGIN, CMD_SUBSET_END, /* around the snapshot of a subset query; always both */
 };
 
@@ -372,11 +381,11 @@ struct cmd {
 	uint64_t joined;           /* CMD_SUBSET_BEGIN: transactions so far; CMD_SUBSET_END: given back */
 	bool mark_pending;         /* CMD_SUBSET_END: the mark covers the snapshot once the writer has done its queue */
 	uint64_t xmin;             /* CMD_PRUNE */
-	uint32_t oid;              /* CMD_RESOLVED: the leaf; CMD_LEAVES: the root */
+	uint32_t oid;              /* CMD_RESOLVED: the leaf */
+	uint32_t xid;              /* CMD_RESOLVED: the transaction INGEST asked in; 0: nobody asked */
 	uint32_t ancestors[16];
 	int nancestors;
 	bool had_rows[16];         /* CMD_RESOLVED: it came to this ancestor with rows: its older shapes rotate */
-	struct pg_table *table;    /* CMD_REGISTER (may be NULL), CMD_LEAVES: a reference; its leaves are all there are */
 	bool waited, done;         /* under cmd_lock; not waited: freed by INGEST */
 	int result;                /* CMD_FILTER, CMD_SUBSET_END: 1 take the snapshot again; -1 no stream */
 };
@@ -422,6 +431,8 @@ struct shapes {
 	struct map by_handle, by_identity; /* active shapes; each holds one reference (by_handle's) */
 	struct map tables;                 /* oid -> table_state */
 	struct map cache;                  /* "schema\0name" -> struct cached */
+	pthread_mutex_t headers_lock;      /* a leaf */
+	struct map headers;                /* key -> header */
 	struct map inflight;               /* the same key -> table_lookup; under lookup_lock */
 	_Atomic uint64_t next_id;
 	int64_t last_handle_us;

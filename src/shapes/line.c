@@ -133,7 +133,8 @@ void format_bind(struct format *f, const struct relation *r)
 		else if (r->types[f->map[c]] != t->columns[c].type_oid)
 			misfit(f, "the type of column %s changed", t->columns[c].name);
 	}
-	if (!f->def.selects_all)
+	/* What inherits may have more columns than its parent, whose rows they aren't part of. */
+	if (!f->def.selects_all || (r->oid != t->oid && t->relkind != 'p'))
 		return;
 	for (uint16_t i = 0; i < r->ncolumns; i++)
 		if (pg_table_column(t, r->names[i], strlen(r->names[i])) < 0)

@@ -94,6 +94,15 @@ static int load_table(void *ctx, uint64_t oid, const void *p, size_t len, struct
 	struct table_state t;
 	if (record_table_parse(p, len, &t, e) != 0)
 		return err_wrap(e, "table %" PRIu64, oid);
+	/* The shapes' description, if it is the same: shapes to come share their formats and filters. */
+	struct buf json = BUF_INIT(RECORD_BYTES_MAX);
+	pg_table_to_json(t.table, &json);
+	const struct interned *same = map_get(&l->tables, json.data, json.len);
+	if (same != NULL) {
+		pg_table_unref(t.table);
+		t.table = pg_table_ref(same->table);
+	}
+	buf_clear(&json);
 	struct table_state *at = registry_table(s, t.oid);
 	if (at == NULL) {
 		at = mem_zalloc(sizeof *at);

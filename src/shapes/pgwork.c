@@ -28,6 +28,8 @@
 #define EVICT_PERIOD_MS 60000 /* as Electric's */
 #define ATTACH_LOCK_MS 200 /* the stream waits while a new partition is looked into */
 #define ATTACH_LOOK_MS 5000
+#define UNSEEN_WAIT_MS 3000 /* the stream waits for a transaction to become visible */
+#define UNSEEN_POLL_MS 2
 
 struct worker {
 	struct shapes *s;
@@ -212,6 +214,48 @@ static void reconcile_soon(struct shapes *s)
 	pthread_mutex_unlock(&s->job_lock);
 }
 
+static bool table_has_shapes(struct shapes *s, uint32_t oid)
+{
+	pthread_rwlock_rdlock(&s->registry_lock);
+	const struct table_state *t = registry_table(s, oid);
+	bool has = t != NULL && t->nshapes > 0;
+	pthread_rwlock_unlock(&s->registry_lock);
+	return has;
+}
+
+/*
+ * The stream brings a transaction as soon as it is flushed; others see what it did a little later, with a slow
+ * synchronous standby much later. Until then the catalog doesn't show the partitions it made, and its rows in
+ * them would go nowhere. So INGEST waits - but not for ever, for that standby may be ourselves: then the
+ * shapes whose tables it may have given partitions begin again, with a snapshot that shows it.
+ */
+static int wait_until_seen(struct shapes *s, PGconn *conn, uint32_t xid, struct err *e)
+{
+	int64_t until = clock_mono_ms() + UNSEEN_WAIT_MS;
+	for (bool waits = true, late = false; waits && !late;) {
+		uint32_t *parents;
+		int n = pg_catalog_unseen_parents(conn, xid, &parents, e);
+		if (n < 0)
+			return -1;
+		late = clock_mono_ms() >= until;
+		waits = false;
+		for (int i = 0; i < n; i++) {
+			if (!table_has_shapes(s, parents[i]))
+				continue;
+			waits = true;
+			if (late)
+				shapes_rotate_table(s, parents[i], "a partition came with a transaction that still counts as running");
+		}
+		free(parents);
+		if (waits && stopping(s))
+			return err_set(e, ERR_CANCELLED, "stopping");
+		struct timespec ts = {0, UNSEEN_POLL_MS * 1000000};
+		if (waits && !late)
+			nanosleep(&ts, NULL);
+	}
+	return 0;
+}
+
 /* Whether the root has shapes, and this leaf of it has not been dealt with yet. */
 static bool leaf_is_news(struct shapes *s, uint32_t root, uint32_t leaf)
 {
@@ -222,12 +266,17 @@ static bool leaf_is_news(struct shapes *s, uint32_t root, uint32_t leaf)
 	return news;
 }
 
-static int post_leaf(struct shapes *s, PGconn *conn, uint32_t oid, struct err *e)
+/* `xid`: of the transaction in which INGEST waits for this, 0 if it doesn't. `conn` NULL: an outage; the stream
+ * will break too, and ask again. */
+static int post_leaf(struct shapes *s, PGconn *conn, uint32_t oid, uint32_t xid, struct err *e)
 {
 	struct cmd *c = mem_zalloc(sizeof *c);
 	c->kind = CMD_RESOLVED;
 	c->oid = oid;
-	int n = pg_catalog_ancestors(conn, oid, c->ancestors, (int)ARRAY_LEN(c->ancestors), e);
+	c->xid = xid;
+	int n = -1;
+	if (conn != NULL && (xid == 0 || wait_until_seen(s, conn, xid, e) == 0))
+		n = pg_catalog_ancestors(conn, oid, c->ancestors, (int)ARRAY_LEN(c->ancestors), e);
 	c->nancestors = n < 0 ? 0 : n;
 	c->result = n < 0 ? -1 : 0;
 	bool asked = false, rows = false;
@@ -248,16 +297,7 @@ static void run_resolve(struct worker *w, struct job *j)
 {
 	struct err e = {0};
 	PGconn *conn = connection(w, false, &e);
-	int n = conn != NULL ? post_leaf(w->s, conn, j->oid, &e) : -1;
-	if (conn == NULL) {
-		/* An outage: the stream will break too, and ask again. */
-		struct cmd *c = mem_zalloc(sizeof *c);
-		c->kind = CMD_RESOLVED;
-		c->oid = j->oid;
-		c->result = -1;
-		cmd_post(w->s, c);
-	}
-	if (n > 0)
+	if (post_leaf(w->s, conn, j->oid, j->xid, &e) > 0)
 		reconcile_soon(w->s); /* the leaf is to be REPLICA IDENTITY FULL */
 }
 
@@ -415,10 +455,32 @@ static void end_snapshot(struct worker *w)
 		drop_connection(&w->snap);
 }
 
-static void pg_table_unref_opt(struct pg_table *t)
+/*
+ * In the snapshot the table has the leaves that the shapes' definition knows. INGEST asks whose partition a
+ * relation is when it is described while a shape wants to know, so from the registration on; what the stream
+ * had passed by then is in the snapshot, or that is taken again.
+ */
+static int check_leaves(PGconn *conn, const struct pg_table *table, struct err *e)
 {
-	if (t != NULL)
-		pg_table_unref(t);
+	bool same;
+	if (table->relkind == 'p' || table->nleaves > 0) {
+		struct pg_table *now;
+		int rc = pg_catalog_lookup_oid(conn, table->oid, &now, e);
+		if (rc != 0)
+			return rc > 0 ? err_set(e, ERR_NOT_FOUND, "the table was dropped meanwhile") : -1;
+		same = same_leaves(table, now);
+		pg_table_unref(now);
+	} else {
+		char oid[16];
+		snprintf(oid, sizeof oid, "%" PRIu32, table->oid);
+		PGresult *r = pg_query(conn, "SELECT FROM pg_catalog.pg_inherits WHERE inhparent = $1::pg_catalog.oid LIMIT 1", 1,
+		                       (const char *const[]){oid}, e);
+		if (r == NULL)
+			return -1;
+		same = PQntuples(r) == 0;
+		PQclear(r);
+	}
+	return same ? 0 : err_set(e, ERR_NOT_FOUND, "the table's partitions or children changed meanwhile");
 }
 
 /* Begins, registers, takes, and hands the snapshot to INGEST. 1: take it again. */
@@ -430,27 +492,13 @@ static int take_once(struct creation *c, struct pg_table *table, struct pg_snaps
 		return -1;
 	if (pg_snapshot_begin(conn, table, e) != 0)
 		return -1;
-	/* Its partitions as they are now, under the lock; on the other connection, for a look into the
-	 * catalog on this one would fix the snapshot. Later ones are met in the stream. */
 	struct cmd reg = command(CMD_REGISTER, c);
-	if (table->relkind == 'p' || table->nleaves > 0) {
-		PGconn *admin = connection(c->w, false, e);
-		int rc = admin == NULL ? -1 : pg_catalog_lookup_oid(admin, table->oid, &reg.table, e);
-		if (rc == 0 && reg.table->nleaves != table->nleaves)
-			rc = err_set(e, ERR_NOT_FOUND, "the table's partitions changed meanwhile");
-		if (rc != 0) {
-			pg_table_unref_opt(reg.table);
-			return rc > 0 ? err_set(e, ERR_NOT_FOUND, "the table was dropped meanwhile") : -1;
-		}
-	}
-	int registered = cmd_call(s, &reg);
-	pg_table_unref_opt(reg.table);
-	if (registered != 0)
+	if (cmd_call(s, &reg) != 0)
 		return err_set(e, ERR_PG_CONN, "Database connection not available");
 	pthread_mutex_lock(&s->server_lock);
 	struct stream_server server = s->server;
 	pthread_mutex_unlock(&s->server_lock);
-	if (pg_snapshot_take(conn, table, server.system_id, server.timeline, snap, e) != 0)
+	if (pg_snapshot_take(conn, table, server.system_id, server.timeline, snap, e) != 0 || check_leaves(conn, table, e) != 0)
 		return -1;
 	struct cmd filter = command(CMD_FILTER, c);
 	filter.snap = snap;
@@ -597,6 +645,24 @@ static void client_text(struct err *e)
 	}
 }
 
+/*
+ * A condition that fails on some row (a division by zero) is the concern of its shape alone: the others go on with
+ * the snapshot. -1: they can't.
+ */
+static int go_on_without(struct worker *w, const struct err *failed)
+{
+	struct err ignored;
+	if (failed->kind == ERR_PG_CONN)
+		return -1;
+	switch (PQtransactionStatus(w->snap)) {
+	case PQTRANS_INTRANS:
+	case PQTRANS_INERROR:
+		return pg_command(w->snap, "ROLLBACK TO SAVEPOINT of_one_shape", &ignored);
+	default:
+		return -1;
+	}
+}
+
 static void run_create(struct worker *w, struct job *j)
 {
 	struct shapes *s = w->s;
@@ -612,12 +678,17 @@ static void run_create(struct worker *w, struct job *j)
 		if (atomic_load(&j->shapes[done]->dropped))
 			continue;
 		struct err own = {0};
-		if (copy_shape(&c, j->shapes[done], &snap, &own) != 0) {
-			client_text(&own);
-			shape_set_failed(j->shapes[done], &own);
+		if (c.n > 1 && pg_command(w->snap, "SAVEPOINT of_one_shape", &own) != 0) {
 			rc = -1;
 			e = own;
+			break;
 		}
+		if (copy_shape(&c, j->shapes[done], &snap, &own) == 0)
+			continue;
+		rc = c.n > 1 && own.kind != ERR_CANCELLED ? go_on_without(w, &own) : -1;
+		e = own;
+		client_text(&own);
+		shape_set_failed(j->shapes[done], &own);
 	}
 	if (w->snap != NULL)
 		end_snapshot(w);
@@ -645,6 +716,14 @@ static bool condition_uses(const struct shape_def *d, uint16_t column)
 	return uses;
 }
 
+/* Where the column is now, -1: it is gone. One of its name with another number was made after it was dropped, or
+ * renamed, and has values that the stream never told of. */
+static int column_now(const struct pg_column *c, const struct pg_table *now)
+{
+	int at = pg_table_column(now, c->name, strlen(c->name));
+	return at >= 0 && now->columns[at].attnum == c->attnum ? at : -1;
+}
+
 /* Labels of an enum, what a domain is made of, a collation: nothing in the stream tells of such changes, and
  * what the condition said of rows that are there already may not be true any more. */
 static const char *condition_misfit(const struct shape *x, const struct pg_table *now)
@@ -652,18 +731,23 @@ static const char *condition_misfit(const struct shape *x, const struct pg_table
 	const struct pg_table *then = x->def.table;
 	for (uint16_t i = 0; x->def.where != NULL && i < then->ncolumns; i++) {
 		const struct pg_column *c = &then->columns[i];
-		int at = pg_table_column(now, c->name, strlen(c->name));
+		int at = column_now(c, now);
 		if ((at < 0 || !pg_column_same_meaning(then, c, now, &now->columns[at])) && condition_uses(&x->def, i))
 			return at < 0 ? "a column of the condition was dropped or renamed" : "the type or collation of a column of the condition changed";
 	}
 	return NULL;
 }
 
+static bool same_name(const struct pg_table *a, const struct pg_table *b)
+{
+	return strcmp(a->schema, b->schema) == 0 && strcmp(a->name, b->name) == 0;
+}
+
 /* NULL if the shape still is right for the table as it is now. */
 static const char *shape_misfit(const struct shape *x, const struct pg_table *now)
 {
 	const struct pg_table *then = x->def.table;
-	if (strcmp(then->schema, now->schema) != 0 || strcmp(then->name, now->name) != 0)
+	if (!same_name(then, now))
 		return "the table was renamed";
 	if (then->npk != now->npk)
 		return "the table's key changed";
@@ -672,10 +756,10 @@ static const char *shape_misfit(const struct shape *x, const struct pg_table *no
 			return "the table's key changed";
 	for (uint16_t i = 0; i < x->def.nselected; i++) {
 		const struct pg_column *c = &then->columns[x->def.selected[i]];
-		int at = pg_table_column(now, c->name, strlen(c->name));
+		int at = column_now(c, now);
 		if (at < 0)
 			return "a selected column was dropped or renamed";
-		if (now->columns[at].type_oid != c->type_oid)
+		if (now->columns[at].type_oid != c->type_oid || !pg_typmod_keeps_values(c, now->columns[at].typmod))
 			return "the type of a selected column changed";
 	}
 	if (x->def.selects_all && then->ncolumns != now->ncolumns)
@@ -688,9 +772,16 @@ static void rotate_misfits(struct shapes *s, const struct pg_table *now)
 	pthread_rwlock_rdlock(&s->registry_lock);
 	struct shape **doomed = mem_alloc((s->by_handle.len + 1) * sizeof *doomed), *x;
 	size_t n = 0;
-	for (size_t i = 0; (x = map_next(&s->by_handle, &i)) != NULL;)
-		if (x->def.table->oid == now->oid && shape_misfit(x, now) != NULL)
+	/* Nearly always a table's shapes share one description, and it is as it was. */
+	const struct pg_table *as_was = NULL;
+	for (size_t i = 0; (x = map_next(&s->by_handle, &i)) != NULL;) {
+		if (x->def.table->oid != now->oid || x->def.table == as_was)
+			continue;
+		if (same_name(x->def.table, now) && pg_table_same_columns(x->def.table, now))
+			as_was = x->def.table;
+		else if (shape_misfit(x, now) != NULL)
 			doomed[n++] = shape_ref(x);
+	}
 	pthread_rwlock_unlock(&s->registry_lock);
 	for (size_t i = 0; i < n; i++) {
 		shape_rotate(doomed[i], shape_misfit(doomed[i], now));
@@ -749,20 +840,26 @@ static int reconcile_table(struct worker *w, struct pg_table *was, struct err *e
 	if (!pg_table_same_columns(was, now))
 		registry_cache_doubt(s, was->oid);
 	rotate_misfits(s, now);
+	/* INGEST hears of each leaf that came or went, not of all that there were a moment ago: it may have met
+	 * a younger one since. */
+	bool news = !same_leaves(was, now);
+	if (news)
+		registry_cache_doubt(s, was->oid); /* whoever comes after a rotation finds the leaves of now */
+	/* A partition is published through its table, from its first row on; a child's rows come once it is itself. */
+	if (news && now->relkind != 'p')
+		shapes_rotate_table(s, was->oid, "a child was added or removed");
 	for (uint32_t i = 0; i < was->nleaves; i++)
-		if (!pg_table_has_leaf(now, was->leaves[i]))
+		if (!pg_table_has_leaf(now, was->leaves[i])) {
 			shapes_rotate_table(s, was->oid, "a partition was detached or dropped");
-	bool news = now->nleaves != was->nleaves;
-	for (uint32_t i = 0; i < now->nleaves; i++)
-		if (!pg_table_has_leaf(was, now->leaves[i])) {
-			news = true;
-			if (post_leaf(s, conn, now->leaves[i], e) < 0)
+			if (post_leaf(s, conn, was->leaves[i], 0, e) < 0)
 				goto outage;
 		}
+	for (uint32_t i = 0; i < now->nleaves; i++)
+		if (!pg_table_has_leaf(was, now->leaves[i]) && post_leaf(s, conn, now->leaves[i], 0, e) < 0)
+			goto outage;
 	if (news) {
-		registry_cache_doubt(s, was->oid);
-		struct cmd leaves = {.kind = CMD_LEAVES, .table = now};
-		cmd_call(s, &leaves); /* and the rotations above are in the writer's queue */
+		struct cmd nop = {.kind = CMD_NOP};
+		cmd_call(s, &nop); /* the rotations above are in the writer's queue */
 	}
 	if (check_publication(w, conn, was, now, e) != 0)
 		goto outage;
@@ -958,8 +1055,8 @@ static void watch_result(struct worker *w, const char *now, struct pg_table *t)
 	if (st != NULL && now != NULL) {
 		snprintf(was, sizeof was, "%s", st->watched);
 		snprintf(st->watched, sizeof st->watched, "%s", now);
-		/* Before the first look a type may have changed already, and the stream doesn't tell. */
-		differs = was[0] != '\0' ? strcmp(was, st->watched) != 0 : t->ntypes > 0;
+		/* At the first look too: the table may have changed since the shape was made, and the stream doesn't tell. */
+		differs = strcmp(was, st->watched) != 0;
 	}
 	pthread_rwlock_unlock(&s->registry_lock);
 	struct err e = {0};

@@ -101,13 +101,6 @@ static const char *get_bytes(struct cursor *c, size_t *len)
 /* At the end of a record: too short and too long are both damage. */
 static bool is_done(const struct cursor *c) { return !c->bad && c->left == 0; }
 
-static char *get_text(struct cursor *c)
-{
-	size_t n;
-	const char *p = get_bytes(c, &n);
-	return mem_strndup(p, n);
-}
-
 /* ---- shapes ---- */
 
 void record_shape(const struct shape *s, const struct pg_snapshot *snap, bool complete, uint32_t nchunks, struct buf *out)
@@ -195,16 +188,22 @@ int record_shape_parse(const char *p, size_t len, struct map *tables, struct sha
 	out->snap.nxip = get_u32(&c);
 	if (c.bad || c.left / sizeof(uint64_t) < out->snap.nxip)
 		return err_set(e, ERR_IO, "store: a damaged shape record (snapshot)");
-	out->snap.xip = mem_alloc(out->snap.nxip * sizeof(uint64_t));
-	take(&c, out->snap.xip, out->snap.nxip * sizeof(uint64_t));
+	if (out->snap.nxip > 0) {
+		out->snap.xip = mem_alloc(out->snap.nxip * sizeof(uint64_t));
+		take(&c, out->snap.xip, out->snap.nxip * sizeof(uint64_t));
+	}
 	out->def.nselected = get_u16(&c);
 	out->def.selected = mem_alloc(out->def.nselected * sizeof(uint16_t));
 	take(&c, out->def.selected, out->def.nselected * sizeof(uint16_t));
-	if (flags & FLAG_WHERE)
-		out->def.where = get_text(&c);
+	size_t nwhere = 0;
+	const char *where = flags & FLAG_WHERE ? get_bytes(&c, &nwhere) : NULL;
 	const char *identity = get_bytes(&c, &n);
 	out->def.identity = mem_strndup(identity, n);
 	out->def.identity_len = n;
+	if (where != NULL && (n < nwhere || memcmp(identity + n - nwhere, where, nwhere) != 0))
+		c.bad = true; /* an identity ends in its condition */
+	else if (where != NULL)
+		out->def.where = out->def.identity + n - nwhere;
 	const char *table = get_bytes(&c, &n);
 	int rc = is_done(&c) ? intern_table(tables, table, n, &out->def.table, e) : err_set(e, ERR_IO, "store: a damaged shape record");
 	for (uint16_t i = 0; rc == 0 && i < out->def.nselected; i++)

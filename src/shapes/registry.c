@@ -27,6 +27,49 @@ struct shape *shape_ref(struct shape *s)
 	return s;
 }
 
+/* ---- schema headers ---- */
+
+static struct header *header_intern(struct shapes *s, const struct shape_def *def)
+{
+	struct buf key = BUF_INIT(RECORD_BYTES_MAX);
+	buf_put(&key, &def->table, sizeof(struct pg_table *));
+	buf_put(&key, def->selected, def->nselected * sizeof *def->selected);
+	pthread_mutex_lock(&s->headers_lock);
+	struct header *h = map_get(&s->headers, key.data, key.len);
+	if (h == NULL) {
+		h = mem_zalloc(sizeof *h + key.len);
+		h->table = pg_table_ref(def->table); /* its address is in the key */
+		h->key_len = key.len;
+		memcpy(h->key, key.data, key.len);
+		struct buf text = BUF_INIT(RECORD_BYTES_MAX);
+		pg_table_schema_json(def->table, def->selected, def->nselected, &text);
+		h->text = buf_detach(&text, NULL);
+		map_put(&s->headers, h->key, h->key_len, h);
+	}
+	h->refs++;
+	pthread_mutex_unlock(&s->headers_lock);
+	buf_clear(&key);
+	return h;
+}
+
+static void header_unref(struct shapes *s, struct header *h)
+{
+	pthread_mutex_lock(&s->headers_lock);
+	bool last = --h->refs == 0;
+	if (last)
+		map_del(&s->headers, h->key, h->key_len);
+	if (s->headers.len == 0)
+		map_clear(&s->headers);
+	pthread_mutex_unlock(&s->headers_lock);
+	if (!last)
+		return;
+	pg_table_unref(h->table);
+	free(h->text);
+	free(h);
+}
+
+/* ---- a shape's memory ---- */
+
 void shape_unref(struct shape *s)
 {
 	if (s == NULL || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
@@ -34,7 +77,8 @@ void shape_unref(struct shape *s)
 	tail_clear(s);
 	pg_snapshot_clear(&s->in.filter.snap);
 	shape_def_clear(&s->def);
-	free(s->schema_header);
+	free(s->tail.err);
+	header_unref(s->engine, s->header);
 	free(s);
 }
 
@@ -46,9 +90,7 @@ struct shape *shape_make(struct shapes *s, const struct shape_def *def, uint64_t
 	shape->id = id;
 	snprintf(shape->handle, sizeof shape->handle, "%s", handle);
 	shape_def_copy(&shape->def, def);
-	struct buf b = BUF_INIT(RECORD_BYTES_MAX);
-	pg_table_schema_json(def->table, def->selected, def->nselected, &b);
-	shape->schema_header = buf_detach(&b, NULL);
+	shape->header = header_intern(s, def);
 	shape->chunk_bytes = (uint64_t)s->config->chunk_bytes_threshold;
 	atomic_init(&shape->read_ms, clock_mono_ms());
 	shape->tail.state = SHAPE_CREATING;
@@ -146,7 +188,7 @@ struct shape *shapes_get(struct shapes *s, const struct shape_def *def, struct e
 
 const char *shape_handle(const struct shape *s) { return s->handle; }
 const struct shape_def *shape_definition(const struct shape *s) { return &s->def; }
-const char *shape_schema_header(const struct shape *s) { return s->schema_header; }
+const char *shape_schema_header(const struct shape *s) { return s->header->text; }
 
 void shape_touch(struct shape *s) { atomic_store_explicit(&s->read_ms, clock_mono_ms(), memory_order_relaxed); }
 
@@ -158,7 +200,7 @@ enum shape_state shape_started(struct shape *s, struct waiter *w, struct err *e)
 	if (state == SHAPE_SNAPSHOTTING && !rows)
 		state = SHAPE_CREATING;
 	if (state == SHAPE_FAILED)
-		*e = s->tail.err;
+		*e = *s->tail.err;
 	if (state == SHAPE_CREATING) {
 		w->seen = (struct log_offset){0, 0};
 		wait_list_add(&s->tail.waiters, w);
@@ -227,7 +269,8 @@ void shape_set_failed(struct shape *shape, const struct err *e)
 	pthread_mutex_lock(shape_lock(shape));
 	if (shape->tail.state == SHAPE_CREATING || shape->tail.state == SHAPE_SNAPSHOTTING) {
 		shape->tail.state = was_in ? SHAPE_FAILED : SHAPE_GONE;
-		shape->tail.err = *e;
+		shape->tail.err = mem_alloc(sizeof *e);
+		*shape->tail.err = *e;
 	}
 	wait_list_wake_all(&shape->tail.waiters);
 	pthread_mutex_unlock(shape_lock(shape));

@@ -61,7 +61,7 @@ struct shape_def {
 	bool selects_all;       /* neither `columns` nor `queryable_columns` was given */
 	enum shape_replica replica;
 	enum shape_log_mode log_mode;
-	char *where;            /* the condition in its stored form (where.h), terminated; NULL: none */
+	const char *where;      /* the condition in its stored form (where.h): the end of identity; NULL: none */
 	char *identity;
 	size_t identity_len;
 };

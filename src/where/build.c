@@ -334,15 +334,44 @@ struct where_node *node_new(struct builder *b, enum where_kind kind, const struc
 	n->typmod = -1;
 	n->location = location;
 	n->nargs = nargs;
+	n->depth = 1;
+	n->size = 1;
 	if (nargs > 0)
 		n->args = arena_alloc(b->mem, nargs * sizeof *n->args);
 	return n;
 }
 
-static bool set_args(struct where_node *n, node_ref const *args)
+/* Its values can be read from their text. Of others only their being NULL is known. */
+static bool readable(const struct where_type *t)
+{
+	t = build_base(t);
+	if (where_type_is_array(t))
+		return readable(t->elem);
+	return t->io != NULL || t->oid == OID_RECORD || t->oid == OID_UNKNOWN;
+}
+
+/* Trees are walked by recursion, and a shared argument as often as it stands there: both are bounded here. */
+static bool count_below(struct builder *b, struct where_node *n, node_ref below)
+{
+	if (below == NULL)
+		return true;
+	if (!readable(below->type) && n->kind != WHERE_IS_NULL && n->kind != WHERE_IS_NOT_NULL && n->kind != WHERE_ROW)
+		build_fail(b, below->location, "values of type %s can only be tested by IS NULL and IS NOT NULL",
+		           build_type_text(b, below->type));
+	if (below->depth >= n->depth)
+		n->depth = (uint16_t)(below->depth + 1);
+	n->size += below->size; /* neither is above WHERE_NODES_MAX */
+	if (n->depth > WHERE_DEPTH_MAX)
+		build_fail(b, n->location, "the expression is nested more than %d levels deep", WHERE_DEPTH_MAX);
+	else if (n->size > WHERE_NODES_MAX)
+		build_fail(b, n->location, "the expression is too large");
+	return !b->failed;
+}
+
+static bool set_args(struct builder *b, struct where_node *n, node_ref const *args)
 {
 	for (uint32_t i = 0; i < n->nargs; i++) {
-		if (args[i] == NULL)
+		if (args[i] == NULL || !count_below(b, n, args[i]))
 			return false;
 		n->args[i] = args[i];
 	}
@@ -375,7 +404,9 @@ node_ref node_text_const_as(struct builder *b, const struct where_type *t, int32
 {
 	struct where_call call = {.mem = b->mem, .collation = default_collation(b->w), .result = t, .typmod = typmod};
 	struct where_value v;
-	p = arena_dup(b->mem, p, n); /* a value may point into the text that it was read from */
+	if (n > WHERE_CONSTANTS_MAX - b->constants)
+		return build_fail(b, location, "the condition is too long with its parameters");
+	b->constants += n;
 	if (where_in(&call, t, p, n, &v) < 0)
 		return build_fail(b, location, "invalid syntax for type %s: %.*s", build_type_text(b, t), (int)(n < 400 ? n : 400), p);
 	return node_const(b, t, v, 'q', location);
@@ -417,7 +448,7 @@ node_ref node_call(struct builder *b, const struct where_proc *proc, const struc
 	struct where_node *n = node_new(b, WHERE_CALL, type, nargs, location);
 	n->proc = proc;
 	n->oper = oper;
-	if (!set_args(n, args))
+	if (!set_args(b, n, args))
 		return NULL;
 	set_collation(b, n, args, nargs, need_of(proc));
 	return b->failed ? NULL : n;
@@ -428,7 +459,7 @@ node_ref node_logic(struct builder *b, enum where_kind kind, const struct where_
 {
 	struct where_node *n = node_new(b, kind, type, nargs, location);
 	for (uint32_t i = 0; i < nargs; i++) {
-		if (args[i] == NULL && kind != WHERE_SLICE)
+		if ((args[i] == NULL && kind != WHERE_SLICE) || !count_below(b, n, args[i]))
 			return NULL;
 		n->args[i] = args[i];
 	}
@@ -444,7 +475,7 @@ node_ref node_with_oper(struct builder *b, enum where_kind kind, const struct wh
 	struct where_node *n = node_new(b, kind, type, nargs, location);
 	n->oper = oper;
 	n->proc = where_proc_by_oid(oper->proc);
-	if (n->proc == NULL || !set_args(n, args))
+	if (n->proc == NULL || !set_args(b, n, args))
 		return n->proc == NULL ? build_fail(b, location, "Could not select an operator overload") : NULL;
 	set_collation(b, n, args, nargs, need_of(n->proc));
 	return b->failed ? NULL : n;
@@ -456,6 +487,8 @@ node_ref node_relabel(struct builder *b, node_ref arg, const struct where_type *
 		return NULL;
 	struct where_node *n = node_new(b, WHERE_RELABEL, type, 1, location);
 	n->args[0] = arg;
+	if (!count_below(b, n, arg))
+		return NULL;
 	set_collation(b, n, &arg, 1, NEED_NOTHING);
 	return n;
 }
@@ -468,7 +501,7 @@ node_ref node_collate(struct builder *b, node_ref arg, const struct where_collat
 	n->args[0] = arg;
 	n->own = n->collation = c;
 	n->strength = STRENGTH_EXPLICIT;
-	return n;
+	return count_below(b, n, arg) ? n : NULL;
 }
 
 node_ref node_array_cast(struct builder *b, node_ref arg, node_ref elem_cast, const struct where_type *type, int location)
@@ -478,6 +511,8 @@ node_ref node_array_cast(struct builder *b, node_ref arg, node_ref elem_cast, co
 	struct where_node *n = node_new(b, WHERE_ARRAY_CAST, type, 1, location);
 	n->args[0] = arg;
 	n->elem_cast = elem_cast;
+	if (!count_below(b, n, arg) || !count_below(b, n, elem_cast))
+		return NULL;
 	set_collation(b, n, &arg, 1, NEED_NOTHING);
 	return n;
 }

@@ -38,6 +38,8 @@ struct builder {
 	size_t text_len, prefix;
 	const struct where_params *params;
 	const struct where_type **param_types; /* the first type a parameter was resolved to */
+	const char **param_texts; /* copies of those used */
+	size_t constants;       /* bytes read, up to WHERE_CONSTANTS_MAX */
 	const bool *columns;
 	bool subset;
 	char *message;          /* WHERE_MESSAGE_MAX; set by build_fail() */
@@ -72,7 +74,7 @@ struct where_node *node_new(struct builder *b, enum where_kind kind, const struc
                             int location);
 node_ref node_const(struct builder *b, const struct where_type *t, struct where_value v, char written, int location);
 node_ref node_null(struct builder *b, const struct where_type *t, int location);
-/* The text as a constant of the type; fails as Electric says it. */
+/* The text as a constant of the type; fails as Electric says it. The value may point into the text, so that is in the arena. */
 node_ref node_text_const(struct builder *b, const struct where_type *t, const char *p, size_t n, int location);
 /* The same, read with a type modifier: INTERVAL '1' HOUR is an hour, not a second. */
 node_ref node_text_const_as(struct builder *b, const struct where_type *t, int32_t typmod, const char *p, size_t n, int location);

@@ -219,7 +219,7 @@ static const char *read_name(struct reader *r)
 static const struct where_type *read_type(struct reader *r)
 {
 	const struct where_type *t = NULL;
-	if (++r->b.depth > WHERE_DEPTH_MAX) {
+	if (++r->b.depth > 2 * WHERE_DEPTH_MAX) { /* below the nodes around it */
 		bad(r, "it is damaged");
 	} else if (take(r, '[')) {
 		t = read_type(r);
@@ -403,7 +403,7 @@ static node_ref read_node(struct reader *r)
 	const struct where_type *t;
 	if (r->bad)
 		return NULL;
-	if (++r->b.depth > 4 * WHERE_DEPTH_MAX) /* coercions deepen what the parser had counted */
+	if (++r->b.depth > WHERE_DEPTH_MAX)
 		return bad(r, "it is nested too deeply");
 	if (take(r, 'c'))
 		n = read_column(r);

@@ -304,9 +304,10 @@ struct set *pool_set(const struct where_type *elem, const struct where_array *a)
 			continue;
 		}
 		uint32_t at = (uint32_t)where_hash(elem, &a->values[i]) & set->mask;
-		while (set->at[at] != 0)
+		while (set->at[at] != 0 && !where_equal(elem, &a->values[set->at[at] - 1], &a->values[i]))
 			at = (at + 1) & set->mask;
-		set->at[at] = i + 1;
+		if (set->at[at] == 0) /* what is there a thousand times must not be a chain of a thousand */
+			set->at[at] = i + 1;
 	}
 	return set;
 }

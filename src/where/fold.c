@@ -629,6 +629,17 @@ static int add_array_cast(struct where_pool *p, const struct where_node *n, stru
 	return finish(p, &proto, args, 2, at, id);
 }
 
+/* The parts of a nested one must be arrays: nobody checks that again. */
+static int add_array(struct where_pool *p, const struct where_node *n, struct at at, uint32_t *id)
+{
+	for (uint32_t i = 0; n->nested && i < n->nargs; i++) {
+		const struct where_type *t = n->args[i]->type;
+		if (!where_type_is_array(t->base ? t->base : t))
+			return where_fail(&p->call, "this array is not computed here");
+	}
+	return add_plain(p, n, false, at, id);
+}
+
 static int add_subscripts(struct where_pool *p, const struct where_node *n, struct at at, uint32_t *id)
 {
 	uint32_t most = n->kind == WHERE_SLICE ? WHERE_ARRAY_DIMS_MAX * 2 : WHERE_ARRAY_DIMS_MAX;
@@ -646,6 +657,8 @@ static int add(struct where_pool *p, const struct where_node *n, struct at at, u
 	case WHERE_CONST:
 		*id = pool_const(p, n->type, &n->value);
 		return 0;
+	case WHERE_ARRAY:
+		return add_array(p, n, at, id);
 	case WHERE_COLUMN:
 		return add_column(p, n, id);
 	case WHERE_RELABEL:
@@ -671,7 +684,7 @@ static int add(struct where_pool *p, const struct where_node *n, struct at at, u
 			return add_row_test(p, n, at, id);
 		return add_plain(p, n, false, at, id);
 	case WHERE_NOT: case WHERE_IS_TRUE: case WHERE_IS_NOT_TRUE: case WHERE_IS_FALSE: case WHERE_IS_NOT_FALSE:
-	case WHERE_IS_UNKNOWN: case WHERE_IS_NOT_UNKNOWN: case WHERE_ARRAY:
+	case WHERE_IS_UNKNOWN: case WHERE_IS_NOT_UNKNOWN:
 		return add_plain(p, n, false, at, id);
 	case WHERE_CALL: case WHERE_VIA_TEXT: case WHERE_DISTINCT: case WHERE_NOT_DISTINCT: case WHERE_NULLIF:
 	case WHERE_ANY: case WHERE_ALL: case WHERE_ROW: case WHERE_ROW_COMPARE: case WHERE_GREATEST: case WHERE_LEAST:

@@ -54,6 +54,8 @@ struct where_node {
 	int location;         /* in the client's text, -1: unknown; messages only */
 	const struct where_collation *own; /* the collation of its result */
 	uint8_t strength;     /* of that: 0 none, 1 implicit, 2 explicit, 3 conflict */
+	uint16_t depth;       /* of the tree below, and its nodes: shared ones count wherever they stand */
+	uint32_t size;
 };
 
 struct where;

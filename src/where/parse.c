@@ -19,6 +19,7 @@
 
 #define PREFIX "SELECT 1 WHERE "
 #define NUMERIC_PRECISION_MAX 1000
+#define ROW_WIDTH_MAX 1664     /* as in Postgres */
 #define TEXT_LENGTH_MAX 10485760 /* of char(n) and varchar(n), as in Postgres */
 
 static node_ref expr(struct builder *b, const json_t *j);
@@ -204,7 +205,7 @@ static node_ref param_value(struct builder *b, const json_t *f, const struct whe
 {
 	int location = location_of(f);
 	json_int_t number = json_integer_value(field(f, "number"));
-	if (number < 1 || (size_t)number > b->params->n)
+	if (number < 1 || number > UINT16_MAX || (size_t)number > b->params->n)
 		return build_fail(b, location, "parameter $%" JSON_INTEGER_FORMAT " was not provided", number);
 	const struct where_param *p = &b->params->values[number - 1];
 	const struct where_type **known = &b->param_types[number - 1];
@@ -214,9 +215,12 @@ static node_ref param_value(struct builder *b, const json_t *f, const struct whe
 			                  build_type_text(b, *known), build_type_text(b, as));
 		*known = as;
 	}
+	const char **text = &b->param_texts[number - 1];
+	if (*text == NULL) /* however often it is used: it may be large */
+		*text = arena_strndup(b->mem, p->p, p->len);
 	if (*known != NULL && (*known)->oid != OID_UNKNOWN)
-		return node_text_const(b, *known, p->p, p->len, location);
-	node_ref n = unknown_const(b, p->p, p->len, location);
+		return node_text_const(b, *known, *text, p->len, location);
+	node_ref n = node_const(b, builtin(OID_UNKNOWN), where_bytes(*text, p->len), 'q', location);
 	((struct where_node *)n)->column = (uint16_t)number; /* so that note_params() finds it again */
 	return n;
 }
@@ -248,6 +252,18 @@ static void note_params(struct builder *b, node_ref const *before, uint32_t n, n
 
 /* ---- columns ------------------------------------------------------------------------------------------------ */
 
+/* An array of a domain as one of its base type: to Postgres they have no operator in common, to us they are one. */
+static node_ref plain_elements(struct builder *b, node_ref n)
+{
+	const struct where_type *elem = n == NULL ? NULL : build_base(n->type)->elem;
+	if (elem == NULL || elem->base == NULL)
+		return n;
+	const struct where_type *array = build_array_of(b->w, elem->base);
+	if (array == NULL)
+		return n;
+	return node_array_cast(b, n, node_relabel(b, node_element(b, elem), elem->base, n->location), array, n->location);
+}
+
 static node_ref column(struct builder *b, const json_t *f)
 {
 	const json_t *parts = field(f, "fields");
@@ -265,7 +281,7 @@ static node_ref column(struct builder *b, const json_t *f)
 	int i = here ? pg_table_column(t, name, strlen(name)) : -1;
 	if (i < 0 || (b->columns != NULL && !b->columns[i]))
 		return build_fail(b, location, "unknown reference %s", dotted(b, parts));
-	return node_column(b, (uint16_t)i, location);
+	return plain_elements(b, node_column(b, (uint16_t)i, location));
 }
 
 /* ---- types ----------------------------------------------------------------------------------------------------- */
@@ -364,9 +380,11 @@ static const char *quoted_value(struct builder *b, node_ref n)
 }
 
 /* A constant that its cast can't take is refused with the value, as Electric says it. */
-static bool cast_would_fail(struct builder *b, node_ref n, const struct where_type *t, int location)
+static bool cast_would_fail(struct builder *b, node_ref n, const struct where_type *t, int32_t typmod, int location)
 {
-	struct where_call call = {.mem = b->mem, .typmod = -1};
+	/* INTERVAL '1 2' DAY TO HOUR is nothing without its fields. */
+	bool fields = t->oid == OID_INTERVAL && node_is_unknown(n);
+	struct where_call call = {.mem = b->mem, .typmod = fields ? typmod : -1};
 	struct where_value v;
 	if (n->kind != WHERE_CONST || n->value.is != WHERE_VALUE || (n->type->oid != OID_TEXT && !node_is_unknown(n)))
 		return false;
@@ -396,7 +414,7 @@ static node_ref type_cast(struct builder *b, const json_t *f)
 	if (n == NULL)
 		return NULL;
 	int location = n->location;
-	if (cast_would_fail(b, n, t, location))
+	if (cast_would_fail(b, n, t, typmod, location))
 		return NULL;
 	return resolve_coerce(b, n, t, typmod, COERCE_EXPLICIT, location);
 }
@@ -567,6 +585,9 @@ static node_ref distinct(struct builder *b, node_ref l, node_ref r, bool want_di
 {
 	if (l == NULL || r == NULL)
 		return NULL;
+	/* Unlike IS NULL this is about a row as a whole, and a row is there whatever is in it. */
+	if ((is_null_literal(r) && l->kind == WHERE_ROW) || (is_null_literal(l) && r->kind == WHERE_ROW))
+		return node_const(b, builtin(OID_BOOL), where_bool(want_distinct), '\0', location);
 	if (is_null_literal(r))
 		return null_test(b, l, !want_distinct, location);
 	if (is_null_literal(l))
@@ -613,13 +634,19 @@ static node_ref in_constants(struct builder *b, node_ref x, node_ref const *item
 		if (item == NULL)
 			return NULL;
 		note_param(b, items[i], item);
+		if (i > 0) { /* of the same type as the first: the same operator */
+			args[i + 1] = resolve_coerce(b, item, args[1]->type, -1, COERCE_IMPLICIT, location);
+			if (args[i + 1] == NULL)
+				return NULL;
+			continue;
+		}
 		op = binary(b, "=", x, item, location);
 		if (op == NULL)
 			return NULL;
 		if (op->kind != WHERE_CALL || op->nargs != 2)
 			return build_fail(b, location, "Could not select an operator overload");
 		args[0] = op->args[0];
-		args[i + 1] = op->args[1];
+		args[1] = op->args[1];
 	}
 	return node_with_oper(b, WHERE_IN, builtin(OID_BOOL), op->oper, args, n + 1, location);
 }
@@ -739,6 +766,8 @@ static node_ref a_expr(struct builder *b, const json_t *f)
 	if (strcmp(kind, "AEXPR_DISTINCT") == 0 || strcmp(kind, "AEXPR_NOT_DISTINCT") == 0)
 		return distinct(b, l, r, strcmp(kind, "AEXPR_DISTINCT") == 0, location);
 	if (strcmp(kind, "AEXPR_NULLIF") == 0) {
+		if (l->kind == WHERE_ROW || r->kind == WHERE_ROW) /* compared as records: NULLs are equal then */
+			return unsupported_node(b, "RowExpr", l->kind == WHERE_ROW ? l->location : r->location);
 		node_ref equal = binary(b, "=", l, r, location);
 		return from_binary(b, WHERE_NULLIF, equal, equal == NULL || equal->nargs == 0 ? NULL : equal->args[0]->type, location);
 	}
@@ -835,6 +864,8 @@ static node_ref case_expr(struct builder *b, const json_t *f)
 	if (field(f, "arg") != NULL) {
 		if ((test = expr(b, field(f, "arg"))) == NULL)
 			return NULL;
+		if (test->kind == WHERE_ROW) /* compared as a record: NULLs are equal then */
+			return unsupported_node(b, "RowExpr", test->location);
 		if (node_is_unknown(test))
 			test = resolve_coerce(b, test, builtin(OID_TEXT), -1, COERCE_IMPLICIT, location);
 	}
@@ -876,16 +907,17 @@ static node_ref array_expr(struct builder *b, const json_t *f, const struct wher
 		args[i] = sub ? array_expr(b, inner, as) : expr(b, e);
 		if (args[i] == NULL)
 			return NULL;
-		nested |= sub || (where_type_is_array(build_base(args[i]->type)) && as == NULL);
+		const struct where_type *t = args[i]->type;
+		if (t->base != NULL && where_type_is_array(t->base)) /* elements for Postgres, not dimensions */
+			return build_fail(b, args[i]->location, "ARRAY[] of the domain %s is not supported", build_type_text(b, t));
+		nested |= sub || where_type_is_array(t);
 	}
 	const struct where_type *array;
 	if (as != NULL) {
 		array = as;
 		for (uint32_t i = 0; i < n; i++) {
-			bool sub = where_type_is_array(build_base(args[i]->type));
-			nested |= sub;
 			node_ref given = args[i];
-			args[i] = resolve_coerce(b, given, sub ? as : as->elem, -1, COERCE_EXPLICIT, given->location);
+			args[i] = resolve_coerce(b, given, nested ? as : as->elem, -1, COERCE_EXPLICIT, given->location);
 			note_param(b, given, args[i]);
 			if (args[i] == NULL)
 				return NULL;
@@ -981,6 +1013,8 @@ static node_ref row_expr(struct builder *b, const json_t *f)
 {
 	uint32_t n;
 	node_ref *args = expr_list(b, field(f, "args"), &n);
+	if (n > ROW_WIDTH_MAX)
+		return build_fail(b, location_of(f), "ROW expressions can have at most %d entries", ROW_WIDTH_MAX);
 	return args == NULL ? NULL : node_logic(b, WHERE_ROW, builtin(OID_RECORD), args, n, location_of(f));
 }
 
@@ -1180,6 +1214,9 @@ static struct builder builder_of(struct where *w, const struct where_params *par
 	size_t bytes = (params->n + 1) * sizeof *b.param_types;
 	b.param_types = arena_alloc(b.mem, bytes);
 	memset(b.param_types, 0, bytes);
+	bytes = (params->n + 1) * sizeof *b.param_texts;
+	b.param_texts = arena_alloc(b.mem, bytes);
+	memset(b.param_texts, 0, bytes);
 	message[0] = '\0';
 	return b;
 }

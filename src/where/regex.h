@@ -1,6 +1,6 @@
 /*
  * regex.h - regular expressions: the regular part of PostgreSQL's "advanced" syntax, with its meaning.
- * Private to src/where; docs/where-regex.md is the user's page.
+ * Private to src/where; docs/where.md is the user's page.
  *
  * What is found, and nothing about where: greedy and non-greedy forms and captures are the same here. What isn't
  * regular (back-references, lookaround) or whose meaning we can't promise is refused by name. A pattern becomes an

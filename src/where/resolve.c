@@ -12,7 +12,7 @@
 #include "where/build.h"
 
 #define CANDIDATES_MAX 128 /* of one name, variadic expansions included; the most a name has is about 60 */
-#define CALL_ARGS_MAX 1024
+#define CALL_ARGS_MAX 100 /* Postgres's FUNC_MAX_ARGS */
 
 static bool is_polymorphic(uint32_t oid)
 {
@@ -126,12 +126,16 @@ static node_ref coerce_plain(struct builder *b, node_ref n, const struct where_t
 	const struct where_type *base = build_base(target);
 	if (n->type->base != NULL && path != PATH_NONE) /* a domain's value is its base type's */
 		n = node_relabel(b, n, n->type->base, n->location);
+	if (n == NULL) /* the build has failed before */
+		return NULL;
 	switch (path) {
 	case PATH_NONE:
 		return cannot_cast(b, n, target, location);
 	case PATH_SAME:
 		return n;
 	case PATH_RELABEL:
+		if (n->type->io == NULL && !where_type_is_array(n->type))
+			return cannot_cast(b, n, target, location);
 		return n->type == base ? n : node_relabel(b, n, base, location);
 	case PATH_FUNC: {
 		const struct where_proc *proc = where_proc_by_oid(cast->proc);
@@ -707,7 +711,7 @@ node_ref resolve_function(struct builder *b, const char *name, node_ref *args, u
 	struct candidate c[CANDIDATES_MAX];
 	const struct where_type *types[CALL_ARGS_MAX];
 	if (nargs > CALL_ARGS_MAX)
-		return build_fail(b, location, "too many arguments of %s", name);
+		return build_fail(b, location, "cannot pass more than %d arguments to a function", CALL_ARGS_MAX);
 	bool known = false;
 	for (size_t i = 0; i < n; i++)
 		known |= where_impl_of(named[i]) != NULL;

@@ -202,8 +202,8 @@ static void sql_subscripts(struct buf *out, const struct where *w, node_ref n)
 	}
 }
 
-/* Arrays in an ARRAY[] would be its dimensions. */
-static void sql_in_arrays(struct buf *out, const struct where *w, node_ref n)
+/* As written: one item, or arrays, which would be dimensions in an ARRAY[]. */
+static void sql_in_each(struct buf *out, const struct where *w, node_ref n)
 {
 	for (uint32_t i = 1; i < n->nargs; i++) {
 		buf_puts(out, i == 1 ? "((" : " OR (");
@@ -219,8 +219,8 @@ static void sql_in_arrays(struct buf *out, const struct where *w, node_ref n)
 
 static void sql_any(struct buf *out, const struct where *w, node_ref n)
 {
-	if (n->kind == WHERE_IN && where_type_is_array(build_base(n->args[1]->type))) {
-		sql_in_arrays(out, w, n);
+	if (n->kind == WHERE_IN && (n->nargs == 2 || where_type_is_array(build_base(n->args[1]->type)))) {
+		sql_in_each(out, w, n);
 		return;
 	}
 	buf_putc(out, '(');

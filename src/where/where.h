@@ -15,7 +15,9 @@
 
 #define WHERE_STATEMENT_MAX 65536 /* with the prefix "SELECT 1 WHERE ", as Electric's */
 #define WHERE_DEPTH_MAX 200       /* nesting of the typed tree; Postgres's own limit is its stack */
+#define WHERE_NODES_MAX (1u << 18) /* of the typed tree: x BETWEEN SYMMETRIC stands for four x, those of nested ones multiply */
 
+#define WHERE_CONSTANTS_MAX (8u << 20) /* text of all constants, of a parameter as often as it is read */
 #define WHERE_CANONICAL_MAX (1u << 20) /* the stored form */
 
 struct where;

@@ -39,7 +39,10 @@ static void number(struct gen *g, struct buf *out)
 
 static void floating(struct gen *g, struct buf *out)
 {
-	union { uint64_t bits; double v; } u;
+	union {
+		uint64_t bits;
+		double v;
+	} u;
 	if (gen_random(g, 2)) {
 		number(g, out);
 		return;
@@ -50,23 +53,38 @@ static void floating(struct gen *g, struct buf *out)
 
 static void word(struct gen *g, struct buf *out)
 {
-	static const char *const letters[] = {"a", "b", "c", "A", "B", "1", "2", " ", "%", "_", "\\", ".", "-", "\xc3\xa4", "\xc3\x84", "\xf0\x9f\x98\x80",
-	                                      "z", "\n", ",", "'", "\"", "\xce\xa3", "\xc3\x9f", "{", "}", "d", "e", "0"};
+	static const char *const letters[] = {"a", "b",  "c",  "A", "B",  "1",        "2",        " ",
+	                                      "%", "_",  "\\", ".", "-",  "\xc3\xa4", "\xc3\x84", "\xf0\x9f\x98\x80",
+	                                      "z", "\n", ",",  "'", "\"", "\xce\xa3", "\xc3\x9f", "{",
+	                                      "}", "d",  "e",  "0"};
 	for (uint32_t n = gen_random(g, 9); n > 0; n--)
 		buf_puts(out, PICK(g, letters));
 }
 
 static void date(struct gen *g, struct buf *out)
 {
-	uint32_t y = gen_random(g, 4) ? 1990 + gen_random(g, 50) : 1 + gen_random(g, 9999), m = 1 + gen_random(g, 12), d = 1 + gen_random(g, 31);
-	static const char *const months[] = {"Jan", "february", "MAR", "Apr", "May", "June", "Jul", "aug", "Sept", "oct", "Nov", "December"};
+	uint32_t y = gen_random(g, 4) ? 1990 + gen_random(g, 50) : 1 + gen_random(g, 9999), m = 1 + gen_random(g, 12),
+			 d = 1 + gen_random(g, 31);
+	static const char *const months[] = {"Jan", "february", "MAR",  "Apr", "May", "June",
+	                                     "Jul", "aug",      "Sept", "oct", "Nov", "December"};
 	switch (gen_random(g, 8)) {
-	case 0: buf_printf(out, "%u/%u/%u", d, m, y); break;
-	case 1: buf_printf(out, "%s %u, %u", months[m - 1], d, y); break;
-	case 2: buf_printf(out, "%u-%s-%u", d, months[m - 1], y); break;
-	case 3: buf_printf(out, "%04u%02u%02u", y, m, d); break;
-	case 4: buf_printf(out, "%u.%u.%02u", d, m, y % 100); break;
-	default: buf_printf(out, "%04u-%02u-%02u", y, m, d);
+	case 0:
+		buf_printf(out, "%u/%u/%u", d, m, y);
+		break;
+	case 1:
+		buf_printf(out, "%s %u, %u", months[m - 1], d, y);
+		break;
+	case 2:
+		buf_printf(out, "%u-%s-%u", d, months[m - 1], y);
+		break;
+	case 3:
+		buf_printf(out, "%04u%02u%02u", y, m, d);
+		break;
+	case 4:
+		buf_printf(out, "%u.%u.%02u", d, m, y % 100);
+		break;
+	default:
+		buf_printf(out, "%04u-%02u-%02u", y, m, d);
 	}
 }
 
@@ -85,7 +103,9 @@ static void clock_time(struct gen *g, struct buf *out)
 
 static void zone(struct gen *g, struct buf *out)
 {
-	static const char *const zones[] = {"Z", "+00", "-05", "+05:30", " UTC", " EST", " Europe/Berlin", " America/New_York", "+0130", " PDT", "-11:59:59", " +2"};
+	static const char *const zones[] = {
+		"Z",     "+00",  "-05",       "+05:30", " UTC", " EST", " Europe/Berlin", " America/New_York",
+		"+0130", " PDT", "-11:59:59", " +2"};
 	buf_puts(out, PICK(g, zones));
 }
 
@@ -104,8 +124,9 @@ static void stamp(struct gen *g, struct buf *out, bool with_zone)
 
 static void span_of_time(struct gen *g, struct buf *out)
 {
-	static const char *const units[] = {"year", "years", "mon", "months", "week", "d", "days", "hour", "h", "min", "minutes", "sec", "s", "ms", "us",
-	                                    "decade", "century", "y", "m", "hours", "millisecond", "quarter"};
+	static const char *const units[] = {
+		"year", "years", "mon", "months", "week",   "d",       "days", "hour", "h",     "min",         "minutes",
+		"sec",  "s",     "ms",  "us",     "decade", "century", "y",    "m",    "hours", "millisecond", "quarter"};
 	static const char iso[] = "YMWDHMS";
 	if (gen_random(g, 4) == 0) {
 		buf_putc(out, 'P');
@@ -127,13 +148,16 @@ static void span_of_time(struct gen *g, struct buf *out)
 
 static void json_string(struct gen *g, struct buf *out)
 {
-	static const char *const texts[] = {"a", "b", "c", "x", "", "\\n", "\\u00e4", "\xc3\xa4", "1", "A", "aa", "\\\"", "\\\\", "ab", "\\ud83d\\ude00", "/", "\\/"};
+	static const char *const texts[] = {"a",  "b", "c",  "x",    "",     "\\n", "\\u00e4",        "\xc3\xa4",
+	                                    "1",  "A", "aa", "\\\"", "\\\\", "ab",  "\\ud83d\\ude00", "/",
+	                                    "\\/"};
 	buf_printf(out, "\"%s\"", PICK(g, texts));
 }
 
 static void json(struct gen *g, struct buf *out, int depth)
 {
-	static const char *const blanks[] = {"", "", "", " ", "\n"}, *const plain[] = {"null", "true", "false", "0", "1", "-1", "1.50", "1e2", "[]", "{}"};
+	static const char *const blanks[] = {"", "", "", " ", "\n"}, *const plain[] = {"null", "true", "false", "0",  "1",
+	                                                                               "-1",   "1.50", "1e2",   "[]", "{}"};
 	uint32_t kind = gen_random(g, depth > 0 ? 6 : 3), n = gen_random(g, 4);
 	buf_puts(out, PICK(g, blanks));
 	if (kind == 0)
@@ -175,22 +199,58 @@ static void uuid(struct gen *g, struct buf *out)
 static bool fresh(struct gen *g, uint32_t type, struct buf *out)
 {
 	switch (type) {
-	case OID_INT2: buf_printf(out, "%lld", (long long)random_int(g, 16)); return true;
-	case OID_INT4: buf_printf(out, "%lld", (long long)random_int(g, 32)); return true;
-	case OID_INT8: buf_printf(out, "%lld", (long long)random_int(g, 63)); return true;
-	case OID_NUMERIC: number(g, out); return true;
-	case OID_FLOAT4: case OID_FLOAT8: floating(g, out); return true;
-	case OID_TEXT: case OID_VARCHAR: case OID_BPCHAR: case OID_NAME: word(g, out); return true;
-	case OID_BYTEA: buf_puts(out, "\\x"), hex(g, out, 2 * gen_random(g, 9)); return true;
-	case OID_UUID: uuid(g, out); return true;
-	case OID_DATE: date(g, out); return true;
-	case OID_TIME: clock_time(g, out); return true;
-	case OID_TIMETZ: clock_time(g, out), zone(g, out); return true;
-	case OID_TIMESTAMP: stamp(g, out, false); return true;
-	case OID_TIMESTAMPTZ: stamp(g, out, true); return true;
-	case OID_INTERVAL: span_of_time(g, out); return true;
-	case OID_JSON: case OID_JSONB: json(g, out, 3); return true;
-	default: return false;
+	case OID_INT2:
+		buf_printf(out, "%lld", (long long)random_int(g, 16));
+		return true;
+	case OID_INT4:
+		buf_printf(out, "%lld", (long long)random_int(g, 32));
+		return true;
+	case OID_INT8:
+		buf_printf(out, "%lld", (long long)random_int(g, 63));
+		return true;
+	case OID_NUMERIC:
+		number(g, out);
+		return true;
+	case OID_FLOAT4:
+	case OID_FLOAT8:
+		floating(g, out);
+		return true;
+	case OID_TEXT:
+	case OID_VARCHAR:
+	case OID_BPCHAR:
+	case OID_NAME:
+		word(g, out);
+		return true;
+	case OID_BYTEA:
+		buf_puts(out, "\\x"), hex(g, out, 2 * gen_random(g, 9));
+		return true;
+	case OID_UUID:
+		uuid(g, out);
+		return true;
+	case OID_DATE:
+		date(g, out);
+		return true;
+	case OID_TIME:
+		clock_time(g, out);
+		return true;
+	case OID_TIMETZ:
+		clock_time(g, out), zone(g, out);
+		return true;
+	case OID_TIMESTAMP:
+		stamp(g, out, false);
+		return true;
+	case OID_TIMESTAMPTZ:
+		stamp(g, out, true);
+		return true;
+	case OID_INTERVAL:
+		span_of_time(g, out);
+		return true;
+	case OID_JSON:
+	case OID_JSONB:
+		json(g, out, 3);
+		return true;
+	default:
+		return false;
 	}
 }
 
@@ -234,8 +294,11 @@ bool gen_fresh(struct gen *g, uint32_t type, struct buf *out)
 
 static void regex(struct gen *g, struct buf *out, int depth)
 {
-	static const char *const atoms[] = {"a", "b", "c", "A", "1", ".", "[abc]", "[^a]", "[a-c]", "\\d", "\\w", "\\s", "\xc3\xa4", "[[:alpha:]]", "\\.", "%", "_",
-	                                    "[[:digit:]b]", "\\D", "\\W", "[\\d_]", "\\n", "x", " ", "[^\\s]", "-", "[a\xc3\xa4]", "e", "2"};
+	static const char *const atoms[] = {"a",        "b",           "c",           "A",   "1",   ".",
+	                                    "[abc]",    "[^a]",        "[a-c]",       "\\d", "\\w", "\\s",
+	                                    "\xc3\xa4", "[[:alpha:]]", "\\.",         "%",   "_",   "[[:digit:]b]",
+	                                    "\\D",      "\\W",         "[\\d_]",      "\\n", "x",   " ",
+	                                    "[^\\s]",   "-",           "[a\xc3\xa4]", "e",   "2"};
 	static const char *const repeats[] = {"*", "+", "?", "{2}", "{1,2}", "{0,1}", "{2,}", "*?", "+?", "??", "{1,3}?"};
 	for (uint32_t n = 1 + gen_random(g, 3); n > 0; n--) {
 		if (depth > 0 && gen_random(g, 4) == 0) {
@@ -253,7 +316,8 @@ static void regex(struct gen *g, struct buf *out, int depth)
 
 void gen_regex(struct gen *g, struct buf *out)
 {
-	static const char *const starts[] = {"", "", "", "^", "(?i)", "\\m", "^(?:"}, *const ends[] = {"", "", "$", "\\M", "|b", "\\Z"};
+	static const char *const starts[] = {"", "", "", "^", "(?i)", "\\m", "^(?:"}, *const ends[] = {"",    "",   "$",
+	                                                                                               "\\M", "|b", "\\Z"};
 	uint32_t s = gen_random(g, COUNT(starts));
 	buf_puts(out, starts[s]);
 	regex(g, out, 2);
@@ -266,7 +330,8 @@ void gen_regex(struct gen *g, struct buf *out)
 
 void gen_like(struct gen *g, struct buf *out)
 {
-	static const char *const parts[] = {"a", "b", "c", "A", "%", "%", "_", "\\%", "\\_", "\\\\", "\xc3\xa4", "\xc3\x84", "1", " ", "-", "d", "2", "\\a"};
+	static const char *const parts[] = {"a",    "b",        "c",        "A", "%", "%", "_", "\\%", "\\_",
+	                                    "\\\\", "\xc3\xa4", "\xc3\x84", "1", " ", "-", "d", "2",   "\\a"};
 	buf_puts(out, "");
 	for (uint32_t n = gen_random(g, 6); n > 0; n--)
 		buf_puts(out, PICK(g, parts));
@@ -274,8 +339,9 @@ void gen_like(struct gen *g, struct buf *out)
 
 void gen_similar(struct gen *g, struct buf *out)
 {
-	static const char *const parts[] = {"a", "b", "c", "%", "_", "(a|b)", "[a-c]", "[^a]", "\\%", "\xc3\xa4", "a+", "b*", "(ab)?", "c{2}", "a{1,2}", ".", "^", "$", "|", "1",
-	                                    "(a%|_)", "[%_]", "\\.", "-", " "};
+	static const char *const parts[] = {"a",        "b",  "c",      "%",     "_",    "(a|b)",  "[a-c]", "[^a]", "\\%",
+	                                    "\xc3\xa4", "a+", "b*",     "(ab)?", "c{2}", "a{1,2}", ".",     "^",    "$",
+	                                    "|",        "1",  "(a%|_)", "[%_]",  "\\.",  "-",      " "};
 	buf_puts(out, "");
 	for (uint32_t n = gen_random(g, 6); n > 0; n--)
 		buf_puts(out, PICK(g, parts));

@@ -115,13 +115,23 @@ static uint32_t comparable_type(struct gen *g)
 
 static const char *type_name(struct gen *g, uint32_t oid)
 {
-	static const struct { uint32_t oid; const char *names[8]; } aliases[] = {
-		{OID_INT4, {"int4", "int", "integer", "pg_catalog.int4", "INTEGER"}}, {OID_INT8, {"int8", "bigint", "pg_catalog.int8"}},
-		{OID_INT2, {"int2", "smallint"}}, {OID_BOOL, {"bool", "boolean", "Boolean"}}, {OID_FLOAT8, {"float8", "double precision", "float", "float(53)"}},
-		{OID_FLOAT4, {"float4", "real", "float(24)"}}, {OID_NUMERIC, {"numeric", "decimal", "dec"}},
-		{OID_VARCHAR, {"varchar", "character varying", "char varying"}}, {OID_TIMETZ, {"timetz", "time with time zone"}},
-		{OID_TIMESTAMPTZ, {"timestamptz", "timestamp with time zone"}}, {OID_TIMESTAMP, {"timestamp", "timestamp without time zone"}},
-		{OID_TEXT, {"text", "pg_catalog.text", "\"text\""}}, {1007, {"int4[]", "int[]", "integer[3]", "_int4", "int array", "int[][]"}},
+	static const struct {
+		uint32_t oid;
+		const char *names[8];
+	} aliases[] = {
+		{OID_INT4, {"int4", "int", "integer", "pg_catalog.int4", "INTEGER"}},
+		{OID_INT8, {"int8", "bigint", "pg_catalog.int8"}},
+		{OID_INT2, {"int2", "smallint"}},
+		{OID_BOOL, {"bool", "boolean", "Boolean"}},
+		{OID_FLOAT8, {"float8", "double precision", "float", "float(53)"}},
+		{OID_FLOAT4, {"float4", "real", "float(24)"}},
+		{OID_NUMERIC, {"numeric", "decimal", "dec"}},
+		{OID_VARCHAR, {"varchar", "character varying", "char varying"}},
+		{OID_TIMETZ, {"timetz", "time with time zone"}},
+		{OID_TIMESTAMPTZ, {"timestamptz", "timestamp with time zone"}},
+		{OID_TIMESTAMP, {"timestamp", "timestamp without time zone"}},
+		{OID_TEXT, {"text", "pg_catalog.text", "\"text\""}},
+		{1007, {"int4[]", "int[]", "integer[3]", "_int4", "int array", "int[][]"}},
 		{1009, {"text[]", "_text", "text ARRAY[4]"}},
 	};
 	for (uint32_t i = 0; i < COUNT(aliases); i++)
@@ -137,27 +147,40 @@ static const char *type_name(struct gen *g, uint32_t oid)
 /* A type with a length or precision, where it has one. */
 static const char *type_with_modifier(struct gen *g, uint32_t oid)
 {
-	static const char *const numeric[] = {"numeric(5,2)", "numeric(10)", "numeric(20,5)", "decimal(38,10)", "numeric(3,0)"};
+	static const char *const numeric[] = {"numeric(5,2)", "numeric(10)", "numeric(20,5)", "decimal(38,10)",
+	                                      "numeric(3,0)"};
 	static const char *const varchar[] = {"varchar(3)", "varchar(1)", "character varying(10)"};
 	static const char *const bpchar[] = {"char(3)", "character(6)", "char", "bpchar(4)"};
 	static const char *const timestamp[] = {"timestamp(0)", "timestamp(3)", "timestamp(2) without time zone"};
 	static const char *const timestamptz[] = {"timestamptz(0)", "timestamp(3) with time zone"};
 	static const char *const time[] = {"time(0)", "time(3)"}, *const timetz[] = {"timetz(0)", "time(2) with time zone"};
-	static const char *const interval[] = {"interval(0)", "interval year", "interval day to hour", "interval second(2)", "interval month",
-	                                       "interval minute", "interval year to month", "interval hour to second(3)"};
+	static const char *const interval[] = {
+		"interval(0)",    "interval year",   "interval day to hour",   "interval second(2)",
+		"interval month", "interval minute", "interval year to month", "interval hour to second(3)"};
 	static const char *const numerics[] = {"numeric(5,2)[]"}, *const varchars[] = {"varchar(2)[]"};
 	switch (oid) {
-	case OID_NUMERIC: return PICK(g, numeric);
-	case OID_VARCHAR: return PICK(g, varchar);
-	case OID_BPCHAR: return PICK(g, bpchar);
-	case OID_TIMESTAMP: return PICK(g, timestamp);
-	case OID_TIMESTAMPTZ: return PICK(g, timestamptz);
-	case OID_TIME: return PICK(g, time);
-	case OID_TIMETZ: return PICK(g, timetz);
-	case OID_INTERVAL: return PICK(g, interval);
-	case 1231: return numerics[0];
-	case 1015: return varchars[0];
-	default: return type_name(g, oid);
+	case OID_NUMERIC:
+		return PICK(g, numeric);
+	case OID_VARCHAR:
+		return PICK(g, varchar);
+	case OID_BPCHAR:
+		return PICK(g, bpchar);
+	case OID_TIMESTAMP:
+		return PICK(g, timestamp);
+	case OID_TIMESTAMPTZ:
+		return PICK(g, timestamptz);
+	case OID_TIME:
+		return PICK(g, time);
+	case OID_TIMETZ:
+		return PICK(g, timetz);
+	case OID_INTERVAL:
+		return PICK(g, interval);
+	case 1231:
+		return numerics[0];
+	case 1015:
+		return varchars[0];
+	default:
+		return type_name(g, oid);
 	}
 }
 
@@ -312,7 +335,8 @@ static bool is_decimal(const char *s)
 {
 	if (*s == '-')
 		s++;
-	return *s != '\0' && strspn(s, "0123456789.eE-+") == strlen(s) && strpbrk(s, "0123456789") && (isdigit((unsigned char)*s) || *s == '.');
+	return *s != '\0' && strspn(s, "0123456789.eE-+") == strlen(s) && strpbrk(s, "0123456789") &&
+	       (isdigit((unsigned char)*s) || *s == '.');
 }
 
 /* The text as a constant whose type is certain. */
@@ -336,7 +360,8 @@ static void typed_literal(struct gen *g, uint32_t type, const char *text)
 	case 0:
 		keyword(g, "CAST"), say(g, "("), quoted(g, text), keyword(g, " AS "), say(g, name), say(g, ")");
 		break;
-	case 1: case 2:
+	case 1:
+	case 2:
 		if (simple_name && type != OID_CHAR) {
 			say(g, name), say(g, " "), quoted(g, text);
 			break;
@@ -348,7 +373,9 @@ static void typed_literal(struct gen *g, uint32_t type, const char *text)
 			break;
 		}
 		/* fallthrough */
-	case 4: case 5: case 6:
+	case 4:
+	case 5:
+	case 6:
 		if (type == OID_TEXT) {
 			quoted(g, text);
 			break;
@@ -411,16 +438,21 @@ static void column_reference(struct gen *g, const struct gen_column *c)
 	buf_putc(&g->out, '"');
 }
 
+static bool is_wanted(const struct gen *g, const struct gen_column *c, uint32_t type)
+{
+	return c->type == type && !(c->domain && g->no_domains);
+}
+
 static bool column_of(struct gen *g, uint32_t type)
 {
 	uint32_t n = 0;
 	for (size_t i = 0; i < g->ncolumns; i++)
-		n += g->columns[i].type == type;
+		n += is_wanted(g, &g->columns[i], type);
 	if (n == 0)
 		return false;
 	n = gen_random(g, n);
 	for (size_t i = 0; i < g->ncolumns; i++)
-		if (g->columns[i].type == type && n-- == 0)
+		if (is_wanted(g, &g->columns[i], type) && n-- == 0)
 			column_reference(g, &g->columns[i]);
 	return true;
 }
@@ -434,7 +466,10 @@ static void leaf(struct gen *g, uint32_t type)
 
 /* ---- operators and functions from the catalog -------------------------------------------------------- */
 
-struct candidate { const struct where_proc *proc; const struct where_oper *oper; };
+struct candidate {
+	const struct where_proc *proc;
+	const struct where_oper *oper;
+};
 
 /* By result type: the index of the type, the last for all results whatever. */
 static struct candidate *candidates[TYPES_MAX + 1];
@@ -474,8 +509,8 @@ static bool usable(const struct gen *g, const struct where_proc *p)
 
 static bool yields(const struct gen *g, uint32_t result, const struct gen_type *t)
 {
-	return result == t->oid || (is_poly_elem(result) && t->elem == 0 && t->category != 'P') || (is_poly_array(result) && t->elem != 0) ||
-	       (result == OID_ANYENUM && t->oid == g->enum_oid);
+	return result == t->oid || (is_poly_elem(result) && t->elem == 0 && t->category != 'P') ||
+	       (is_poly_array(result) && t->elem != 0) || (result == OID_ANYENUM && t->oid == g->enum_oid);
 }
 
 static void add_candidate(struct gen *g, const struct where_proc *p, const struct where_oper *o)
@@ -506,22 +541,28 @@ static void make_candidates(struct gen *g)
 }
 
 #define HINT(name, ...) static const char *const name[] = {__VA_ARGS__, NULL}
-HINT(hint_fields, "year", "month", "day", "hour", "minute", "second", "milliseconds", "microseconds", "quarter", "week", "dow", "isodow", "doy",
-     "isoyear", "decade", "century", "millennium", "epoch", "julian", "timezone", "timezone_hour", "timezone_minute", "YEAR", "mon", "bogus", "msec");
-HINT(hint_zones, "UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "PST", "EST5EDT", "+02", "-05:30", "utc", "CEST", "<+03>-03",
-     "America/St_Johns", "Nowhere/Land", "Z", "Australia/Lord_Howe", "europe/berlin");
+HINT(hint_fields, "year", "month", "day", "hour", "minute", "second", "milliseconds", "microseconds", "quarter", "week",
+     "dow", "isodow", "doy", "isoyear", "decade", "century", "millennium", "epoch", "julian", "timezone",
+     "timezone_hour", "timezone_minute", "YEAR", "mon", "bogus", "msec");
+HINT(hint_zones, "UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "PST", "EST5EDT", "+02", "-05:30", "utc",
+     "CEST", "<+03>-03", "America/St_Johns", "Nowhere/Land", "Z", "Australia/Lord_Howe", "europe/berlin");
 HINT(hint_encodings, "hex", "base64", "escape", "HEX", "rot13");
-HINT(hint_patterns, "%", "_", "a%", "%a", "%b%", "a_c", "A%", "\\%", "a\\_b", "a\\\\b", "", "abc", "__", "%\xc3\xa4%", "_\xc3\xb6_", "%\\", "h%o w%d",
-     "\xc3\x84%", "___", "%%", "_%_", "a%c%", "stra\xc3\x9f" "e", "STRA%", "\xf0\x9f\x98\x80", "_\n_", "%\n%", "\\a%", "x'y");
-HINT(hint_regexes, "a", "^a", "c$", "^abc$", "a.c", "a*", "a+b?", "[abc]", "[^abc]", "[a-z]+", "a|b", "(a)(b)", "(ab)+", "a{2}", "a{1,3}", "\\d+", "\\w",
-     "\\s", "^\\s*$", ".", "", "^.$", "^.{3}$", "[[:alpha:]]+", "[[:space:]]", "(?i)ABC", "a{2,}?", ".*?b", "\\.", "\\\\", "(", "[", "^(a|b)*$", "\xc3\xa4",
-     "[\xc3\xa4-\xc3\xbc]", "\\bhello\\b", "\\mhello\\M", "(a)\\1", "x*", "$", "^", "a\nb", "(?:a|ab)(?:c|bcd)?", "\\Aab", "d\\Z", "[[:upper:]]", "[0-9]{3}",
+HINT(hint_patterns, "%", "_", "a%", "%a", "%b%", "a_c", "A%", "\\%", "a\\_b", "a\\\\b", "", "abc", "__", "%\xc3\xa4%",
+     "_\xc3\xb6_", "%\\", "h%o w%d", "\xc3\x84%", "___", "%%", "_%_", "a%c%",
+     "stra\xc3\x9f"
+     "e",
+     "STRA%", "\xf0\x9f\x98\x80", "_\n_", "%\n%", "\\a%", "x'y");
+HINT(hint_regexes, "a", "^a", "c$", "^abc$", "a.c", "a*", "a+b?", "[abc]", "[^abc]", "[a-z]+", "a|b", "(a)(b)", "(ab)+",
+     "a{2}", "a{1,3}", "\\d+", "\\w", "\\s", "^\\s*$", ".", "", "^.$", "^.{3}$", "[[:alpha:]]+", "[[:space:]]",
+     "(?i)ABC", "a{2,}?", ".*?b", "\\.", "\\\\", "(", "[", "^(a|b)*$", "\xc3\xa4", "[\xc3\xa4-\xc3\xbc]", "\\bhello\\b",
+     "\\mhello\\M", "(a)\\1", "x*", "$", "^", "a\nb", "(?:a|ab)(?:c|bcd)?", "\\Aab", "d\\Z", "[[:upper:]]", "[0-9]{3}",
      "ABC", "\xc3\x84", "[A-C]b", "^[^ ]+ [^ ]+$", "(?=a)", "\\x41", "***=a.b", "a{0}", "()", "[]a]", "[a-]", "^*");
 HINT(hint_flags, "", "i", "g", "gi", "n", "c", "x", "s");
 HINT(hint_keys, "a", "b", "c", "x", "y", "", "0", "1", "-1", "2", "aa", "null");
 HINT(hint_small, "0", "1", "2", "3", "-1", "4", "5", "10", "-2", "20");
 HINT(hint_tiny, "0", "1", "2", "0.5", "-1", "3", "1.5", "-0.5", "10");
-HINT(hint_path, "{a}", "{a,b}", "{a,b,0}", "{0}", "{-1}", "{}", "{a,b,2,c}", "{x,y,z,1}", "{1,0}", "{NULL}", "{b}", "{\"\"}", "{a,NULL}");
+HINT(hint_path, "{a}", "{a,b}", "{a,b,0}", "{0}", "{-1}", "{}", "{a,b,2,c}", "{x,y,z,1}", "{1,0}", "{NULL}", "{b}",
+     "{\"\"}", "{a,NULL}");
 HINT(hint_dims, "{2}", "{1,2}", "{0}", "{}", "{3}", "{2,NULL}", "{-1}", "{1}", "{2,2,1}");
 HINT(hint_classes, "NFC", "NFD", "NFKC", "NFKD", "bogus");
 HINT(hint_separators, ",", ".", "", " ", "ab", "b", "a");
@@ -529,15 +570,44 @@ HINT(hint_separators, ",", ".", "", " ", "ab", "b", "a");
 /* What an argument should be about, where anything would be dull, or slow. NULL: anything. */
 static const char *const *function_hint(const char *name, int arg, uint32_t type)
 {
-	static const struct { const char *name; int arg; const char *const *pool; } hints[] = {
-		{"date_trunc", 0, hint_fields}, {"date_trunc", 2, hint_zones}, {"date_part", 0, hint_fields}, {"extract", 0, hint_fields},
-		{"timezone", 0, hint_zones}, {"make_timestamptz", 6, hint_zones}, {"encode", 1, hint_encodings}, {"decode", 1, hint_encodings}, {"like", 1, hint_patterns},
-		{"notlike", 1, hint_patterns}, {"textlike", 1, hint_patterns}, {"texticlike", 1, hint_patterns}, {"like_escape", 0, hint_patterns},
-		{"similar_to_escape", 0, hint_patterns}, {"similar_escape", 0, hint_patterns}, {"normalize", 1, hint_classes},
-		{"is_normalized", 1, hint_classes}, {"split_part", 1, hint_separators}, {"string_to_array", 1, hint_separators},
-		{"array_to_string", 1, hint_separators}, {"power", 1, hint_tiny}, {"pow", 1, hint_tiny}, {"numeric_power", 1, hint_tiny},
-		{"dpow", 1, hint_tiny}, {"exp", 0, hint_tiny}, {"numeric_exp", 0, hint_tiny}, {"factorial", 0, hint_small}, {"array_fill", 1, hint_dims}, {"array_fill", 2, hint_dims}, {"repeat", 1, hint_small},
-		{"lpad", 1, hint_small}, {"rpad", 1, hint_small}, {"make_interval", 6, hint_tiny},
+	static const struct {
+		const char *name;
+		int arg;
+		const char *const *pool;
+	} hints[] = {
+		{"date_trunc", 0, hint_fields},
+		{"date_trunc", 2, hint_zones},
+		{"date_part", 0, hint_fields},
+		{"extract", 0, hint_fields},
+		{"timezone", 0, hint_zones},
+		{"make_timestamptz", 6, hint_zones},
+		{"encode", 1, hint_encodings},
+		{"decode", 1, hint_encodings},
+		{"like", 1, hint_patterns},
+		{"notlike", 1, hint_patterns},
+		{"textlike", 1, hint_patterns},
+		{"texticlike", 1, hint_patterns},
+		{"like_escape", 0, hint_patterns},
+		{"similar_to_escape", 0, hint_patterns},
+		{"similar_escape", 0, hint_patterns},
+		{"normalize", 1, hint_classes},
+		{"is_normalized", 1, hint_classes},
+		{"split_part", 1, hint_separators},
+		{"string_to_array", 1, hint_separators},
+		{"array_to_string", 1, hint_separators},
+		{"power", 1, hint_tiny},
+		{"pow", 1, hint_tiny},
+		{"numeric_power", 1, hint_tiny},
+		{"dpow", 1, hint_tiny},
+		{"exp", 0, hint_tiny},
+		{"numeric_exp", 0, hint_tiny},
+		{"factorial", 0, hint_small},
+		{"array_fill", 1, hint_dims},
+		{"array_fill", 2, hint_dims},
+		{"repeat", 1, hint_small},
+		{"lpad", 1, hint_small},
+		{"rpad", 1, hint_small},
+		{"make_interval", 6, hint_tiny},
 	};
 	for (uint32_t i = 0; i < COUNT(hints); i++)
 		if (hints[i].arg == arg && strcmp(hints[i].name, name) == 0)
@@ -565,7 +635,8 @@ static const char *const *operator_hint(const char *name, uint32_t type)
 		return hint_patterns;
 	if (text && strchr(name, '~'))
 		return hint_regexes;
-	if (text && (strcmp(name, "->") == 0 || strcmp(name, "->>") == 0 || strcmp(name, "?") == 0 || strcmp(name, "-") == 0))
+	if (text &&
+	    (strcmp(name, "->") == 0 || strcmp(name, "->>") == 0 || strcmp(name, "?") == 0 || strcmp(name, "-") == 0))
 		return hint_keys;
 	if (type == OID_INT4 && (strncmp(name, "->", 2) == 0 || strcmp(name, "<<") == 0 || strcmp(name, ">>") == 0))
 		return hint_small;
@@ -694,6 +765,18 @@ static void call_function(struct gen *g, const struct candidate *c, uint32_t ele
 	say(g, ")");
 }
 
+static void call_candidate(struct gen *g, const struct candidate *c, uint32_t elem, int depth)
+{
+	bool before = g->no_domains;
+	for (int i = 0; i < c->proc->nargs; i++)
+		g->no_domains |= is_poly_elem(c->proc->args[i]) || is_poly_array(c->proc->args[i]);
+	if (c->oper)
+		call_operator(g, c, elem, depth);
+	else
+		call_function(g, c, elem, depth);
+	g->no_domains = before;
+}
+
 static bool call(struct gen *g, uint32_t type, int depth)
 {
 	const struct gen_type *t = gen_find_type(g, type);
@@ -709,10 +792,7 @@ static bool call(struct gen *g, uint32_t type, int depth)
 	for (int a = 0; a < c->proc->nargs; a++)
 		if (is_poly_array(c->proc->args[a]) && array_of(g, elem) == 0)
 			return false;
-	if (c->oper)
-		call_operator(g, c, elem, depth);
-	else
-		call_function(g, c, elem, depth);
+	call_candidate(g, c, elem, depth);
 	return true;
 }
 
@@ -734,6 +814,7 @@ static void list(struct gen *g, uint32_t type, uint32_t n, int depth)
 
 static void case_expression(struct gen *g, uint32_t type, int depth)
 {
+	g->lazy = true;
 	keyword(g, "CASE");
 	uint32_t tested = chance(g, 30) ? comparable_type(g) : 0, n = 1 + gen_random(g, 2);
 	if (tested)
@@ -803,7 +884,7 @@ static void array_syntax(struct gen *g, const struct gen_type *t, int depth)
 		keyword(g, "ARRAY"), say(g, "[");
 		for (uint32_t i = 0; i < (nested ? 2u : 1u); i++) {
 			say(g, nested ? (i ? ", [" : "[") : "");
-			list(g, t->elem, n, depth);
+			list(g, chance(g, 5) ? t->oid : t->elem, n, depth);
 			say(g, nested ? "]" : "");
 		}
 		say(g, "]");
@@ -838,7 +919,8 @@ static void text_syntax(struct gen *g, int depth)
 		say(g, ")");
 		break;
 	case 1:
-		keyword(g, "SUBSTRING"), say(g, "("), argument(g, OID_TEXT, depth), keyword(g, " FROM "), quoted(g, from_pool(g, hint_regexes)), say(g, ")");
+		keyword(g, "SUBSTRING"), say(g, "("), argument(g, OID_TEXT, depth), keyword(g, " FROM "),
+			quoted(g, from_pool(g, hint_regexes)), say(g, ")");
 		break;
 	case 2:
 		keyword(g, "TRIM"), say(g, "("), keyword(g, PICK(g, sides));
@@ -847,7 +929,8 @@ static void text_syntax(struct gen *g, int depth)
 		keyword(g, " FROM "), argument(g, OID_TEXT, depth), say(g, ")");
 		break;
 	case 3:
-		keyword(g, "OVERLAY"), say(g, "("), argument(g, OID_TEXT, depth), keyword(g, " PLACING "), argument(g, OID_TEXT, 1);
+		keyword(g, "OVERLAY"), say(g, "("), argument(g, OID_TEXT, depth), keyword(g, " PLACING "),
+			argument(g, OID_TEXT, 1);
 		keyword(g, " FROM "), say(g, from_pool(g, hint_small));
 		if (chance(g, 50))
 			keyword(g, " FOR "), say(g, from_pool(g, hint_small));
@@ -857,7 +940,8 @@ static void text_syntax(struct gen *g, int depth)
 		keyword(g, "NORMALIZE"), say(g, "("), argument(g, OID_TEXT, depth), say(g, chance(g, 50) ? ", NFD)" : ")");
 		break;
 	default:
-		say(g, "("), argument(g, OID_TEXT, depth), say(g, " || "), argument(g, chance(g, 60) ? OID_TEXT : any_type(g), depth), say(g, ")");
+		say(g, "("), argument(g, OID_TEXT, depth), say(g, " || "),
+			argument(g, chance(g, 60) ? OID_TEXT : any_type(g), depth), say(g, ")");
 	}
 }
 
@@ -875,8 +959,19 @@ static void datetime_syntax(struct gen *g, uint32_t type, int depth)
 static void interval_syntax(struct gen *g)
 {
 	static const char *const texts[] = {"1", "1.5", "-3", "1-2", "1 2:03", "10:20", "2:03:04.5", "1 day", "P1D"};
-	static const char *const fields[] = {" YEAR", " MONTH", " DAY", " HOUR", " MINUTE", " SECOND", " SECOND(2)", " YEAR TO MONTH", " DAY TO SECOND",
-	                                     " HOUR TO MINUTE", " DAY TO MINUTE", " MINUTE TO SECOND(1)", ""};
+	static const char *const fields[] = {" YEAR",
+	                                     " MONTH",
+	                                     " DAY",
+	                                     " HOUR",
+	                                     " MINUTE",
+	                                     " SECOND",
+	                                     " SECOND(2)",
+	                                     " YEAR TO MONTH",
+	                                     " DAY TO SECOND",
+	                                     " HOUR TO MINUTE",
+	                                     " DAY TO MINUTE",
+	                                     " MINUTE TO SECOND(1)",
+	                                     ""};
 	keyword(g, "INTERVAL "), gen_quote(&g->out, PICK(g, texts)), keyword(g, PICK(g, fields));
 }
 
@@ -912,10 +1007,12 @@ static bool special(struct gen *g, uint32_t type, int depth)
 	const struct gen_type *t = gen_find_type(g, type);
 	bool has_order = type != OID_JSON && type != 199;
 	switch (gen_random(g, 14)) {
-	case 0: case 1:
+	case 0:
+	case 1:
 		case_expression(g, type, depth);
 		return true;
 	case 2:
+		g->lazy = true;
 		variadic(g, "COALESCE", type, 1 + gen_random(g, 3), depth);
 		return true;
 	case 3:
@@ -928,7 +1025,9 @@ static bool special(struct gen *g, uint32_t type, int depth)
 			return false;
 		variadic(g, chance(g, 50) ? "GREATEST" : "LEAST", type, 1 + gen_random(g, 3), depth);
 		return true;
-	case 5: case 6: case 7:
+	case 5:
+	case 6:
+	case 7:
 		cast(g, type, depth);
 		return true;
 	case 8:
@@ -947,9 +1046,12 @@ static bool special(struct gen *g, uint32_t type, int depth)
 		chain(g, type);
 		return true;
 	default:
-		if (t->elem)
+		if (t->elem) {
+			bool before = g->no_domains;
+			g->no_domains = true;
 			array_syntax(g, t, depth);
-		else if (type == OID_TEXT)
+			g->no_domains = before;
+		} else if (type == OID_TEXT)
 			text_syntax(g, depth);
 		else if (type == OID_TIMESTAMP || type == OID_TIMESTAMPTZ || type == OID_TIMETZ)
 			datetime_syntax(g, type, depth);
@@ -958,7 +1060,8 @@ static bool special(struct gen *g, uint32_t type, int depth)
 		else if (type == OID_NUMERIC)
 			extract(g, depth);
 		else if (type == OID_INT4) {
-			keyword(g, "POSITION"), say(g, "("), argument(g, OID_TEXT, depth), keyword(g, " IN "), argument(g, OID_TEXT, depth), say(g, ")");
+			keyword(g, "POSITION"), say(g, "("), argument(g, OID_TEXT, depth), keyword(g, " IN "),
+				argument(g, OID_TEXT, depth), say(g, ")");
 		} else
 			return false;
 		return true;
@@ -990,6 +1093,7 @@ static void row_condition(struct gen *g, int depth)
 	uint32_t types[3], n = 1 + gen_random(g, 3);
 	for (uint32_t i = 0; i < n; i++)
 		types[i] = comparable_type(g);
+	g->lazy = true;
 	row(g, types, n, depth);
 	switch (gen_random(g, 7)) {
 	case 0:
@@ -1012,11 +1116,13 @@ static void row_condition(struct gen *g, int depth)
 
 static void pattern_condition(struct gen *g, int depth)
 {
-	static const char *const likes[] = {" LIKE ", " NOT LIKE ", " ILIKE ", " NOT ILIKE ", " SIMILAR TO ", " NOT SIMILAR TO ", " ~~ ", " !~~* "};
+	static const char *const likes[] = {" LIKE ",       " NOT LIKE ",       " ILIKE ", " NOT ILIKE ",
+	                                    " SIMILAR TO ", " NOT SIMILAR TO ", " ~~ ",    " !~~* "};
 	static const char *const regexes[] = {" ~ ", " ~* ", " !~ ", " !~* "};
 	static const char *const escapes[] = {"'\\'", "''", "'#'", "'%'", "'_'", "'ab'", "'\xc3\xa4'", "NULL"};
-	static const char *const similar[] = {"a%", "(a|b)%", "a|b", "[a-c]+", "%(b|d)%", "a{1,2}", "_", "a+", "abc", "(ab)*", "a.c", "%\xc3\xa4%", "\\%", "[^a]%",
-	                                      "a?b", "^a$", "#\"", "a\\_b"};
+	static const char *const similar[] = {"a%",  "(a|b)%", "a|b", "[a-c]+", "%(b|d)%", "a{1,2}",
+	                                      "_",   "a+",     "abc", "(ab)*",  "a.c",     "%\xc3\xa4%",
+	                                      "\\%", "[^a]%",  "a?b", "^a$",    "#\"",     "a\\_b"};
 	uint32_t types[] = {OID_TEXT, OID_TEXT, OID_VARCHAR, OID_BPCHAR, OID_NAME, OID_BYTEA};
 	argument(g, PICK(g, types), depth);
 	if (chance(g, 40)) {
@@ -1030,6 +1136,7 @@ static void pattern_condition(struct gen *g, int depth)
 	const char *like = PICK(g, likes);
 	keyword(g, like);
 	if (!strstr(like, "SIMILAR") && chance(g, 12)) {
+		g->lazy = true;
 		keyword(g, chance(g, 50) ? "ANY" : "ALL"), say(g, " (");
 		keyword(g, "ARRAY"), say(g, "[");
 		hinted(g, OID_TEXT, hint_patterns), say(g, ", "), hinted(g, OID_TEXT, hint_patterns), say(g, "])");
@@ -1052,7 +1159,8 @@ static void pattern_condition(struct gen *g, int depth)
 
 static void tests(struct gen *g, int depth)
 {
-	static const char *const truths[] = {" IS TRUE", " IS NOT TRUE", " IS FALSE", " IS NOT FALSE", " IS UNKNOWN", " IS NOT UNKNOWN"};
+	static const char *const truths[] = {" IS TRUE",      " IS NOT TRUE", " IS FALSE",
+	                                     " IS NOT FALSE", " IS UNKNOWN",  " IS NOT UNKNOWN"};
 	static const char *const nulls[] = {" IS NULL", " IS NOT NULL", " ISNULL", " NOTNULL"};
 	if (chance(g, 50))
 		condition(g, depth), keyword(g, PICK(g, truths));
@@ -1066,7 +1174,8 @@ static void overlaps(struct gen *g, int depth)
 	uint32_t t = PICK(g, kinds);
 	g->loose = true;
 	for (int i = 0; i < 2; i++) {
-		say(g, "("), argument(g, t, depth), say(g, ", "), argument(g, chance(g, 70) ? t : OID_INTERVAL, depth), say(g, ")");
+		say(g, "("), argument(g, t, depth), say(g, ", "), argument(g, chance(g, 70) ? t : OID_INTERVAL, depth),
+			say(g, ")");
 		if (i == 0)
 			keyword(g, " OVERLAPS ");
 	}
@@ -1078,7 +1187,9 @@ static void condition_syntax(struct gen *g, int depth)
 	uint32_t type = comparable_type(g);
 	uint32_t n = 1 + gen_random(g, 3);
 	switch (gen_random(g, 16)) {
-	case 0: case 1:
+	case 0:
+	case 1:
+		g->lazy = true;
 		condition(g, depth);
 		for (const char *word = chance(g, 50) ? " AND " : " OR "; n > 0; n--)
 			keyword(g, word), condition(g, depth);
@@ -1086,26 +1197,40 @@ static void condition_syntax(struct gen *g, int depth)
 	case 2:
 		keyword(g, "NOT "), condition(g, depth);
 		break;
-	case 3: case 4: case 5:
+	case 3:
+	case 4:
+	case 5:
 		argument(g, type, depth), comparison_operator(g), argument(g, type, depth);
 		break;
 	case 6:
-		argument(g, type, depth), keyword(g, chance(g, 50) ? " IS DISTINCT FROM " : " IS NOT DISTINCT FROM "), argument(g, type, depth);
+		argument(g, type, depth), keyword(g, chance(g, 50) ? " IS DISTINCT FROM " : " IS NOT DISTINCT FROM "),
+			argument(g, type, depth);
 		break;
 	case 7:
-		argument(g, type, depth), keyword(g, chance(g, 70) ? " BETWEEN " : " NOT BETWEEN "), keyword(g, chance(g, 30) ? "SYMMETRIC " : "");
+		g->lazy = true;
+		argument(g, type, depth), keyword(g, chance(g, 70) ? " BETWEEN " : " NOT BETWEEN "),
+			keyword(g, chance(g, 30) ? "SYMMETRIC " : "");
 		say(g, "("), argument(g, type, depth), say(g, ")"), keyword(g, " AND "), argument(g, type, depth);
 		break;
-	case 8: case 9:
-		argument(g, type, depth), keyword(g, chance(g, 70) ? " IN (" : " NOT IN ("), list(g, type, n, depth), say(g, ")");
+	case 8:
+	case 9:
+		g->lazy = true;
+		argument(g, type, depth), keyword(g, chance(g, 70) ? " IN (" : " NOT IN ("), list(g, type, n, depth),
+			say(g, ")");
 		break;
-	case 10: case 11: {
+	case 10:
+	case 11: {
 		uint32_t elem = any_elem(g), array = array_of(g, elem);
-		argument(g, elem, depth), comparison_operator(g), keyword(g, chance(g, 70) ? "ANY" : chance(g, 50) ? "ALL" : "SOME");
+		g->lazy = true;
+		argument(g, elem, depth), comparison_operator(g),
+			keyword(g, chance(g, 70)   ? "ANY"
+		               : chance(g, 50) ? "ALL"
+		                               : "SOME");
 		say(g, " ("), argument(g, array, depth), say(g, ")");
 		break;
 	}
-	case 12: case 13:
+	case 12:
+	case 13:
 		pattern_condition(g, depth);
 		break;
 	case 14:
@@ -1147,7 +1272,7 @@ static void begin(struct gen *g)
 	for (size_t i = 0; i < g->nparams; i++)
 		free(g->params[i]);
 	g->nparams = g->nspans = 0;
-	g->loose = false;
+	g->lazy = g->loose = g->no_domains = false;
 	g->text_pool = NULL;
 }
 
@@ -1176,10 +1301,7 @@ void gen_any(struct gen *g)
 		uint32_t elem = any_elem(g);
 		if (c->proc->result == 2275)
 			continue;
-		if (c->oper)
-			call_operator(g, c, elem, depth);
-		else
-			call_function(g, c, elem, depth);
+		call_candidate(g, c, elem, depth);
 		span(g, 0);
 		return;
 	}

@@ -19,6 +19,7 @@
 struct gen_column {
 	const char *name; /* as it is in the catalog */
 	uint32_t type;    /* of the generator's types; a domain's base */
+	bool domain;
 };
 
 /* A type that expressions are made of. */
@@ -31,7 +32,9 @@ struct gen_type {
 };
 
 /* A piece of the text that is an expression by itself. */
-struct gen_span { uint32_t start, end; };
+struct gen_span {
+	uint32_t start, end;
+};
 
 struct gen {
 	uint64_t seed; /* the state of the random numbers */
@@ -48,6 +51,10 @@ struct gen {
 	size_t nspans;
 	char *params[GEN_PARAMS_MAX]; /* free() */
 	size_t nparams;
+	/* Polymorphic functions and ARRAY[] of domains are of the domain for Postgres, of its base type for us: literals
+	 * beside them are then read with other lengths and scales. */
+	bool no_domains;
+	bool lazy; /* something in it needn't be evaluated, and whose errors may stay unseen */
 	/* Rows compared by order, OVERLAPS (SQL functions in Postgres): what Postgres doesn't look at after a NULL
 	 * we may. */
 	bool loose;

@@ -8,27 +8,59 @@
 #include "base/mem.h"
 #include "wal/pgoutput.h"
 
-static const char *const labels[] = {"sad", "ok", "happy", "So So", "\xc3\xbc" "ber", "it's", NULL};
+static const char *const labels[] = {"sad",
+                                     "ok",
+                                     "happy",
+                                     "So So",
+                                     "\xc3\xbc"
+                                     "ber",
+                                     "it's",
+                                     NULL};
 
-static const char setup_sql[] =
-	"DROP SCHEMA IF EXISTS truth CASCADE; CREATE SCHEMA truth;"
-	"CREATE TYPE truth.mood AS ENUM ('sad', 'ok', 'happy', 'So So', '\xc3\xbc" "ber', 'it''s');"
-	"CREATE DOMAIN truth.small AS int CHECK (VALUE < 1000000);"
-	"CREATE DOMAIN truth.code AS varchar(10);"
-	"CREATE DOMAIN truth.amount AS numeric(12,3);"
-	"CREATE DOMAIN truth.tags AS text[];"
-	"CREATE DOMAIN truth.feeling AS truth.mood;"
-	"CREATE DOMAIN truth.smaller AS truth.small CHECK (VALUE <> 7)";
+static const char setup_sql[] = "DROP SCHEMA IF EXISTS truth CASCADE; CREATE SCHEMA truth;"
+								"CREATE TYPE truth.mood AS ENUM ('sad', 'ok', 'happy', 'So So', '\xc3\xbc"
+								"ber', 'it''s');"
+								"CREATE DOMAIN truth.small AS int CHECK (VALUE < 1000000);"
+								"CREATE DOMAIN truth.code AS varchar(10);"
+								"CREATE DOMAIN truth.amount AS numeric(12,3);"
+								"CREATE DOMAIN truth.tags AS text[];"
+								"CREATE DOMAIN truth.feeling AS truth.mood;"
+								"CREATE DOMAIN truth.smaller AS truth.small CHECK (VALUE <> 7)";
 
 /* Columns besides one of each type. */
-static const struct { const char *name, *sql; uint32_t type; } extras[] = {
-	{"Mixed Case", "text", OID_TEXT}, {"sel\"ect", "int", OID_INT4}, {"\xc3\xbc", "text COLLATE \"C\"", OID_TEXT}, {"posix", "varchar(8) COLLATE \"POSIX\"", OID_VARCHAR},
-	{"vc3", "varchar(3)", OID_VARCHAR}, {"c1", "char", OID_BPCHAR}, {"c6", "char(6)", OID_BPCHAR}, {"n52", "numeric(5,2)", OID_NUMERIC},
-	{"n10", "numeric(10)", OID_NUMERIC}, {"ts0", "timestamp(0)", OID_TIMESTAMP}, {"tz3", "timestamptz(3)", OID_TIMESTAMPTZ}, {"t2", "time(2)", OID_TIME},
-	{"iv0", "interval(0)", OID_INTERVAL}, {"small", "truth.small", OID_INT4}, {"smaller", "truth.smaller", OID_INT4}, {"code", "truth.code", OID_VARCHAR},
-	{"amount", "truth.amount", OID_NUMERIC}, {"tags", "truth.tags", 1009}, {"i1", "int", OID_INT4}, {"i2", "int", OID_INT4}, {"big", "bigint", OID_INT8},
-	{"b1", "boolean", OID_BOOL}, {"b2", "boolean", OID_BOOL}, {"txt", "text", OID_TEXT}, {"price", "numeric", OID_NUMERIC},
-	{"vc2a", "varchar(2)[]", 1015}, {"n31a", "numeric(3,1)[]", 1231}, {"js", "jsonb", OID_JSONB}, {"f", "float8", OID_FLOAT8},
+static const struct {
+	const char *name, *sql;
+	uint32_t type;
+} extras[] = {
+	{"Mixed Case", "text", OID_TEXT},
+	{"sel\"ect", "int", OID_INT4},
+	{"\xc3\xbc", "text COLLATE \"C\"", OID_TEXT},
+	{"posix", "varchar(8) COLLATE \"POSIX\"", OID_VARCHAR},
+	{"vc3", "varchar(3)", OID_VARCHAR},
+	{"c1", "char", OID_BPCHAR},
+	{"c6", "char(6)", OID_BPCHAR},
+	{"n52", "numeric(5,2)", OID_NUMERIC},
+	{"n10", "numeric(10)", OID_NUMERIC},
+	{"ts0", "timestamp(0)", OID_TIMESTAMP},
+	{"tz3", "timestamptz(3)", OID_TIMESTAMPTZ},
+	{"t2", "time(2)", OID_TIME},
+	{"iv0", "interval(0)", OID_INTERVAL},
+	{"small", "truth.small", OID_INT4},
+	{"smaller", "truth.smaller", OID_INT4},
+	{"code", "truth.code", OID_VARCHAR},
+	{"amount", "truth.amount", OID_NUMERIC},
+	{"tags", "truth.tags", 1009},
+	{"i1", "int", OID_INT4},
+	{"i2", "int", OID_INT4},
+	{"big", "bigint", OID_INT8},
+	{"b1", "boolean", OID_BOOL},
+	{"b2", "boolean", OID_BOOL},
+	{"txt", "text", OID_TEXT},
+	{"price", "numeric", OID_NUMERIC},
+	{"vc2a", "varchar(2)[]", 1015},
+	{"n31a", "numeric(3,1)[]", 1231},
+	{"js", "jsonb", OID_JSONB},
+	{"f", "float8", OID_FLOAT8},
 };
 
 static void die(PGconn *conn, const char *what)
@@ -85,7 +117,8 @@ static void add_column(struct table *t, struct buf *ddl, const char *name, const
 	for (const char *p = name; *p; p++)
 		buf_printf(ddl, *p == '"' ? "\"\"" : "%c", *p);
 	buf_printf(ddl, "\" %s", sql);
-	t->columns[t->ncolumns++] = (struct gen_column){mem_strdup(name), type};
+	t->columns[t->ncolumns++] = (struct gen_column){
+		mem_strdup(name), type, strncmp(sql, "truth.", 6) == 0 && strncmp(sql, "truth.mood", 10) != 0};
 }
 
 static void add_types(PGconn *conn, struct table *t)
@@ -172,8 +205,9 @@ static void keep_row(struct table *t, int row, const struct wal_tuple *tuple)
 /* The rows as a replication slot sends them. */
 static void read_rows(PGconn *conn, struct table *t)
 {
-	static const char sql[] = "SELECT data FROM pg_logical_slot_get_binary_changes('truth_slot', NULL, NULL, 'proto_version', '1', "
-							  "'publication_names', 'truth_publication')";
+	static const char sql[] =
+		"SELECT data FROM pg_logical_slot_get_binary_changes('truth_slot', NULL, NULL, 'proto_version', '1', "
+		"'publication_names', 'truth_publication')";
 	PGresult *res = PQexecParams(conn, sql, 0, NULL, NULL, NULL, NULL, 1);
 	if (PQresultStatus(res) != PGRES_TUPLES_OK)
 		die(conn, "reading the slot");
@@ -205,7 +239,7 @@ void table_make(PGconn *conn, struct gen *g, struct table *t)
 	run(conn, setup_sql);
 	add_types(conn, t);
 	buf_puts(&ddl, "CREATE TABLE truth.staging (id int PRIMARY KEY");
-	t->columns[t->ncolumns++] = (struct gen_column){mem_strdup("id"), OID_INT4};
+	t->columns[t->ncolumns++] = (struct gen_column){mem_strdup("id"), OID_INT4, false};
 	add_columns(g, t, &ddl);
 	buf_puts(&ddl, ")");
 	run(conn, ddl.data);
@@ -258,16 +292,19 @@ static struct outcome answer(const PGresult *res, int row)
 /* Out of time, memory or stack says nothing of the expression's value. */
 static bool is_limit(const char *state)
 {
-	return strncmp(state, "57", 2) == 0 || strncmp(state, "53", 2) == 0 || strcmp(state, "54001") == 0 || strcmp(state, "54000") == 0;
+	return strncmp(state, "57", 2) == 0 || strncmp(state, "53", 2) == 0 || strcmp(state, "54001") == 0 ||
+	       strcmp(state, "54000") == 0;
 }
 
 static struct outcome failure(const PGresult *res)
 {
-	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE), *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE),
+			   *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 	return (struct outcome){state && is_limit(state) ? OUTCOME_SKIP : OUTCOME_ERROR, mem_strdup(text ? text : "?")};
 }
 
-static void ask_row(PGconn *conn, const char *expression, char *const *params, size_t nparams, int row, struct outcome *out)
+static void ask_row(PGconn *conn, const char *expression, char *const *params, size_t nparams, int row,
+                    struct outcome *out)
 {
 	struct buf sql = BUF_INIT(1 << 24);
 	buf_printf(&sql, "SELECT (%s) FROM truth.t WHERE t.id = %d", expression, row);
@@ -277,8 +314,8 @@ static void ask_row(PGconn *conn, const char *expression, char *const *params, s
 	buf_clear(&sql);
 }
 
-int table_ask(PGconn *conn, const char *expression, char *const *params, size_t nparams, struct outcome rows[TABLE_ROWS],
-              char **refusal)
+int table_ask(PGconn *conn, const char *expression, char *const *params, size_t nparams,
+              struct outcome rows[TABLE_ROWS], char **refusal)
 {
 	struct buf sql = BUF_INIT(1 << 24);
 	*refusal = NULL;

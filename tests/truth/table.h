@@ -37,7 +37,7 @@ struct outcome {
 void outcomes_clear(struct outcome rows[TABLE_ROWS]);
 
 /* 0: `rows` are set; -1: Postgres doesn't take the text, *refusal says why (free()). */
-int table_ask(PGconn *conn, const char *expression, char *const *params, size_t nparams, struct outcome rows[TABLE_ROWS],
-              char **refusal);
+int table_ask(PGconn *conn, const char *expression, char *const *params, size_t nparams,
+              struct outcome rows[TABLE_ROWS], char **refusal);
 
 #endif

@@ -13,6 +13,8 @@
  *
  * --expression prints what both say of one expression of any type on the rows of the seed's first table.
  *
+ * Evaluation follows PostgreSQL 15, where majors differ; with another one differences are printed but not counted.
+ *
  * URL: BUSBAR_TEST_DATABASE_URL if not given; a superuser's, wal_level logical; schema truth is ours. The
  * seed is printed; the same seed makes the same tables and expressions. Ends with
  * "truth: N passed, N failed": comparisons of one expression on one row.
@@ -30,17 +32,17 @@
 #include "table.h"
 #include "where/build.h"
 
-#define BATCH 24                /* expressions that share a pool */
+#define BATCH 24 /* expressions that share a pool */
 #define EXPRESSIONS_PER_TABLE 1500
-#define REPORTS_MAX 60          /* differences that are printed in full */
-#define SHRINK_MAX 60           /* pieces that are tried to find the smallest that differs */
+#define REPORTS_MAX 60 /* differences that are printed in full */
+#define SHRINK_MAX 60  /* pieces that are tried to find the smallest that differs */
 #define STUCK_S 60
 
 /* An expression, ours and Postgres's view of it. */
 struct subject {
-	char *text;       /* the expression */
-	bool as_text;     /* its value as text is compared, not a condition's truth */
-	bool loose;
+	char *text;   /* the expression */
+	bool as_text; /* its value as text is compared, not a condition's truth */
+	bool lazy, loose;
 	char *params[GEN_PARAMS_MAX];
 	size_t nparams;
 	struct gen_span spans[GEN_SPANS_MAX];
@@ -55,7 +57,8 @@ struct subject {
 };
 
 static struct {
-	unsigned long long passed, failed, skipped, expressions, accepted, refused_by_both, refused_by_us, errors_agreed, errors_missed, values, nulls;
+	unsigned long long passed, failed, skipped, expressions, accepted, refused_by_both, refused_by_us, errors_agreed,
+		errors_missed, values, nulls;
 } counts;
 static struct map refusals = MAP_INIT, signatures = MAP_INIT; /* text -> struct tally */
 static unsigned reports;
@@ -65,7 +68,10 @@ static struct table table;
 static struct gen gen;
 static const char *volatile current = "nothing"; /* for the message of a crash */
 
-struct tally { unsigned long long n; char *key, *example; };
+struct tally {
+	unsigned long long n;
+	char *key, *example;
+};
 
 static unsigned long long tally(struct map *m, const char *key, const char *example)
 {
@@ -107,7 +113,8 @@ static void load_again(struct subject *s)
 	struct err e;
 	where_canonical(s->w, &stored);
 	if (where_load(table.catalog, stored.data, stored.len, &s->loaded, &e) != 0) {
-		printf("difference: where_load refuses what where_canonical wrote: %s\n  expression %s\n  canonical %s\n", e.text, s->text, stored.data);
+		printf("difference: where_load refuses what where_canonical wrote: %s\n  expression %s\n  canonical %s\n",
+		       e.text, s->text, stored.data);
 		counts.failed++;
 		s->loaded = NULL;
 	} else {
@@ -115,7 +122,8 @@ static void load_again(struct subject *s)
 		if (again.len == stored.len && memcmp(again.data, stored.data, stored.len) == 0)
 			counts.passed++;
 		else {
-			printf("difference: canonical text isn't the same after loading\n  expression %s\n  %s\n  %s\n", s->text, stored.data, again.data);
+			printf("difference: canonical text isn't the same after loading\n  expression %s\n  %s\n  %s\n", s->text,
+			       stored.data, again.data);
 			counts.failed++;
 		}
 		s->loaded_node = looked_at(s, s->loaded);
@@ -132,7 +140,8 @@ static void parse(struct subject *s, bool load)
 	char *text = condition_of(s);
 	current = text;
 	alarm(STUCK_S);
-	if (where_parse(table.catalog, text, strlen(text), &(struct where_params){params, s->nparams}, NULL, false, &s->w, s->refusal) != 0) {
+	if (where_parse(table.catalog, text, strlen(text), &(struct where_params){params, s->nparams}, NULL, false, &s->w,
+	                s->refusal) != 0) {
 		s->w = NULL;
 		if (s->refusal[0] == '\0')
 			snprintf(s->refusal, sizeof s->refusal, "(no message)");
@@ -253,15 +262,20 @@ static enum verdict judge(const struct outcome *postgres, const struct outcome *
 	/* Where the answer is of the moment or of the server's version, ours says so (docs/where.md). */
 	/* json has no equality; how much of an array of json is looked at before that is noticed means nothing. */
 	static const char no_equality[] = "equality operator for type json";
-	if ((postgres->kind == OUTCOME_ERROR && strstr(postgres->text, no_equality)) || (ours->kind == OUTCOME_ERROR && strstr(ours->text, no_equality)))
+	if ((postgres->kind == OUTCOME_ERROR && strstr(postgres->text, no_equality)) ||
+	    (ours->kind == OUTCOME_ERROR && strstr(ours->text, no_equality)))
 		return SKIPPED;
 	static const char *const refusals_at_run_time[] = {
-		"current time", "need its rules", /* time zones */
-		"depends on the version of PostgreSQL", "a \"char\" of zero", /* the type "char" beyond ASCII */
-		"not supported in ", /* patterns that come from a row */
-		"known to the database only", "is not known here", /* order and case under ICU */
+		"current time",
+		"need its rules", /* time zones */
+		"depends on the version of PostgreSQL",
+		"a \"char\" of zero", /* the type "char" beyond ASCII */
+		"not supported in ",  /* patterns that come from a row */
+		"known to the database only",
+		"is not known here", /* order and case under ICU */
 	};
-	for (size_t i = 0; ours->kind == OUTCOME_ERROR && i < sizeof refusals_at_run_time / sizeof *refusals_at_run_time; i++)
+	for (size_t i = 0; ours->kind == OUTCOME_ERROR && i < sizeof refusals_at_run_time / sizeof *refusals_at_run_time;
+	     i++)
 		if (strstr(ours->text, refusals_at_run_time[i]))
 			return SKIPPED;
 	if (loose && ours->kind == OUTCOME_ERROR)
@@ -312,15 +326,16 @@ static void print_columns(const struct where *w, int row)
 	for (uint16_t i = 0; w && i < table.catalog->ncolumns; i++)
 		if (where_uses(w, i)) {
 			const struct where_text *t = &table.rows[row][i];
-			printf("    %s %s = %s%.*s%s\n", table.catalog->columns[i].name, table.catalog->columns[i].type_name, t->null ? "" : "'",
-			       t->null ? 4 : (int)t->len, t->null ? "NULL" : t->p, t->null ? "" : "'");
+			printf("    %s %s = %s%.*s%s\n", table.catalog->columns[i].name, table.catalog->columns[i].type_name,
+			       t->null ? "" : "'", t->null ? 4 : (int)t->len, t->null ? "NULL" : t->p, t->null ? "" : "'");
 		}
 }
 
 /* Which parameter starts here, or -1; dollar quotes aren't parameters. */
 static int param_at(const char *start, const char *p, size_t nparams)
 {
-	bool alone = p == start || !(p[-1] == '$' || p[-1] == '_' || (p[-1] >= '0' && p[-1] <= '9') || (p[-1] >= 'a' && p[-1] <= 'z'));
+	bool alone = p == start ||
+	             !(p[-1] == '$' || p[-1] == '_' || (p[-1] >= '0' && p[-1] <= '9') || (p[-1] >= 'a' && p[-1] <= 'z'));
 	return *p == '$' && alone && p[1] >= '1' && (size_t)(p[1] - '1') < nparams ? p[1] - '1' : -1;
 }
 
@@ -347,7 +362,8 @@ static void cut_piece(struct subject *s, const struct subject *whole, const char
 }
 
 /* Ours and Postgres's answers to a piece by itself; false: one of us refuses it. */
-static bool ask_piece(const struct subject *whole, const struct gen_span *span, struct subject *s, struct outcome answers[TABLE_ROWS])
+static bool ask_piece(const struct subject *whole, const struct gen_span *span, struct subject *s,
+                      struct outcome answers[TABLE_ROWS])
 {
 	char *refusal, *text = mem_strndup(whole->text + span->start, span->end - span->start);
 	cut_piece(s, whole, text);
@@ -371,8 +387,8 @@ static struct outcome outcome_copy(const struct outcome *o)
 }
 
 /* Does this piece differ on the row? Sets what both say. */
-static bool piece_differs(const struct subject *whole, const struct gen_span *span, int row, struct outcome *postgres, struct outcome *ours,
-                          struct subject *s)
+static bool piece_differs(const struct subject *whole, const struct gen_span *span, int row, struct outcome *postgres,
+                          struct outcome *ours, struct subject *s)
 {
 	struct outcome answers[TABLE_ROWS];
 	if (!ask_piece(whole, span, s, answers))
@@ -393,7 +409,8 @@ static void failing_parts(const struct subject *whole, bool fails[TABLE_ROWS])
 	for (size_t i = 0; i < whole->nspans; i++) {
 		struct outcome answers[TABLE_ROWS];
 		struct subject s = {0};
-		if (whole->spans[i].end - whole->spans[i].start < strlen(whole->text) && ask_piece(whole, &whole->spans[i], &s, answers)) {
+		if (whole->spans[i].end - whole->spans[i].start < strlen(whole->text) &&
+		    ask_piece(whole, &whole->spans[i], &s, answers)) {
 			for (int row = 0; row < TABLE_ROWS; row++)
 				fails[row] |= answers[row].kind == OUTCOME_ERROR && s.ours[row].kind == OUTCOME_ERROR;
 			outcomes_clear(answers);
@@ -409,7 +426,8 @@ static int by_length(const void *a, const void *b)
 	return (m > n) - (m < n);
 }
 
-static void report(struct subject *s, const char *what, int row, const struct outcome *postgres, const struct outcome *ours)
+static void report(struct subject *s, const char *what, int row, const struct outcome *postgres,
+                   const struct outcome *ours)
 {
 	struct subject piece = {0};
 	struct outcome theirs = {OUTCOME_NULL, NULL}, mine = {OUTCOME_NULL, NULL};
@@ -430,7 +448,8 @@ static void report(struct subject *s, const char *what, int row, const struct ou
 		print_params(s);
 		printf("  Postgres: %s\n  ours:     %s\n", shown(postgres), shown(ours));
 		if (smallest && strcmp(smallest, s->text) != 0)
-			printf("  smallest %s\n  Postgres: %s\n  ours:     %s\n", smallest, shown(&theirs), shown(&mine)), print_params(&piece);
+			printf("  smallest %s\n  Postgres: %s\n  ours:     %s\n", smallest, shown(&theirs), shown(&mine)),
+				print_params(&piece);
 		print_columns(smallest ? piece.w : s->w, row);
 		fflush(stdout);
 	}
@@ -448,12 +467,12 @@ static void compare(struct subject *s, const char *what, const struct outcome *p
 	for (int row = 0; row < TABLE_ROWS; row++) {
 		enum verdict v = judge(&postgres[row], &ours[row], s->loose);
 		if (v == DIFFERENT && postgres[row].kind == OUTCOME_ERROR) {
-			/* Which parts of AND, CASE and the like are evaluated, and so whether an error is met, isn't defined: it
-			 * may stay unseen if it is that of a part. */
-			if (!looked)
+			/* Which parts of AND, CASE and the like are evaluated, and so whether an error is met, isn't defined, nor what
+			 * of a strict function's other arguments after a NULL: an error may stay unseen if it is that of a part. */
+			if (!looked && !s->lazy)
 				failing_parts(s, fails);
 			looked = true;
-			v = fails[row] ? SKIPPED : DIFFERENT;
+			v = s->lazy || fails[row] ? SKIPPED : DIFFERENT;
 		}
 		counts.passed += v == SAME;
 		counts.skipped += v == SKIPPED;
@@ -486,8 +505,8 @@ static void compare_sql(struct subject *s, const struct outcome *original)
 		free(refusal);
 	} else {
 		for (int row = 0; row < TABLE_ROWS; row++) {
-			if (original[row].kind == OUTCOME_SKIP || rows[row].kind == OUTCOME_SKIP || original[row].kind == OUTCOME_ERROR ||
-			    (s->loose && rows[row].kind == OUTCOME_ERROR)) {
+			if (original[row].kind == OUTCOME_SKIP || rows[row].kind == OUTCOME_SKIP ||
+			    original[row].kind == OUTCOME_ERROR || ((s->lazy || s->loose) && rows[row].kind == OUTCOME_ERROR)) {
 				counts.skipped++;
 				continue;
 			}
@@ -498,8 +517,10 @@ static void compare_sql(struct subject *s, const struct outcome *original)
 			counts.failed++;
 			char *signature = signature_of(sql.data);
 			if (tally(&signatures, signature, s->text) == 1)
-				printf("difference: our SQL says something else\n  expression %s\n  SQL %s\n  original: %s\n  SQL's:    %s\n", s->text,
-				       sql.data, shown(&original[row]), shown(&rows[row])), print_columns(s->w, row);
+				printf(
+					"difference: our SQL says something else\n  expression %s\n  SQL %s\n  original: %s\n  SQL's:    %s\n",
+					s->text, sql.data, shown(&original[row]), shown(&rows[row])),
+					print_columns(s->w, row);
 			free(signature);
 			break;
 		}
@@ -585,13 +606,19 @@ static bool is_about_domains(const char *refusal)
 	return false;
 }
 
+/* "POSIX" and "C" are one collation for us. */
+static bool is_about_names(const char *refusal)
+{
+	return strstr(refusal, "collation mismatch") && strstr(refusal, "\"POSIX\"") && strstr(refusal, "\"C\"");
+}
+
 static void check(struct subject *s)
 {
 	struct outcome postgres[TABLE_ROWS];
 	char *refusal;
 	counts.expressions++;
 	if (ask(s, postgres, &refusal) != 0) {
-		if (!s->w || s->constant_fails || is_about_domains(refusal)) {
+		if (!s->w || s->constant_fails || is_about_domains(refusal) || is_about_names(refusal)) {
 			counts.refused_by_both++;
 			counts.passed++;
 		} else {
@@ -636,6 +663,7 @@ static void make_subject(struct subject *s)
 	else
 		gen_condition(&gen);
 	s->text = mem_strndup(gen.out.data, gen.out.len);
+	s->lazy = gen.lazy;
 	s->loose = gen.loose;
 	s->nparams = gen.nparams;
 	for (size_t i = 0; i < gen.nparams; i++)
@@ -682,8 +710,8 @@ static void look_at(const char *text)
 		printf("Postgres: refused: %s\n", refusal);
 	else
 		for (int row = 0; row < TABLE_ROWS; row++) {
-			printf("%s Postgres: %-40s ours: %s\n", judge(&postgres[row], &s.ours[row], false) == DIFFERENT ? "!" : " ", shown(&postgres[row]),
-			       shown(&s.ours[row]));
+			printf("%s Postgres: %-40s ours: %s\n", judge(&postgres[row], &s.ours[row], false) == DIFFERENT ? "!" : " ",
+			       shown(&postgres[row]), shown(&s.ours[row]));
 			if (row > 0 && verbose)
 				print_columns(s.w, row);
 		}
@@ -733,19 +761,37 @@ static void on_signal(int number)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {{"url", 1, NULL, 'u'}, {"seed", 1, NULL, 's'}, {"expressions", 1, NULL, 'e'}, {"seconds", 1, NULL, 't'},
-	                                        {"verbose", 0, NULL, 'v'}, {"expression", 1, NULL, 'x'}, {NULL, 0, NULL, 0}};
+	static const struct option options[] = {
+		{"url", 1, NULL, 'u'},     {"seed", 1, NULL, 's'},    {"expressions", 1, NULL, 'e'},
+		{"seconds", 1, NULL, 't'}, {"verbose", 0, NULL, 'v'}, {"expression", 1, NULL, 'x'},
+		{NULL, 0, NULL, 0}};
 	const char *url = getenv("BUSBAR_TEST_DATABASE_URL"), *expression = NULL;
-	unsigned long long expressions = 0, seed = (unsigned long long)time(NULL) ^ ((unsigned long long)getpid() << 32), seconds = 0;
+	unsigned long long expressions = 0, seed = (unsigned long long)time(NULL) ^ ((unsigned long long)getpid() << 32),
+					   seconds = 0;
 	for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;)
 		switch (o) {
-		case 'u': url = optarg; break;
-		case 's': seed = strtoull(optarg, NULL, 10); break;
-		case 'e': expressions = strtoull(optarg, NULL, 10); break;
-		case 't': seconds = strtoull(optarg, NULL, 10); break;
-		case 'v': verbose = true; break;
-		case 'x': expression = optarg; break;
-		default: fprintf(stderr, "truth [--url URL] [--seed N] [--expressions N] [--seconds N] [--verbose] [--expression TEXT]\n"); return 2;
+		case 'u':
+			url = optarg;
+			break;
+		case 's':
+			seed = strtoull(optarg, NULL, 10);
+			break;
+		case 'e':
+			expressions = strtoull(optarg, NULL, 10);
+			break;
+		case 't':
+			seconds = strtoull(optarg, NULL, 10);
+			break;
+		case 'v':
+			verbose = true;
+			break;
+		case 'x':
+			expression = optarg;
+			break;
+		default:
+			fprintf(stderr,
+			        "truth [--url URL] [--seed N] [--expressions N] [--seconds N] [--verbose] [--expression TEXT]\n");
+			return 2;
 		}
 	if (!url) {
 		fprintf(stderr, "truth: BUSBAR_TEST_DATABASE_URL or --url is needed\n");
@@ -757,6 +803,7 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	signal(SIGSEGV, on_signal), signal(SIGABRT, on_signal), signal(SIGFPE, on_signal), signal(SIGALRM, on_signal);
 	conn = table_connect(url);
+	bool counted = PQserverVersion(conn) / 10000 == 15;
 	gen = (struct gen){.seed = seed, .out = BUF_INIT(1 << 22)};
 	if (expression) {
 		look_at(expression);
@@ -765,7 +812,9 @@ int main(int argc, char **argv)
 	time_t end = seconds ? time(NULL) + (time_t)seconds : 0;
 	while ((expressions == 0 || counts.expressions < expressions) && (end == 0 || time(NULL) < end)) {
 		table_make(conn, &gen, &table);
-		for (int i = 0; i < EXPRESSIONS_PER_TABLE / BATCH && (expressions == 0 || counts.expressions < expressions) && (end == 0 || time(NULL) < end); i++)
+		for (int i = 0; i < EXPRESSIONS_PER_TABLE / BATCH && (expressions == 0 || counts.expressions < expressions) &&
+		                (end == 0 || time(NULL) < end);
+		     i++)
 			batch();
 		table_free(&table);
 	}
@@ -773,11 +822,16 @@ int main(int argc, char **argv)
 	PQfinish(conn);
 	print_tallies(&refusals, "refused by us, taken by Postgres", verbose ? 1000 : 40);
 	print_tallies(&signatures, "differences", 100);
-	printf("truth: %llu expressions: %llu compared, %llu refused by both, %llu by us alone; rows: %llu skipped, %llu values, %llu nulls, "
-	       "%llu errors agreed, %llu unseen\n",
-	       counts.expressions, counts.accepted, counts.refused_by_both, counts.refused_by_us, counts.skipped, counts.values, counts.nulls,
-	       counts.errors_agreed, counts.errors_missed);
+	printf(
+		"truth: %llu expressions: %llu compared, %llu refused by both, %llu by us alone; rows: %llu skipped, %llu values, %llu nulls, "
+		"%llu errors agreed, %llu unseen\n",
+		counts.expressions, counts.accepted, counts.refused_by_both, counts.refused_by_us, counts.skipped,
+		counts.values, counts.nulls, counts.errors_agreed, counts.errors_missed);
 	buf_clear(&gen.out);
+	if (!counted) {
+		printf("truth: this isn't PostgreSQL 15: %llu differences aren't counted\n", counts.failed);
+		counts.failed = 0;
+	}
 	printf("truth: %llu passed, %llu failed\n", counts.passed, counts.failed);
 	return counts.failed ? 1 : 0;
 }

@@ -295,6 +295,61 @@ static void test_types(void)
 	buf_clear(&json);
 }
 
+/* Whether the transaction of `other` may have given `oid` a partition or child, as far as others can tell. */
+static bool is_unseen_parent(uint32_t oid, int *count)
+{
+	uint32_t *parents, xid = (uint32_t)strtoull(value(other, "SELECT pg_catalog.pg_current_xact_id()"), NULL, 10);
+	struct err e;
+	bool found = false;
+	*count = pg_catalog_unseen_parents(admin, xid, &parents, &e);
+	if (!CHECK(*count >= 0))
+		return false;
+	for (int i = 0; i < *count; i++)
+		found = found || parents[i] == oid;
+	free(parents);
+	return found;
+}
+
+static void test_unseen_parents(void)
+{
+	run(admin, "CREATE TABLE bb_live.tree (id int, k int) PARTITION BY LIST (k);"
+	           "CREATE TABLE bb_live.branch PARTITION OF bb_live.tree FOR VALUES IN (1) PARTITION BY RANGE (id);"
+	           "CREATE TABLE bb_live.twig PARTITION OF bb_live.branch FOR VALUES FROM (0) TO (10);"
+	           "CREATE TABLE bb_live.loose (id int, k int); CREATE TABLE bb_live.elder (id int);"
+	           "CREATE TABLE bb_live.middle (id int); CREATE TABLE bb_live.young () INHERITS (bb_live.middle)");
+	struct pg_table *tree = lookup("tree"), *elder = lookup("elder");
+	const struct {
+		const char *sql;
+		const struct pg_table *parent;
+	} makes[] = {
+		{"CREATE TABLE bb_live.leaf PARTITION OF bb_live.tree FOR VALUES IN (2)", tree},
+		{"CREATE TABLE bb_live.leaf PARTITION OF bb_live.branch FOR VALUES FROM (10) TO (20)", tree},
+		{"CREATE TABLE bb_live.limb PARTITION OF bb_live.branch DEFAULT PARTITION BY LIST (k);"
+		 "CREATE TABLE bb_live.leaf PARTITION OF bb_live.limb DEFAULT", tree},
+		{"ALTER TABLE bb_live.tree ATTACH PARTITION bb_live.loose FOR VALUES IN (3)", tree},
+		{"SAVEPOINT s; ALTER TABLE bb_live.branch ATTACH PARTITION bb_live.loose DEFAULT; RELEASE s", tree},
+		{"CREATE TABLE bb_live.leaf () INHERITS (bb_live.elder)", elder},
+		{"ALTER TABLE bb_live.middle INHERIT bb_live.elder", elder},
+	};
+	int n;
+	for (size_t i = 0; i < ARRAY_LEN(makes); i++) {
+		run(other, "BEGIN");
+		run(other, makes[i].sql);
+		if (!CHECK(is_unseen_parent(makes[i].parent->oid, &n)))
+			printf("  after %s\n", makes[i].sql);
+		run(other, "ROLLBACK");
+	}
+	/* rows alone make nobody wait, nor does what has ended */
+	run(other, "BEGIN; INSERT INTO bb_live.tree VALUES (1, 1); DELETE FROM bb_live.elder; SELECT FROM bb_live.loose FOR UPDATE");
+	CHECK(!is_unseen_parent(tree->oid, &n));
+	CHECK_INT(n, 0);
+	run(other, "ROLLBACK; CREATE TABLE bb_live.leaf PARTITION OF bb_live.tree FOR VALUES IN (2)");
+	CHECK(!is_unseen_parent(tree->oid, &n));
+	CHECK_INT(n, 0);
+	pg_table_unref(tree);
+	pg_table_unref(elder);
+}
+
 static void test_partitions(void)
 {
 	run(admin, "CREATE TABLE bb_live.root (id int, k int, PRIMARY KEY (id, k)) PARTITION BY LIST (k);"
@@ -906,6 +961,7 @@ int main(void)
 	setup();
 	test_lookup();
 	test_types();
+	test_unseen_parents();
 	test_partitions();
 	test_join_and_leave();
 	test_waits_for_writers();

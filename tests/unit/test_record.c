@@ -75,6 +75,17 @@ static void check_same(const struct shape_record *r, const struct shape *s, cons
 	CHECK(same_table(a->table, b->table));
 }
 
+/* An identity of any bytes; it ends in the condition. */
+static void set_where(struct shape_def *d, const char *where)
+{
+	struct buf b = BUF_INIT(LIMIT);
+	buf_put(&b, "a\0b\xff" "c", 5);
+	buf_puts(&b, where != NULL ? where : "");
+	free(d->identity);
+	d->identity = buf_detach(&b, &d->identity_len);
+	d->where = where != NULL ? d->identity + 5 : NULL;
+}
+
 static void test_shape(void)
 {
 	uint64_t xip[] = {100, 101, ((uint64_t)3 << 32) + 5};
@@ -85,10 +96,7 @@ static void test_shape(void)
 		struct shape_def d = def_make(t, i & 1 ? "id ok" : NULL, i & 2 ? REPLICA_FULL : REPLICA_DEFAULT);
 		d.log_mode = i & 4 ? LOG_MODE_CHANGES_ONLY : LOG_MODE_FULL;
 		d.selects_all = (i & 8) != 0;
-		d.where = wheres[i % 3] != NULL ? mem_strdup(wheres[i % 3]) : NULL;
-		free(d.identity);
-		d.identity = mem_strndup("a\0b\xff" "c", 5); /* any bytes */
-		d.identity_len = 5;
+		set_where(&d, wheres[i % 3]);
 		struct shape *s = shape_of(d, "102030-1700000000000001", UINT64_MAX - (uint64_t)i);
 		struct pg_snapshot snap = {.xmin = 100, .xmax = UINT64_MAX, .xip = xip, .nxip = (uint32_t)i % 4,
 		                           .insert_lsn = 0x123456789ABC};
@@ -110,7 +118,7 @@ static void test_shape(void)
 static void put_shape(struct buf *rec, const char *schema, const char *name, const char *columns, const char *where)
 {
 	struct shape_def d = def_make(table_make(20000, schema, name, columns), NULL, REPLICA_DEFAULT);
-	d.where = where != NULL ? mem_strdup(where) : NULL;
+	set_where(&d, where);
 	struct shape *s = shape_of(d, "1-2", 10485760);
 	uint64_t xip[] = {7, 8};
 	struct pg_snapshot snap = {.xmin = 7, .xmax = 9, .xip = xip, .nxip = 2, .insert_lsn = 1000};

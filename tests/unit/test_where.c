@@ -103,6 +103,7 @@ static void test_sql(void)
 	CHECK_STR(sql("items.i4 = 1 AND public.items.i4 = 2"),
 	          "(((\"i4\" OPERATOR(pg_catalog.=) '1'::\"pg_catalog\".\"int4\") AND (\"i4\" OPERATOR(pg_catalog.=) "
 	          "'2'::\"pg_catalog\".\"int4\")))");
+	CHECK_STR(sql("ip IS DISTINCT FROM NULL OR x IS NULL"), "(((\"ip\" IS NOT NULL) OR (\"x\" IS NULL)))");
 	CHECK_STR(sql("i4 IS DISTINCT FROM NULL"), "((\"i4\" IS NOT NULL))");
 	CHECK_STR(sql_params("i4 = $1 OR t = $2", "7", "x"),
 	          "(((\"i4\" OPERATOR(pg_catalog.=) '7'::\"pg_catalog\".\"int4\") OR (\"t\" OPERATOR(pg_catalog.=) "
@@ -167,6 +168,11 @@ static void test_refusals(void)
 		{"i4 IN (SELECT x FROM y)", "At location 3: subqueries are not supported by this version of Busbar"},
 		{"ARRAY[1, ARRAY['3', 2 + 2]] = ia", "At location 0: ARRAY types int4[] and int4 cannot be matched"},
 		{"(a, b) = (a, b, b)", "At location 7: unequal number of entries in row expressions"},
+		{"ip = '1.2.3.4'", "At location 3: Could not select an operator overload"},
+		{"concat(ip) = 'x'", "At location 7: values of type inet can only be tested by IS NULL and IS NOT NULL"},
+		{"coalesce(ip, ip) IS NULL", "At location 9: values of type inet can only be tested by IS NULL and IS NOT NULL"},
+		{"ip::text = 'x'", "At location 0: unknown cast from type inet to type text"},
+		{"x::text = 'x'", "At location 0: unknown cast from type xml to type text"},
 		{"concat(VARIADIC ta) = 'x'", "At location 0: explicit VARIADIC function calls are not currently supported"},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
@@ -291,7 +297,7 @@ static void test_values(void)
 
 int main(void)
 {
-	table = table_make(4711, "public", "items", "i4:23:pk0 i8:20 t:25 a:16:bool b:16:bool ia:1007 q\"q:25 ta:1009");
+	table = table_make(4711, "public", "items", "i4:23:pk0 i8:20 t:25 a:16:bool b:16:bool ia:1007 q\"q:25 ta:1009 ip:869 x:142");
 	test_sql();
 	test_refusals();
 	test_sizes();

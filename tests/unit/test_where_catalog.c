@@ -17,7 +17,8 @@ static const struct where_io *const ios[] = {where_io_number, where_io_datetime,
 static void test_look_ups(void)
 {
 	const struct where_proc *p = where_proc_by_oid(177);
-	CHECK(p != NULL && strcmp(p->prosrc, "int4pl") == 0 && p->nargs == 2 && p->strict && p->volatility == 'i' && !p->retset);
+	CHECK(p != NULL && strcmp(p->prosrc, "int4pl") == 0 && p->nargs == 2 && p->strict && p->volatility == 'i' &&
+	      !p->retset);
 	CHECK(where_proc_by_oid(1) == NULL);
 	size_t n;
 	const struct where_oper *const *opers = where_opers_named("=", &n);
@@ -72,7 +73,8 @@ static void test_whole(void)
 	CHECK(opers > 750 && casts > 200 && types > 150);
 	CHECK(where_type_by_name("nonsense") == NULL && where_type_builtin(0) == NULL);
 	const struct where_type *t = where_type_by_name("text");
-	CHECK(t->oid == OID_TEXT && t->category == 'S' && t->preferred && t->collatable && t->kind == 'b' && t->array_oid == 1009);
+	CHECK(t->oid == OID_TEXT && t->category == 'S' && t->preferred && t->collatable && t->kind == 'b' &&
+	      t->array_oid == 1009);
 	t = where_type_by_name("_int4");
 	CHECK(t->elem == where_type_builtin(OID_INT4) && where_type_is_array(t) && !t->collatable && t->io == NULL);
 	CHECK(where_type_by_name("int2vector")->elem == NULL);
@@ -146,18 +148,37 @@ static void check_type(const struct where_type *t, const char *less, const char 
 
 static void test_round_trips(void)
 {
-	static const struct { const char *type, *less, *text; } samples[] = {
-		{"bool", "f", "t"}, {"int2", "-32768", "32767"}, {"int4", "-2147483648", "2147483647"},
-		{"int8", "-9223372036854775808", "9223372036854775807"}, {"oid", "0", "4294967295"},
-		{"float4", "-1.5", "3.4028235e+38"}, {"float8", "1e-300", "NaN"}, {"numeric", "-Infinity", "12345678901234567890.120"},
-		{"text", "a", "äöü 😀"}, {"varchar", "", "b"}, {"bpchar", "a ", "b  "}, {"name", "a", "pg_class"},
-		{"bytea", "\\x", "\\x00ff"}, {"uuid", "00000000-0000-0000-0000-000000000000", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"},
-		{"date", "0044-03-15 BC", "infinity"}, {"time", "00:00:00", "24:00:00"},
-		{"timestamp", "-infinity", "2024-02-29 23:59:59.999999"}, {"timestamptz", "0001-01-01 00:00:00+00 BC", "2024-01-01 00:00:00+00"},
-		{"timetz", "00:00:00+00", "00:00:00-05"}, {"interval", "PT0S", "P1Y2M3DT4H5M6.789S"},
-		{"json", "1", "{\"a\" :1}"}, {"jsonb", "1", "{\"a\": [1, null]}"},
-		{"_int4", "{1,2}", "{1,2,3}"}, {"_text", "{}", "{\"a b\",NULL,\"\\\"\"}"}, {"_timestamptz", "{}", "{\"2024-01-01 00:00:00+00\"}"},
-		{"_numeric", "{1}", "[0:1]={1.0,2}"}, {"_int8", "{{1,2},{3,4}}", "{{1,2},{3,5}}"}, {"_jsonb", "{1}", "{\"{\\\"a\\\": 1}\"}"},
+	static const struct {
+		const char *type, *less, *text;
+	} samples[] = {
+		{"bool", "f", "t"},
+		{"int2", "-32768", "32767"},
+		{"int4", "-2147483648", "2147483647"},
+		{"int8", "-9223372036854775808", "9223372036854775807"},
+		{"oid", "0", "4294967295"},
+		{"float4", "-1.5", "3.4028235e+38"},
+		{"float8", "1e-300", "NaN"},
+		{"numeric", "-Infinity", "12345678901234567890.120"},
+		{"text", "a", "äöü 😀"},
+		{"varchar", "", "b"},
+		{"bpchar", "a ", "b  "},
+		{"name", "a", "pg_class"},
+		{"bytea", "\\x", "\\x00ff"},
+		{"uuid", "00000000-0000-0000-0000-000000000000", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"},
+		{"date", "0044-03-15 BC", "infinity"},
+		{"time", "00:00:00", "24:00:00"},
+		{"timestamp", "-infinity", "2024-02-29 23:59:59.999999"},
+		{"timestamptz", "0001-01-01 00:00:00+00 BC", "2024-01-01 00:00:00+00"},
+		{"timetz", "00:00:00+00", "00:00:00-05"},
+		{"interval", "PT0S", "P1Y2M3DT4H5M6.789S"},
+		{"json", "1", "{\"a\" :1}"},
+		{"jsonb", "1", "{\"a\": [1, null]}"},
+		{"_int4", "{1,2}", "{1,2,3}"},
+		{"_text", "{}", "{\"a b\",NULL,\"\\\"\"}"},
+		{"_timestamptz", "{}", "{\"2024-01-01 00:00:00+00\"}"},
+		{"_numeric", "{1}", "[0:1]={1.0,2}"},
+		{"_int8", "{{1,2},{3,4}}", "{{1,2},{3,5}}"},
+		{"_jsonb", "{1}", "{\"{\\\"a\\\": 1}\"}"},
 	};
 	for (size_t i = 0; i < COUNT(samples); i++) {
 		const struct where_type *t = where_type_by_name(samples[i].type);
@@ -169,10 +190,12 @@ static void test_round_trips(void)
 static void test_enums_and_domains(void)
 {
 	static const char *const labels[] = {"small", "medium", "large"};
-	struct where_type size = {.oid = 20000, .name = "size", .kind = 'e', .category = 'E', .array_oid = 20001,
-	                          .labels = labels, .nlabels = 3};
-	struct where_type sizes = {.oid = 20001, .name = "_size", .kind = 'b', .category = 'A', .elem_oid = 20000, .elem = &size};
-	struct where_type domain = {.oid = 20002, .name = "count", .kind = 'd', .category = 'N', .base = where_type_builtin(OID_INT4)};
+	struct where_type size = {
+		.oid = 20000, .name = "size", .kind = 'e', .category = 'E', .array_oid = 20001, .labels = labels, .nlabels = 3};
+	struct where_type sizes = {
+		.oid = 20001, .name = "_size", .kind = 'b', .category = 'A', .elem_oid = 20000, .elem = &size};
+	struct where_type domain = {
+		.oid = 20002, .name = "count", .kind = 'd', .category = 'N', .base = where_type_builtin(OID_INT4)};
 	check_type(&size, "small", "large");
 	check_type(&size, "small", "medium"); /* by position, not by letters */
 	check_type(&sizes, "{small}", "{medium,small}");

@@ -222,6 +222,27 @@ for (const manual of [false, true]) {
 
 // ---------------------------------------------------------------- rule 3: streamed, but still running
 
+// From here on a commit is flushed and decoded, and not visible to others: it waits for a standby that never
+// comes, unless its session has `synchronous_commit = local`. `writer` obeys it already.
+async function commitsHang(w, writer) {
+  await w.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+  await w.sql('SELECT pg_reload_conf()')
+  await until(
+    'the setting is there',
+    async () => (await writer.query('SHOW synchronous_standby_names')).rows[0].synchronous_standby_names === 'nobody',
+  )
+  await commitsWait(w)
+}
+
+// Commits that hang end, and others don't any more.
+async function commitsEnd(w) {
+  const session = await w.pg.connect(w.db)
+  await session.query('SET synchronous_commit = local')
+  await session.query('ALTER SYSTEM RESET synchronous_standby_names')
+  await session.query('SELECT pg_reload_conf()')
+  await session.end()
+}
+
 // A session sees the new setting before commits obey it: that takes the checkpointer's own look at the
 // configuration. So commits to a table nobody follows, until one waits.
 async function commitsWait(w) {
@@ -245,15 +266,8 @@ async function streamedWhileRunning(t, restart) {
   const pg = await Postgres.create()
   const w = await world(t, { pg, sql: [TABLE, fill(1, 3), 'CREATE TABLE probe (i int)'] })
   const [a] = await followed(w)
-  // A commit that waits for a standby which never comes is flushed and decoded, and not yet visible.
   const writer = await w.session()
-  await w.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-  await w.sql('SELECT pg_reload_conf()')
-  await until(
-    'the setting is there',
-    async () => (await writer.query('SHOW synchronous_standby_names')).rows[0].synchronous_standby_names === 'nobody',
-  )
-  await commitsWait(w)
+  await commitsHang(w, writer)
   const hanging = writer.query(fill(10, 12))
   await until(`the stream has passed it: ${a.state()}`, () => a.rows.size === 6)
   equal((await w.sql('SELECT count(*)::int AS n FROM t')).rows[0].n, 3, 'visible rows while the commit waits')
@@ -264,11 +278,7 @@ async function streamedWhileRunning(t, restart) {
   const late = ['poll', 'sse'].map((m) => w.follow({ table: 't', replica: 'full' }, m))
   // Whether the request is held or answered and corrected: in the end the rows are there.
   await delay(2500)
-  const cancel = await pg.connect(w.db)
-  await cancel.query('SET synchronous_commit = local')
-  await cancel.query('ALTER SYSTEM RESET synchronous_standby_names')
-  await cancel.query('SELECT pg_reload_conf()')
-  await cancel.end()
+  await commitsEnd(w)
   await within('the writer', 10000, hanging)
   await Promise.all(late.map((f) => f.ready(40000)))
   await w.sql(fill(20, 22))
@@ -499,6 +509,73 @@ test('rule 8: created and filled in one transaction', async (t) => {
   await w.sql(`BEGIN; CREATE TABLE p_c PARTITION OF p FOR VALUES IN ('c'); ${put(10, 'c')}; COMMIT`)
   await w.sql(put(11, 'c'))
   await w.agree()
+})
+
+// The stream brings it before others see it: then the catalog doesn't know the partition yet.
+for (const long of [false, true])
+  test(`rule 8: the same, streamed while it still counts as running, for ${long ? 'long' : 'a moment'}`, async (t) => {
+    const pg = await Postgres.create()
+    const w = await world(t, { pg, sql: [...PARTITIONED, put(1, 'a'), TABLE, 'CREATE TABLE probe (i int)'] })
+    const followers = await followed(w, { table: 'p' })
+    const [other] = await followed(w)
+    const [writer, local] = [await w.session(), await w.session()]
+    const { pid } = (await writer.query('SELECT pg_backend_pid() AS pid')).rows[0]
+    await local.query('SET synchronous_commit = local')
+    await commitsHang(w, writer)
+    const hanging = writer.query(
+      `BEGIN; CREATE TABLE p_c PARTITION OF p FOR VALUES IN ('c'); ${put(10, 'c')}; COMMIT`,
+    )
+    await until(
+      'its commit waits',
+      async () => (await local.query('SELECT wait_event FROM pg_stat_activity WHERE pid = $1', [pid])).rows[0].wait_event === 'SyncRep',
+    )
+    const { lsn } = (await local.query('SELECT pg_current_wal_flush_lsn() AS lsn')).rows[0]
+    await until(
+      'it was sent',
+      async () => (await local.query('SELECT FROM pg_stat_replication WHERE sent_lsn >= $1', [lsn])).rowCount > 0,
+    )
+    if (long) {
+      // Others don't wait for it for ever, not even if it is us whom it waits for.
+      await local.query(fill(1, 1))
+      await until(`the stream has passed it: ${other.state()}`, () => other.rows.size === 1)
+    }
+    await local.query('SELECT pg_cancel_backend($1)', [pid])
+    await within('the writer', 10000, hanging)
+    await commitsEnd(w)
+    await local.query(put(11, 'c'))
+    await w.agree()
+    w.undisturbed(long ? [other] : followers)
+  })
+
+test('rule 8: partitions that come one after the other, while they are noticed', { timeout: 120000 }, async (t) => {
+  const w = await world(t, {
+    sql: ['CREATE TABLE q (id int, v text) PARTITION BY LIST (id)', 'CREATE TABLE q_0 PARTITION OF q FOR VALUES IN (0)'],
+  })
+  await followed(w, { table: 'q' })
+  const writer = await w.session()
+  for (let i = 1; i <= 300; i++) {
+    await writer.query(`CREATE TABLE q_${i} PARTITION OF q FOR VALUES IN (${i})`)
+    // The stream describes the partition with its first row only.
+    await writer.query(`INSERT INTO q VALUES (${i}, 'first')`)
+    if (i > 1) await writer.query(`INSERT INTO q VALUES (${i - 1}, 'second')`)
+  }
+  await w.agree()
+  w.undisturbed()
+})
+
+test('rule 8: a table gets its first child, and another', { timeout: 120000 }, async (t) => {
+  const w = await world(t, { sql: [TABLE, fill(1, 3)] })
+  await followed(w)
+  for (const [child, id] of [
+    ['c', 10],
+    ['d', 20],
+  ]) {
+    await w.sql(`CREATE TABLE ${child} () INHERITS (t)`)
+    await w.sql(`INSERT INTO ${child} VALUES (${id}, 'early')`)
+    await w.agree()
+    await w.sql(`INSERT INTO ${child} VALUES (${id + 1}, 'late')`)
+    await w.agree()
+  }
 })
 
 test('rule 8: a new leaf without a key can be updated soon', { timeout: 120000 }, async (t) => {

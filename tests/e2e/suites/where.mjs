@@ -242,3 +242,93 @@ test('texts under a collation that cannot be reproduced: equality yes, order no,
   await w.agree()
   w.undisturbed()
 })
+
+for (const [what, change] of [
+  ['is dropped and made again', 'ALTER TABLE s DROP COLUMN n; ALTER TABLE s ADD COLUMN n int DEFAULT 5'],
+  ['changes its name with another', 'ALTER TABLE s RENAME n TO x; ALTER TABLE s RENAME o TO n; ALTER TABLE s RENAME x TO o'],
+]) {
+  test(`a column that ${what}: its shapes are rotated, though the stream is silent`, { timeout: 60000 }, async (t) => {
+    const w = await world(t, { sql: ['CREATE TABLE s (id int PRIMARY KEY, n int, o int)', 'INSERT INTO s VALUES (1, 1, 5), (2, 2, 1), (3, 5, 2)'] })
+    for (const params of [{ columns: 'id', where: 'n = 5' }, { columns: 'id,n' }, { columns: 'id', where: 'id > 1' }]) w.follow({ table: 's', ...params })
+    await w.agree()
+    await w.sql(change)
+    await w.agree()
+    equal(w.followers.map((f) => f.refetches.length), [1, 1, 0])
+  })
+}
+
+test('a selected column is rewritten by a new precision: its shapes are rotated, for a wider one they are not', { timeout: 60000 }, async (t) => {
+  const w = await world(t, {
+    sql: ['CREATE TABLE s (id int PRIMARY KEY, n numeric(10,2), v varchar(10), c timestamp(3))', "INSERT INTO s VALUES (1, 1.25, 'a', '2024-01-01 00:00:00.6')"],
+  })
+  for (const column of ['n', 'v', 'c']) w.follow({ table: 's', columns: `id,${column}` })
+  await w.agree()
+  await w.sql('ALTER TABLE s ALTER n TYPE numeric(12,2), ALTER v TYPE varchar(20), ALTER c TYPE timestamp(0)')
+  await w.agree()
+  await w.sql('ALTER TABLE s ALTER n TYPE numeric, ALTER v TYPE varchar')
+  await w.agree()
+  equal(w.followers.map((f) => f.refetches.length), [0, 0, 1])
+  await w.sql('ALTER TABLE s ALTER n TYPE numeric(12,1)')
+  await w.agree()
+  equal(w.followers.map((f) => f.refetches.length), [1, 0, 1])
+})
+
+test('shapes that share a snapshot: a condition that fails on a row fails its own shape only', { timeout: 60000 }, async (t) => {
+  const w = await world(t, {
+    env: { ELECTRIC_DB_POOL_SIZE: '5' },
+    sql: ['CREATE TABLE s (id int PRIMARY KEY, n int)', 'INSERT INTO s SELECT i, i % 10 FROM generate_series(1, 100) i'],
+  })
+  const conditions = Array.from({ length: 30 }, (_, i) => (i % 4 === 2 ? `${i} / n >= 0` : `n = ${i % 10} AND id > ${i}`))
+  const answers = await Promise.all(conditions.map((where) => shape(w.busbar.url, { table: 's', offset: '-1', where })))
+  for (const [i, where] of conditions.entries()) {
+    const { status } = answers[i]
+    assert(i % 4 === 2 ? status >= 400 : status === 200, `${status} for ${where}: ${answers[i].text().slice(0, 200)}`)
+  }
+  for (const [i, where] of conditions.entries()) if (i % 4 !== 2) w.follow({ table: 's', where })
+  await w.agree()
+  await w.sql('UPDATE s SET n = (n + 1) % 10')
+  await w.agree()
+  w.undisturbed()
+})
+
+test('a generated column in a condition, which the stream lacks, is refused', async (t) => {
+  const w = await world(t, { sql: 'CREATE TABLE s (id int PRIMARY KEY, n int, g int GENERATED ALWAYS AS (n * 2) STORED)' })
+  const refused = await shape(w.busbar.url, { table: 's', offset: '-1', columns: 'id,n', where: 'g = 4' })
+  equal(refused.status, 400)
+  assert(refused.text().includes('generated'), refused.text())
+  equal((await shape(w.busbar.url, { table: 's', offset: '-1', columns: 'id,n', where: 'n = 4' })).status, 200)
+})
+
+test('rows of children with columns of their own, and in another order', async (t) => {
+  const w = await world(t, {
+    sql: [
+      'CREATE TABLE s (id int PRIMARY KEY, n int, v text)',
+      'CREATE TABLE extra (more text) INHERITS (s)',
+      'CREATE TABLE turned (v text, more int, n int, id int NOT NULL)',
+      'ALTER TABLE turned INHERIT s',
+      "INSERT INTO s VALUES (1, 1, 'a'); INSERT INTO extra VALUES (2, 2, 'b', 'x'); INSERT INTO turned VALUES ('c', 9, 3, 3)",
+    ],
+  })
+  for (const where of [undefined, 'n > 1', "v = 'b'"]) w.follow({ table: 's', ...(where ? { where } : {}) })
+  await w.agree()
+  await w.sql("BEGIN; INSERT INTO extra VALUES (4, 0, 'b', 'y'); UPDATE s SET n = n + 1, v = 'b' WHERE id <> 2; INSERT INTO turned VALUES ('b', 1, 5, 5); UPDATE s SET n = 0 WHERE id = 3; COMMIT")
+  await w.agree()
+  await w.sql("DELETE FROM s WHERE id IN (3, 4); UPDATE s SET id = id + 10")
+  await w.agree()
+  w.undisturbed()
+})
+
+test('a transaction too large for memory: rows come in, change their key, and leave, several times each', { timeout: 120000 }, async (t) => {
+  const w = await world(t, {
+    sql: ['CREATE TABLE s (id int PRIMARY KEY, n int, pad text)', "INSERT INTO s SELECT i, i % 7, repeat('x', 300) FROM generate_series(1, 20000) i"],
+  })
+  for (const where of ['n = 3', 'n IN (1, 2)', 'id % 2 = 0 AND n < 5', 'n > 100']) w.follow({ table: 's', where, replica: where === 'n = 3' ? 'full' : 'default' })
+  await w.agree()
+  const session = await w.session()
+  await session.query('BEGIN')
+  for (const sql of ['UPDATE s SET n = (n + 1) % 7', 'UPDATE s SET id = id + 100000 WHERE n < 4', 'UPDATE s SET n = n + 100 WHERE n = 3', 'UPDATE s SET n = n % 7', 'DELETE FROM s WHERE id % 5 = 0'])
+    await session.query(sql)
+  await session.query('COMMIT')
+  await w.agree(w.followers, 60000)
+  w.undisturbed()
+})
