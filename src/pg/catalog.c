@@ -200,17 +200,44 @@ bool pg_column_same_meaning(const struct pg_table *then, const struct pg_column 
 	return same_type(then, now, a->type_oid, 0);
 }
 
-bool pg_typmod_keeps_values(const struct pg_column *c, int32_t now)
+static bool typmod_keeps_values(uint32_t type_oid, int32_t then, int32_t now)
 {
-	/* numeric: precision in the upper half, scale in the lower, 4 added to both together. */
-	uint32_t was = (uint32_t)c->typmod - 4, is = (uint32_t)now - 4;
-	if (now == c->typmod || now == -1)
+	/* numeric: precision in the upper half, scale in the lower. */
+	uint32_t was = (uint32_t)then - VARLENA_HEADER_BYTES, is = (uint32_t)now - VARLENA_HEADER_BYTES;
+	if (now == then || now == -1)
 		return true;
-	if (c->typmod == -1)
+	if (then == -1)
 		return false;
-	if (c->type_oid == VARCHAR_OID)
-		return now > c->typmod;
-	return c->type_oid == NUMERIC_OID && (was & 0xffff) == (is & 0xffff) && is > was;
+	if (type_oid == VARCHAR_OID)
+		return now > then;
+	return type_oid == NUMERIC_OID && (was & 0xffff) == (is & 0xffff) && is > was;
+}
+
+static bool has_label(const struct pg_type *t, const char *label)
+{
+	for (uint16_t i = 0; i < t->nlabels; i++)
+		if (strcmp(t->labels[i], label) == 0)
+			return true;
+	return false;
+}
+
+static bool keeps_labels(const struct pg_table *then, const struct pg_table *now, uint32_t oid, int depth)
+{
+	const struct pg_type *a = pg_table_type(then, oid), *b = pg_table_type(now, oid);
+	if (a == NULL || b == NULL || depth > TYPE_DEPTH_MAX)
+		return true;
+	for (uint16_t i = 0; i < a->nlabels; i++)
+		if (!has_label(b, a->labels[i]))
+			return false;
+	return (a->elem_oid == 0 || keeps_labels(then, now, a->elem_oid, depth + 1)) &&
+	       (a->base_oid == 0 || keeps_labels(then, now, a->base_oid, depth + 1));
+}
+
+bool pg_column_keeps_values(const struct pg_table *then, const struct pg_column *a, const struct pg_table *now,
+                            const struct pg_column *b)
+{
+	return a->type_oid == b->type_oid && typmod_keeps_values(a->type_oid, a->typmod, b->typmod) &&
+	       keeps_labels(then, now, a->type_oid, 0);
 }
 
 bool pg_table_same_columns(const struct pg_table *then, const struct pg_table *now)

@@ -111,9 +111,10 @@ const struct pg_type *pg_table_type(const struct pg_table *t, uint32_t oid); /* 
 bool pg_column_same_meaning(const struct pg_table *then, const struct pg_column *a, const struct pg_table *now,
                             const struct pg_column *b);
 
-/* False if a column whose type stays, and whose typmod becomes `now`, may have other values than before: Postgres
- * rewrites them, numeric(10,2) to numeric(10,1) say, without a word in the stream. */
-bool pg_typmod_keeps_values(const struct pg_column *c, int32_t now);
+/* False if what clients have of the column `a` may not be what `b` holds now: another type, a narrower typmod
+ * (Postgres rewrites the values without a word in the stream), a label of an enum that was renamed. */
+bool pg_column_keeps_values(const struct pg_table *then, const struct pg_column *a, const struct pg_table *now,
+                            const struct pg_column *b);
 
 /* True if a shape that selects these columns is still right after `now` replaced `then`, whatever its
  * condition: columns, key, types, collations (the database's default too). */

@@ -759,7 +759,7 @@ static const char *shape_misfit(const struct shape *x, const struct pg_table *no
 		int at = column_now(c, now);
 		if (at < 0)
 			return "a selected column was dropped or renamed";
-		if (now->columns[at].type_oid != c->type_oid || !pg_typmod_keeps_values(c, now->columns[at].typmod))
+		if (!pg_column_keeps_values(then, c, now, &now->columns[at]))
 			return "the type of a selected column changed";
 	}
 	if (x->def.selects_all && then->ncolumns != now->ncolumns)

@@ -200,6 +200,14 @@ static node_ref constant(struct builder *b, const json_t *f)
 	return build_fail(b, location, "BitString values are not supported");
 }
 
+/* What Postgres could hold as a text. */
+static bool is_text(const struct where_param *p)
+{
+	json_t *s = memchr(p->p, '\0', p->len) != NULL ? NULL : json_stringn(p->p, p->len);
+	json_decref(s);
+	return s != NULL;
+}
+
 /* A parameter is an unknown literal until its first use gives it a type; from then on it has that. */
 static node_ref param_value(struct builder *b, const json_t *f, const struct where_type *as)
 {
@@ -216,6 +224,8 @@ static node_ref param_value(struct builder *b, const json_t *f, const struct whe
 		*known = as;
 	}
 	const char **text = &b->param_texts[number - 1];
+	if (*text == NULL && !is_text(p))
+		return build_fail(b, location, "parameter $%" JSON_INTEGER_FORMAT " is not a text in UTF-8", number);
 	if (*text == NULL) /* however often it is used: it may be large */
 		*text = arena_strndup(b->mem, p->p, p->len);
 	if (*known != NULL && (*known)->oid != OID_UNKNOWN)

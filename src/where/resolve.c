@@ -736,7 +736,9 @@ node_ref resolve_function(struct builder *b, const char *name, node_ref *args, u
 		if (cast != NULL || b->failed)
 			return cast;
 	}
-	if (!known || count == 0)
+	/* Of a comparison only the sign is Postgres's. */
+	size_t len = strlen(name);
+	if (!known || count == 0 || (len > 3 && strcmp(name + len - 3, "cmp") == 0))
 		return build_fail(b, location, "unknown or unsupported function %s/%u", name, nargs);
 	count = keep_coercible(b->w, &in, c, count);
 	/* A plain function beats a variadic one taken apart, if both fit. */

@@ -1,7 +1,7 @@
 /*
  * truth.c - does our evaluation of conditions agree with Postgres?
  *
- *   truth [--url URL] [--seed N] [--expressions N] [--seconds N] [--verbose] [--expression TEXT]
+ *   truth [--url URL] [--seed N] [--expressions N] [--seconds N] [--verbose] [--expression TEXT] [--conditions N]
  *
  * Makes random tables, rows of edge values and random expressions (gen.h). Each expression is parsed and
  * evaluated by src/where on the rows as pgoutput sends them, and compared row by row, true, false, null or
@@ -11,6 +11,7 @@
  * and with what its stored form (where_canonical, where_load) gives. What Postgres refuses we must refuse;
  * what we refuse and Postgres takes is no difference, but counted by reason and printed at the end.
  *
+ * --conditions prints as many random ones for the end-to-end tests, and leaves their table in the database.
  * --expression prints what both say of one expression of any type on the rows of the seed's first table.
  *
  * Evaluation follows PostgreSQL 15, where majors differ; with another one differences are printed but not counted.
@@ -39,6 +40,8 @@
 #define STUCK_S 60
 
 /* An expression, ours and Postgres's view of it. */
+#define EMITTED_MAX 1500 /* bytes: a condition must fit in a URL */
+
 struct subject {
 	char *text;   /* the expression */
 	bool as_text; /* its value as text is compared, not a condition's truth */
@@ -720,6 +723,55 @@ static void look_at(const char *text)
 	table_free(&table);
 }
 
+/* True if both say the same of every row of the table, and no row makes it fail. */
+static bool safe_for_all_rows(struct subject *s)
+{
+	struct outcome postgres[TABLE_ROWS];
+	char *refusal;
+	if (!s->w || s->constant_fails || s->nparams > 0 || strlen(s->text) > EMITTED_MAX)
+		return false;
+	if (ask(s, postgres, &refusal) != 0) {
+		free(refusal);
+		return false;
+	}
+	bool safe = true;
+	for (int row = 0; row < TABLE_ROWS; row++)
+		safe &= postgres[row].kind <= OUTCOME_VALUE && s->ours[row].kind <= OUTCOME_VALUE &&
+		        judge(&postgres[row], &s->ours[row], false) != DIFFERENT;
+	outcomes_clear(postgres);
+	return safe;
+}
+
+/* For the end-to-end tests: leaves table truth.t with its rows, and prints conditions over it, a JSON string a line. */
+static void emit(unsigned long long wanted)
+{
+	table_make(conn, &gen, &table);
+	while (wanted > 0) {
+		static struct subject s;
+		struct where_pool *pool = where_pool_new(table.catalog);
+		do {
+			make_subject(&s);
+			if (s.as_text)
+				subject_clear(&s);
+		} while (s.as_text);
+		parse(&s, true);
+		evaluate(&s, 1, pool);
+		if (safe_for_all_rows(&s)) {
+			struct buf line = BUF_INIT(1 << 16);
+			buf_json_string(&line, s.text, strlen(s.text));
+			printf("%s\n", line.data);
+			buf_clear(&line);
+			wanted--;
+		}
+		subject_clear(&s);
+		where_pool_free(pool);
+	}
+	table_free(&table);
+	buf_clear(&gen.out);
+	PQclear(PQexec(conn, "DROP PUBLICATION truth_publication"));
+	PQfinish(conn);
+}
+
 static int by_count(const void *a, const void *b)
 {
 	const struct tally *x = *(const struct tally *const *)a, *y = *(const struct tally *const *)b;
@@ -764,9 +816,10 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{"url", 1, NULL, 'u'},     {"seed", 1, NULL, 's'},    {"expressions", 1, NULL, 'e'},
 		{"seconds", 1, NULL, 't'}, {"verbose", 0, NULL, 'v'}, {"expression", 1, NULL, 'x'},
+		{"conditions", 1, NULL, 'c'},
 		{NULL, 0, NULL, 0}};
 	const char *url = getenv("BUSBAR_TEST_DATABASE_URL"), *expression = NULL;
-	unsigned long long expressions = 0, seed = (unsigned long long)time(NULL) ^ ((unsigned long long)getpid() << 32),
+	unsigned long long emitted = 0, expressions = 0, seed = (unsigned long long)time(NULL) ^ ((unsigned long long)getpid() << 32),
 					   seconds = 0;
 	for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;)
 		switch (o) {
@@ -788,9 +841,13 @@ int main(int argc, char **argv)
 		case 'x':
 			expression = optarg;
 			break;
+		case 'c':
+			emitted = strtoull(optarg, NULL, 10);
+			break;
 		default:
 			fprintf(stderr,
-			        "truth [--url URL] [--seed N] [--expressions N] [--seconds N] [--verbose] [--expression TEXT]\n");
+			        "truth [--url URL] [--seed N] [--expressions N] [--seconds N] [--verbose] [--expression TEXT] "
+			        "[--conditions N]\n");
 			return 2;
 		}
 	if (!url) {
@@ -799,7 +856,8 @@ int main(int argc, char **argv)
 	}
 	if (expressions == 0 && seconds == 0)
 		expressions = 3000;
-	printf("truth: seed %llu\n", seed);
+	if (emitted == 0)
+		printf("truth: seed %llu\n", seed);
 	fflush(stdout);
 	signal(SIGSEGV, on_signal), signal(SIGABRT, on_signal), signal(SIGFPE, on_signal), signal(SIGALRM, on_signal);
 	conn = table_connect(url);
@@ -807,6 +865,10 @@ int main(int argc, char **argv)
 	gen = (struct gen){.seed = seed, .out = BUF_INIT(1 << 22)};
 	if (expression) {
 		look_at(expression);
+		return 0;
+	}
+	if (emitted > 0) {
+		emit(emitted);
 		return 0;
 	}
 	time_t end = seconds ? time(NULL) + (time_t)seconds : 0;

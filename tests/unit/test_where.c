@@ -209,6 +209,97 @@ static void test_sizes(void)
 	buf_clear(&b);
 }
 
+/* `open` n times, `core`, `close` n times. */
+static const char *sql_nested(int n, const char *open, const char *core, const char *close)
+{
+	struct buf b = BUF_INIT(1u << 20);
+	for (int i = 0; i < n; i++)
+		buf_puts(&b, open);
+	buf_puts(&b, core);
+	for (int i = 0; i < n; i++)
+		buf_puts(&b, close);
+	const char *out = sql(b.data);
+	buf_clear(&b);
+	return out;
+}
+
+/* What a short text or a parameter used often would make large. */
+static void test_growth(void)
+{
+	CHECK(strstr(sql_nested(40, "(", "b", " BETWEEN SYMMETRIC a AND b)"), "too large") != NULL);
+	CHECK(strstr(sql_nested(40, "(", "b", " BETWEEN a AND b)"), "too large") != NULL);
+	CHECK(strstr(sql_nested(40, "((", "b", ", a) < (a, b))"), "too large") != NULL);
+	CHECK(strstr(sql_nested(40, "(", "b", " IN (a, NOT a))"), "too large") != NULL);
+	CHECK(strstr(sql_nested(40, "(CASE ", "b", " WHEN a THEN b WHEN b THEN a END)"), "too large") != NULL);
+	CHECK(strstr(sql_nested(62, "abs(1.5 + abs(", "i4", "))"), "boolean") != NULL); /* not: too deep */
+	CHECK(strncmp(sql_nested(180, "(NOT ", "b", ")"), "((NOT", 5) == 0);           /* and loads again */
+	CHECK(strstr(sql_nested(199, "(b = NOT ", "b", ")"), "nested") != NULL);
+
+	struct buf b = BUF_INIT(1u << 20);
+	for (int i = 0; i < 98; i++)
+		buf_puts(&b, i > 0 ? ",i4" : "(i4");
+	buf_printf(&b, ") < %s", b.data);
+	buf_putc(&b, ')');
+	CHECK(strncmp(sql(b.data), "(((\"i4\"", 7) == 0);
+	buf_reset(&b);
+	for (int i = 0; i < 101; i++)
+		buf_puts(&b, i > 0 ? ",t" : "concat(t");
+	buf_puts(&b, ") = t");
+	CHECK_STR(sql(b.data), "At location 0: cannot pass more than 100 arguments to a function");
+	buf_reset(&b);
+	for (int i = 0; i < 20; i++)
+		buf_puts(&b, i > 0 ? " OR t = $1" : "t = $1");
+	char *large = mem_alloc((1u << 20) + 1);
+	memset(large, 'x', 1u << 20);
+	large[1u << 20] = '\0';
+	CHECK(strstr(sql_params(b.data, large, ""), "too long with its parameters") != NULL);
+	free(large);
+	buf_reset(&b);
+	for (int i = 0; i < 20000; i++)
+		buf_puts(&b, i > 0 ? ",1" : "i4 = ANY ('{1");
+	buf_puts(&b, "}')");
+	CHECK(strncmp(sql(b.data), "((\"i4\"", 6) == 0);
+	buf_clear(&b);
+}
+
+static void test_param_bytes(void)
+{
+	static const struct where_param bad[] = {{"a\xff", 2}, {"\xed\xa0\x80", 3}, {"a\0b", 3}};
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		struct where_params p = {&bad[i], 1};
+		CHECK_STR(sql_with("t = $1", &p, false), "At location 4: parameter $1 is not a text in UTF-8");
+	}
+	CHECK_STR(sql_params("t = $70000", "x", ""), "At location 4: parameter $70000 was not provided");
+}
+
+/* A row is compared as a record where it isn't written out, and records count NULLs as equal. */
+static void test_rows(void)
+{
+	CHECK_STR(sql("row(a, b) IS NOT DISTINCT FROM NULL"), "('f'::\"pg_catalog\".\"bool\")");
+	CHECK_STR(sql("NULL IS DISTINCT FROM row(a, NULL)"), "('t'::\"pg_catalog\".\"bool\")");
+	CHECK_STR(sql("nullif(row(a), row(b)) IS NULL"), "At location 7: RowExpr is not supported in this context");
+	CHECK_STR(sql("CASE (a, b) WHEN (a, NULL) THEN b END"), "At location 5: RowExpr is not supported in this context");
+}
+
+/* libpg_query 15 loses integers that are 0 or negative: they are read from the text again. */
+static void test_integers(void)
+{
+	static const char *const cases[][2] = {
+		{"-7", "-7"}, {"- - 7", "7"}, {"- - - 7", "-7"}, {"-(7)", "-7"}, {"-(-(-(7)))", "-7"}, {"-/* 8 /* 9 */ 1 */ 7", "-7"},
+		{"0", "0"}, {"-0", "0"}, {"00", "0"}, {"-(/*5*/ ((07)))", "-7"}, {"- -- 5\n7", "-7"}, {"-2147483648", "-2147483648"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char text[100], want[200];
+		snprintf(text, sizeof text, "t = $$\xc3\xa9 5'$$ OR i4 = %s", cases[i][0]);
+		snprintf(want, sizeof want, "(((\"t\" OPERATOR(pg_catalog.=) '\xc3\xa9 5'''::\"pg_catalog\".\"text\") OR (\"i4\" "
+		         "OPERATOR(pg_catalog.=) '%s'::\"pg_catalog\".\"int4\")))", cases[i][1]);
+		CHECK_STR(sql(text), want);
+	}
+	CHECK_STR(sql("'1 2'::interval day to hour = interval '26 hours'"),
+	          "((pg_catalog.\"interval\"('P1DT2H'::\"pg_catalog\".\"interval\", '67698687'::\"pg_catalog\".\"int4\") "
+	          "OPERATOR(pg_catalog.=) 'PT26H'::\"pg_catalog\".\"interval\"))");
+}
+
 static void test_identity(void)
 {
 	CHECK(same("i4 = 1", "I4  =\n1 -- x"));
@@ -301,6 +392,10 @@ int main(void)
 	test_sql();
 	test_refusals();
 	test_sizes();
+	test_growth();
+	test_param_bytes();
+	test_rows();
+	test_integers();
 	test_identity();
 	test_order_by();
 	test_values();

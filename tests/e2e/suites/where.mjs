@@ -1,6 +1,10 @@
 // Conditions, end to end: the rows that a follower holds are those that Postgres selects, whatever
 // happens to the table; what can't be evaluated is told; nothing of a client's text reaches Postgres.
 
+import { execFile } from 'node:child_process'
+import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
+import { BINARY } from '../lib/busbar.mjs'
 import { shape } from '../lib/http.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
@@ -146,6 +150,50 @@ test('each follower holds the rows that Postgres selects, through random changes
   w.undisturbed()
 })
 
+// The truth test's generator (tests/truth) makes the table, its rows and the conditions.
+test('random conditions over random changes: the rows that Postgres selects', { timeout: 300000 }, async (t) => {
+  const w = await world(t, { start: false })
+  const chosen = seed()
+  console.log(`where: E2E_SEED=${chosen} (random conditions)`)
+  const random = new Random(chosen)
+  const truth = process.env.TRUTH ?? join(dirname(BINARY), 'truth')
+  const made = await promisify(execFile)(truth, ['--url', w.pg.url(w.db), '--seed', String(chosen), '--conditions', '120'], { maxBuffer: 1 << 24 })
+  const conditions = made.stdout.trim().split('\n').map((line) => JSON.parse(line))
+  const session = await w.session()
+  for (const [name, value] of Object.entries({ bytea_output: 'hex', DateStyle: 'ISO, DMY', TimeZone: 'UTC', extra_float_digits: 1, IntervalStyle: 'iso_8601' }))
+    await session.query(`SELECT set_config('${name}', '${value}', false)`)
+  await session.query('CREATE TABLE truth.pool AS SELECT * FROM truth.t')
+  const columns = (await session.query("SELECT string_agg(quote_ident(attname), ', ') AS list FROM pg_attribute WHERE attrelid = 'truth.t'::regclass AND attnum > 1")).rows[0].list
+  const ids = (await session.query('SELECT id FROM truth.t')).rows.map((r) => r.id)
+  await w.busbar.start()
+  const followers = conditions.map((where) => w.follow({ table: 'truth.t', columns: 'id', where, replica: random.pick(['default', 'full']) }))
+  const expected = (where) => async () =>
+    (await session.query(`SELECT id::text AS id FROM truth.t WHERE (${where})`)).rows.map((row) => JSON.stringify(row)).sort()
+  const agree = async () => {
+    for (const f of followers) await f.converges(expected(f.params.where), 60000)
+    for (const f of followers) f.check()
+  }
+  await agree()
+  let next = 1000000
+  for (let round = 0; round < 3; round++) {
+    for (let n = 0; n < 40; n++) {
+      const id = random.pick(ids)
+      const action = random.int(0, 5)
+      // Whole rows only: the conditions are known not to fail on these.
+      if (action === 0) await session.query(`INSERT INTO truth.t SELECT ${++next}, ${columns} FROM truth.pool WHERE id = $1`, [random.pick(ids)])
+      else if (action === 1) await session.query('DELETE FROM truth.t WHERE id = (SELECT id FROM truth.t WHERE id >= $1 ORDER BY id LIMIT 1)', [id])
+      else if (action === 2) await session.query(`UPDATE truth.t SET id = ${++next} WHERE id = (SELECT id FROM truth.t ORDER BY id LIMIT 1)`)
+      else await session.query(`UPDATE truth.t SET (${columns}) = (SELECT ${columns} FROM truth.pool p WHERE p.id = $1) WHERE id = (SELECT id FROM truth.t WHERE id >= $2 ORDER BY id LIMIT 1)`, [random.pick(ids), id])
+    }
+    if (round === 1) {
+      await w.busbar.kill9()
+      await w.busbar.start()
+    }
+    await agree()
+  }
+  w.undisturbed()
+})
+
 test('a row that comes in is an insert, one that goes is a delete, in both replica modes', async (t) => {
   const w = await world(t, { sql: ['CREATE TABLE s (id int PRIMARY KEY, n int, v text)', "INSERT INTO s VALUES (1, 1, 'a'), (2, 2, 'b')"] })
   for (const replica of ['default', 'full']) {
@@ -241,6 +289,19 @@ test('texts under a collation that cannot be reproduced: equality yes, order no,
   await w.sql("UPDATE s SET v = v || '', c = c || 'x'; INSERT INTO s VALUES (4, 'ab', 'ab'), (5, 'ä', 'c')")
   await w.agree()
   w.undisturbed()
+})
+
+test('a label of an enum is renamed: shapes that show it are rotated, for a new one they are not', { timeout: 60000 }, async (t) => {
+  const w = await world(t, { sql: ["CREATE TYPE mood AS ENUM ('sad', 'ok')", 'CREATE TABLE s (id int PRIMARY KEY, m mood, ms mood[])', "INSERT INTO s VALUES (1, 'ok', '{ok,sad}')"] })
+  for (const columns of ['id', 'id,m', 'id,ms']) w.follow({ table: 's', columns })
+  await w.agree()
+  await w.sql("ALTER TYPE mood ADD VALUE 'fine'")
+  await w.sql("INSERT INTO s VALUES (2, 'fine', '{fine}')")
+  await w.agree()
+  w.undisturbed()
+  await w.sql("ALTER TYPE mood RENAME VALUE 'ok' TO 'okay'")
+  await w.agree()
+  equal(w.followers.map((f) => f.refetches.length), [0, 1, 1])
 })
 
 for (const [what, change] of [
