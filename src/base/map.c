@@ -23,10 +23,21 @@ uint32_t map_hash(const void *key, size_t len)
 {
 	pthread_once(&seed_once, seed_make);
 	const unsigned char *p = key;
-	uint64_t h = 14695981039346656037u ^ seed;
-	for (size_t i = 0; i < len; i++)
-		h = (h ^ p[i]) * 1099511628211u;
-	return (uint32_t)(h ^ (h >> 32));
+	uint64_t h = 14695981039346656037u ^ seed ^ len, word;
+	/* Keys may be long (definitions of shapes, descriptions of tables): eight bytes at a time. */
+	for (; len >= sizeof word; p += sizeof word, len -= sizeof word) {
+		memcpy(&word, p, sizeof word);
+		h = (h ^ word) * 0x9E3779B97F4A7C15u;
+		h ^= h >> 32;
+	}
+	word = 0;
+	if (len > 0)
+		memcpy(&word, p, len);
+	h ^= word;
+	/* The last bytes are the high ones of a word: every bit must reach the low ones, which choose the slot. */
+	h = (h ^ (h >> 33)) * 0xFF51AFD7ED558CCDu;
+	h = (h ^ (h >> 33)) * 0xC4CEB9FE1A85EC53u;
+	return (uint32_t)(h ^ (h >> 33));
 }
 
 void map_clear(struct map *m)

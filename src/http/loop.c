@@ -23,6 +23,9 @@
 #include "http/page.h"
 #include "http/route.h"
 
+/* libpg_query writes its tree by recursion: 32,000 nested sums, the most a condition has room for, take 3 MB. Only
+ * what is used becomes memory. */
+#define LOOP_STACK_BYTES (16u << 20)
 #define EVENTS_MAX 512
 #define WAKE_BATCH 4096
 
@@ -517,9 +520,13 @@ int loops_start(struct http *h, struct err *e)
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	unsigned started = 0;
-	int error = 0;
+	pthread_attr_t attr;
+	int error = pthread_attr_init(&attr);
+	if (error == 0)
+		error = pthread_attr_setstacksize(&attr, LOOP_STACK_BYTES);
 	for (; started < HTTP_LOOPS && error == 0; started += error == 0)
-		error = pthread_create(&h->loops[started].thread, NULL, loop_main, &h->loops[started]);
+		error = pthread_create(&h->loops[started].thread, &attr, loop_main, &h->loops[started]);
+	pthread_attr_destroy(&attr);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (error == 0)
 		return 0;

@@ -249,6 +249,7 @@ static const struct need_of needs[] = {
 	{"textlike", NEED_EQUALITY}, {"textnlike", NEED_EQUALITY}, {"namelike", NEED_EQUALITY}, {"namenlike", NEED_EQUALITY},
 	{"text_starts_with", NEED_EQUALITY}, {"textpos", NEED_EQUALITY}, {"replace_text", NEED_EQUALITY},
 	{"split_part", NEED_EQUALITY}, {"text_to_array", NEED_EQUALITY}, {"text_to_array_null", NEED_EQUALITY},
+	{"jsonb_lt", NEED_ORDER}, {"jsonb_le", NEED_ORDER}, {"jsonb_gt", NEED_ORDER}, {"jsonb_ge", NEED_ORDER},
 	{"texticlike", NEED_CASE}, {"texticnlike", NEED_CASE}, {"nameiclike", NEED_CASE}, {"nameicnlike", NEED_CASE},
 	{"lower", NEED_CASE}, {"upper", NEED_CASE}, {"initcap", NEED_CASE},
 	{"textregexeq", NEED_CASE}, {"textregexne", NEED_CASE}, {"texticregexeq", NEED_CASE}, {"texticregexne", NEED_CASE},
@@ -305,6 +306,25 @@ static bool check_need(struct builder *b, enum need need, const struct where_col
 	else if (need == NEED_ORDER && c->order == WHERE_ORDER_NONE)
 		build_fail(b, location, "the order of texts under the collation \"%s\" can only be told by the database: write "
 		           "COLLATE \"C\" behind the column to compare by bytes", c->name);
+	return !b->failed;
+}
+
+/*
+ * Evaluation orders arrays of jsonb, and jsonb and arrays in GREATEST and LEAST, by bytes; Postgres orders the texts in
+ * them by a collation, in jsonb always by the database's.
+ */
+static bool check_inner_order(struct builder *b, const struct where_type *t, bool extreme, int location)
+{
+	const struct where_type *base = build_base(t);
+	bool array = where_type_is_array(base);
+	const struct where_collation *c = default_collation(b->w);
+	if (array)
+		base = build_base(base->elem);
+	bool by_bytes = base->oid == OID_JSONB ? array || extreme : array && extreme && base->collatable;
+	bool untold = base->oid == OID_JSONB && c->order == WHERE_ORDER_NONE;
+	if (untold || (by_bytes && c->order != WHERE_ORDER_BYTES))
+		build_fail(b, location, "the order of values of type %s under the collation \"%s\" can only be told by the database",
+		           build_type_text(b, t), c->name);
 	return !b->failed;
 }
 
@@ -451,6 +471,8 @@ node_ref node_call(struct builder *b, const struct where_proc *proc, const struc
 	if (!set_args(b, n, args))
 		return NULL;
 	set_collation(b, n, args, nargs, need_of(proc));
+	if (need_of(proc) == NEED_ORDER && nargs > 0)
+		check_inner_order(b, args[0]->type, false, location);
 	return b->failed ? NULL : n;
 }
 
@@ -463,7 +485,10 @@ node_ref node_logic(struct builder *b, enum where_kind kind, const struct where_
 			return NULL;
 		n->args[i] = args[i];
 	}
-	enum need need = (kind == WHERE_GREATEST || kind == WHERE_LEAST) && type->collatable ? NEED_ORDER : NEED_NOTHING;
+	bool extreme = kind == WHERE_GREATEST || kind == WHERE_LEAST;
+	enum need need = extreme && type->collatable ? NEED_ORDER : NEED_NOTHING;
+	if (extreme && !check_inner_order(b, type, true, location))
+		return NULL;
 	if (type->collatable || need != NEED_NOTHING)
 		set_collation(b, n, args, nargs, need);
 	return b->failed ? NULL : n;

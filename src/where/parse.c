@@ -1028,6 +1028,18 @@ static node_ref row_expr(struct builder *b, const json_t *f)
 	return args == NULL ? NULL : node_logic(b, WHERE_ROW, builtin(OID_RECORD), args, n, location_of(f));
 }
 
+/* The stored form has the name alone. */
+static bool only_of_name(struct where *w, int at)
+{
+	const struct where_collation *c = build_collation(w, at);
+	if (c != where_collation_c() && strcmp(c->name, where_collation_c()->name) == 0)
+		return false;
+	for (int i = 0; i < w->table->ncollations; i++)
+		if (build_collation(w, i) != c && strcmp(build_collation(w, i)->name, c->name) == 0)
+			return false;
+	return true;
+}
+
 static const struct where_collation *named_collation(struct builder *b, const json_t *names)
 {
 	size_t n = json_array_size(names);
@@ -1040,7 +1052,7 @@ static const struct where_collation *named_collation(struct builder *b, const js
 	for (int i = 0; i < b->w->table->ncollations; i++) {
 		const struct pg_collation *c = &b->w->table->collations[i];
 		if (strcmp(i == 0 ? "default" : c->name, name) == 0 && (schema == NULL || strcmp(schema, c->schema) == 0))
-			return build_collation(b->w, i);
+			return only_of_name(b->w, i) ? build_collation(b->w, i) : NULL;
 	}
 	return NULL;
 }

@@ -236,9 +236,8 @@ static void test_growth(void)
 	CHECK(strstr(sql_nested(199, "(b = NOT ", "b", ")"), "nested") != NULL);
 
 	struct buf b = BUF_INIT(1u << 20);
-	for (int i = 0; i < 98; i++)
-		buf_puts(&b, i > 0 ? ",i4" : "(i4");
-	buf_printf(&b, ") < %s", b.data);
+	for (int i = 0; i < 2 * 98; i++)
+		buf_puts(&b, i == 0 ? "(i4" : i == 98 ? ") < (i4" : ",i4");
 	buf_putc(&b, ')');
 	CHECK(strncmp(sql(b.data), "(((\"i4\"", 7) == 0);
 	buf_reset(&b);
