@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the end-to-end tests: installs what they need from npm, then all suites (or those named).
 #   BUSBAR=path     the daemon, build/busbar if unset
+#   TRUTH=path      the truth test's program, which makes random conditions; build/truth if unset
 #   E2E_ONLY=text   only tests whose `suite: name` holds the text
 #   E2E_SEED=n      the seed of the randomised tests
 #   E2E_LONG=1      longer histories
@@ -11,7 +12,8 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 BUSBAR=${BUSBAR:-$(cd ../.. && pwd)/build/busbar}
-export BUSBAR
+TRUTH=${TRUTH:-$(cd ../.. && pwd)/build/truth}
+export BUSBAR TRUTH
 if [ ! -x "$BUSBAR" ]; then
 	echo "no daemon at $BUSBAR: build it, or name it in BUSBAR" >&2
 	exit 2

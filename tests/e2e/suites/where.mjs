@@ -2,9 +2,7 @@
 // happens to the table; what can't be evaluated is told; nothing of a client's text reaches Postgres.
 
 import { execFile } from 'node:child_process'
-import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
-import { BINARY } from '../lib/busbar.mjs'
 import { shape } from '../lib/http.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
@@ -156,8 +154,7 @@ test('random conditions over random changes: the rows that Postgres selects', { 
   const chosen = seed()
   console.log(`where: E2E_SEED=${chosen} (random conditions)`)
   const random = new Random(chosen)
-  const truth = process.env.TRUTH ?? join(dirname(BINARY), 'truth')
-  const made = await promisify(execFile)(truth, ['--url', w.pg.url(w.db), '--seed', String(chosen), '--conditions', '120'], { maxBuffer: 1 << 24 })
+  const made = await promisify(execFile)(process.env.TRUTH, ['--url', w.pg.url(w.db), '--seed', String(chosen), '--conditions', '120'], { maxBuffer: 1 << 24 })
   const conditions = made.stdout.trim().split('\n').map((line) => JSON.parse(line))
   const session = await w.session()
   for (const [name, value] of Object.entries({ bytea_output: 'hex', DateStyle: 'ISO, DMY', TimeZone: 'UTC', extra_float_digits: 1, IntervalStyle: 'iso_8601' }))
