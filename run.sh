@@ -31,7 +31,7 @@ build() {
 	local packages=("${BUILD_PACKAGES[@]}")
 	command -v curl >/dev/null || packages+=(curl)
 	[ -n "${DATABASE_URL:-}" ] || { command -v psql && pg_bin; } >/dev/null 2>&1 || packages+=(postgresql)
-	apt_install "${packages[@]}" -- "${BUILD_PACKAGES_WISHED[@]}" || fail "packages could not be installed"
+	apt_install "${packages[@]}" || fail "packages could not be installed"
 	echo "==> building"
 	cmake -S . -B build >build.log 2>&1 || { cat build.log >&2; rm -f build.log; fail "cmake failed"; }
 	rm -f build.log

@@ -92,7 +92,7 @@ packages() {
 	command -v curl >/dev/null || list+=(curl)
 	{ command -v psql && pg_bin; } >/dev/null 2>&1 || list+=(postgresql)
 	[ "$(node --version 2>/dev/null | sed -E 's/^v([0-9]+).*/\1/')" -ge 18 ] 2>/dev/null || list+=(nodejs npm)
-	apt_install "${list[@]}" -- "${BUILD_PACKAGES_WISHED[@]}" clang libclang-rt-dev
+	apt_install "${list[@]}" -- clang libclang-rt-dev
 }
 
 start_database() {

@@ -61,5 +61,4 @@ apt_get_install() {
 # shellcheck disable=SC2034
 {
 	BUILD_PACKAGES=(gcc libc6-dev make cmake pkg-config libpq-dev libmicrohttpd-dev liblmdb-dev libjansson-dev libpg-query-dev tzdata)
-	BUILD_PACKAGES_WISHED=(libpg-query-dev)
 }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "http/params.h"
 
 struct reader {
@@ -104,30 +105,6 @@ static int hex4(const char *p)
 	return v;
 }
 
-static size_t put_utf8(char *to, uint32_t c)
-{
-	if (c < 0x80) {
-		to[0] = (char)c;
-		return 1;
-	}
-	if (c < 0x800) {
-		to[0] = (char)(0xC0 | c >> 6);
-		to[1] = (char)(0x80 | (c & 0x3F));
-		return 2;
-	}
-	if (c < 0x10000) {
-		to[0] = (char)(0xE0 | c >> 12);
-		to[1] = (char)(0x80 | (c >> 6 & 0x3F));
-		to[2] = (char)(0x80 | (c & 0x3F));
-		return 3;
-	}
-	to[0] = (char)(0xF0 | c >> 18);
-	to[1] = (char)(0x80 | (c >> 12 & 0x3F));
-	to[2] = (char)(0x80 | (c >> 6 & 0x3F));
-	to[3] = (char)(0x80 | (c & 0x3F));
-	return 4;
-}
-
 /* At the backslash of `\uXXXX`; a pair of surrogates is one character. */
 static bool read_unicode(struct reader *r, char *to, size_t *n)
 {
@@ -138,7 +115,7 @@ static bool read_unicode(struct reader *r, char *to, size_t *n)
 	if (first < 0 || (first >= 0xDC00 && first <= 0xDFFF))
 		return fail_token(r, start, 6);
 	if (first < 0xD800 || first > 0xDFFF) {
-		*n += put_utf8(to + *n, (uint32_t)first);
+		*n += utf8_encode(to + *n, (uint32_t)first);
 		r->at += 6;
 		return true;
 	}
@@ -151,7 +128,7 @@ static bool read_unicode(struct reader *r, char *to, size_t *n)
 		return fail_token(r, start + 6, 6);
 	if (second < 0xDC00 || second > 0xDFFF)
 		return fail_token(r, start, 12);
-	*n += put_utf8(to + *n, 0x10000u + (((uint32_t)first & 0x3FF) << 10) + ((uint32_t)second & 0x3FF));
+	*n += utf8_encode(to + *n, 0x10000u + (((uint32_t)first & 0x3FF) << 10) + ((uint32_t)second & 0x3FF));
 	r->at += 12;
 	return true;
 }

@@ -1,4 +1,5 @@
 /* params.c - query strings to a tree, the tree to typed parameters. */
+#include "base/utf8.h"
 #include "http/params.h"
 
 #include <stdint.h>
@@ -87,30 +88,6 @@ size_t params_unescape(const char *p, size_t len, char *to, bool plus)
 		}
 	}
 	return n;
-}
-
-bool utf8_valid(const char *p, size_t len)
-{
-	const unsigned char *s = (const unsigned char *)p, *end = s + len;
-	while (s < end) {
-		if (*s < 0x80) {
-			s++;
-			continue;
-		}
-		int more = *s >= 0xF0 ? 3 : *s >= 0xE0 ? 2 : 1;
-		if (*s < 0xC2 || *s > 0xF4 || end - s <= more)
-			return false;
-		/* Overlong forms, surrogates and what is beyond U+10FFFF show in the second byte. */
-		unsigned char low = *s == 0xE0 ? 0xA0 : *s == 0xF0 ? 0x90 : 0x80;
-		unsigned char high = *s == 0xED ? 0x9F : *s == 0xF4 ? 0x8F : 0xBF;
-		if (s[1] < low || s[1] > high)
-			return false;
-		for (int i = 2; i <= more; i++)
-			if ((s[i] & 0xC0) != 0x80)
-				return false;
-		s += more + 1;
-	}
-	return true;
 }
 
 /* Names with a meaning; everything else in a query string is ignored. */

@@ -54,8 +54,6 @@ int params_decode_query(struct arena *a, const char *query, size_t len, struct p
 /* `+` is a space, %XX a byte, anything else itself. Returns the length written to `to` (>= len bytes). */
 size_t params_unescape(const char *p, size_t len, char *to, bool plus);
 
-bool utf8_valid(const char *p, size_t len);
-
 /* ---- JSON body ---------------------------------------------------------------------------------- */
 
 enum body_result { BODY_OK, BODY_SYNTAX /* `details` */, BODY_NOT_OBJECT, BODY_TOO_LARGE };

@@ -132,7 +132,7 @@ void ingest_rotate(struct shapes *s, struct shape *shape, const char *why);
 
 /* ingest_select.c: conditions */
 /* Puts the shape's condition into the filter of its table: -1 if it doesn't fit the table any more. */
-int select_add(struct ingest *in, struct route *route, struct shape *shape, struct err *e) MUST_USE;
+int select_add(struct route *route, struct shape *shape, struct err *e) MUST_USE;
 void select_remove(struct route *route, struct shape *shape);
 /* Fills in->hits with the shapes of the selection whose condition holds before or after the change. */
 void select_hits(struct shapes *s, struct selection *sel, const struct relation *rel, const struct wal_change *c);

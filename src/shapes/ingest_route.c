@@ -38,7 +38,7 @@ static int route_add(struct ingest *in, uint32_t oid, struct shape *s, struct er
 	struct route *r = route_get(in, oid, true);
 	s->in.route_at = list_add(&r->shapes, &r->n, &r->cap, s);
 	if (s->def.where != NULL)
-		return select_add(in, r, s, e);
+		return select_add(r, s, e);
 	s->in.plain_at = list_add(&r->plain, &r->nplain, &r->plain_cap, s);
 	return 0;
 }

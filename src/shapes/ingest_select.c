@@ -84,11 +84,10 @@ static void set_release(struct selection *sel, struct column_set *set)
 			sel->used[other->columns[i]] = true;
 }
 
-int select_add(struct ingest *in, struct route *route, struct shape *shape, struct err *e)
+int select_add(struct route *route, struct shape *shape, struct err *e)
 {
 	struct where *w;
 	char reason[WHERE_REASON_MAX] = "";
-	(void)in;
 	if (where_load(shape->def.table, shape->def.where, strlen(shape->def.where), &w, e) != 0)
 		return -1;
 	struct selection *sel = selection_get(route, shape->def.table);

@@ -22,7 +22,6 @@ struct where {
 	const struct where_type **column_types;
 	const struct where_collation **collations; /* of the table's list; made when first needed */
 	struct where_user_type *types;             /* enums, domains and their arrays, made when first needed */
-	uint32_t depth;
 };
 
 struct where_user_type {
@@ -97,7 +96,7 @@ static inline bool node_is_unknown(node_ref n) { return n->type->oid == OID_UNKN
 /* ---- coercion and overloads (resolve.c) ---- */
 
 enum coercion { COERCE_IMPLICIT, COERCE_ASSIGNMENT, COERCE_EXPLICIT };
-enum pathway { PATH_NONE, PATH_SAME, PATH_FUNC, PATH_RELABEL, PATH_TEXT, PATH_ARRAY };
+enum pathway { PATH_NONE, PATH_FUNC, PATH_RELABEL, PATH_TEXT, PATH_ARRAY };
 
 enum pathway resolve_pathway(struct where *w, const struct where_type *target, const struct where_type *source,
                              enum coercion context, const struct where_cast **cast);
@@ -116,8 +115,7 @@ node_ref resolve_prefix(struct builder *b, const char *name, node_ref r, int loc
 const struct where_oper *resolve_oper(struct builder *b, const char *name, const struct where_type *l,
                                       const struct where_type *r, int location, const struct where_type *declared[2],
                                       const struct where_type **result);
-node_ref resolve_function(struct builder *b, const char *name, node_ref *args, uint32_t nargs, bool variadic,
-                          int location);
+node_ref resolve_function(struct builder *b, const char *name, node_ref *args, uint32_t nargs, int location);
 
 /* The refusal that names the function and its arguments' types. */
 node_ref resolve_no_overload(struct builder *b, const char *name, node_ref const *args, uint32_t n, int location);

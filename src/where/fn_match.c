@@ -6,11 +6,11 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "where/like.h"
 #include "where/regex.h"
 #include "where/textcase.h"
 #include "where/textfn.h"
-#include "where/utf8.h"
 
 #define LOWER_STACK_BYTES 512 /* ILIKE: shorter texts are lowered without the arena */
 

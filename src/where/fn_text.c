@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "where/textcase.h"
 #include "where/textfn.h"
-#include "where/utf8.h"
 
 #define NAME_BYTES_MAX 63
 #define TYPMOD_HEADER 4              /* counted in the typmod of varchar(n) and char(n) */

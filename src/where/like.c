@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "where/utf8.h"
+#include "base/utf8.h"
 
 /* What stands between two `%`: characters to skip, text (with `any` where it holds a `_`), characters to skip. */
 struct piece {

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "where/build.h"
 #include "where/pool.h"
 
@@ -203,9 +204,7 @@ static node_ref constant(struct builder *b, const json_t *f)
 /* What Postgres could hold as a text. */
 static bool is_text(const struct where_param *p)
 {
-	json_t *s = memchr(p->p, '\0', p->len) != NULL ? NULL : json_stringn(p->p, p->len);
-	json_decref(s);
-	return s != NULL;
+	return memchr(p->p, '\0', p->len) == NULL && utf8_valid(p->p, p->len);
 }
 
 /* A parameter is an unknown literal until its first use gives it a type; from then on it has that. */
@@ -808,7 +807,7 @@ static node_ref func_call(struct builder *b, const json_t *f)
 	for (uint32_t i = 0; i < n; i++)
 		if (args[i]->kind == WHERE_ROW)
 			return build_fail(b, args[i]->location, "RowExpr is not supported in this context");
-	node_ref call = resolve_function(b, name, args, n, false, location);
+	node_ref call = resolve_function(b, name, args, n, location);
 	note_params(b, args, n, call);
 	return call;
 }

@@ -12,8 +12,8 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "where/regex_private.h"
-#include "where/utf8.h"
 
 #define SYMBOLS_FIRST 16   /* columns of the table of moves; doubled when a text needs more */
 #define SYMBOLS_MAX 1024

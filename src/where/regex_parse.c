@@ -11,8 +11,8 @@
 
 #include "base/arena.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "where/regex_private.h"
-#include "where/utf8.h"
 
 #define INFINITE (REGEX_REPEAT_MAX + 1)
 #define EMIT_STEPS_MAX (16u * REGEX_NODES_MAX) /* repeating the empty makes no nodes, but takes its time */

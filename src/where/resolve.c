@@ -131,8 +131,6 @@ static node_ref coerce_plain(struct builder *b, node_ref n, const struct where_t
 	switch (path) {
 	case PATH_NONE:
 		return cannot_cast(b, n, target, location);
-	case PATH_SAME:
-		return n;
 	case PATH_RELABEL:
 		if (n->type->io == NULL && !where_type_is_array(n->type))
 			return cannot_cast(b, n, target, location);
@@ -636,15 +634,15 @@ node_ref resolve_no_overload(struct builder *b, const char *name, node_ref const
 }
 
 /* Declared types for `nargs` arguments; false if the function can't be called with so many. */
-static bool expand(struct builder *b, const struct where_proc *p, uint32_t nargs, bool explicit_variadic, struct candidate *c)
+static bool expand(struct builder *b, const struct where_proc *p, uint32_t nargs, struct candidate *c)
 {
 	uint32_t *args = arena_alloc(b->mem, (nargs + 1) * sizeof *args);
 	*c = (struct candidate){.proc = p, .args = args};
-	if (nargs == p->nargs && (p->variadic == 0 || explicit_variadic)) {
+	if (nargs == p->nargs && p->variadic == 0) {
 		memcpy(args, p->args, nargs * sizeof *args);
 		return true;
 	}
-	if (p->variadic == 0 || explicit_variadic || nargs < p->nargs)
+	if (p->variadic == 0 || nargs < p->nargs)
 		return false;
 	c->expanded = true;
 	for (uint32_t i = 0; i < nargs; i++)
@@ -704,7 +702,7 @@ static node_ref call_candidate(struct builder *b, const struct candidate *c, nod
 	return node_call(b, p, NULL, result, given, nargs, location);
 }
 
-node_ref resolve_function(struct builder *b, const char *name, node_ref *args, uint32_t nargs, bool variadic, int location)
+node_ref resolve_function(struct builder *b, const char *name, node_ref *args, uint32_t nargs, int location)
 {
 	size_t n, count = 0;
 	const struct where_proc *const *named = where_procs_named(name, &n);
@@ -722,7 +720,7 @@ node_ref resolve_function(struct builder *b, const char *name, node_ref *args, u
 	}
 	struct inputs in = {types, nargs};
 	for (size_t i = 0; i < n && count < CANDIDATES_MAX; i++)
-		if (!named[i]->retset && expand(b, named[i], nargs, variadic, &c[count]))
+		if (!named[i]->retset && expand(b, named[i], nargs, &c[count]))
 			count++;
 	for (size_t i = 0; i < count; i++) {
 		bool exact = true;

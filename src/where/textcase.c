@@ -1,11 +1,11 @@
 /* textcase.c - case mapping, see textcase.h. */
+#include "base/utf8.h"
 #include "where/textcase.h"
 
 #include <string.h>
 #include <wctype.h>
 
 #include "where/textfn.h"
-#include "where/utf8.h"
 
 #define EACH_BYTE(b) (UINT64_C(0x0101010101010101) * (b))
 

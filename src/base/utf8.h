@@ -1,11 +1,11 @@
 /*
- * utf8.h - code points in UTF-8. Private to src/where.
+ * utf8.h - code points in UTF-8.
  *
- * Values are valid UTF-8 (the database and the client's text both are); on anything else these stay
- * inside the bytes given and always move on, nothing more. Pure, any thread.
+ * What comes from outside is checked once by utf8_valid(). The others take valid text (a database's is); on
+ * anything else they stay inside the bytes given and always move on, nothing more. Pure, any thread.
  */
-#ifndef BUSBAR_WHERE_UTF8_H
-#define BUSBAR_WHERE_UTF8_H
+#ifndef BUSBAR_BASE_UTF8_H
+#define BUSBAR_BASE_UTF8_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,6 +14,9 @@
 #define UTF8_BYTES_MAX 4
 #define UTF8_POINT_MAX 0x10FFFFu
 #define UTF8_REPLACEMENT 0xFFFDu
+
+/* No overlong forms, no surrogates, nothing beyond UTF8_POINT_MAX; NUL is a character. */
+bool utf8_valid(const char *p, size_t len);
 
 static inline bool utf8_is_continuation(char c) { return ((unsigned char)c & 0xC0) == 0x80; }
 
