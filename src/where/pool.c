@@ -225,7 +225,11 @@ static bool deep_text(struct where_pool *p, const struct where_type *t, const st
 {
 	struct where_call call = {.mem = &p->fold, .result = t, .typmod = -1};
 	buf_reset(out);
-	return where_out(&call, t, v, out) == 0 && !out->failed;
+	if (where_out(&call, t, v, out) != 0 || out->failed)
+		return false;
+	for (uint32_t i = 0; t->oid == OID_RECORD && i < v->u.row->n; i++) /* fields of other types may read the same */
+		buf_put(out, &v->u.row->types[i], sizeof v->u.row->types[i]);
+	return !out->failed;
 }
 
 static uint32_t const_hash(struct where_pool *p, const struct where_type *t, const struct where_value *v)
@@ -268,6 +272,31 @@ static bool same_const(struct where_pool *p, const struct where_type *t, const s
 	return same;
 }
 
+/*
+ * A copied value names the types of its elements as its condition's tree had them, which is freed long before the
+ * pool: they become the pool's own. The value is memory that only we know.
+ */
+static void own_types(struct where_pool *p, const struct where_type *t, struct where_value *v)
+{
+	if (v->is != WHERE_VALUE)
+		return;
+	if (t->base)
+		t = t->base;
+	if (where_type_is_array(t)) {
+		struct where_array *a = (struct where_array *)v->u.array;
+		a->elem = pool_type(p, a->elem);
+		for (uint32_t i = 0; a->elem->oid == OID_RECORD && i < a->n; i++)
+			own_types(p, a->elem, (struct where_value *)&a->values[i]);
+	} else if (t->oid == OID_RECORD) {
+		const struct where_row *r = v->u.row;
+		for (uint32_t i = 0; i < r->n; i++) {
+			const struct where_type *own = pool_type(p, r->types[i]);
+			((const struct where_type **)r->types)[i] = own;
+			own_types(p, own, (struct where_value *)&r->values[i]);
+		}
+	}
+}
+
 /* The value in memory of its own, which *memory leads to. */
 static struct where_value keep_value(struct where_pool *p, const struct where_type *t, const struct where_value *v,
                                      void **memory)
@@ -288,6 +317,7 @@ static struct where_value keep_value(struct where_pool *p, const struct where_ty
 		kept = where_copy(&own, t, v);
 		if (kept.is == WHERE_ERROR)
 			kept = (struct where_value){.u.p = "the constant is too large", .is = WHERE_ERROR};
+		own_types(p, t, &kept);
 		*memory = own.head;
 		break;
 	}

@@ -208,6 +208,8 @@ static void test_types(void)
 	CHECK_STR(answer("mood > 'sad'", &plain), "t");
 	CHECK_STR(answer("mood IN ('ok', 'happy')", &plain), "t");
 	CHECK_STR(answer("mood < 'ok'", &plain), "f");
+	CHECK_STR(answer("ARRAY[mood] = '{ok}'", &plain), "t");
+	CHECK_STR(answer("'{sad,ok}'::mood[] @> ARRAY[mood, mood]", &plain), "t");
 	CHECK_STR(answer("dom = 5", &plain), "t");
 	CHECK_STR(answer("dom IN (5, 6)", &plain), "t");
 	CHECK_STR(answer("box IS NULL", &plain), "f");
