@@ -2,12 +2,14 @@
  * conn.c - one connection: its deadline, the memory it keeps while it waits, parking and waking, its end.
  * All but conn_wake() run in the loop's own thread.
  */
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <malloc.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -91,7 +93,7 @@ static void heap_remove(struct loop *l, struct conn *c)
 static void conn_trim(struct conn *c)
 {
 	static const char zeroes[PAGE_BYTES];
-	uintptr_t end = (uintptr_t)c->pool + POOL_BYTES;
+	uintptr_t end = (uintptr_t)c->pool + POOL_BYTES; /* small pools aren't trimmed, see conn_learn_pool() */
 	uintptr_t at = ((uintptr_t)c->pool + PAGE_BYTES - 1) & ~(uintptr_t)(PAGE_BYTES - 1);
 	uintptr_t run = at;
 	for (; at + PAGE_BYTES <= end; at += PAGE_BYTES) {
@@ -270,6 +272,23 @@ void conn_unpark(struct conn *c)
 	conn_touch(c);
 }
 
+void conn_rouse(struct conn *c)
+{
+	if (!c->asleep)
+		return;
+	c->asleep = false;
+	MHD_resume_connection(c->mhd);
+	conn_touch(c);
+}
+
+void conn_moved(struct conn *c)
+{
+	c->state = CONN_CLOSING;
+	conn_wipe(c);
+	conn_set_deadline(c, c->loop->now_ms + HEADERS_MAX_MS);
+	conn_rouse(c);
+}
+
 void conn_wake(struct conn *c)
 {
 	struct loop *l = c->loop;
@@ -325,10 +344,37 @@ void conn_headers(struct conn *c)
 	conn_set_deadline(c, request_deadline(c, HEADERS_MAX_MS));
 }
 
-void conn_idle(struct conn *c)
+/* The library versions in which suspending a connection as its request ends was looked at. */
+static bool sleep_is_known(void)
+{
+	const char *version = MHD_get_version();
+	return strcmp(version, "0.9.75") == 0 || strcmp(version, "1.0.1") == 0;
+}
+
+/* Whether the daemon has nothing more of the client's in its hands; *waiting: bytes that the socket has. */
+static bool all_taken(const struct conn *c, int *waiting)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof info;
+	*waiting = 0;
+	if (!c->counted || getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+		return false;
+	if (info.tcpi_bytes_received == c->taken)
+		return true;
+	return ioctl(c->fd, SIOCINQ, waiting) == 0 && info.tcpi_bytes_received == c->taken + (uint64_t)*waiting;
+}
+
+void conn_idle(struct conn *c, bool stays)
 {
 	c->state = CONN_IDLE;
 	c->requests++;
+	int waiting;
+	if (stays && !c->hungup && !c->cut && sleep_is_known() && all_taken(c, &waiting)) {
+		c->asleep = true;
+		MHD_suspend_connection(c->mhd);
+		if (waiting > 0) /* of that there was an event already */
+			conn_wake(c);
+	}
 	/* The library may have missed the end of what a client sent together with its last request. */
 	int64_t wait_ms = c->hungup ? HUNGUP_IDLE_MS : c->loop->http->config->tcp_read_timeout_ms;
 	if (c->loop->stopping)

@@ -76,14 +76,15 @@ static void connection_notify(void *cls, struct MHD_Connection *mhd, void **cont
 #define DAEMON_FLAGS \
 	(MHD_USE_NO_LISTEN_SOCKET | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | DAEMON_THREADING)
 
-static struct daemon *daemon_new(struct loop *l)
+static struct daemon *daemon_new(struct loop *l, size_t pool_bytes)
 {
 	struct daemon *d = mem_zalloc(sizeof *d);
 	d->source.kind = SOURCE_DAEMON;
+	d->pool_bytes = pool_bytes;
 	d->mhd = MHD_start_daemon(
 		DAEMON_FLAGS, 0, NULL, NULL,
 		route_handle, l, MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-		(size_t)POOL_BYTES, MHD_OPTION_CONNECTION_LIMIT, (unsigned)(2 * DAEMON_CONNECTIONS_MAX),
+		pool_bytes, MHD_OPTION_CONNECTION_LIMIT, (unsigned)(2 * DAEMON_CONNECTIONS_MAX),
 		MHD_OPTION_NOTIFY_CONNECTION, connection_notify, l, MHD_OPTION_NOTIFY_COMPLETED, route_completed, l,
 		MHD_OPTION_URI_LOG_CALLBACK, route_uri, l, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_END);
 	if (d->mhd == NULL) {
@@ -102,15 +103,17 @@ static struct daemon *daemon_new(struct loop *l)
 	return d;
 }
 
-static struct daemon *emptiest(struct loop *l)
+static struct daemon *emptiest(struct loop *l, size_t pool_bytes)
 {
 	struct daemon *best = NULL;
-	for (size_t i = 0; i < l->ndaemons; i++)
-		if (best == NULL || l->daemons[i]->connections < best->connections)
-			best = l->daemons[i];
+	for (size_t i = 0; i < l->ndaemons; i++) {
+		struct daemon *d = l->daemons[i];
+		if (d->pool_bytes == pool_bytes && (best == NULL || d->connections < best->connections))
+			best = d;
+	}
 	if (best != NULL && best->connections < DAEMON_CONNECTIONS_MAX)
 		return best;
-	return daemon_new(l);
+	return daemon_new(l, pool_bytes);
 }
 
 static void daemon_run(struct loop *l, struct daemon *d)
@@ -155,8 +158,8 @@ static void listen_again(struct http *h, bool on)
 /* From now on the loop owns it. */
 static void conn_arrive(struct loop *l, struct conn *c)
 {
-	/* One registration for its whole life: before the first byte it is about that byte, afterwards about
-	 * hang-ups only, which a daemon doesn't see while the connection is suspended. */
+	/* One registration for its whole life: for hang-ups, which a daemon doesn't see while the connection is
+	 * suspended, and for what arrives while no daemon has it or it is asleep. */
 	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = c};
 	conn_link(l, c);
 	if (epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, c->fd, &event) != 0)
@@ -211,18 +214,37 @@ static void accept_some(struct http *h)
 	}
 }
 
-/* The first byte is there. */
-static void start_connection(struct loop *l, struct conn *c)
+/* ---- requests that arrive ------------------------------------------------------------------------------ */
+
+/* What has arrived for a connection that no daemon reads from. Bytes, 0 at the end, -1 if there is nothing. */
+static ssize_t look(struct conn *c, struct arrival *out, char *first)
 {
-	char first;
-	ssize_t n = recv(c->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	/* An empty line before a request is no request to us; see also conn_learn_pool(). */
-	struct daemon *d = n == 1 && first > ' ' ? emptiest(l) : NULL;
-	struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = c};
+	char p[ARRIVAL_BYTES_MAX];
+	ssize_t n = recv(c->fd, p, sizeof p, MSG_PEEK | MSG_DONTWAIT);
+	*out = (struct arrival){false, false};
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? -1 : 0;
+	if (n > 0) {
+		*first = p[0];
+		arrival_look(p, (size_t)n, out);
+	}
+	return n;
+}
+
+static size_t class_of(const struct arrival *a) { return a->small ? POOL_SMALL_BYTES : POOL_BYTES; }
+
+static void count_request(struct conn *c, const struct arrival *a, size_t n)
+{
+	c->counted = c->counted && a->whole;
+	c->taken += n;
+}
+
+/* Gives a connection, whose first request has been looked at, to a daemon with so much memory. */
+static void start_in(struct loop *l, struct conn *c, size_t pool_bytes)
+{
+	struct daemon *d = emptiest(l, pool_bytes);
 	struct sockaddr_in addr = {.sin_family = AF_INET}; /* not looked at: it would only be kept in memory */
-	if (d == NULL || epoll_ctl(l->epoll_fd, EPOLL_CTL_MOD, c->fd, &event) != 0) {
+	if (d == NULL) {
 		conn_drop(c);
 		return;
 	}
@@ -244,16 +266,90 @@ static void start_connection(struct loop *l, struct conn *c)
 	conn_touch(c);
 }
 
-/* ---- events ----------------------------------------------------------------------------------------- */
-
-static void conn_event(struct loop *l, struct conn *c, uint32_t events)
+/* The first bytes are there. */
+static void start_connection(struct loop *l, struct conn *c)
 {
-	if (c->state == CONN_NEW) {
-		start_connection(l, c);
+	struct arrival a;
+	char first;
+	ssize_t n = look(c, &a, &first);
+	if (n < 0)
+		return;
+	/* An empty line before a request is no request to us; see also conn_learn_pool(). */
+	if (n == 0 || first <= ' ') {
+		conn_drop(c);
 		return;
 	}
-	if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) == 0)
+	c->counted = true;
+	count_request(c, &a, (size_t)n);
+	start_in(l, c, class_of(&a));
+}
+
+/* From now on the loop hears of `fd`, and the connection's own number means a dead socket. */
+static bool swap_in(struct loop *l, struct conn *c, int fd, struct epoll_event *event)
+{
+	struct epoll_event before = {.events = event->events, .data.ptr = c};
+	if (epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, fd, event) != 0)
+		return false;
+	/* Before the number means another file: the set would keep what it can't be told to forget. */
+	if (epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL) == 0) {
+		if (dup3(l->dead_fd, c->fd, O_CLOEXEC) >= 0)
+			return true;
+		(void)epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, c->fd, &before);
+	}
+	(void)epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+	return false;
+}
+
+/*
+ * The next request is for a daemon of the other class. The old daemon gets a dead socket under the same number, finds
+ * the end and lets go of it, as of any client that has left; the real one goes on under a number of its own.
+ * False: it can't be moved.
+ */
+static bool move(struct loop *l, struct conn *c, const struct arrival *a, size_t n)
+{
+	int fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
+	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
+	if (fd < 0)
+		return false;
+	struct conn *to = mem_zalloc(sizeof *to);
+	to->source.kind = SOURCE_CONN;
+	to->loop = l;
+	to->fd = fd;
+	to->requests = c->requests;
+	to->counted = c->counted;
+	to->taken = c->taken;
+	count_request(to, a, n);
+	event.data.ptr = to;
+	if (!swap_in(l, c, fd, &event)) {
+		close(fd);
+		free(to);
+		return false;
+	}
+	atomic_fetch_add(&l->nconns, 1);
+	conn_link(l, to);
+	conn_moved(c);
+	start_in(l, to, class_of(a));
+	return true;
+}
+
+/* A connection that was asleep has something to read. */
+static void next_request(struct loop *l, struct conn *c)
+{
+	struct arrival a;
+	char first;
+	ssize_t n = look(c, &a, &first);
+	if (n < 0)
 		return;
+	if (n > 0 && class_of(&a) != c->daemon->pool_bytes && move(l, c, &a, (size_t)n))
+		return;
+	count_request(c, &a, n > 0 ? (size_t)n : 0);
+	conn_rouse(c);
+}
+
+/* ---- events ----------------------------------------------------------------------------------------- */
+
+static void conn_hungup(struct loop *l, struct conn *c)
+{
 	c->hungup = true;
 	if (c->state == CONN_PARKED)
 		conn_unpark(c);
@@ -262,6 +358,18 @@ static void conn_event(struct loop *l, struct conn *c, uint32_t events)
 	else if (c->state == CONN_HEADERS || c->state == CONN_BODY)
 		conn_set_deadline(c, l->now_ms + HUNGUP_REQUEST_MS);
 	conn_touch(c);
+}
+
+static void conn_event(struct loop *l, struct conn *c, uint32_t events)
+{
+	if (c->state == CONN_NEW) {
+		start_connection(l, c);
+		return;
+	}
+	if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+		conn_hungup(l, c);
+	if (c->asleep)
+		next_request(l, c);
 }
 
 static void take_woken(struct loop *l)
@@ -289,6 +397,8 @@ static void take_woken(struct loop *l)
 	for (size_t i = 0; i < n; i++)
 		if (batch[i]->state == CONN_PARKED)
 			conn_unpark(batch[i]);
+		else if (batch[i]->asleep)
+			next_request(l, batch[i]);
 }
 
 static void conn_due(struct loop *l, struct conn *c)
@@ -314,6 +424,7 @@ static void conn_due(struct loop *l, struct conn *c)
 	case CONN_HEADERS:
 	case CONN_BODY:
 		conn_cut(c);
+		conn_rouse(c);
 		conn_set_deadline(c, l->now_ms + HEADERS_MAX_MS);
 		conn_touch(c);
 		return;
@@ -415,6 +526,7 @@ static void begin_stop(struct loop *l)
 			conn_unpark(c);
 		else if (c->state == CONN_IDLE) {
 			conn_cut(c);
+			conn_rouse(c);
 			conn_touch(c);
 		}
 	}
@@ -425,6 +537,7 @@ static void end_daemons(struct loop *l)
 	/* A daemon must not be stopped with suspended connections, and a resumed one must have been run. */
 	for (struct conn *c = l->conns; c != NULL; c = c->next) {
 		conn_cut(c);
+		conn_rouse(c);
 		if (c->state == CONN_PARKED)
 			conn_unpark(c);
 	}
@@ -465,6 +578,16 @@ uint64_t loop_random(struct loop *l)
 	return l->random * 2685821657736338717u;
 }
 
+/* A socket from which nothing but the end can be read; -1 if there is none to be had. */
+static int dead_socket(void)
+{
+	int ends[2];
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0)
+		return -1;
+	close(ends[1]);
+	return ends[0];
+}
+
 static int loop_init(struct http *h, unsigned index, struct err *e)
 {
 	struct loop *l = &h->loops[index];
@@ -477,7 +600,8 @@ static int loop_init(struct http *h, unsigned index, struct err *e)
 	l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = &l->wake_source};
-	if (l->epoll_fd < 0 || l->wake_fd < 0 || epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, l->wake_fd, &event) != 0)
+	l->dead_fd = dead_socket();
+	if (l->epoll_fd < 0 || l->wake_fd < 0 || l->dead_fd < 0 || epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, l->wake_fd, &event) != 0)
 		return err_errno(e, errno, "cannot set up an event loop");
 	l->pages = pages_new();
 	l->conditions = condition_cache_new();
@@ -500,6 +624,8 @@ static void loop_clear(struct loop *l)
 		close(l->epoll_fd);
 	if (l->wake_fd > 0)
 		close(l->wake_fd);
+	if (l->dead_fd > 0)
+		close(l->dead_fd);
 	arena_clear(&l->scratch);
 	free(l->heap);
 	pthread_mutex_destroy(&l->wake_lock);

@@ -7,7 +7,13 @@
  * nested level-triggered epoll descriptors) was measured, see ARCHITECTURE.md.
  *
  * The life of a connection: accepted -> its first byte arrives -> handed to a daemon -> (request ->
- * parked and woken, any number of times -> response)* -> closed by the daemon, which frees it.
+ * parked and woken, any number of times -> response -> asleep)* -> closed by the daemon, which frees it.
+ *
+ * Daemons are of two classes, by the memory that they have for a connection. Between requests a connection
+ * is asleep: the daemon doesn't see its socket, we do. What arrives is looked at (arrival.h) and read by a
+ * daemon of its class; if that is another one, the connection moves there. So a crowd that waits takes
+ * little memory although any of them may ask with ten thousand bytes, and being asleep also saves the
+ * library's turns of epoll_ctl() and a recv() for nothing at each request.
  */
 #ifndef BUSBAR_HTTP_LOOP_H
 #define BUSBAR_HTTP_LOOP_H
@@ -19,6 +25,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "http/arrival.h"
 #include "http/http.h"
 
 /* ---- named limits ------------------------------------------------------------------------------- */
@@ -29,6 +36,10 @@
 /* Memory of libmicrohttpd for one connection: a request line of 10,000 bytes, its headers and those of
  * the response must fit. Most of it is given back while a client waits, see conn_trim(). */
 #define POOL_BYTES 32768
+/* The same for small live requests (arrival.h): the request, the library's structures for its headers
+ * (2,048, as in reply.c) and the headers of an answer. It zeroes all of a pool after each response: with
+ * the large one a crowd that is woken pays for that, and for giving it back, more than for all else. */
+#define POOL_SMALL_BYTES (ARRIVAL_SMALL_BYTES_MAX + 2048 + 1536)
 /* Descriptors kept for everything else (store, Postgres, daemons): at the limit we stop accepting. */
 #define FILES_RESERVED 256
 #define ACCEPT_PAUSE_MS 100 /* after accept() ran out of something */
@@ -65,6 +76,7 @@ struct condition_cache;
 struct daemon {
 	struct source source;
 	struct MHD_Daemon *mhd;
+	size_t pool_bytes; /* POOL_BYTES or POOL_SMALL_BYTES */
 	unsigned connections;
 	bool touched; /* to be run in this round */
 	struct daemon *next_touched;
@@ -90,6 +102,9 @@ struct conn {
 	enum conn_state state;
 	bool hungup;      /* the client closed its side, at least half of it */
 	bool cut;         /* being closed by us */
+	bool asleep;      /* between requests, suspended: its next request is looked at before the daemon reads it */
+	bool counted;     /* `taken` is known */
+	uint64_t taken;   /* bytes of all its requests so far */
 	bool wake_queued; /* guarded by the loop's wake_lock, with the two links */
 	struct conn *wake_next, *wake_prev;
 	uint32_t requests; /* answered so far */
@@ -108,6 +123,7 @@ struct loop {
 	unsigned index;
 	pthread_t thread;
 	int epoll_fd, wake_fd;
+	int dead_fd; /* a socket whose other end is closed, see move() */
 	struct source wake_source;
 	struct daemon **daemons;
 	size_t ndaemons;
@@ -159,8 +175,8 @@ void conn_sending(struct conn *c);
 void conn_body(struct conn *c);
 /* The request line is there; `uri` is NULL if that isn't known yet. */
 void conn_headers(struct conn *c);
-/* The request is over, the connection may carry another. */
-void conn_idle(struct conn *c);
+/* The request is over, the connection may carry another. `stays`: the daemon won't close it by itself. */
+void conn_idle(struct conn *c, bool stays);
 /*
  * The request ended and the connection with it, the daemon is about to let go of its memory: at once after
  * a response that says so; otherwise it may have to be reminded.
@@ -176,6 +192,8 @@ void conn_free(struct conn *c);                 /* its descriptor is closed, or 
 void conn_drop(struct conn *c);                 /* closes one that no daemon has */
 void conn_cut(struct conn *c);
 void conn_unpark(struct conn *c);
+void conn_moved(struct conn *c); /* its socket went to another; what is left here ends */
+void conn_rouse(struct conn *c); /* the daemon may read again, if it was asleep */
 void conn_touch(struct conn *c); /* its daemon is to be run in this round */
 void conn_set_deadline(struct conn *c, int64_t deadline_ms);
 /* A client that takes the response too slowly is cut; one that takes it gets another while. */

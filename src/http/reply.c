@@ -114,6 +114,10 @@ static void decide_close(struct request *r, struct reply *p)
 	int64_t max = r->http->config->conn_max_requests;
 	if (r->conn->loop->stopping || (max > 0 && r->conn->requests + 1 >= max))
 		r->close = true;
+	/* Requests that come one behind the other can't be looked at before the daemon reads them, and this one has
+	 * no room for a large one. */
+	if (!r->conn->counted && r->conn->daemon->pool_bytes == POOL_SMALL_BYTES)
+		r->close = true;
 	if (r->close)
 		reply_header(p, "connection", "close");
 }
@@ -132,10 +136,11 @@ static bool headers_fit(struct request *r, struct reply *p)
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(r->conn->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
 	size_t request_bytes = info == NULL ? REQUEST_LINE_BYTES_MAX : info->header_size;
-	if (!p->headers.failed && p->headers.len + request_bytes + HEADERS_OVERHEAD_BYTES <= POOL_BYTES)
+	size_t pool_bytes = r->conn->daemon->pool_bytes;
+	if (!p->headers.failed && p->headers.len + request_bytes + HEADERS_OVERHEAD_BYTES <= pool_bytes)
 		return true;
-	log_error("the headers of a response take more than the %d bytes there are for a connection: has the table several "
-	          "hundred columns? Name fewer in 'columns'", POOL_BYTES);
+	log_error("the headers of a response take more than the %zu bytes there are for a connection: has the table several "
+	          "hundred columns? Name fewer in 'columns'", pool_bytes);
 	buf_clear(&p->headers);
 	reply_begin_shape(r, p, 500, NULL, TYPE_JSON);
 	return false;
@@ -217,7 +222,9 @@ enum step reply_source(struct request *r, struct reply *p, MHD_ContentReaderCall
 		return reply_text(r, p, "", 0);
 	}
 	decide_close(r, p);
-	struct MHD_Response *response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 1024, read, source, free_source);
+	/* The block is only used where the body isn't chunked. */
+	struct MHD_Response *response =
+		MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, r->persistent ? 64 : 16384, read, source, free_source);
 	if (response == NULL)
 		free_source(source);
 	return queue_new(r, p, response);

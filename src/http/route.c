@@ -337,6 +337,7 @@ static enum MHD_Result first_call(struct request *r, const char *method, const c
 	if (r->http->config->log_level == LOG_DEBUG)
 		log_request(r, method);
 	MHD_get_connection_values(r->conn->mhd, MHD_HEADER_KIND, scan_header, &scan);
+	r->persistent = strcmp(version, "HTTP/1.1") == 0;
 	r->bad = (scan.length && scan.coding) || (!scan.host && strcmp(version, "HTTP/1.1") == 0);
 	r->too_long = strlen(method) + 1 + r->uri_len + 1 + strlen(version) > REQUEST_LINE_BYTES_MAX;
 	/* Queued before the body was read: the library closes the connection afterwards. */
@@ -382,11 +383,11 @@ void route_completed(void *cls, struct MHD_Connection *mhd, void **context, enum
 	if (r == NULL)
 		return;
 	struct conn *c = r->conn;
-	bool complete = why == MHD_REQUEST_TERMINATED_COMPLETED_OK, close = r->close;
+	bool complete = why == MHD_REQUEST_TERMINATED_COMPLETED_OK, close = r->close, stays = r->persistent;
 	*context = NULL;
 	request_free(r);
 	if (complete && !close)
-		conn_idle(c);
+		conn_idle(c, stays);
 	else
 		conn_closing(c, complete);
 }

@@ -6,7 +6,7 @@ import net from 'node:net'
 import { connections, events, get, raw, readAll, shape, shapeUrl } from '../lib/http.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
-import { assert, delay, equal, until, within } from '../lib/util.mjs'
+import { assert, delay, equal, Random, seed, until, within } from '../lib/util.mjs'
 
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY, v text)'
 const fill = (from, to, size = 20) => `INSERT INTO t SELECT g, repeat('x', ${size}) || g FROM generate_series(${from}, ${to}) g`
@@ -293,6 +293,139 @@ test('a connection serves many requests, pipelined ones in order', async (t) => 
   })
   const order = [...r.text.matchAll(/snapshot-end|"status":"active"/g)].map((m) => m[0])
   equal(order, ['snapshot-end', '"status":"active"', 'snapshot-end'], 'answers in order')
+})
+
+// One socket, kept; ask() sends bytes, or pieces of them, and gives one response: { status, head, body }.
+async function oneSocket(port) {
+  const socket = net.connect(port, '127.0.0.1')
+  socket.setNoDelay(true)
+  socket.on('error', () => {})
+  let text = ''
+  let ended = false
+  let notify = () => {}
+  socket.on('data', (d) => {
+    text += d.toString('latin1')
+    notify()
+  })
+  socket.on('end', () => {
+    ended = true
+    notify()
+  })
+  await new Promise((resolve) => socket.once('connect', resolve))
+  const take = () => {
+    const at = text.indexOf('\r\n\r\n')
+    if (at < 0) return undefined
+    const head = text.slice(0, at)
+    const length = /content-length: (\d+)/i.exec(head)
+    let end = at + 4
+    if (length) end += Number(length[1])
+    else if (/transfer-encoding: chunked/i.test(head)) {
+      end = text.indexOf('\r\n0\r\n\r\n', at)
+      if (end < 0) return undefined
+      end += 7
+    }
+    if (text.length < end) return undefined
+    const body = text.slice(at + 4, end)
+    text = text.slice(end)
+    return { status: Number(head.slice(9, 12)), head, body }
+  }
+  const answer = () =>
+    within(
+      'an answer',
+      8000,
+      new Promise((resolve, reject) => {
+        notify = () => {
+          const r = take()
+          if (!r && !ended) return
+          notify = () => {}
+          if (r) resolve(r)
+          else reject(new Error(`the connection ended: ${text.slice(0, 100)}`))
+        }
+        notify()
+      }),
+    )
+  const ask = async (...pieces) => {
+    for (const [i, piece] of pieces.entries()) {
+      if (i > 0) await delay(60)
+      socket.write(piece)
+    }
+    return answer()
+  }
+  return { socket, ask, answer, ended: () => ended }
+}
+
+test('one connection carries small live requests, large ones and bodies in any order', { timeout: 60000 }, async (t) => {
+  // A connection with a small live request is given little memory, and moves when it asks for more.
+  const w = await world(t, { sql: [TABLE, fill(1, 3)], env: { ELECTRIC_LONG_POLL_TIMEOUT: '1000' } })
+  const at = await readAll(w.busbar.url, { table: 't' })
+  const c = await oneSocket(w.busbar.port)
+  t.cleanup(() => c.socket.destroy())
+  const request = (query, more = '') => `GET /v1/shape?table=t${query} HTTP/1.1\r\nHost: x\r\n${more}\r\n`
+  let offset = at.offset
+  let id = 100
+  const live = () => request(`&handle=${at.handle}&offset=${offset}&live=true`)
+  const body = '{"replica":"default"}'
+  const kinds = {
+    live: async () => {
+      const row = ++id
+      const answer = c.ask(live())
+      await delay(20)
+      await w.sql(`INSERT INTO t VALUES (${row}, 'x')`)
+      const r = await answer
+      equal(r.status, 200)
+      assert(r.body.includes(`"id":"${row}"`), `row ${row} in ${r.body}`)
+      offset = /electric-offset: (\S+)/i.exec(r.head)[1]
+    },
+    timeout: async () => equal((await c.ask(live())).status, 200),
+    snapshot: async () => equal((await c.ask(request('&offset=-1'))).status, 200),
+    long: async () => equal((await c.ask(request(`&offset=-1&where=${encodeURIComponent(`v <> '${'x'.repeat(9000)}'`)}`))).status, 200),
+    headers: async () => equal((await c.ask(request('&offset=-1', `Cookie: ${'y'.repeat(6000)}\r\n`))).status, 200),
+    longLive: async () => equal((await c.ask(request(`&handle=${at.handle}&offset=0_0&live=true`, `Cookie: ${'y'.repeat(4000)}\r\n`))).status, 200),
+    bad: async () => equal((await c.ask(request('&offset=nonsense&live=true'))).status, 400),
+    health: async () => equal((await c.ask('GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n')).status, 200),
+  }
+  const random = new Random(seed())
+  for (let i = 0; i < 30; i++) {
+    const kind = random.pick(Object.keys(kinds).filter((k) => k !== 'timeout' || i % 10 === 0))
+    await kinds[kind]().catch((e) => {
+      throw new Error(`request ${i}, ${kind}: ${e.message}`)
+    })
+  }
+  // In pieces: from here on nobody can tell what comes next before it is read, and all is served all the same.
+  for (const cut of [1, 10, -3]) {
+    const row = ++id
+    const text = live()
+    const answer = c.ask(text.slice(0, cut), text.slice(cut))
+    await delay(100)
+    await w.sql(`INSERT INTO t VALUES (${row}, 'x')`)
+    const r = await answer
+    assert(r.body.includes(`"id":"${row}"`), `row ${row} in ${r.body}`)
+    offset = /electric-offset: (\S+)/i.exec(r.head)[1]
+    await kinds.long()
+    await kinds.headers()
+  }
+  const post = await c.ask(`POST /v1/shape?table=t&offset=-1 HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`, body)
+  equal(post.status, 200, post.body)
+  await kinds.live()
+  await kinds.long()
+  assert(!c.ended(), 'still open')
+})
+
+test('a pipelined request behind a small live one is answered, or the connection says that it closes', async (t) => {
+  const w = await world(t, { sql: [TABLE, fill(1, 3)] })
+  const at = await readAll(w.busbar.url, { table: 't' })
+  const live = `GET /v1/shape?table=t&handle=${at.handle}&offset=${at.offset}&live=true HTTP/1.1\r\nHost: x\r\n\r\n`
+  const long = `GET /v1/shape?table=t&offset=-1 HTTP/1.1\r\nHost: x\r\nCookie: ${'y'.repeat(6000)}\r\n\r\n`
+  for (const later of [false, true]) {
+    const c = await oneSocket(w.busbar.port)
+    t.cleanup(() => c.socket.destroy())
+    const first = later ? c.ask(live, long) : c.ask(live + long)
+    await delay(150)
+    await w.sql(`INSERT INTO t VALUES (${later ? 51 : 50}, 'x')`)
+    const r = await first
+    equal(r.status, 200)
+    if (!/^connection: close/im.test(r.head)) equal((await c.answer()).status, 200)
+  }
 })
 
 test('a burst of new connections is served to the last', { timeout: 60000 }, async (t) => {
