@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,14 +19,19 @@ static bool shown;
 
 void progress(const char *fmt, ...)
 {
+	struct winsize size;
+	char line[400];
 	va_list ap;
 
 	if (!isatty(2))
 		return;
-	fputs("\r\033[K", stderr);
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	vsnprintf(line, sizeof line, fmt, ap);
 	va_end(ap);
+	/* A line that is wrapped can't be written over. */
+	if (ioctl(2, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 && size.ws_col <= sizeof line)
+		line[size.ws_col - 1] = '\0';
+	fprintf(stderr, "\r\033[K%s", line);
 	fflush(stderr);
 	shown = true;
 }
@@ -144,6 +150,8 @@ static void sync_begin(struct sync_run *r, struct client *c)
 	c->number = (int64_t)r->next++;
 	c->query = r->shape[c->number].query;
 	c->retries = 0;
+	if (c->number != 0)
+		c->record = NULL;
 	client_start(c, r->mode, r->shape[c->number].handle, r->shape[c->number].offset);
 }
 
@@ -158,6 +166,13 @@ static bool sync_msg(struct client *c, const struct msg *m, int64_t now)
 	err_set(&r->bench->err, ERR_PROTOCOL, "wrong rows: %s; shape %s, message with the key %.*s", why, c->query,
 		(int)(m->key.len < 100 ? m->key.len : 100), m->key.p ? m->key.p : "");
 	return false;
+}
+
+static size_t sync_fast(struct client *c, const char *data, size_t len)
+{
+	struct sync_run *r = c->ctx;
+
+	return r->stats->fast(r->ctx, (size_t)c->number, data, len);
 }
 
 static void sync_finished(struct sync_run *r, struct client *c)
@@ -198,6 +213,8 @@ static void sync_event(struct client *c, enum client_event what)
 		hist_add(r->each, now_ns() - c->started_ns);
 	r->bytes += c->bytes;
 	c->bytes = 0;
+	if (c->same)
+		r->stats->same(r->ctx, (size_t)c->number);
 	sync_finished(r, c);
 }
 
@@ -224,6 +241,11 @@ int shapes_sync(struct bench *b, const struct server *s, struct shape *v, size_t
 		client[i].on_msg = sync_msg;
 		client[i].on_event = sync_event;
 		client[i].ctx = &r;
+		if (stats != NULL) {
+			client[i].fast = stats->fast ? sync_fast : NULL;
+			client[i].trail = stats->trail;
+			client[i].record = i == 0 ? stats->record : NULL;
+		}
 		sync_begin(&r, &client[i]);
 	}
 	result = loop_run(&loop, &r.done, end);
@@ -288,6 +310,16 @@ static bool crowd_msg(struct client *who, const struct msg *m, int64_t now)
 	return c->on_msg == NULL || c->on_msg(c, who, m, now);
 }
 
+static void crowd_let_go(struct crowd *c, const struct client *who, bool dropped)
+{
+	if (c->let_go == NULL || c->let_go[who->number])
+		return;
+	c->let_go[who->number] = 1;
+	c->gone++;
+	c->dropped += dropped;
+	c->gone_ns = now_ns();
+}
+
 static void crowd_event(struct client *who, enum client_event what)
 {
 	struct crowd *c = who->ctx;
@@ -299,6 +331,10 @@ static void crowd_event(struct client *who, enum client_event what)
 		return;
 	case CLIENT_ANSWERED:
 		c->answered++;
+		crowd_let_go(c, who, false);
+		return;
+	case CLIENT_LOST:
+		crowd_let_go(c, who, true);
 		return;
 	case CLIENT_REFETCH:
 		c->refetches++;
@@ -352,6 +388,7 @@ int crowd_start(struct crowd *c, struct bench *b, const struct url *url, const c
 		return -1;
 	c->loop.tick = crowd_tick;
 	c->loop.tick_ctx = c;
+	c->loop.request_bytes = (size_t)b->opt.request_bytes;
 	c->client = mem_zalloc(sizeof *c->client * (size_t)(clients + 1));
 	c->size = clients;
 	for (int64_t i = 0; i < clients; i++) {

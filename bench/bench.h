@@ -76,6 +76,7 @@ void shapes_free(struct shape *s, size_t n);
 
 /* A message of shape number `i`. False with *why (a static text) ends the run as a failure. */
 typedef bool shape_msg_fn(void *ctx, size_t i, const struct msg *m, const char **why);
+typedef size_t shape_fast_fn(void *ctx, size_t i, const char *data, size_t len); /* see scan_fast_fn */
 
 struct sync_stats {
 	double seconds;
@@ -83,6 +84,10 @@ struct sync_stats {
 	struct hist *each; /* if not NULL: the time of each sync */
 	bool refetch_ok;   /* a 409 isn't a failure: it is counted, and the shape's handle is emptied */
 	uint64_t refetched;
+	shape_fast_fn *fast; /* may be NULL */
+	struct trail *record; /* the first shape's bodies are kept here; may be NULL */
+	const struct trail *trail; /* may be NULL. A sync whose rows are all the trail's is told to `same`, and not to fn */
+	void (*same)(void *ctx, size_t i);
 };
 
 /*
@@ -106,6 +111,9 @@ struct crowd {
 	bool done, failed;
 	bool refetch; /* a 409 isn't the end: the client starts over */
 	uint64_t refetches;
+	/* Which clients a server that stops has let go: answered, or dropped. NULL: not asked for. */
+	uint8_t *let_go;
+	int64_t gone, dropped, gone_ns; /* how many in all; without an answer; when the last one was */
 };
 
 /* shape_of: client i follows shapes[i % shapes_n]. Waits until every client's live request is on its way. */

@@ -21,6 +21,9 @@
 #define BUSY_MAX_DEFAULT 200
 #define REQUEST_BYTES_MAX 16384
 #define TICK_NS (20 * NS_PER_MS)
+#define PADDING "X-Padding: "
+#define RETRY_NS (20 * NS_PER_MS)
+#define RETRIES_A_SECOND 5000 /* of all clients: more would take the machine from a server that stops or starts */
 #define STALLS_MAX 500 /* answers that don't move on before it counts as a fault */
 
 int loop_init(struct loop *l, struct err *e)
@@ -44,16 +47,42 @@ void loop_clear(struct loop *l)
 	memset(l, 0, sizeof *l);
 }
 
+static size_t on_fast(void *ctx, const char *data, size_t len);
+
+void trail_init(struct trail *t)
+{
+	t->n = 0;
+	for (unsigned i = 0; i < TRAIL_MAX; i++)
+		buf_init(&t->body[i], TRAIL_BYTES_MAX);
+}
+
+static void trail_reset(struct trail *t)
+{
+	t->n = 0;
+	for (unsigned i = 0; i < TRAIL_MAX; i++)
+		buf_reset(&t->body[i]);
+}
+
+void trail_clear(struct trail *t)
+{
+	t->n = 0;
+	for (unsigned i = 0; i < TRAIL_MAX; i++)
+		buf_clear(&t->body[i]);
+}
+
 void client_init(struct client *c, struct loop *l, const struct url *u, const char *secret, const char *query)
 {
 	memset(c, 0, sizeof *c);
 	c->loop = l;
+	l->clients++;
 	c->url = u;
 	c->secret = secret;
 	c->query = query;
 	c->fd = -1;
 	httpres_init(&c->http);
 	scan_init(&c->scan);
+	c->scan.fast = on_fast;
+	c->scan.fast_ctx = c;
 	sse_init(&c->sse);
 	buf_init(&c->error, 1024);
 }
@@ -108,6 +137,7 @@ void client_clear(struct client *c)
 	if (c->loop == NULL)
 		return;
 	client_stop(c);
+	c->loop->clients--;
 	httpres_clear(&c->http);
 	scan_clear(&c->scan);
 	sse_clear(&c->sse);
@@ -143,12 +173,20 @@ static void nap(struct client *c, int64_t ns)
 	c->loop->retries++;
 }
 
+static int64_t retry_ns(const struct loop *l)
+{
+	int64_t ns = (int64_t)l->clients * NS_PER_S / RETRIES_A_SECOND;
+
+	return ns > RETRY_NS ? ns : RETRY_NS;
+}
+
 /* Nobody there, or the connection broke: tried again where that is expected. */
 static void broken(struct client *c, const char *what, int errnum)
 {
-	if (c->persist)
-		nap(c, 20 * NS_PER_MS);
-	else if (errnum)
+	if (c->persist) {
+		nap(c, retry_ns(c->loop));
+		c->on_event(c, CLIENT_LOST);
+	} else if (errnum)
 		failed(c, "%s: %s", what, strerror(errnum));
 	else
 		failed(c, "%s", what);
@@ -157,7 +195,7 @@ static void broken(struct client *c, const char *what, int errnum)
 static size_t request_text(struct client *c, char *out, size_t size)
 {
 	const char *method = c->mode == CLIENT_DELETE ? "DELETE" : "GET";
-	int n;
+	int n, pad;
 
 	if (c->mode == CLIENT_FETCH)
 		n = snprintf(out, size, "GET %s", c->query);
@@ -168,9 +206,14 @@ static size_t request_text(struct client *c, char *out, size_t size)
 			     c->cursor, c->secret ? "&secret=" : "");
 	if (n < 0 || (size_t)n >= size)
 		return 0;
-	n += snprintf(out + n, size - (size_t)n, "%s HTTP/1.1\r\nHost: %s:%s\r\nUser-Agent: busbar-bench/%s\r\n\r\n",
+	n += snprintf(out + n, size - (size_t)n, "%s HTTP/1.1\r\nHost: %s:%s\r\nUser-Agent: busbar-bench/%s\r\n",
 		      c->secret && c->mode != CLIENT_FETCH ? c->secret : "", c->url->host, c->url->port, BUSBAR_VERSION);
-	return (size_t)n < size ? (size_t)n : 0;
+	if (c->live && (pad = (int)c->loop->request_bytes - n - (int)(sizeof PADDING + 3)) > 0 && (size_t)n < size)
+		n += snprintf(out + n, size - (size_t)n, PADDING "%0*d\r\n", pad, 0);
+	if ((size_t)n + 2 >= size)
+		return 0;
+	memcpy(out + n, "\r\n", 2);
+	return (size_t)n + 2;
 }
 
 static void watch(struct client *c, int op, uint32_t events)
@@ -280,6 +323,12 @@ void client_start(struct client *c, enum client_mode mode, const char *handle, c
 	c->cursor[0] = '\0';
 	c->last_lsn = c->last_op = 0;
 	c->started_ns = c->first_byte_ns = 0;
+	c->step = 0;
+	c->body_at = 0;
+	if (c->record != NULL)
+		trail_reset(c->record);
+	c->own = false;
+	c->same = mode == CLIENT_SYNC && c->trail != NULL && c->trail->n > 0;
 	snprintf(c->handle, sizeof c->handle, "%s", handle ? handle : "");
 	snprintf(c->offset, sizeof c->offset, "%s", c->handle[0] && offset ? offset : "-1");
 	/* Whoever knows a position is up to date as far as it knows, and waits from there. */
@@ -294,10 +343,37 @@ void client_go(struct client *c)
 		ask(c);
 }
 
+static bool on_message(void *ctx, const struct msg *m);
+
+/* A body with rows differs from the trail's: those before it, which were only compared, are read now. */
+static bool replay(struct client *c)
+{
+	struct scan s;
+	bool ok = true;
+
+	c->same = false;
+	scan_init(&s);
+	for (unsigned i = 0; ok && i < c->step; i++) {
+		scan_next(&s);
+		ok = scan_feed(&s, c->trail->body[i].data, c->trail->body[i].len, on_message, c);
+	}
+	scan_clear(&s);
+	return ok;
+}
+
+static size_t on_fast(void *ctx, const char *data, size_t len)
+{
+	struct client *c = ctx;
+
+	return c->fast == NULL || c->same ? 0 : c->fast(c, data, len);
+}
+
 static bool on_message(void *ctx, const struct msg *m)
 {
 	struct client *c = ctx;
 
+	if (c->same && (m->kind == MSG_INSERT || m->kind == MSG_UPDATE || m->kind == MSG_DELETE) && !replay(c))
+		return false;
 	if (m->has_lsn) {
 		c->last_lsn = m->lsn;
 		c->last_op = m->op_position;
@@ -316,11 +392,51 @@ static bool on_sse_event(void *ctx, const char *data, size_t len)
 	return n > 0 && on_message(ctx, &m);
 }
 
+/* Bytes of a body that is compared with the trail's; from the first that differ on it is read, from its beginning. */
+static bool compare(struct client *c, const char *data, size_t len)
+{
+	const struct buf *known = c->step < c->trail->n ? &c->trail->body[c->step] : NULL;
+
+	if (known != NULL && len <= known->len - c->body_at && memcmp(known->data + c->body_at, data, len) == 0) {
+		c->body_at += len;
+		return true;
+	}
+	c->own = true;
+	return (c->body_at == 0 || scan_feed(&c->scan, known->data, c->body_at, on_message, c)) &&
+	       scan_feed(&c->scan, data, len, on_message, c);
+}
+
+/* At the end of a body that was compared: shorter than the trail's, it is read after all. False if that goes wrong. */
+static bool was_whole(struct client *c)
+{
+	const struct buf *known = c->step < c->trail->n ? &c->trail->body[c->step] : NULL;
+
+	if (known != NULL && c->body_at == known->len)
+		return true;
+	c->own = true;
+	return c->body_at == 0 || scan_feed(&c->scan, known->data, c->body_at, on_message, c);
+}
+
+static void record(struct client *c, const char *data, size_t len)
+{
+	struct trail *t = c->record;
+
+	if (c->step >= TRAIL_MAX || t->body[c->step].failed) {
+		t->n = 0;
+		c->record = NULL;
+		return;
+	}
+	buf_put(&t->body[c->step], data, len);
+	t->n = t->body[c->step].failed ? 0 : c->step + 1;
+}
+
 static bool on_body(void *ctx, const char *data, size_t len)
 {
 	struct client *c = ctx;
 
 	c->bytes += len;
+	if (c->first_byte_ns == 0)
+		c->first_byte_ns = c->read_ns;
 	if (c->mode == CLIENT_FETCH)
 		return c->on_body == NULL || c->on_body(c, data, len);
 	if (c->mode == CLIENT_DELETE)
@@ -332,6 +448,10 @@ static bool on_body(void *ctx, const char *data, size_t len)
 	}
 	if (c->http.event_stream)
 		return sse_feed(&c->sse, data, len, on_sse_event, c);
+	if (c->record != NULL && c->mode == CLIENT_SYNC)
+		record(c, data, len);
+	if (c->same && !c->own)
+		return compare(c, data, len);
 	return scan_feed(&c->scan, data, len, on_message, c);
 }
 
@@ -364,7 +484,10 @@ static void refused(struct client *c)
 		c->state = CLIENT_IDLE;
 		c->on_event(c, CLIENT_REFETCH);
 	} else if ((status == 503 || status == 429) && (c->persist || c->retries < 100)) {
+		bool live = c->live;
 		nap(c, c->http.retry_after_s ? c->http.retry_after_s * NS_PER_S : 200 * NS_PER_MS);
+		if (live)
+			c->on_event(c, CLIENT_ANSWERED);
 	} else {
 		failed(c, "answered with %d: %.*s", status, (int)c->error.len, c->error.data ? c->error.data : "");
 	}
@@ -391,10 +514,17 @@ static bool advance(struct client *c)
 			snprintf(c->offset, sizeof c->offset, "%" PRIu64 "_%" PRIu64, c->last_lsn, c->last_op);
 		return true;
 	}
-	if (!scan_done(&c->scan)) {
+	if (c->same && !c->own && !was_whole(c)) {
+		failed(c, "the body isn't what was expected");
+		return false;
+	}
+	if (!(c->same && !c->own) && !scan_done(&c->scan)) {
 		failed(c, "the list of messages doesn't end");
 		return false;
 	}
+	c->step++;
+	c->body_at = 0;
+	c->own = false;
 	moved = strcmp(c->offset, h->offset) != 0;
 	memcpy(c->offset, h->offset, sizeof c->offset);
 	if (moved || h->up_to_date)
@@ -460,7 +590,8 @@ static void closed(struct client *c, int errnum)
 	/* An event stream may be cut at any time; whoever follows it continues behind its last event. */
 	if (c->http.event_stream && c->last_lsn != 0 && c->persist) {
 		snprintf(c->offset, sizeof c->offset, "%" PRIu64 "_%" PRIu64, c->last_lsn, c->last_op);
-		nap(c, 20 * NS_PER_MS);
+		nap(c, retry_ns(c->loop));
+		c->on_event(c, CLIENT_LOST);
 		return;
 	}
 	broken(c, errnum ? "reading an answer" : c->http.error ? c->http.error : "closed without an answer", errnum);
@@ -473,8 +604,6 @@ static bool take(struct client *c, const char *data, size_t len)
 
 	if (c->http.state == HTTP_STATUS && c->http.line.len == 0)
 		buf_reset(&c->error);
-	if (c->first_byte_ns == 0)
-		c->first_byte_ns = c->read_ns;
 	n = httpres_feed(&c->http, data, len, on_body, c);
 	if (c->state != CLIENT_WAITING)
 		return false; /* a callback stopped it */

@@ -28,6 +28,7 @@ enum client_event {
 	CLIENT_READY,    /* a live request is on its way for the first time */
 	CLIENT_SYNCED,   /* CLIENT_SYNC and CLIENT_FETCH, CLIENT_DELETE: done */
 	CLIENT_ANSWERED, /* a live response has ended */
+	CLIENT_LOST,     /* with `persist`: the connection broke or nobody listens; it is tried again */
 	CLIENT_REFETCH,  /* 409: `handle` is the new one or "" */
 	CLIENT_FAILED,   /* `error` says why; the client is stopped */
 };
@@ -37,7 +38,22 @@ enum client_state { CLIENT_IDLE, CLIENT_QUEUED, CLIENT_CONNECTING, CLIENT_WAITIN
 struct client;
 struct loop;
 
+/*
+ * The bodies of a sync that was checked row by row. A later sync that gets the same bytes has the same rows: comparing is
+ * all its client does. From the first byte that differs on it reads everything the long way, from the beginning.
+ */
+#define TRAIL_MAX 16
+#define TRAIL_BYTES_MAX (64u << 20)
+struct trail {
+	unsigned n; /* 0: none, or there were too many bodies */
+	struct buf body[TRAIL_MAX];
+};
+
+void trail_init(struct trail *t);
+void trail_clear(struct trail *t);
+
 typedef bool client_msg_fn(struct client *c, const struct msg *m, int64_t now);
+typedef size_t client_fast_fn(struct client *c, const char *data, size_t len); /* see scan_fast_fn */
 typedef void client_event_fn(struct client *c, enum client_event what);
 
 struct client {
@@ -46,6 +62,7 @@ struct client {
 	const char *query; /* the shape: "table=…&where=…", encoded; borrowed. CLIENT_FETCH: the path */
 	const char *secret;
 	client_msg_fn *on_msg;
+	client_fast_fn *fast; /* rows it knows don't come to on_msg; may be NULL */
 	client_event_fn *on_event;
 	http_body_fn *on_body; /* CLIENT_FETCH; context is the client */
 	void *ctx;
@@ -63,9 +80,15 @@ struct client {
 	uint32_t stalls; /* answers without progress, one after the other */
 	char handle[HTTP_HANDLE_MAX], offset[HTTP_OFFSET_MAX], cursor[HTTP_CURSOR_MAX];
 	uint64_t last_lsn, last_op; /* of the last change in an event stream */
-	int64_t started_ns, first_byte_ns, read_ns; /* of the first request; of its first byte; of the last read */
+	int64_t started_ns, first_byte_ns, read_ns; /* of the first request; of the first byte of its body; of the last read */
 	uint64_t bytes, requests, retries;
 	int status; /* of the last answer */
+	struct trail *record; /* CLIENT_SYNC: to be filled; may be NULL */
+	const struct trail *trail; /* CLIENT_SYNC: may be NULL */
+	unsigned step;   /* which answer of the sync this is */
+	size_t body_at;  /* how much of its body was the trail's */
+	bool same;       /* all rows so far were the trail's; with CLIENT_SYNCED: all rows of the sync were */
+	bool own;        /* this body isn't the trail's, and is read */
 	struct httpres http;
 	struct scan scan;
 	struct sse sse;
@@ -84,6 +107,8 @@ struct loop {
 	struct client *queue, **queue_tail, *sleepers;
 	uint64_t retries, failures, reconnects;
 	struct err err; /* the first failure */
+	unsigned clients;
+	size_t request_bytes; /* live requests get a header that makes them this long; 0: as they are */
 	void (*tick)(void *ctx, int64_t now); /* about each 20 ms */
 	void *tick_ctx;
 	int64_t tick_ns;

@@ -391,33 +391,45 @@ int wait_command(pid_t pid, int timeout_ms)
 	return -1;
 }
 
-static pid_t paused_pid, guard_pid;
-static int guard_pipe = -1;
+#define PAUSED_MAX 2
+static struct paused {
+	pid_t pid, guard;
+	int pipe; /* closed to have the guard continue it */
+} paused[PAUSED_MAX];
+static int paused_n;
+
+static void guard_main(int end, pid_t pid)
+{
+	char byte;
+
+	setsid();
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	for (int fd = 3; fd < 1024; fd++)
+		if (fd != end)
+			close(fd);
+	if (read(end, &byte, 1) >= 0) /* the parent said so, or is gone */
+		kill(pid, SIGCONT);
+	_exit(0);
+}
 
 int server_pause(pid_t pid, struct err *e)
 {
+	struct paused *p = &paused[paused_n];
 	int ends[2];
-	char byte;
 
+	if (paused_n == PAUSED_MAX)
+		return err_set(e, ERR_LIMIT, "more than %d servers to stop", PAUSED_MAX);
 	if (pipe2(ends, O_CLOEXEC) != 0)
 		return err_errno(e, errno, "a pipe");
-	guard_pid = fork();
-	if (guard_pid == 0) {
-		setsid();
-		signal(SIGINT, SIG_IGN);
-		signal(SIGTERM, SIG_IGN);
-		signal(SIGHUP, SIG_IGN);
-		close(ends[1]);
-		for (int fd = 3; fd < 1024; fd++)
-			if (fd != ends[0])
-				close(fd);
-		if (read(ends[0], &byte, 1) >= 0) /* the parent said so, or is gone */
-			kill(pid, SIGCONT);
-		_exit(0);
-	}
+	p->guard = fork();
+	if (p->guard == 0)
+		guard_main(ends[0], pid);
 	close(ends[0]);
-	guard_pipe = ends[1];
-	paused_pid = pid;
+	p->pipe = ends[1];
+	p->pid = pid;
+	paused_n++;
 	if (kill(pid, SIGSTOP) == 0)
 		return 0;
 	err_errno(e, errno, "stopping process %d", (int)pid);
@@ -427,12 +439,11 @@ int server_pause(pid_t pid, struct err *e)
 
 void server_continue(void)
 {
-	if (guard_pipe < 0)
-		return;
-	kill(paused_pid, SIGCONT);
-	close(guard_pipe);
-	guard_pipe = -1;
-	if (guard_pid > 0)
-		waitpid(guard_pid, NULL, 0);
-	guard_pid = 0;
+	while (paused_n > 0) {
+		struct paused *p = &paused[--paused_n];
+		kill(p->pid, SIGCONT);
+		close(p->pipe);
+		if (p->guard > 0)
+			waitpid(p->guard, NULL, 0);
+	}
 }

@@ -41,7 +41,8 @@ pid_t run_command(const char *command);
 int wait_command(pid_t pid, int timeout_ms); /* exit status; -1 if it didn't end in time, or was killed */
 
 /*
- * Stops a server with SIGSTOP. A guard process continues it should we die before server_continue(); only one at a time.
+ * Stops a server with SIGSTOP, two at most. A guard process continues it should we die before server_continue(), which
+ * continues all.
  */
 int server_pause(pid_t pid, struct err *e) MUST_USE;
 void server_continue(void);

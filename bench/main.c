@@ -9,6 +9,7 @@
 
 #include "bench/bench.h"
 #include "bench/floors.h"
+#include "bench/targets.h"
 
 static void (*const scenario[SCENARIOS])(struct bench *) = {
 	[SCEN_LAG] = scen_lag,		   [SCEN_THROUGHPUT] = scen_throughput, [SCEN_FANOUT] = scen_fanout,
@@ -125,12 +126,38 @@ static void run_all(struct bench *b)
 		enum scenario_id id = order[i];
 		if (!b->opt.run[id])
 			continue;
+		size_t from = b->results.samples;
 		err_clear(&b->err);
 		scenario[id](b);
 		progress_end();
-		report_table(&b->results, scenario_names[id], stdout);
+		report_table(&b->results, scenario_names[id], from, stdout);
 		fflush(stdout);
 	}
+}
+
+static void run_targets(struct bench *b)
+{
+	const struct options base = b->opt;
+	struct err e;
+
+	for (int i = 0; target_steps[i] != NULL && !stopping(); i++) {
+		if (opt_step(&base, target_steps[i], &b->opt, &e)) {
+			fprintf(stderr, "busbar-bench: %s\n", e.text);
+			continue;
+		}
+		bool any = false;
+		for (int k = 0; k < SCENARIOS; k++) {
+			b->opt.run[k] = b->opt.run[k] && base.run[k];
+			any = any || b->opt.run[k];
+		}
+		if (!any)
+			continue;
+		printf("\n-- %s\n", target_steps[i]);
+		fflush(stdout);
+		run_all(b);
+	}
+	b->opt = base;
+	targets_print(&b->results, b->server[0].name, stdout);
 }
 
 static void print_head(const struct bench *b)
@@ -182,7 +209,10 @@ int main(int argc, char **argv)
 	report_json_run(&b.results, &b.opt, b.server[0].version, other);
 	print_head(&b);
 	if (!b.opt.watch) {
-		run_all(&b);
+		if (b.opt.targets)
+			run_targets(&b);
+		else
+			run_all(&b);
 		status = b.results.failed ? 1 : 0;
 	} else if (scen_watch(&b) == 0) {
 		status = 0;

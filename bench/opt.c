@@ -40,12 +40,15 @@ static const char help[] =
 	"\n"
 	"How much\n"
 	"  --quick              about a minute in all\n"
+	"  --targets            all cases of the list of targets, in about a quarter of an hour, and the list filled in;\n"
+	"                       with scenarios: theirs\n"
 	"  --rounds N           each case so often, in turns; figures are medians (3)\n"
 	"  --rate N             lag: commits a second (50)\n"
 	"  --duration SECONDS   lag: of each round (4)\n"
 	"  --sse                lag: event streams instead of long-polls\n"
-	"  --clients N,N,…      lag (1,100), fanout (100,1000), concurrent (200), idle (0,1000,2000,4000)\n"
-	"  --shapes N,N,…       throughput (1,100,1000), diverse (100,1000), create (1000), restart (1000), idle (1000)\n"
+	"  --clients N,N,…      lag (1,100), fanout (100,1000), concurrent (200), idle (0,1000,2000,4000), restart (100)\n"
+	"  --shapes N,N,…       throughput (1,100,1000), diverse (100,1000), create (1000), restart (1000),\n"
+	"                       idle (1,1000; an empty server always)\n"
 	"  --rows N,N,…         initial (10000,100000,1000000)\n"
 	"  --kinds LIST         throughput: table,eq,range,array,like,ilike,all,subquery; default all but subquery\n"
 	"  --modes LIST         throughput: live,backlog,rows,huge\n"
@@ -56,6 +59,7 @@ static const char help[] =
 	"  --syncs N            concurrent: of each client (10)\n"
 	"  --sync-rows N        concurrent: rows of the table (500)\n"
 	"  --payload BYTES      of each row besides about 80 others (96)\n"
+	"  --request-bytes N    fills up the requests of waiting clients with a header, to N bytes (0: as they are)\n"
 	"\n"
 	"Around it\n"
 	"  --watch              lag for ever with a live line, until Ctrl-C\n"
@@ -73,7 +77,8 @@ static const char help[] =
 enum {
 	O_URL = 256, O_SECRET, O_PID, O_DB, O_NAME, O_AGAINST, O_AGAINST_SECRET, O_AGAINST_PID, O_AGAINST_NAME, O_QUICK,
 	O_ROUNDS, O_RATE, O_DURATION, O_SSE, O_CLIENTS, O_SHAPES, O_ROWS, O_KINDS, O_MODES, O_CHANGES, O_TXN_ROWS, O_HUGE,
-	O_EVENTS, O_SYNCS, O_SYNC_ROWS, O_PAYLOAD, O_WATCH, O_START, O_RESTART, O_PAUSE, O_RESUME, O_NO_FLOOR, O_JSON, O_HTML, O_CLEAN,
+	O_EVENTS, O_SYNCS, O_SYNC_ROWS, O_PAYLOAD, O_REQUEST, O_TARGETS, O_WATCH, O_START, O_RESTART, O_PAUSE, O_RESUME,
+	O_NO_FLOOR, O_JSON, O_HTML, O_CLEAN,
 	O_LIST, O_HELP, O_VERSION,
 };
 
@@ -86,6 +91,7 @@ static const struct option table[] = {
 	{"modes", 1, NULL, O_MODES}, {"changes", 1, NULL, O_CHANGES}, {"txn-rows", 1, NULL, O_TXN_ROWS},
 	{"huge", 1, NULL, O_HUGE}, {"events", 1, NULL, O_EVENTS}, {"syncs", 1, NULL, O_SYNCS},
 	{"sync-rows", 1, NULL, O_SYNC_ROWS}, {"payload", 1, NULL, O_PAYLOAD},
+	{"targets", 0, NULL, O_TARGETS}, {"request-bytes", 1, NULL, O_REQUEST},
 	{"watch", 0, NULL, O_WATCH}, {"start-cmd", 1, NULL, O_START}, {"restart-cmd", 1, NULL, O_RESTART},
 	{"pause-cmd", 1, NULL, O_PAUSE}, {"resume-cmd", 1, NULL, O_RESUME}, {"no-floor", 0, NULL, O_NO_FLOOR},
 	{"json", 1, NULL, O_JSON}, {"html", 1, NULL, O_HTML}, {"clean", 0, NULL, O_CLEAN}, {"list", 0, NULL, O_LIST},
@@ -187,10 +193,11 @@ static int option_number(struct options *o, int c, const char *name, const char 
 	case O_EVENTS: r = one(name, v, 1, 10000, &o->events, e); break;
 	case O_SYNCS: r = one(name, v, 1, 100000, &o->syncs, e); break;
 	case O_SYNC_ROWS: r = one(name, v, 1, 1000000, &o->sync_rows, e); break;
+	case O_REQUEST: r = one(name, v, 0, 8000, &o->request_bytes, e); break;
 	case O_RATE: r = real(name, v, 0.1, 100000, &o->rate, e); break;
 	case O_DURATION: r = real(name, v, 0.5, 86400, &o->duration_s, e); break;
 	case O_CLIENTS: r = many(name, v, 0, CLIENTS_MAX, &o->clients, e); break;
-	case O_SHAPES: r = many(name, v, 1, 1000000, &o->shapes, e); break;
+	case O_SHAPES: r = many(name, v, 0, 1000000, &o->shapes, e); break;
 	case O_ROWS: r = many(name, v, 1, 100000000, &o->rows, e); break;
 	default: break;
 	}
@@ -210,6 +217,7 @@ static int option(struct options *o, int c, const char *name, const char *v, str
 	case O_QUICK: o->quick = true; return 0;
 	case O_SSE: o->sse = true; return 0;
 	case O_WATCH: o->watch = true; return 0;
+	case O_TARGETS: o->targets = true; return 0;
 	case O_NO_FLOOR: o->no_floor = true; return 0;
 	case O_CLEAN: o->clean = true; return 0;
 	case O_START: o->start_cmd = v; return 0;
@@ -269,6 +277,25 @@ static void complete(struct options *o)
 	o->syncs = o->syncs > 0 ? o->syncs : q ? 3 : 10;
 	if (o->server.secret != NULL && o->server.secret[0] == '\0')
 		o->server.secret = NULL;
+}
+
+int opt_step(const struct options *base, const char *line, struct options *out, struct err *e)
+{
+	char text[200], *argv[24], *rest = NULL;
+	int argc = 0, c, index = 0;
+
+	*out = *base;
+	memset(out->run, 0, sizeof out->run);
+	snprintf(text, sizeof text, "step %s", line);
+	for (char *p = strtok_r(text, " ", &rest); p != NULL && argc < 23; p = strtok_r(NULL, " ", &rest))
+		argv[argc++] = p;
+	argv[argc] = NULL;
+	optind = 0; /* begins anew */
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":", table, &index)) != -1)
+		if (c < O_ROUNDS || c > O_REQUEST || option(out, c, table[index].name, optarg, e))
+			return err_set(e, ERR_CONFIG, "a step that can't be: %s", line);
+	return scenarios(out, argc, argv, e);
 }
 
 enum opt_result opt_parse(struct options *o, int argc, char **argv, struct err *e)

@@ -41,11 +41,11 @@ struct options {
 	bool run[SCENARIOS], chosen; /* chosen: named on the command line */
 	struct server_opt server, against; /* against.url NULL: none */
 	const char *db, *json, *html, *start_cmd, *restart_cmd, *pause_cmd, *resume_cmd;
-	bool quick, watch, sse, no_floor, clean;
+	bool quick, watch, sse, no_floor, clean, targets;
 	int rounds, payload;
 	double rate, duration_s;
 	struct list clients, shapes, rows; /* n 0: the scenario's own default */
-	int64_t changes, huge, txn_rows, events, syncs, sync_rows;
+	int64_t changes, huge, txn_rows, events, syncs, sync_rows, request_bytes;
 	char kinds[200]; /* with commas; "" for the default */
 	char modes[80];
 };
@@ -54,6 +54,9 @@ enum opt_result { OPT_RUN, OPT_EXIT, OPT_USAGE };
 
 /* OPT_EXIT: --help and the like were printed. OPT_USAGE: e says what is wrong. Strings are borrowed from argv. */
 enum opt_result opt_parse(struct options *o, int argc, char **argv, struct err *e);
+
+/* What a command line of scenarios and numbers (a step of --targets) makes of `base`; -1 with *e. */
+int opt_step(const struct options *base, const char *line, struct options *out, struct err *e);
 
 /* Whether a list with commas holds a word; an empty list holds every word of `defaults`. */
 bool opt_lists(const char *list, const char *defaults, const char *word);

@@ -256,7 +256,7 @@ static void plot_bars(struct page *p, const char *scenario, const char *title)
 			n++;
 		}
 	}
-	if (n > 0) {
+	if (n > 1) { /* one bar alone says nothing that the table doesn't */
 		snprintf(text, sizeof text, "%s: %s%s", title, name, same(unit, "/s") ? " a second" : "");
 		svg_bars(&p->out, text, bars, n);
 	}
@@ -282,30 +282,41 @@ static void plots(struct page *p, const char *scenario, const char *title)
 
 /* ---- tables ---- */
 
+static void table_ratio(struct page *p, const struct sample *s, int a, int b, const struct metric *m, int columns)
+{
+	double mid, least, most, x, y;
+	char more[40];
+
+	if (!results_ratio(p->r, s->scenario, s->variant, p->subject[a], p->subject[b], m->name, &mid, &least, &most))
+		return;
+	buf_printf(&p->out, "<tr class=\"ratio\"><td colspan=\"%d\">", columns);
+	html_escape(&p->out, p->subject[a]);
+	buf_puts(&p->out, " ÷ ");
+	html_escape(&p->out, p->subject[b]);
+	buf_printf(&p->out, ": %s <b>× %.3g</b>", m->name, mid);
+	if (most > least)
+		buf_printf(&p->out, " (%.3g to %.3g by round)", least, most);
+	if (same(m->unit, "ms") && results_median(p->r, s->scenario, s->variant, p->subject[a], m->name, &x) &&
+	    results_median(p->r, s->scenario, s->variant, p->subject[b], m->name, &y)) {
+		format_value(more, sizeof more, x - y, m->unit);
+		buf_printf(&p->out, ", %s%s", x >= y ? "+" : "", more);
+	}
+	buf_puts(&p->out, "</td></tr>\n");
+}
+
 static void table_ratios(struct page *p, const struct sample *s, int columns)
 {
-	double mid, least, most;
-
 	for (int a = 0; a < p->subjects; a++)
 		for (int b = a + 1; !p->floor[a] && b < p->subjects; b++) {
-			const char *metric = NULL;
-			for (size_t i = 0; i < p->r->samples && metric == NULL; i++) {
+			const struct sample *of = NULL;
+			for (size_t i = 0; i < p->r->samples && of == NULL; i++) {
 				const struct sample *x = p->r->sample[i];
-				if (same(x->scenario, s->scenario) && same(x->variant, s->variant) && same(x->subject, p->subject[a]) &&
-				    x->metrics > 0)
-					metric = x->m[0].name;
+				if (same(x->scenario, s->scenario) && same(x->variant, s->variant) && same(x->subject, p->subject[a]))
+					of = x;
 			}
-			if (metric == NULL || !results_ratio(p->r, s->scenario, s->variant, p->subject[a], p->subject[b], metric, &mid,
-							     &least, &most))
-				continue;
-			buf_printf(&p->out, "<tr class=\"ratio\"><td colspan=\"%d\">", columns);
-			html_escape(&p->out, p->subject[a]);
-			buf_puts(&p->out, " ÷ ");
-			html_escape(&p->out, p->subject[b]);
-			buf_printf(&p->out, ": %s × %.3g", metric, mid);
-			if (most > least)
-				buf_printf(&p->out, " (%.3g to %.3g by round)", least, most);
-			buf_puts(&p->out, "</td></tr>\n");
+			for (int i = 0; of != NULL && i < of->metrics; i++)
+				if (of->m[i].ratio)
+					table_ratio(p, s, a, b, &of->m[i], columns);
 		}
 }
 

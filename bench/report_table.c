@@ -94,19 +94,26 @@ static void subject_line(const struct results *r, const struct sample *s, const 
 	fputc('\n', f);
 }
 
-static void ratio_line(const struct results *r, const struct sample *a, const struct sample *b, const char *metric, FILE *f)
+static void ratio_line(const struct results *r, const struct sample *a, const struct sample *b, const char *metric,
+		       const char *unit, FILE *f)
 {
-	double mid, least, most;
-	char label[100];
+	double mid, least, most, x, y;
+	char label[100], more[40];
 
 	if (!results_ratio(r, a->scenario, a->variant, a->subject, b->subject, metric, &mid, &least, &most))
 		return;
 	snprintf(label, sizeof label, "%s ÷ %s", a->subject, b->subject);
 	fprintf(f, "    ");
 	pad(f, label, LABEL + 8, false);
-	fprintf(f, "%s %.3g", metric, mid);
+	fprintf(f, "%s × %.3g", metric, mid);
 	if (most > least)
-		fprintf(f, "  (%.3g to %.3g)", least, most);
+		fprintf(f, "  (%.3g to %.3g by round)", least, most);
+	/* Of times the difference says as much as the ratio. */
+	if (strcmp(unit, "ms") == 0 && results_median(r, a->scenario, a->variant, a->subject, metric, &x) &&
+	    results_median(r, b->scenario, b->variant, b->subject, metric, &y)) {
+		format_value(more, sizeof more, x - y, unit);
+		fprintf(f, "  %s%s", x >= y ? "+" : "", more);
+	}
 	fputc('\n', f);
 }
 
@@ -124,17 +131,19 @@ static void ratios(const struct results *r, size_t first, FILE *f)
 			if (k == i || strcmp(b->scenario, of->scenario) != 0 || strcmp(b->variant, of->variant) != 0 ||
 			    !first_of_subject(r, k) || (!b->floor && k < i))
 				continue;
-			ratio_line(r, a, b, a->m[0].name, f);
+			for (int j = 0; j < a->metrics; j++)
+				if (a->m[j].ratio)
+					ratio_line(r, a, b, a->m[j].name, a->m[j].unit, f);
 		}
 	}
 }
 
-void report_table(const struct results *r, const char *scenario, FILE *f)
+void report_table(const struct results *r, const char *scenario, size_t from_sample, FILE *f)
 {
 	struct columns c;
 	bool any = false;
 
-	for (size_t i = 0; i < r->samples; i++) {
+	for (size_t i = from_sample; i < r->samples; i++) {
 		const struct sample *s = r->sample[i];
 		if (strcmp(s->scenario, scenario) != 0 || !first_of_variant(r, i))
 			continue;

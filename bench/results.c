@@ -111,6 +111,13 @@ void sample_metric(struct sample *s, const char *name, const char *unit, double 
 	snprintf(m->unit, sizeof m->unit, "%s", unit);
 	m->value = isfinite(value) ? value : 0;
 	m->better = better;
+	m->ratio = s->metrics == 1;
+}
+
+void sample_ratio(struct sample *s)
+{
+	if (s->metrics > 0)
+		s->m[s->metrics - 1].ratio = true;
 }
 
 void sample_hists(struct sample *s, const struct hist *ack, const struct hist *sched)

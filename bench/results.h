@@ -22,6 +22,7 @@ struct metric {
 	char name[28], unit[8]; /* units: ms, s, /s, MB/s, MB, KB, %, "" */
 	double value;
 	int better; /* 1: more is better, -1: less, 0: neither */
+	bool ratio; /* shown as a ratio, as the first one always is */
 };
 
 struct sample {
@@ -60,6 +61,7 @@ struct sample *sample_new(struct results *r, const char *scenario, const char *s
 			  const char *subject, int round);
 void sample_variant(struct sample *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void sample_metric(struct sample *s, const char *name, const char *unit, double value, int better);
+void sample_ratio(struct sample *s); /* of the metric that was added last, too */
 void sample_hists(struct sample *s, const struct hist *ack, const struct hist *sched); /* copies */
 void sample_done(struct results *r, struct sample *s); /* writes its line of JSON */
 
@@ -80,7 +82,7 @@ bool results_hist(const struct results *r, const char *scenario, const char *var
 void format_value(char *out, size_t size, double v, const char *unit);
 
 /* report_table.c, report_json.c, report_html.c */
-void report_table(const struct results *r, const char *scenario, FILE *f);
+void report_table(const struct results *r, const char *scenario, size_t from, FILE *f); /* of samples from there on */
 void report_json_run(struct results *r, const struct options *o, const char *server, const char *against);
 void report_json_sample(struct results *r, const struct sample *s);
 void report_json_failure(struct results *r, const struct failure *f);

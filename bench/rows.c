@@ -141,9 +141,18 @@ static size_t put_number(char *to, int64_t v)
 static void put_seal(char to[8], int64_t id)
 {
 	uint32_t v = row_seal(id);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	/* All eight digits at once: a nibble to a byte, the highest first; then what is above 9 becomes a letter. */
+	uint64_t x = (v & 0xffff0000u) >> 16 | (uint64_t)(v & 0xffff) << 32;
 
+	x = (x & 0x0000ff000000ff00u) >> 8 | (x & 0x000000ff000000ffu) << 16;
+	x = (x & 0x00f000f000f000f0u) >> 4 | (x & 0x000f000f000f000fu) << 8;
+	x += 0x3030303030303030u + ((x + 0x0606060606060606u) >> 4 & 0x0101010101010101u) * ('a' - '0' - 10);
+	memcpy(to, &x, 8);
+#else
 	for (int i = 7; i >= 0; i--, v >>= 4)
 		to[i] = "0123456789abcdef"[v & 15];
+#endif
 }
 
 static bool payload_right(const struct text *t, const char *seal, int payload)
@@ -153,6 +162,13 @@ static bool payload_right(const struct text *t, const char *seal, int payload)
 	if (t == NULL || t->p == NULL || t->len != len)
 		return false;
 	return len == 0 || (memcmp(t->p, seal, 8) == 0 && memcmp(t->p, t->p + 8, len - 8) == 0);
+}
+
+static int64_t group_of(const struct rows_want *want, int64_t id)
+{
+	if (id == want->last_id || (want->gate_id > 0 && id == want->gate_id))
+		return LAST_GROUP;
+	return want->groups ? id % want->groups : 0;
 }
 
 bool row_check(const struct msg *m, const struct rows_want *want, int64_t *id, int64_t *group, const char **why)
@@ -168,7 +184,7 @@ bool row_check(const struct msg *m, const struct rows_want *want, int64_t *id, i
 	if (!msg_number(m, "id", id) || !msg_number(m, "n", &n) || !msg_number(m, "v", &v))
 		return false;
 	*group = n;
-	expect = *id == want->last_id ? LAST_GROUP : want->groups ? *id % want->groups : 0;
+	expect = group_of(want, *id);
 	*why = "wrong group";
 	if (n != expect)
 		return false;
@@ -190,6 +206,156 @@ bool row_check(const struct msg *m, const struct rows_want *want, int64_t *id, i
 		return false;
 	*why = "wrong payload";
 	return payload_right(msg_column(m, "payload"), seal, want->payload);
+}
+
+enum { FIELD_ID, FIELD_N, FIELD_V, FIELD_TAGS, FIELD_NAME, FIELD_PAYLOAD, FIELD_NONE };
+
+struct span {
+	const char *p;
+	size_t len;
+	uint8_t field;
+};
+
+/* The id inside of the key: "\"schema\".\"table\"/\"17\"", in JSON. */
+static bool key_id(const struct msg *m, const struct text *id, struct span *out)
+{
+	size_t len = id->len + 2;
+
+	if (m->key.p == NULL || m->key.len < len + 2 || memcmp(m->key.p + m->key.len - 2, "\\\"", 2) != 0)
+		return false;
+	*out = (struct span){m->key.p + m->key.len - len, id->len, FIELD_ID};
+	return memcmp(out->p, id->p, id->len) == 0 && out->p[-1] == '"';
+}
+
+void row_form_learn(struct row_form *f, const struct msg *m)
+{
+	static const char *const names[] = {"id", "n", "v", "tags", "name", "payload"};
+	struct span span[ROW_FORM_PARTS], t;
+	const char *from = m->whole.p;
+	size_t n = 0, used = 0;
+
+	f->parts = 0;
+	f->row_len = 0;
+	if (from == NULL || m->columns != FIELD_NONE)
+		return;
+	for (uint8_t i = 0; i < FIELD_NONE; i++) {
+		const struct text *c = msg_column(m, names[i]);
+		if (c == NULL || c->p == NULL)
+			return;
+		span[n++] = (struct span){c->p, c->len, i};
+	}
+	if (!key_id(m, msg_column(m, "id"), &span[n++]))
+		return;
+	for (size_t i = 1; i < n; i++) /* by position */
+		for (size_t k = i; k > 0 && span[k].p < span[k - 1].p; k--)
+			t = span[k], span[k] = span[k - 1], span[k - 1] = t;
+	span[n++] = (struct span){m->whole.p + m->whole.len, 0, FIELD_NONE};
+	if (span[0].field != FIELD_ID)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		size_t len = (size_t)(span[i].p - from);
+		if (len > sizeof f->text - used)
+			return;
+		memcpy(f->text + used, from, len);
+		used += len;
+		f->part[i].len = (uint16_t)len;
+		f->part[i].field = span[i].field;
+		from = span[i].p + span[i].len;
+	}
+	f->parts = (unsigned)n;
+}
+
+/* The whole text of a row whose values have other lengths than the last one's, or another group. */
+static void expect_anew(struct row_form *f, const char *id, size_t id_len, int64_t group, int payload)
+{
+	char *p = f->row, *text = f->text;
+
+	for (unsigned i = 0; i < f->parts; i++) {
+		memcpy(p, text, f->part[i].len);
+		p += f->part[i].len;
+		text += f->part[i].len;
+		f->part[i].at = (uint16_t)(p - f->row);
+		switch (f->part[i].field) {
+		case FIELD_ID: memcpy(p, id, id_len), p += id_len; break;
+		case FIELD_N: p += put_number(p, group); break;
+		case FIELD_V: p += f->v_len; break;
+		case FIELD_TAGS:
+			memcpy(p, "{all,t", 6);
+			p += 6;
+			p += put_number(p, group);
+			*p++ = '}';
+			break;
+		case FIELD_NAME:
+			memcpy(p, "item-", 5);
+			p += 5;
+			p += put_number(p, group);
+			*p++ = '-';
+			f->part[i].at = (uint16_t)(p - f->row); /* of the seal, which is all that changes */
+			p += 8;
+			break;
+		case FIELD_PAYLOAD: p += payload / 8 * 8; break;
+		default: break;
+		}
+	}
+	f->row_len = (size_t)(p - f->row);
+	f->id_len = id_len;
+	f->group = group;
+	f->payload = payload;
+}
+
+/* The values that change from row to row. */
+static void expect_values(struct row_form *f, const char *id, const char *v, const char seal[8])
+{
+	for (unsigned i = 0; i < f->parts; i++) {
+		char *p = f->row + f->part[i].at;
+		switch (f->part[i].field) {
+		case FIELD_ID:
+			for (size_t k = 0; k < f->id_len; k++)
+				p[k] = id[k];
+			break;
+		case FIELD_V:
+			for (size_t k = 0; k < f->v_len; k++)
+				p[k] = v[k];
+			break;
+		case FIELD_NAME: memcpy(p, seal, 8); break;
+		case FIELD_PAYLOAD:
+			for (int k = 0; k < f->payload / 8; k++)
+				memcpy(p + k * 8, seal, 8);
+			break;
+		default: break;
+		}
+	}
+}
+
+size_t row_form_match(struct row_form *f, const struct rows_want *want, const char *data, size_t len, int64_t *id,
+		      int64_t *group)
+{
+	char seal[8], v[24];
+	const char *p;
+	size_t n, v_len, most;
+	int64_t value = 0, g;
+
+	if (f->parts == 0 || len <= f->part[0].len || want->payload > PAYLOAD_MAX)
+		return 0;
+	p = data + f->part[0].len;
+	most = len - f->part[0].len < 18 ? len - f->part[0].len : 18;
+	for (n = 0; n < most && p[n] >= '0' && p[n] <= '9'; n++)
+		value = value * 10 + (p[n] - '0');
+	if (n == 0 || p[0] == '0')
+		return 0;
+	g = group_of(want, value);
+	put_seal(seal, value);
+	v_len = put_number(v, g * GROUP_WIDTH + value % GROUP_WIDTH);
+	if (f->row_len == 0 || n != f->id_len || v_len != f->v_len || g != f->group || want->payload != f->payload) {
+		f->v_len = v_len;
+		expect_anew(f, p, n, g, want->payload);
+	}
+	expect_values(f, p, v, seal);
+	if (len < f->row_len || memcmp(data, f->row, f->row_len) != 0)
+		return 0;
+	*id = value;
+	*group = g;
+	return f->row_len;
 }
 
 void seen_init(struct seen *s, int64_t from, int64_t to)

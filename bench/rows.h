@@ -41,10 +41,39 @@ struct rows_want {
 	int payload;
 	int64_t groups; /* of ids: id % groups; 0: all 0. The group LAST_GROUP is always right for the id given below */
 	int64_t last_id; /* the row that ends the batch; -1: none */
+	int64_t gate_id; /* the row that begins it, of the same group; 0: none */
 };
 
 /* Whether it is an insert of a row that the formulas give; fills id and group. `why` gets what is wrong. */
 bool row_check(const struct msg *m, const struct rows_want *want, int64_t *id, int64_t *group, const char **why);
+
+/*
+ * What rows look like, learnt from one that was checked: the text between its values. A later message is right if it is
+ * that text with the values that the formulas give: one comparison, some ten times as fast as reading its JSON. Every byte
+ * is still checked; what differs in anything (a position, another order of keys) is read the long way.
+ */
+#define ROW_FORM_BYTES 1024
+#define ROW_FORM_PARTS 9
+struct row_form {
+	unsigned parts; /* 0: nothing learnt yet */
+	struct {
+		uint16_t len; /* of the text in front of the value */
+		uint8_t field;
+		uint16_t at; /* of the value, in `row` */
+	} part[ROW_FORM_PARTS];
+	char text[ROW_FORM_BYTES]; /* of all parts, one after the other */
+	/* The last row that was expected; the next one mostly has values of the same lengths, put into the same places. */
+	char row[ROW_FORM_BYTES + PAYLOAD_MAX + 256];
+	size_t row_len, id_len, v_len; /* row_len 0: none */
+	int64_t group;
+	int payload;
+};
+
+/* From a message of a body that row_check() found right. */
+void row_form_learn(struct row_form *f, const struct msg *m);
+/* The length of the message at `data` with its id and group, if it is such a row; else 0. */
+size_t row_form_match(struct row_form *f, const struct rows_want *want, const char *data, size_t len, int64_t *id,
+		      int64_t *group);
 
 uint32_t row_seal(int64_t id);
 

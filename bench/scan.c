@@ -287,26 +287,29 @@ ptrdiff_t scan_message(const char *data, size_t len, struct msg *m)
 	struct cur c = {data, data + len, false, false};
 
 	m->kind = MSG_OTHER;
+	m->whole = (struct text){NULL, 0};
 	m->key = (struct text){NULL, 0};
 	m->has_lsn = m->last = false;
 	m->lsn = m->op_position = m->seen_lsn = 0;
 	m->columns = 0;
-	if (object(&c, m, member_top))
+	if (object(&c, m, member_top)) {
+		m->whole = (struct text){data, (size_t)(c.p - data)};
 		return c.p - data;
+	}
 	return c.bad ? -1 : 0;
 }
 
-const struct text *msg_column(const struct msg *m, const char *name)
+const struct text *msg_column_of(const struct msg *m, const char *name, size_t len)
 {
 	for (unsigned i = 0; i < m->columns; i++)
-		if (equals(&m->name[i], name))
+		if (m->name[i].len == len && memcmp(m->name[i].p, name, len) == 0)
 			return &m->value[i];
 	return NULL;
 }
 
-bool msg_number(const struct msg *m, const char *name, int64_t *out)
+bool msg_number_of(const struct msg *m, const char *name, size_t len, int64_t *out)
 {
-	const struct text *t = msg_column(m, name);
+	const struct text *t = msg_column_of(m, name, len);
 	int64_t v = 0;
 	size_t i = 0;
 
@@ -328,6 +331,8 @@ bool msg_number(const struct msg *m, const char *name, int64_t *out)
 void scan_init(struct scan *s)
 {
 	s->state = SCAN_START;
+	s->fast = NULL;
+	s->fast_ctx = NULL;
 	buf_init(&s->held, SCAN_MSG_BYTES_MAX);
 }
 
@@ -384,6 +389,12 @@ static bool run(struct scan *s, const char *data, size_t len, size_t *used, scan
 			if (s->state == SCAN_BAD)
 				return false;
 			*used = ++at;
+			continue;
+		}
+		n = s->fast != NULL ? (ptrdiff_t)s->fast(s->fast_ctx, data + at, len - at) : 0;
+		if (n > 0) {
+			s->state = SCAN_COMMA;
+			*used = at += (size_t)n;
 			continue;
 		}
 		n = scan_message(data + at, len - at, &m);

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/buf.h"
 
@@ -25,6 +26,7 @@ struct text {
 enum msg_kind { MSG_INSERT, MSG_UPDATE, MSG_DELETE, MSG_UP_TO_DATE, MSG_SNAPSHOT_END, MSG_MUST_REFETCH, MSG_OTHER };
 
 struct msg {
+	struct text whole; /* the message as it stands in the body */
 	enum msg_kind kind;
 	struct text key;
 	bool has_lsn; /* a change; rows of a snapshot have none */
@@ -37,11 +39,19 @@ struct msg {
 
 typedef bool scan_msg_fn(void *ctx, const struct msg *m);
 
+/*
+ * Shown each place where a message begins, before it is read: how many bytes of a whole message it knows and has dealt with,
+ * or 0 to have it read the usual way.
+ */
+typedef size_t scan_fast_fn(void *ctx, const char *data, size_t len);
+
 enum scan_state { SCAN_START, SCAN_FIRST, SCAN_ITEM, SCAN_COMMA, SCAN_END, SCAN_BAD };
 
 struct scan {
 	enum scan_state state;
 	struct buf held; /* a message whose end hasn't come */
+	scan_fast_fn *fast; /* may be NULL */
+	void *fast_ctx;
 };
 
 void scan_init(struct scan *s);
@@ -56,8 +66,19 @@ bool scan_done(const struct scan *s); /* the list has ended */
 ptrdiff_t scan_message(const char *data, size_t len, struct msg *m);
 
 /* The column's value, or NULL if there is no such column. */
-const struct text *msg_column(const struct msg *m, const char *name);
+const struct text *msg_column_of(const struct msg *m, const char *name, size_t len);
 /* A column that is a whole number; false if it is absent, null or something else. */
-bool msg_number(const struct msg *m, const char *name, int64_t *out);
+bool msg_number_of(const struct msg *m, const char *name, size_t len, int64_t *out);
+
+/* Inlined, so that the length of a literal is known. */
+static inline const struct text *msg_column(const struct msg *m, const char *name)
+{
+	return msg_column_of(m, name, strlen(name));
+}
+
+static inline bool msg_number(const struct msg *m, const char *name, int64_t *out)
+{
+	return msg_number_of(m, name, strlen(name), out);
+}
 
 #endif

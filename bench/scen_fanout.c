@@ -17,6 +17,7 @@
 
 #define FLOOR "minimal epoll server"
 #define SETTLE_MS 150
+#define LOOK_MS 100 /* at the server's memory */
 #define PATIENCE_S 60
 #define WORKERS 64
 
@@ -50,6 +51,9 @@ struct fan_run {
 	int64_t got;
 	struct hist each; /* all clients, all events */
 	int64_t ack_ns, sched_ns, asked_ns;
+	const struct server *server; /* NULL: the floor */
+	struct usage usage;
+	int64_t looked_ns, waiting_kb; /* RssAnon while all wait, before the first row */
 };
 
 static bool fan_msg(struct crowd *c, struct client *who, const struct msg *m, int64_t now)
@@ -140,12 +144,16 @@ static bool all_wait(const struct crowd *c, enum client_mode mode)
 	return true;
 }
 
-/* Who was answered without the row (a long-poll that timed out) asks again; now and then is enough. */
-static void ask_again(void *ctx, int64_t now)
+/* The peak of memory; and who was answered without the row (a long-poll that timed out) asks again. Now and then is enough. */
+static void now_and_then(void *ctx, int64_t now)
 {
 	struct crowd *c = ctx;
 	struct fan_run *r = c->ctx;
 
+	if (r->server != NULL && now - r->looked_ns >= LOOK_MS * NS_PER_MS) {
+		r->looked_ns = now;
+		usage_tick(&r->usage, r->server);
+	}
 	if (now - r->asked_ns < NS_PER_S)
 		return;
 	r->asked_ns = now;
@@ -180,10 +188,19 @@ struct fan_times {
 	int n;
 };
 
+static int64_t anon_kb(const struct server *sv)
+{
+	struct proc_stat p;
+
+	return sv != NULL && sv->pid > 0 && proc_read(sv->pid, &p) == 0 ? p.anon_kb : 0;
+}
+
 static int one_event(struct crowd *c, struct fan_run *r, struct fan_times *t)
 {
 	if (settle(c, r))
 		return -1;
+	if (t->n == 0)
+		r->waiting_kb = anon_kb(r->server);
 	r->got = 0;
 	c->done = false;
 	if (pull(r) || crowd_run(c, now_ns() + PATIENCE_S * NS_PER_S, "a row didn't reach all clients within 60 s"))
@@ -201,13 +218,6 @@ static int one_event(struct crowd *c, struct fan_run *r, struct fan_times *t)
 	return 0;
 }
 
-static int64_t anon_kb(const struct server *sv)
-{
-	struct proc_stat p;
-
-	return sv != NULL && sv->pid > 0 && proc_read(sv->pid, &p) == 0 ? p.anon_kb : 0;
-}
-
 /* A round on a server (sv) or the floor. */
 static int fan_round(struct fan *f, const struct server *sv, const struct url *url, const struct shape *shapes, size_t n,
 		     struct trigger trigger, int64_t *next_id, int round)
@@ -216,13 +226,13 @@ static int fan_round(struct fan *f, const struct server *sv, const struct url *u
 	struct fan_run *r = mem_zalloc(sizeof *r);
 	struct fan_times *t = mem_zalloc(sizeof *t);
 	struct crowd crowd;
-	struct usage usage;
 	struct sample *s;
-	int64_t before = anon_kb(sv), with;
+	int64_t before = anon_kb(sv);
 	int result;
 
 	r->fan = f;
 	r->trigger = trigger;
+	r->server = sv;
 	r->id = *next_id;
 	r->next = mem_alloc(sizeof *r->next * (size_t)f->clients);
 	r->arrived = mem_alloc(sizeof *r->arrived * (size_t)f->clients);
@@ -232,16 +242,13 @@ static int fan_round(struct fan *f, const struct server *sv, const struct url *u
 	if (result == 0) {
 		crowd.on_msg = fan_msg;
 		crowd.ctx = r;
-		crowd.loop.tick = ask_again;
+		crowd.loop.tick = now_and_then;
 		if (sv != NULL)
-			usage_start(&usage, sv);
-		with = 0;
+			usage_start(&r->usage, sv);
 		for (int64_t i = 0; result == 0 && i < b->opt.events; i++) {
 			progress("%s, %s, round %d, %s: row %" PRId64 " of %" PRId64, f->scenario, f->variant, round + 1,
 				 sv ? sv->name : FLOOR, i + 1, b->opt.events);
 			result = one_event(&crowd, r, t);
-			if (i == 0)
-				with = anon_kb(sv);
 		}
 		crowd_stop(&crowd);
 		*next_id = r->id + (result != 0);
@@ -257,9 +264,11 @@ static int fan_round(struct fan *f, const struct server *sv, const struct url *u
 		sample_metric(s, "first client", "ms", median(t->first, t->n), -1);
 		if (sv != NULL) {
 			sample_metric(s, "commit", "ms", median(t->commit, t->n), 0);
-			usage_metrics(&usage, sv, s);
-			if (with > before && round == 0)
-				sample_metric(s, "RssAnon a client", "KB", (double)(with - before) / (double)f->clients, -1);
+			usage_metrics(&r->usage, sv, s);
+			if (r->waiting_kb > before && round == 0) { /* later rounds find the memory of the first */
+				sample_metric(s, "RssAnon a client", "KB", (double)(r->waiting_kb - before) / (double)f->clients, -1);
+				sample_metric(s, "at the peak", "KB", (double)(r->usage.peak_anon_kb - before) / (double)f->clients, -1);
+			}
 		}
 		sample_hists(s, &r->each, NULL);
 		sample_done(&b->results, s);
@@ -382,6 +391,6 @@ void scen_diverse(struct bench *b)
 	struct list l = list_or(&b->opt.shapes, 2, normal, 1, quick, b->opt.quick);
 
 	for (int i = 0; i < l.n && !stopping(); i++)
-		if (l.v[i] <= CLIENTS_MAX)
+		if (l.v[i] > 0 && l.v[i] <= CLIENTS_MAX)
 			fan_case(b, "diverse", l.v[i], true, b->opt.sse ? CLIENT_SSE : CLIENT_POLL);
 }

@@ -35,7 +35,18 @@ struct sync {
 	struct rows_want want;
 	bool done, failed;
 	int64_t first_row_ns, end_ns;
+	struct row_form form;
 };
+
+static size_t rows_fast(struct sync *s, const char *data, size_t len)
+{
+	int64_t id, group;
+	size_t n = row_form_match(&s->form, &s->want, data, len, &id, &group);
+
+	return n > 0 && seen_add(&s->seen, id) ? n : 0;
+}
+
+static size_t sync_fast(struct client *c, const char *data, size_t len) { return rows_fast(c->ctx, data, len); }
 
 static bool sync_msg(struct client *c, const struct msg *m, int64_t now)
 {
@@ -47,8 +58,10 @@ static bool sync_msg(struct client *c, const struct msg *m, int64_t now)
 		return true;
 	if (s->first_row_ns == 0)
 		s->first_row_ns = now;
-	if (row_check(m, &s->want, &id, &group, &why) && seen_add(&s->seen, id))
+	if (row_check(m, &s->want, &id, &group, &why) && seen_add(&s->seen, id)) {
+		row_form_learn(&s->form, m);
 		return true;
+	}
 	err_set(&s->bench->err, ERR_PROTOCOL, "wrong rows: %s, at the key %.*s", why ? why : "a row twice",
 		(int)(m->key.len < 100 ? m->key.len : 100), m->key.p ? m->key.p : "");
 	s->failed = s->done = true;
@@ -88,6 +101,7 @@ static int sync_once(struct bench *b, const struct server *sv, struct shape *sha
 		return -1;
 	client_init(&c, &loop, &sv->url, sv->secret, shape->query);
 	c.on_msg = sync_msg;
+	c.fast = sync_fast;
 	c.on_event = sync_event;
 	c.ctx = &s;
 	seen_init(&s.seen, 1, rows + 1);
@@ -222,7 +236,17 @@ static bool static_msg(void *ctx, const struct msg *m)
 
 	if (m->kind == MSG_UP_TO_DATE || m->kind == MSG_SNAPSHOT_END)
 		return true;
-	return row_check(m, &r->rows.want, &id, &group, &why) && seen_add(&r->rows.seen, id);
+	if (!row_check(m, &r->rows.want, &id, &group, &why) || !seen_add(&r->rows.seen, id))
+		return false;
+	row_form_learn(&r->rows.form, m);
+	return true;
+}
+
+static size_t static_fast(void *ctx, const char *data, size_t len)
+{
+	struct static_rows *r = ctx;
+
+	return rows_fast(&r->rows, data, len);
 }
 
 static bool static_body(void *ctx, const char *data, size_t len)
@@ -250,6 +274,8 @@ static int nginx_round(struct initial *k, int round)
 		return -1;
 	seen_init(&r.rows.seen, 1, k->rows + 1);
 	scan_init(&r.scan);
+	r.scan.fast = static_fast;
+	r.scan.fast_ctx = &r;
 	client_init(&c, &loop, &k->nginx.url, NULL, r.sync.path);
 	c.on_event = static_event;
 	c.on_body = static_body;
@@ -377,18 +403,13 @@ struct counts {
 	int64_t *count;
 	uint8_t *bits; /* of each sync, one after the other */
 	size_t stride;
+	struct row_form form;
 };
 
-static bool count_msg(void *ctx, size_t i, const struct msg *m, const char **why)
+static bool count_row(struct counts *c, size_t i, int64_t id, const char **why)
 {
-	struct counts *c = ctx;
-	int64_t id, group;
 	uint8_t *bits = c->bits + i * c->stride, bit;
 
-	if (m->kind == MSG_UP_TO_DATE || m->kind == MSG_SNAPSHOT_END)
-		return true;
-	if (!row_check(m, &c->want, &id, &group, why))
-		return false;
 	*why = "a row that isn't in the table";
 	if (id < 1 || id > c->rows)
 		return false;
@@ -398,6 +419,37 @@ static bool count_msg(void *ctx, size_t i, const struct msg *m, const char **why
 		return false;
 	bits[id >> 3] |= bit;
 	c->count[i]++;
+	return true;
+}
+
+static size_t count_fast(void *ctx, size_t i, const char *data, size_t len)
+{
+	struct counts *c = ctx;
+	const char *why;
+	int64_t id, group;
+	size_t n = row_form_match(&c->form, &c->want, data, len, &id, &group);
+
+	return n > 0 && count_row(c, i, id, &why) ? n : 0;
+}
+
+/* The same bytes as a sync that was checked row by row. */
+static void count_same(void *ctx, size_t i)
+{
+	struct counts *c = ctx;
+
+	c->count[i] = c->rows;
+}
+
+static bool count_msg(void *ctx, size_t i, const struct msg *m, const char **why)
+{
+	struct counts *c = ctx;
+	int64_t id, group;
+
+	if (m->kind == MSG_UP_TO_DATE || m->kind == MSG_SNAPSHOT_END)
+		return true;
+	if (!row_check(m, &c->want, &id, &group, why) || !count_row(c, i, id, why))
+		return false;
+	row_form_learn(&c->form, m);
 	return true;
 }
 
@@ -415,6 +467,8 @@ static int concurrent_run(struct bench *b, const struct server *sv, const char *
 	c.bits = mem_zalloc(c.stride * (size_t)syncs);
 	for (int64_t i = 0; i < syncs; i++)
 		v[i].query = query;
+	st->fast = count_fast;
+	st->same = count_same;
 	result = shapes_sync(b, sv, v, (size_t)syncs, (int)clients, CLIENT_SYNC, count_msg, &c, st);
 	for (int64_t i = 0; result == 0 && i < syncs; i++)
 		if (c.count[i] != rows)
@@ -432,15 +486,23 @@ static int concurrent_round(struct bench *b, int which, const char *table, int64
 {
 	const struct server *sv = &b->server[which];
 	struct hist *each = mem_zalloc(sizeof *each);
-	struct sync_stats st = {.each = each};
+	struct trail trail;
+	struct sync_stats st = {.each = each}, first = {.record = &trail};
 	struct usage usage;
 	struct sample *s;
 	int64_t syncs = cold ? clients : clients * b->opt.syncs;
 	int result;
 
 	progress("concurrent, %s, round %d: %s", variant, round + 1, sv->name);
+	trail_init(&trail);
+	/* Warm: one sync is checked row by row and kept, the others are compared with it byte by byte. */
+	result = cold ? 0 : concurrent_run(b, sv, table, rows, 1, 1, &first);
+	if (!cold)
+		st.trail = &trail;
 	usage_start(&usage, sv);
-	result = concurrent_run(b, sv, table, rows, clients, syncs, &st);
+	if (result == 0)
+		result = concurrent_run(b, sv, table, rows, clients, syncs, &st);
+	trail_clear(&trail);
 	if (result == 0) {
 		s = sample_new(&b->results, "concurrent", cold ? "cold" : "warm", "clients", (double)clients, sv->name, round);
 		sample_variant(s, "%s", variant);
@@ -449,6 +511,7 @@ static int concurrent_round(struct bench *b, int which, const char *table, int64
 		sample_metric(s, "p99", "ms", (double)hist_percentile(each, 99) / 1e6, -1);
 		sample_metric(s, "max", "ms", (double)each->max / 1e6, -1);
 		sample_metric(s, "rate", "MB/s", (double)st.bytes / 1e6 / st.seconds, 1);
+		sample_metric(s, "bytes a sync", "KB", (double)st.bytes / 1e3 / (double)syncs, 0);
 		if (st.retries > 0)
 			sample_metric(s, "retries", "", (double)st.retries, -1);
 		usage_metrics(&usage, sv, s);

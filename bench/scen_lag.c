@@ -79,6 +79,7 @@ static void lag_metrics(struct bench *b, const struct lag_run *r, struct sample 
 	sample_metric(s, "p50 ack", "ms", ms(hist_percentile(&l->ack, 50)), -1);
 	sample_metric(s, "p90 ack", "ms", ms(hist_percentile(&l->ack, 90)), -1);
 	sample_metric(s, "p99 ack", "ms", ms(hist_percentile(&l->ack, 99)), -1);
+	sample_ratio(s);
 	sample_metric(s, "p99.9 ack", "ms", ms(hist_percentile(&l->ack, 99.9)), -1);
 	sample_metric(s, "max ack", "ms", ms(l->ack.max), -1);
 	sample_metric(s, "p50 sched", "ms", ms(hist_percentile(&l->sched, 50)), -1);
@@ -342,11 +343,11 @@ static void watch_line(struct watch *w, const struct crowd *c, int64_t now)
 			behind = written - w->next[i] + 1;
 	hist_merge(&w->all, &l->ack);
 	snprintf(line, sizeof line,
-		 "%6.0f s  %6" PRIu64 " rows/s   from the commit: p50 %8.3f ms  p99 %8.3f ms  max %8.3f ms   from the schedule: p99 "
-		 "%8.3f ms   behind %" PRId64 "   all: p50 %.3f p99 %.3f max %.3f",
+		 "%5.0f s %5" PRIu64 " rows/s  p50 %7.3f  p99 %7.3f  max %7.3f ms  behind %" PRId64 "  all: p50 %.3f p99 %.3f max %.3f ms  "
+		 "schedule: p99 %.3f ms",
 		 (double)(now - w->start_ns) / 1e9, l->ack.count, ms(hist_percentile(&l->ack, 50)),
-		 ms(hist_percentile(&l->ack, 99)), ms(l->ack.max), ms(hist_percentile(&l->sched, 99)), behind,
-		 ms(hist_percentile(&w->all, 50)), ms(hist_percentile(&w->all, 99)), ms(w->all.max));
+		 ms(hist_percentile(&l->ack, 99)), ms(l->ack.max), behind, ms(hist_percentile(&w->all, 50)),
+		 ms(hist_percentile(&w->all, 99)), ms(w->all.max), ms(hist_percentile(&l->sched, 99)));
 	if (progress_shown())
 		progress("%s", line);
 	else

@@ -20,6 +20,7 @@
 #define RESTART_CLIENTS 100
 #define ACTIVE_S 120
 #define STOP_S 300
+#define LET_GO_S 5 /* for clients to notice that the process is gone */
 
 /* Counts the rows of each shape, and checks them. */
 struct tally {
@@ -104,6 +105,8 @@ void scen_create(struct bench *b)
 	char variant[80], number[32];
 
 	for (int i = 0; i < l.n && !stopping(); i++) {
+		if (l.v[i] < 1)
+			continue;
 		bool broken[2] = {false, false};
 		format_value(number, sizeof number, (double)l.v[i], "");
 		snprintf(variant, sizeof variant, "%s new shapes, %d at a time", number, CREATE_WORKERS);
@@ -177,11 +180,17 @@ static int look(struct restart *r, int64_t ms)
 	return r->crowd.failed ? -1 : 0;
 }
 
-/* SIGTERM until the process is gone; seconds. */
-static int stop_server(struct restart *r, double *seconds)
-{
-	int64_t start = now_ns();
+struct restart_times {
+	double stop_s, answered_s, active_s, clients_s;
+	int64_t dropped;
+};
 
+/* SIGTERM until every client was let go, and until the process is gone. */
+static int stop_server(struct restart *r, struct restart_times *t)
+{
+	int64_t start = now_ns(), gone_ns;
+
+	r->crowd.let_go = mem_zalloc((size_t)r->clients + 1);
 	if (kill(r->server->pid, SIGTERM) != 0)
 		return err_errno(&r->bench->err, errno, "SIGTERM to process %d", (int)r->server->pid);
 	while (!gone(r->server->pid)) {
@@ -190,7 +199,16 @@ static int stop_server(struct restart *r, double *seconds)
 		if (now_ns() - start > STOP_S * NS_PER_S)
 			return err_set(&r->bench->err, ERR_TIMEOUT, "it is still there %d s after SIGTERM", STOP_S);
 	}
-	*seconds = (double)(now_ns() - start) / 1e9;
+	gone_ns = now_ns();
+	while (r->crowd.gone < r->clients && now_ns() - gone_ns < LET_GO_S * NS_PER_S)
+		if (look(r, 1))
+			return -1;
+	if (r->crowd.gone < r->clients)
+		return err_set(&r->bench->err, ERR_TIMEOUT, "%" PRId64 " clients don't notice that the server is gone",
+			       r->clients - r->crowd.gone);
+	t->stop_s = (double)(gone_ns - start) / 1e9;
+	t->answered_s = r->clients > 0 ? (double)(r->crowd.gone_ns - start) / 1e9 : 0;
+	t->dropped = r->crowd.dropped;
 	return 0;
 }
 
@@ -232,11 +250,6 @@ static pid_t server_of(pid_t pid)
 	return pid;
 }
 
-struct restart_times {
-	double stop_s, active_s, clients_s;
-	int64_t kept;
-};
-
 /* One row for each shape's clients, written while the server is away. */
 static int write_rows(struct restart *r)
 {
@@ -272,7 +285,7 @@ static int by_pid(struct restart *r, struct restart_times *t)
 	int64_t start;
 	pid_t pid;
 
-	if (stop_server(r, &t->stop_s) || write_rows(r))
+	if (stop_server(r, t) || write_rows(r))
 		return -1;
 	start = now_ns();
 	pid = run_command(r->bench->opt.start_cmd);
@@ -309,6 +322,7 @@ static int restart_round(struct restart *r, int round)
 	if (result == 0)
 		result = crowd_run(&r->crowd, now_ns() + 60 * NS_PER_S, "a client hasn't got its row 60 s after the restart");
 	t.clients_s = (double)(now_ns() - start) / 1e9;
+	free(r->crowd.let_go);
 	crowd_stop(&r->crowd);
 	if (result == 0)
 		result = shapes_sync(b, r->server, r->shape, (size_t)r->n, 64, CLIENT_SYNC, tally_msg, &tally, &st);
@@ -320,8 +334,11 @@ static int restart_round(struct restart *r, int round)
 		s = sample_new(&b->results, "restart", "restart", "shapes", (double)r->n, r->server->name, round);
 		sample_variant(s, "%s", r->variant);
 		sample_metric(s, b->opt.restart_cmd ? "command to active" : "start to active", "ms", t.active_s * 1e3, -1);
-		if (b->opt.restart_cmd == NULL)
+		if (b->opt.restart_cmd == NULL) {
 			sample_metric(s, "SIGTERM to gone", "ms", t.stop_s * 1e3, -1);
+			sample_metric(s, "to last client let go", "ms", t.answered_s * 1e3, -1);
+			sample_metric(s, "dropped unanswered", "", (double)t.dropped, -1);
+		}
 		sample_metric(s, "all clients served", "ms", t.clients_s * 1e3, -1);
 		sample_metric(s, "handles lost", "", (double)st.refetched, -1);
 		sample_done(&b->results, s);
@@ -337,12 +354,13 @@ static int restart_round(struct restart *r, int round)
 static void restart_case(struct bench *b, int64_t n)
 {
 	struct restart r = {.bench = b, .server = &b->server[0], .n = n, .clients = RESTART_CLIENTS, .next_id = n};
-	char number[32];
+	char number[32], waiting[32];
 
 	if (b->opt.clients.n > 0)
 		r.clients = b->opt.clients.v[0];
 	format_value(number, sizeof number, (double)n, "");
-	snprintf(r.variant, sizeof r.variant, "%s shape%s, %" PRId64 " waiting clients", number, n == 1 ? "" : "s", r.clients);
+	format_value(waiting, sizeof waiting, (double)r.clients, "");
+	snprintf(r.variant, sizeof r.variant, "%s shape%s, %s waiting clients", number, n == 1 ? "" : "s", waiting);
 	r.shape = mem_zalloc(sizeof *r.shape * (size_t)n);
 	if (bench_table(b, r.table, "restart", false))
 		goto failed;
@@ -374,7 +392,8 @@ void scen_restart(struct bench *b)
 		return;
 	}
 	for (int i = 0; i < l.n && !stopping(); i++)
-		restart_case(b, l.v[i]);
+		if (l.v[i] > 0)
+			restart_case(b, l.v[i]);
 }
 
 /* ---- idle ---- */
@@ -464,7 +483,7 @@ void scen_idle(struct bench *b)
 			continue;
 		}
 		for (int k = 0; k < shapes.n && !stopping(); k++)
-			if (idle_shapes(b, sv, shapes.v[k], &empty, &clients)) {
+			if (shapes.v[k] > 0 && idle_shapes(b, sv, shapes.v[k], &empty, &clients)) {
 				char what[40];
 				snprintf(what, sizeof what, "%" PRId64 " shapes", shapes.v[k]);
 				case_failed(b, "idle", what, sv->name);

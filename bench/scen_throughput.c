@@ -5,6 +5,11 @@
  * single-row transactions pile up), rows (the same with transactions of some rows), huge (one transaction). The time ends when a last
  * row, committed behind all others, has reached a client; the stream is in order, so everything before it has been
  * dealt with. Then the shapes, or some hundred of them, are read and each row is checked.
+ *
+ * A backlog lies in Postgres, all of it: before it is written, rows that no shape shows fill the sockets' buffers of the
+ * stopped server until its walsender is stuck; then comes a run-up of ordinary rows, then one row, the gate, and with its
+ * arrival the time begins. So nothing that was already sent, and no start-up, is part of the figure. While the bare client
+ * has its turn the servers are stopped in the same way: their walsenders would otherwise decode the same WAL beside its own.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,6 +30,15 @@
 #define PILE_SESSIONS 2
 #define PILE_REST_MS 100 /* after the last write, for disk and caches */
 #define PATIENCE_S 300
+#define CAUGHT_UP_S 120
+#define NO_PROGRESS_S 3 /* a walsender that hasn't moved for so long is somebody else's, and stuck */
+#define FILL_ROWS 256 /* of a transaction that fills sockets */
+#define FILL_PAYLOAD PAYLOAD_MAX
+#define FILL_ROUNDS_MAX 24 /* 48 MB: more than the buffers of a connection */
+#define FILL_WAIT_MS 200 /* a walsender that hasn't read a transaction of 2 MB by then is stuck */
+#define BARE_NAP_NS 200000
+#define RUN_UP_MIN 2000 /* rows before the gate: a quarter of the backlog, within these */
+#define RUN_UP_MAX 10000
 #define EVALUATIONS_MAX 5000000 /* of a round of ILIKE shapes: enough to measure, and a slow server gets done */
 
 enum kind { K_TABLE, K_EQ, K_RANGE, K_ARRAY, K_LIKE, K_ILIKE, K_ALL, K_SUBQUERY, KINDS };
@@ -50,6 +64,10 @@ struct tp {
 	} side[3]; /* the servers, the floor */
 	bool walking; /* the floor is measured too */
 	char groups[NAME_BYTES]; /* K_SUBQUERY */
+	char filler[NAME_BYTES]; /* a table of large rows that no shape shows */
+	struct shape filling[2]; /* the servers' shapes of it: so that its rows are in their streams */
+	int64_t filled;          /* ids used in it */
+	int64_t foreign;         /* walsenders that were behind already */
 };
 
 static bool can_pause(const struct bench *b, int which)
@@ -92,14 +110,15 @@ static char *kind_query(const struct tp *t, const char *table, int64_t k)
 	}
 }
 
-/* How many rows of [from, to) a shape must show; the last row of the batch is `to`. */
-static int64_t kind_expects(const struct tp *t, int64_t k, int64_t from, int64_t to)
+/* How many rows of [from, to) a shape must show; the last row of the batch is `to`, and the gate (0: none) is in it. */
+static int64_t kind_expects(const struct tp *t, int64_t k, int64_t gate, int64_t from, int64_t to)
 {
 	if (t->kind == K_ILIKE)
 		return 0;
 	if (t->kind == K_ALL)
 		return to - from + 1;
-	return (to - 1 - k + t->n) / t->n - (from - 1 - k + t->n) / t->n; /* ids with id % n == k */
+	/* ids with id % n == k */
+	return (to - 1 - k + t->n) / t->n - (from - 1 - k + t->n) / t->n - (gate > 0 && gate % t->n == k);
 }
 
 static int64_t groups_of(const struct tp *t)
@@ -136,7 +155,7 @@ static bool probe_msg(void *ctx, size_t i, const struct msg *m, const char **why
 }
 
 /* Reads the probes: each must show its rows, all of them, each once. */
-static int check_probes(struct tp *t, int which, int64_t from, int64_t to)
+static int check_probes(struct tp *t, int which, int64_t gate, int64_t from, int64_t to)
 {
 	struct bench *b = t->bench;
 	struct tp_side *side = &t->side[which];
@@ -147,14 +166,14 @@ static int check_probes(struct tp *t, int which, int64_t from, int64_t to)
 	if (t->kind == K_TABLE)
 		return 0; /* the witness saw each row itself */
 	progress("throughput, %s: checking %zu shapes of %s", t->title, side->probes, b->server[which].name);
-	p.want = (struct rows_want){.payload = b->opt.payload, .groups = groups_of(t), .last_id = to};
+	p.want = (struct rows_want){.payload = b->opt.payload, .groups = groups_of(t), .last_id = to, .gate_id = gate};
 	p.seen = mem_zalloc(sizeof *p.seen * sets);
 	p.count = mem_zalloc(sizeof *p.count * side->probes);
 	for (size_t i = 0; i < sets; i++)
 		seen_init(&p.seen[i], from, to + 1);
 	result = shapes_sync(b, &b->server[which], side->probe, side->probes, WORKERS, CLIENT_SYNC, probe_msg, &p, NULL);
 	for (size_t i = 0; result == 0 && i < side->probes; i++) {
-		int64_t expect = kind_expects(t, side->probe_of[i], from, to);
+		int64_t expect = kind_expects(t, side->probe_of[i], gate, from, to);
 		if (p.count[i] != expect)
 			result = err_set(&b->err, ERR_PROTOCOL, "wrong rows: %s shows %" PRId64 " new rows, not %" PRId64,
 					 side->probe[i].query, p.count[i], expect);
@@ -171,10 +190,12 @@ static int check_probes(struct tp *t, int which, int64_t from, int64_t to)
 struct load {
 	enum mode mode;
 	struct crew crew;
-	int64_t from, to; /* ids; the last row has the id `to` */
+	int64_t first;    /* id, of the run-up */
+	int64_t gate;     /* of a backlog: the row that begins it, from - 1; else 0 */
+	int64_t from, to; /* what is measured; the last row has the id `to` */
 	int64_t start_ns; /* where the time begins */
 	bool paused;
-	double held; /* of a backlog: the percentage still in Postgres when the time begins, the rest is in sockets; -1: unknown */
+	double held; /* of a backlog: the percentage still in Postgres when it began, the rest is in sockets; -1: all, or unknown */
 };
 
 static int64_t load_size(const struct tp *t, enum mode mode)
@@ -202,7 +223,11 @@ static int load_open(struct load *l, struct tp *t, int which, enum mode mode)
 	l->mode = mode;
 	if (mode == M_ROWS)
 		n = (n + per - 1) / per * per;
-	l->from = t->side[which].next_id;
+	l->from = l->first = t->side[which].next_id;
+	if (mode == M_BACKLOG || mode == M_ROWS) {
+		l->gate = l->first + (n / 4 < RUN_UP_MIN ? RUN_UP_MIN : n / 4 > RUN_UP_MAX ? RUN_UP_MAX : n / 4);
+		l->from = l->gate + 1;
+	}
 	l->to = l->from + n;
 	t->side[which].next_id = l->to + 1;
 	if (crew_open(&l->crew, sessions, b->opt.db,
@@ -224,8 +249,6 @@ static int load_open(struct load *l, struct tp *t, int which, enum mode mode)
 	return 0;
 }
 
-static bool small_backlog; /* some was mostly sent before its time began */
-
 static int64_t wal_position(struct bench *b)
 {
 	struct err e;
@@ -237,7 +260,7 @@ static int64_t wal_position(struct bench *b)
 
 /*
  * The walsender of the stopped server is the one that is furthest behind. What it has sent lies in the sockets' buffers
- * and costs Postgres nothing any more: with a small backlog that can be most of it.
+ * and costs Postgres nothing any more.
  */
 static double still_held(struct bench *b, int64_t from)
 {
@@ -253,35 +276,144 @@ static double still_held(struct bench *b, int64_t from)
 	return (double)(end - sent) / (double)(end - from) * 100;
 }
 
+/* How many walsenders but our own have WAL below `lsn` to read; 0 also where we may not see them. */
+static int64_t behind(struct bench *b, int64_t lsn)
+{
+	struct err e;
+	int64_t n = 0;
+
+	(void)!db_number(&b->admin, &n, &e,
+			 "SELECT count(*) FROM pg_stat_replication WHERE application_name <> 'busbar-bench' AND sent_lsn - '0/0' < %" PRId64,
+			 lsn);
+	return n;
+}
+
+/* So that no server is measured, or in another's way, while it still reads what came before. */
+static void wait_caught_up(struct tp *t)
+{
+	struct bench *b = t->bench;
+	int64_t lsn = wal_position(b), now = now_ns(), end = now + CAUGHT_UP_S * NS_PER_S, moved = now, sum = 0, before = 0;
+	struct err e;
+
+	while ((t->foreign = behind(b, lsn)) > 0 && !stopping() && now < end && now - moved < NO_PROGRESS_S * NS_PER_S) {
+		sleep_ms(10);
+		(void)!db_number(&b->admin, &sum, &e, "SELECT coalesce(sum(sent_lsn - '0/0'), 0) FROM pg_stat_replication");
+		now = now_ns();
+		if (sum != before)
+			moved = now;
+		before = sum;
+	}
+	sleep_ms(PILE_REST_MS);
+}
+
+/* Rows for nobody until as many walsenders are stuck as servers are stopped. True if they are. */
+static bool fill_sockets(struct tp *t, int stopped)
+{
+	struct bench *b = t->bench;
+	struct err e;
+
+	for (int round = 0; round < FILL_ROUNDS_MAX && !stopping() && t->filler[0]; round++) {
+		int64_t lsn, end;
+		if (rows_insert(&b->admin, t->filler, t->filled + 1, t->filled + FILL_ROWS + 1, 0, FILL_PAYLOAD, &e))
+			return false;
+		t->filled += FILL_ROWS;
+		lsn = wal_position(b);
+		end = now_ns() + FILL_WAIT_MS * NS_PER_MS;
+		while (behind(b, lsn) >= stopped + t->foreign)
+			if (now_ns() > end)
+				return true;
+			else
+				sleep_ms(5);
+	}
+	return false;
+}
+
+/* The servers' shapes of the filler table; without them backlogs are as they come. */
+static void filler_prepare(struct tp *t)
+{
+	struct bench *b = t->bench;
+
+	if (bench_table(b, t->filler, "filler", false)) {
+		t->filler[0] = '\0';
+		return;
+	}
+	for (int i = 0; i < b->servers; i++) {
+		t->filling[i].query = shape_query(t->filler, "n = %d", LAST_GROUP);
+		if (can_pause(b, i) && shapes_sync(b, &b->server[i], &t->filling[i], 1, 1, CLIENT_SYNC, NULL, NULL, NULL))
+			progress("filler: %s", b->err.text);
+	}
+}
+
+static void filler_clear(struct tp *t)
+{
+	struct bench *b = t->bench;
+
+	for (int i = 0; i < b->servers; i++) {
+		if (t->filling[i].query != NULL)
+			shapes_delete(b, &b->server[i], &t->filling[i], 1);
+		free(t->filling[i].query);
+	}
+	bench_drop(b, t->filler);
+}
+
+/* For the bare client's turn: all servers stopped, their walsenders stuck and so at rest. */
+static int stop_servers(struct load *l, struct tp *t)
+{
+	struct bench *b = t->bench;
+
+	for (int i = 0; i < b->servers; i++)
+		if (!can_pause(b, i))
+			return 0;
+	wait_caught_up(t);
+	for (int i = 0; i < b->servers; i++) {
+		if (pause_server(b, i))
+			return -1;
+		l->paused = true;
+	}
+	(void)fill_sockets(t, b->servers);
+	return 0;
+}
+
 /* Piles it up before the time begins, or begins. */
 static int load_go(struct load *l, struct tp *t, int which)
 {
 	struct bench *b = t->bench;
-	bool pile = l->mode == M_BACKLOG || l->mode == M_ROWS;
-	int64_t from = pile ? wal_position(b) : 0;
+	bool pile = l->gate > 0, stuck;
+	char sql[2048];
+	int64_t from;
 
 	l->held = -1;
-
-	if (pile && which < 2) {
+	l->start_ns = now_ns();
+	if (!pile) {
+		crew_go(&l->crew);
+		return 0;
+	}
+	if (which < 2) {
 		if (pause_server(b, which))
 			return -1;
 		l->paused = true;
 	}
-	l->start_ns = now_ns();
+	stuck = which == 2 || fill_sockets(t, 1);
+	rows_last_sql(sql, sizeof sql, t->side[which].table, l->gate, b->opt.payload);
+	if (db_exec(&b->admin, &b->err, "SET synchronous_commit = off") ||
+	    db_exec(&b->admin, &b->err, "CALL " SCHEMA ".put_%s(%" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ")", t->side[which].table,
+		    l->first, l->gate, groups_of(t), l->mode == M_ROWS ? b->opt.txn_rows : 1) ||
+	    db_exec(&b->admin, &b->err, "RESET synchronous_commit") || db_exec(&b->admin, &b->err, "%s", sql))
+		return -1;
+	from = wal_position(b);
 	crew_go(&l->crew);
-	if (!pile)
-		return 0;
 	while (!atomic_load(&l->crew.finished) && !stopping())
 		sleep_ms(10);
 	if (crew_join(&l->crew, &b->err))
 		return -1;
 	sleep_ms(PILE_REST_MS);
-	if (which < 2)
+	if (!stuck)
 		l->held = still_held(b, from);
 	l->start_ns = now_ns();
-	if (l->paused)
+	if (which < 2) {
 		continue_server(b);
-	l->paused = false;
+		l->paused = false;
+	}
 	return 0;
 }
 
@@ -330,9 +462,7 @@ static struct sample *load_sample(const struct load *l, struct tp *t, const char
 	sample_variant(s, "%s", variant);
 	sample_metric(s, l->mode == M_HUGE || l->mode == M_ROWS ? "rows" : "changes", "/s", n / seconds, 1);
 	sample_metric(s, "took", "s", seconds, -1);
-	if (l->held >= 0 && l->held < 70)
-		small_backlog = true;
-	if (l->held >= 0)
+	if (l->held >= 0 && l->held < 99)
 		sample_metric(s, "held by Postgres", "%", l->held, 0);
 	if (l->mode == M_LIVE) {
 		double wrote = (double)(atomic_load(&l->crew.done_ns) - l->start_ns) / 1e9;
@@ -348,7 +478,7 @@ struct tp_witness {
 	struct tp *t;
 	const struct server *server;
 	struct load *load;
-	struct usage usage;
+	struct usage usage; /* from the gate on */
 	struct seen seen;
 	struct rows_want want;
 	int64_t end_ns;
@@ -368,7 +498,12 @@ static bool witness_msg(struct crowd *c, struct client *who, const struct msg *m
 		return crowd_wrong(c, who, "row %" PRId64 " isn't of its shape", id);
 	if (!seen_add(&w->seen, id))
 		return crowd_wrong(c, who, "row %" PRId64 " came twice, or is of another run", id);
-	if (group == LAST_GROUP) {
+	if (id == w->load->gate) { /* the time begins */
+		int64_t peak = w->usage.peak_anon_kb;
+		usage_start(&w->usage, w->server);
+		w->usage.peak_anon_kb = peak;
+		w->load->start_ns = now;
+	} else if (group == LAST_GROUP) {
 		w->end_ns = now;
 		c->done = true;
 	}
@@ -395,6 +530,7 @@ static int server_run(struct tp *t, int which, enum mode mode, int round)
 	struct sample *s;
 	int result;
 
+	wait_caught_up(t);
 	if (shapes_sync(b, sv, shape, 1, 1, CLIENT_SYNC, NULL, NULL, NULL) ||
 	    crowd_start(&crowd, b, &sv->url, sv->secret, shape, 1, 1, CLIENT_POLL, false))
 		return -1;
@@ -403,17 +539,18 @@ static int server_run(struct tp *t, int which, enum mode mode, int round)
 	crowd.client[0].persist = true; /* a stopped server may drop connections */
 	crowd.loop.tick = witness_tick;
 	result = load_open(&load, t, which, mode);
-	w.want = (struct rows_want){.payload = b->opt.payload, .groups = groups_of(t), .last_id = load.to};
-	seen_init(&w.seen, load.from, load.to + 1);
+	w.want = (struct rows_want){
+		.payload = b->opt.payload, .groups = groups_of(t), .last_id = load.to, .gate_id = load.gate};
+	seen_init(&w.seen, load.first, load.to + 1);
 	if (result == 0)
 		result = load_go(&load, t, which);
 	usage_start(&w.usage, sv);
 	if (result == 0)
 		result = crowd_run(&crowd, now_ns() + PATIENCE_S * NS_PER_S, "the last row didn't come within 300 s");
 	result = load_end(&load, t, result);
-	if (result == 0 && t->kind == K_TABLE && w.seen.count != load.to - load.from + 1)
+	if (result == 0 && t->kind == K_TABLE && w.seen.count != load.to - load.first + 1)
 		result = err_set(&b->err, ERR_PROTOCOL, "wrong rows: %" PRId64 " of %" PRId64 " came before the last one",
-				 w.seen.count, load.to - load.from + 1);
+				 w.seen.count, load.to - load.first + 1);
 	seen_clear(&w.seen);
 	crowd_stop(&crowd);
 	struct sample *held = NULL;
@@ -424,7 +561,7 @@ static int server_run(struct tp *t, int which, enum mode mode, int round)
 			sample_metric(s, "evaluations", "/s", s->m[0].value * (double)t->n, 1);
 	}
 	if (result == 0)
-		result = check_probes(t, which, load.from, load.to);
+		result = check_probes(t, which, load.gate, load.first, load.to);
 	if (held != NULL) {
 		if (result != 0) /* a fast wrong answer is no figure */
 			held->metrics = 0;
@@ -435,13 +572,15 @@ static int server_run(struct tp *t, int which, enum mode mode, int round)
 }
 
 struct bare {
-	int64_t last, from, rows, end_ns;
+	int64_t gate, from, rows, start_ns, end_ns;
 };
 
 static bool bare_row(void *ctx, int64_t id, int64_t group, int64_t now)
 {
 	struct bare *r = ctx;
 
+	if (id == r->gate)
+		r->start_ns = now;
 	if (id < r->from)
 		return true;
 	r->rows++;
@@ -451,10 +590,7 @@ static bool bare_row(void *ctx, int64_t id, int64_t group, int64_t now)
 	return false;
 }
 
-/*
- * The bare client. Of a backlog nothing has been sent when its time begins: a client that can't be slower than the stream
- * would otherwise be measured by what the sockets' buffers hold.
- */
+/* The bare client. The stream of a backlog begins when all of it has been written. */
 static int floor_run(struct tp *t, enum mode mode, int round)
 {
 	struct bench *b = t->bench;
@@ -467,8 +603,12 @@ static int floor_run(struct tp *t, enum mode mode, int round)
 
 	if (walker_open(&walker, b->opt.db, &b->err))
 		return -1;
+	walker.nap_ns = BARE_NAP_NS;
 	result = load_open(&load, t, 2, mode);
 	r.from = load.from;
+	r.gate = load.gate;
+	if (result == 0)
+		result = stop_servers(&load, t);
 	if (result == 0 && !pile)
 		result = walker_stream(&walker, &b->err);
 	if (result == 0)
@@ -477,6 +617,8 @@ static int floor_run(struct tp *t, enum mode mode, int round)
 		result = walker_stream(&walker, &b->err);
 	if (result == 0)
 		result = walker_run(&walker, bare_row, &r, now_ns() + PATIENCE_S * NS_PER_S, &b->err);
+	if (load.gate > 0)
+		load.start_ns = r.start_ns;
 	walker_close(&walker);
 	result = load_end(&load, t, result);
 	if (result == 0 && r.rows != load.to - load.from + 1)
@@ -624,12 +766,14 @@ static void tp_case(struct bench *b, enum kind kind, int64_t n)
 		else
 			t.walking = true;
 	}
+	filler_prepare(&t);
 	for (int mode = 0; mode < MODES && !stopping(); mode++)
 		if (mode_wanted(&t, (enum mode)mode))
 			run_mode(&t, (enum mode)mode);
 cleanup:
 	for (int i = 0; i < 3; i++)
 		side_clear(&t, i);
+	filler_clear(&t);
 	if (t.groups[0])
 		bench_drop(b, t.groups);
 }
@@ -645,15 +789,12 @@ void scen_throughput(struct bench *b)
 		for (int i = 0; i < l.n && !stopping(); i++) {
 			if (kind == K_TABLE && i > 0)
 				break;
+			if (l.v[i] < 1)
+				continue;
 			/* By default only equality is a curve; of the others one point, and ILIKE at the largest too. */
 			if (b->opt.kinds[0] == '\0' && kind > K_EQ && l.v[i] != 100 && l.n > 1 && !(kind == K_ILIKE && i == l.n - 1))
 				continue;
 			tp_case(b, (enum kind)kind, kind == K_TABLE ? 1 : l.v[i]);
 		}
-	}
-	if (small_backlog && !stopping()) {
-		progress_end();
-		printf("note: where \"held by Postgres\" is far below 100 %%, the server had most of the backlog in its socket when the time "
-		       "began:\n      that rate is its own, not the stream's, and no match for the bare client's. More --changes cure it.\n");
 	}
 }

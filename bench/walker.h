@@ -12,6 +12,7 @@ struct walker {
 	struct db db;
 	uint64_t received; /* end of the WAL seen, for feedback */
 	int64_t feedback_ns;
+	int64_t nap_ns; /* if not 0: when nothing has come, sleep that long instead of waiting for the next byte */
 	int64_t rows, txns, bytes;
 	char slot[64];
 };

@@ -9,6 +9,7 @@
 #include "bench/rows.h"
 #include "bench/scan.h"
 #include "bench/svg.h"
+#include "bench/targets.h"
 #include "bench/util.h"
 #include "check.h"
 
@@ -292,6 +293,94 @@ static void test_rows(void)
 	seen_clear(&s);
 }
 
+/* What is learnt from one row knows the others, and nothing else. */
+static void test_row_form(void)
+{
+	struct rows_want want = {.payload = 24, .groups = 7, .last_id = 500, .gate_id = 3};
+	struct row_form form = {0};
+	struct buf b = BUF_INIT(10000);
+	struct msg m;
+	int64_t id = 0, group = 0, id2, group2;
+	const char *why;
+	size_t known = 0;
+	unsigned wrong = 0, missed = 0;
+
+	CHECK_INT(row_form_match(&form, &want, "{}", 2, &id, &group), 0);
+	row_json(&b, "t", 12, 5, 24);
+	CHECK(scan_message(b.data, b.len, &m) == (ptrdiff_t)b.len && row_check(&m, &want, &id, &group, &why));
+	CHECK(m.whole.p == b.data && m.whole.len == b.len);
+	row_form_learn(&form, &m);
+	CHECK(form.parts > 0);
+	CHECK_INT(row_form_match(&form, &want, b.data, b.len, &id, &group), (int64_t)b.len);
+	CHECK(id == 12 && group == 5);
+	/* Any byte that is changed, and any cut: not known, or still what the long way takes for the same row. */
+	for (size_t i = 0; i < b.len; i++) {
+		char was = b.data[i];
+		missed += row_form_match(&form, &want, b.data, i, &id, &group) != 0;
+		for (int k = 1; k < 256; k += 7) {
+			b.data[i] = (char)(was ^ k);
+			if (row_form_match(&form, &want, b.data, b.len, &id, &group) == 0)
+				continue;
+			wrong += !(scan_message(b.data, b.len, &m) > 0 && row_check(&m, &want, &id2, &group2, &why) && id == id2);
+		}
+		b.data[i] = was;
+	}
+	CHECK_INT(wrong, 0);
+	CHECK_INT(missed, 0);
+	/* Rows of a snapshot differ in nothing but their values; here also the position does, which is put right. */
+	for (int64_t i = 1; i <= 500; i += i < 30 ? 1 : 47) {
+		int64_t g = i == 500 || i == 3 ? LAST_GROUP : i % 7;
+		char *lsn, text[32];
+		buf_reset(&b);
+		row_json(&b, "t", i, g, 24);
+		snprintf(text, sizeof text, "\"lsn\":\"%d\"", (int)(1000 + i));
+		lsn = strstr(b.data, text);
+		if (lsn == NULL)
+			continue;
+		memcpy(lsn, "\"lsn\":\"1012\"", 12);
+		known += row_form_match(&form, &want, b.data, b.len, &id, &group) == b.len && id == i && group == g;
+		CHECK(scan_message(b.data, b.len, &m) > 0 && row_check(&m, &want, &id, &group, &why) && group == g);
+	}
+	CHECK(known > 30);
+	buf_clear(&b);
+}
+
+static size_t fast_skip(void *ctx, const char *data, size_t len)
+{
+	int *n = ctx;
+
+	if (len < 7 || memcmp(data, "{\"a\":1}", 7) != 0)
+		return 0;
+	(*n)++;
+	return 7;
+}
+
+static bool count_slow(void *ctx, const struct msg *m)
+{
+	int *n = ctx;
+
+	n[1]++;
+	return m->kind == MSG_OTHER;
+}
+
+/* Messages that the fast way knows don't come the slow way, wherever a read cuts them. */
+static void test_scan_fast(void)
+{
+	const char *body = "[{\"a\":1},{\"a\":12},{\"a\":1} , {\"headers\":{}},{\"a\":1}]";
+	size_t len = strlen(body);
+
+	for (size_t cut = 0; cut <= len; cut++) {
+		struct scan s;
+		int n[2] = {0, 0};
+		scan_init(&s);
+		s.fast = fast_skip;
+		s.fast_ctx = n;
+		CHECK(scan_feed(&s, body, cut, count_slow, n) && scan_feed(&s, body + cut, len - cut, count_slow, n));
+		CHECK(scan_done(&s) && n[0] == 3 && n[1] == 2);
+		scan_clear(&s);
+	}
+}
+
 static enum opt_result parse(struct options *o, struct err *e, const char *line)
 {
 	char copy[300], *argv[20];
@@ -314,14 +403,24 @@ static void test_options(void)
 	static struct options o;
 	struct err e;
 	const char *bad[] = {"nonsense", "--rounds 0", "--rounds x", "--shapes 1,,2", "--shapes 1,2,", "--kinds eq,odd", "--rate nan",
-			     "--payload", "--unknown", "--clients 99999999", "--duration 1e9"};
+			     "--payload", "--request-bytes 8001", "--unknown", "--clients 99999999", "--duration 1e9"};
 
 	CHECK_INT(parse(&o, &e, "lag --shapes 1,10k,1m --quick --kinds eq,ilike"), OPT_RUN);
 	CHECK(o.run[SCEN_LAG] && !o.run[SCEN_IDLE] && o.chosen && o.quick && o.rounds == 1);
 	CHECK(o.shapes.n == 3 && o.shapes.v[1] == 10000 && o.shapes.v[2] == 1000000);
 	CHECK(opt_lists(o.kinds, "table", "ilike") && !opt_lists(o.kinds, "table", "like") && !opt_lists(o.kinds, "table", "table"));
 	CHECK(opt_lists("", "table,eq", "eq") && !opt_lists("", "table,eq", "e"));
+	CHECK_INT(parse(&o, &e, "idle --shapes 0 --request-bytes 2900"), OPT_RUN);
+	CHECK(o.shapes.n == 1 && o.shapes.v[0] == 0 && o.request_bytes == 2900);
+	static struct options step;
 	CHECK_INT(parse(&o, &e, ""), OPT_RUN);
+	for (int i = 0; target_steps[i] != NULL; i++) {
+		CHECK_INT(opt_step(&o, target_steps[i], &step, &e), 0);
+		CHECK(step.request_bytes == 0 || step.run[SCEN_IDLE]);
+	}
+	CHECK(opt_step(&o, "lag --clients 7 --rounds 2", &step, &e) == 0 && step.run[SCEN_LAG] && !step.run[SCEN_IDLE] &&
+	      step.clients.n == 1 && step.clients.v[0] == 7 && step.rounds == 2);
+	CHECK(opt_step(&o, "lag --url x", &step, &e) != 0 && opt_step(&o, "odd", &step, &e) != 0);
 	CHECK(o.run[SCEN_RESTART] && !o.chosen && o.rounds == 3);
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		CHECK_INT(parse(&o, &e, bad[i]), OPT_USAGE);
@@ -428,6 +527,8 @@ int main(void)
 	test_scan();
 	test_scan_noise();
 	test_rows();
+	test_row_form();
+	test_scan_fast();
 	test_options();
 	test_url();
 	test_results();
