@@ -22,7 +22,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define STORE_FORMAT_VERSION 1u
+#define STORE_FORMAT_VERSION 2u
+#define STORE_FORMAT_OLDEST 1u /* read, and from then on of this version */
 #define STORE_READERS_MAX 126 /* LMDB's own default for its reader table; readers beyond it wait for a slot */
 #define STORE_PATH_MAX 4096
 #define FREE_BYTES_LEAST (1u << 20) /* a failed write with less than this free was for want of room */
@@ -200,11 +201,16 @@ static int open_databases(struct store *s, struct err *e)
 	} else if (rc == 0) {
 		if (v.mv_size == sizeof version)
 			memcpy(&version, v.mv_data, sizeof version);
-		if (v.mv_size != sizeof version || version != STORE_FORMAT_VERSION) {
+		if (v.mv_size != sizeof version || version < STORE_FORMAT_OLDEST || version > STORE_FORMAT_VERSION) {
 			mdb_txn_abort(txn);
 			return err_set(e, ERR_CONFIG, "the store in %s has format version %llu, this Busbar reads version %u: run the Busbar that "
 			               "wrote it, or remove the directory (clients will refetch)", s->path, (unsigned long long)version,
 			               STORE_FORMAT_VERSION);
+		}
+		if (version < STORE_FORMAT_VERSION) {
+			version = STORE_FORMAT_VERSION;
+			v = (MDB_val){sizeof version, &version};
+			rc = mdb_put(txn, s->db[DB_META], &k, &v, 0);
 		}
 	}
 	if (rc != 0) {
@@ -434,13 +440,20 @@ static bool disk_is_full(const struct store *s)
 	return statfs(s->path, &fs) == 0 && (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize < FREE_BYTES_LEAST;
 }
 
+/* The transaction can't be used any more: the error says why. */
+static int give_up(struct store *s)
+{
+	store_abort(s);
+	s->broken = true;
+	return -1;
+}
+
 static int write_failed(struct store *s, struct err *e, int rc, const char *what)
 {
 	if (rc == EIO && disk_is_full(s))
 		rc = ENOSPC;
-	store_abort(s);
-	s->broken = true;
-	return lmdb_error(e, rc, what);
+	(void)lmdb_error(e, rc, what);
+	return give_up(s);
 }
 
 int store_commit(struct store *s, struct err *e)
@@ -631,7 +644,7 @@ int store_put_block(struct store *s, uint64_t id, const struct store_entry *entr
 	size_t text = 0;
 	for (size_t i = 0; i < n; i++) {
 		REQUIRE(i == 0 || log_offset_cmp(entries[i - 1].at, entries[i].at) < 0);
-		text += (size_t)entries[i].a_len + entries[i].b_len;
+		text += (size_t)entries[i].a_len + entries[i].b_len + entries[i].c_len;
 	}
 	REQUIRE(text <= UINT32_MAX);
 	if (s->uncertain && cut_from(s, id, entries[0].at, e) != 0)
@@ -655,11 +668,8 @@ int store_put_block(struct store *s, uint64_t id, const struct store_entry *entr
 	mdb_cursor_close(c);
 	if (rc != 0 && rc != MDB_NOTFOUND)
 		return write_failed(s, e, rc, "blocks");
-	if (bad) {
-		store_abort(s);
-		s->broken = true;
-		return -1;
-	}
+	if (bad)
+		return give_up(s);
 
 	k = log_key(key, id, entries[n - 1].at);
 	size_t len = BLOCK_HEADER_BYTES + n * BLOCK_ENTRY_BYTES + text;
@@ -680,12 +690,43 @@ int store_put_block(struct store *s, uint64_t id, const struct store_entry *entr
 		if (entries[i].b_len > 0)
 			memcpy(t + end, entries[i].b, entries[i].b_len);
 		end += entries[i].b_len;
+		if (entries[i].c_len > 0)
+			memcpy(t + end, entries[i].c, entries[i].c_len);
+		end += entries[i].c_len;
 		memcpy(p, &entries[i].at.tx, 8);
 		memcpy(p + 8, &entries[i].at.op, 8);
 		memcpy(p + 16, &end, 4);
 	}
 	s->txn_bytes += len;
 	s->txn_puts++;
+	return chunk_end ? put(s, DB_CHUNKS, key, sizeof key, "", 0, 0, e) : 0;
+}
+
+static int insert_into_last(const MDB_val *v, uint32_t split, const char *text, uint32_t len, bool chunk_end, char **out,
+                            size_t *out_len, struct err *e);
+
+int store_insert_last(struct store *s, uint64_t id, struct log_offset at, uint32_t split, const char *text, uint32_t len,
+                      bool chunk_end, struct err *e)
+{
+	require_writer(s);
+	REQUIRE(s->txn != NULL);
+	unsigned char key[LOG_KEY_BYTES];
+	MDB_val k = log_key(key, id, at), v;
+	int rc = mdb_get(s->txn, s->db[DB_BLOCKS], &k, &v);
+	if (rc != 0 && rc != MDB_NOTFOUND)
+		return write_failed(s, e, rc, "blocks");
+	if (rc != 0) {
+		(void)err_set(e, ERR_IO, "store: the log entry to complete is not there");
+		return give_up(s);
+	}
+	char *block = NULL;
+	size_t n = 0;
+	if (insert_into_last(&v, split, text, len, chunk_end, &block, &n, e) != 0)
+		return give_up(s);
+	rc = put(s, DB_BLOCKS, key, sizeof key, block, n, 0, e);
+	free(block);
+	if (rc != 0)
+		return -1;
 	return chunk_end ? put(s, DB_CHUNKS, key, sizeof key, "", 0, 0, e) : 0;
 }
 
@@ -863,6 +904,33 @@ static struct log_offset block_entry(const struct block *b, uint32_t i, uint32_t
 	return at;
 }
 
+/* A block's bytes (the caller frees them) with `text` inserted into its last entry, if it isn't there. */
+static int insert_into_last(const MDB_val *v, uint32_t split, const char *text, uint32_t len, bool chunk_end, char **out,
+                            size_t *out_len, struct err *e)
+{
+	struct block b = {0};
+	if (block_parse(v, &b, e) != 0)
+		return -1;
+	uint32_t start = 0, end, flags = b.flags | (chunk_end ? BLOCK_CHUNK_END : 0);
+	if (b.count > 1)
+		block_entry(&b, b.count - 2, &start);
+	block_entry(&b, b.count - 1, &end);
+	if (start > end || end != b.text_len || split > end - start || end > UINT32_MAX - len)
+		return err_set(e, ERR_IO, "store: a damaged log block");
+	bool there = end - start - split >= len && memcmp(b.text + start + split, text, len) == 0;
+	size_t n = there ? 0 : len, before = v->mv_size - b.text_len + start + split;
+	char *p = mem_alloc(v->mv_size + n);
+	memcpy(p, v->mv_data, before);
+	memcpy(p + before, text, n);
+	memcpy(p + before + n, (const char *)v->mv_data + before, v->mv_size - before);
+	end += (uint32_t)n;
+	memcpy(p + 4, &flags, 4);
+	memcpy(p + BLOCK_HEADER_BYTES + (size_t)(b.count - 1) * BLOCK_ENTRY_BYTES + 16, &end, 4);
+	*out = p;
+	*out_len = v->mv_size + n;
+	return 0;
+}
+
 /* The index of the first entry above `after`. */
 static uint32_t block_first_above(const struct block *b, struct log_offset after)
 {
@@ -988,7 +1056,8 @@ int store_log_tail(struct store_read *r, uint64_t id, struct log_offset *last, u
 	return open_bytes_at_end(&v, open_bytes, e);
 }
 
-int store_read_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece, struct buf *out, struct err *e)
+int store_take_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece,
+                        int (*take)(void *ctx, const void *p, size_t len, struct err *e), void *ctx, struct err *e)
 {
 	unsigned char key[16];
 	MDB_val v;
@@ -996,7 +1065,14 @@ int store_read_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint3
 	put_be32(key + 8, chunk);
 	put_be32(key + 12, piece);
 	int rc = get(r, DB_SNAPSHOTS, key, sizeof key, &v, e);
-	return rc != 0 ? rc : copied(out, v.mv_data, v.mv_size, e);
+	return rc != 0 ? rc : take(ctx, v.mv_data, v.mv_size, e);
+}
+
+static int append(void *ctx, const void *p, size_t len, struct err *e) { return copied(ctx, p, len, e); }
+
+int store_read_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece, struct buf *out, struct err *e)
+{
+	return store_take_snapshot(r, id, chunk, piece, append, out, e);
 }
 
 uint64_t store_file_bytes(struct store *s)

@@ -72,21 +72,27 @@ int store_put_journal(struct store *s, uint64_t seq, const void *p, size_t len, 
 /* Removes at most `max` batches below `seq`; *more as above. */
 int store_trim_journal(struct store *s, uint64_t seq, size_t max, bool *more, struct err *e) MUST_USE;
 
-/* One log entry: its text is a, then b (so that a caller can insert without copying). */
+/* One log entry: its text is a, then b, then c (so that a caller can insert without copying). */
 struct store_entry {
 	struct log_offset at;
 	const char *a, *b;
 	uint32_t a_len, b_len;
+	const char *c;
+	uint32_t c_len;
 };
 /* Appends entries (ascending, above all earlier ones) as one block; `chunk_end`: the last of them
  * closes a chunk. After a failed commit, which may be there nevertheless, it replaces what it finds at
  * and above its first entry. */
 int store_put_block(struct store *s, uint64_t id, const struct store_entry *entries, size_t n, bool chunk_end,
                     struct err *e) MUST_USE;
+/* Inserts `text` at byte `split` of the shape's newest entry, which is at `at`, unless it stands there already;
+ * `chunk_end`: the entry closes a chunk now. ERR_IO if there is no such entry. */
+int store_insert_last(struct store *s, uint64_t id, struct log_offset at, uint32_t split, const char *text, uint32_t len,
+                      bool chunk_end, struct err *e) MUST_USE;
 /* Deletes blocks and chunk ends at and above tx: leftovers of staging. */
 int store_cut_log(struct store *s, uint64_t id, lsn_t tx, struct err *e) MUST_USE;
 
-/* Piece `piece` of snapshot chunk `chunk`: lines, each ended by '\n'. */
+/* Piece `piece` of snapshot chunk `chunk`: rows, in a form that is the caller's. */
 int store_put_snapshot(struct store *s, uint64_t id, uint32_t chunk, uint32_t piece, const void *p, size_t len,
                        struct err *e) MUST_USE;
 
@@ -121,7 +127,11 @@ int store_chunk_end(struct store_read *r, uint64_t id, struct log_offset after, 
 int store_last_chunk_end(struct store_read *r, uint64_t id, struct log_offset *out, struct err *e) MUST_USE;
 /* The last entry in blocks, and the bytes (Σ of text) since the last chunk end at it. 0, 1, -1. */
 int store_log_tail(struct store_read *r, uint64_t id, struct log_offset *last, uint64_t *open_bytes, struct err *e) MUST_USE;
-/* Appends a piece of a snapshot chunk: 0 found, 1 not there, -1 error. */
+/* Calls `take` with a piece of a snapshot chunk, which is valid during the call: what it returns (0, -1); 1 not there,
+ * -1 error. */
+int store_take_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece,
+                        int (*take)(void *ctx, const void *p, size_t len, struct err *e), void *ctx, struct err *e) MUST_USE;
+/* The same, appended as it is. */
 int store_read_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece, struct buf *out, struct err *e) MUST_USE;
 
 /* Bytes of the file, for figures. */

@@ -26,7 +26,7 @@ void buf_reset(struct buf *b)
 		b->data[0] = '\0';
 }
 
-char *buf_room(struct buf *b, size_t n)
+char *buf_grow(struct buf *b, size_t n)
 {
 	if (b->failed || n > b->max || b->len > b->max - n) {
 		b->failed = true;
@@ -44,26 +44,6 @@ char *buf_room(struct buf *b, size_t n)
 	}
 	return b->data + b->len;
 }
-
-void buf_added(struct buf *b, size_t n)
-{
-	REQUIRE(b->len + n < b->cap);
-	b->len += n;
-	b->data[b->len] = '\0';
-}
-
-void buf_put(struct buf *b, const void *p, size_t n)
-{
-	char *to = buf_room(b, n);
-	if (to == NULL)
-		return;
-	if (n > 0)
-		memcpy(to, p, n);
-	buf_added(b, n);
-}
-
-void buf_puts(struct buf *b, const char *s) { buf_put(b, s, strlen(s)); }
-void buf_putc(struct buf *b, char c) { buf_put(b, &c, 1); }
 
 void buf_put_u64(struct buf *b, uint64_t v)
 {
@@ -100,17 +80,48 @@ static const char escape_table[256] = {
 	['"'] = '"', ['\\'] = '\\',
 };
 
+#define EVERY_BYTE(c) (UINT64_C(0x0101010101010101) * (c))
+
+/*
+ * Eight bytes at once: the high bit of those that aren't plain. Only the first such mark is sure (a borrow may set
+ * one above it), which is all that is asked for.
+ */
+static uint64_t special_bytes(uint64_t x)
+{
+	uint64_t quote = x ^ EVERY_BYTE('"'), backslash = x ^ EVERY_BYTE('\\');
+	return (((x - EVERY_BYTE(0x20)) & ~x) | ((quote - EVERY_BYTE(1)) & ~quote) | ((backslash - EVERY_BYTE(1)) & ~backslash)) &
+	       EVERY_BYTE(0x80);
+}
+
+size_t json_plain_run(const char *p, size_t n)
+{
+	size_t i = 0;
+	for (uint64_t x; n - i >= sizeof x; i += sizeof x) {
+		memcpy(&x, p + i, sizeof x);
+		uint64_t special = special_bytes(x);
+		if (special == 0)
+			continue;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+		return i + (size_t)__builtin_ctzll(special) / 8;
+#else
+		break;
+#endif
+	}
+	while (i < n && escape_table[(unsigned char)p[i]] == 0)
+		i++;
+	return i;
+}
+
 void buf_json_escape(struct buf *b, const char *p, size_t n)
 {
 	static const char hex[] = "0123456789ABCDEF";
-	size_t done = 0;
-	for (size_t i = 0; i < n; i++) {
-		unsigned char c = (unsigned char)p[i];
+	for (;;) {
+		size_t run = json_plain_run(p, n);
+		buf_put(b, p, run);
+		if (run == n)
+			return;
+		unsigned char c = (unsigned char)p[run];
 		char how = escape_table[c];
-		if (how == 0)
-			continue;
-		buf_put(b, p + done, i - done);
-		done = i + 1;
 		if (how == 'u') {
 			char text[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
 			buf_put(b, text, 6);
@@ -118,8 +129,9 @@ void buf_json_escape(struct buf *b, const char *p, size_t n)
 			char text[2] = {'\\', how};
 			buf_put(b, text, 2);
 		}
+		p += run + 1;
+		n -= run + 1;
 	}
-	buf_put(b, p + done, n - done);
 }
 
 void buf_json_string(struct buf *b, const char *p, size_t n)

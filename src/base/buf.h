@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/require.h"
 
@@ -27,15 +28,48 @@ void buf_init(struct buf *b, size_t max_bytes);
 void buf_clear(struct buf *b); /* frees the memory; usable again afterwards */
 void buf_reset(struct buf *b); /* empties it and keeps the memory */
 
-/* Room for n more bytes at the end; NULL (and failed) past max. Commit with buf_added(). */
-char *buf_room(struct buf *b, size_t n);
-void buf_added(struct buf *b, size_t n);
+char *buf_grow(struct buf *b, size_t n); /* buf_room() when the memory isn't there yet */
 
-void buf_put(struct buf *b, const void *p, size_t n);
-void buf_puts(struct buf *b, const char *s);
-void buf_putc(struct buf *b, char c);
+/* Room for n more bytes at the end; NULL (and failed) past max. Commit with buf_added(). */
+static inline char *buf_room(struct buf *b, size_t n)
+{
+	/* cap is never more than max + 1, and a failed buffer takes nothing more. */
+	return n < b->cap - b->len && !b->failed ? b->data + b->len : buf_grow(b, n);
+}
+
+static inline void buf_added(struct buf *b, size_t n)
+{
+	REQUIRE(n < b->cap - b->len);
+	b->len += n;
+	b->data[b->len] = '\0';
+}
+
+static inline void buf_put(struct buf *b, const void *p, size_t n)
+{
+	char *to = buf_room(b, n);
+	if (to == NULL)
+		return;
+	if (n > 0)
+		memcpy(to, p, n);
+	buf_added(b, n);
+}
+
+static inline void buf_puts(struct buf *b, const char *s) { buf_put(b, s, strlen(s)); }
+
+static inline void buf_putc(struct buf *b, char c)
+{
+	char *to = buf_room(b, 1);
+	if (to == NULL)
+		return;
+	*to = c;
+	buf_added(b, 1);
+}
+
 void buf_put_u64(struct buf *b, uint64_t v); /* decimal */
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* How many bytes from p on stand for themselves inside a JSON string: up to the first `"`, `\` or control character. */
+size_t json_plain_run(const char *p, size_t n);
 
 /* The inside of a JSON string: `"`, `\` and control characters escaped (as Jason does: \b \f \n \r \t
  * and \u00XX), everything else as it is, `/` included. */

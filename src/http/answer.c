@@ -23,14 +23,25 @@ static const char *request_offset_text(const struct request *r, char text[LOG_OF
 	return r->offset_kind == OFFSET_START ? "-1" : "now";
 }
 
-static void cursor_text(struct request *r, char text[32])
+/*
+ * A client that asks again within the interval gets a cursor above its own, by an amount that varies; but
+ * the same for all who stood at the same cursor and get the same answer, so that they go on asking alike: one
+ * response serves them, and a cache in front collapses their next requests.
+ */
+static int64_t jitter(struct log_offset to)
+{
+	uint64_t x = (to.tx ^ to.op * 0x9e3779b97f4a7c15u) * 0xff51afd7ed558ccdu;
+	return (int64_t)((x ^ x >> 33) % CURSOR_JITTER_S);
+}
+
+static void cursor_text(const struct request *r, struct log_offset to, char text[32])
 {
 	int64_t interval = r->http->config->long_poll_timeout_ms / 1000, next = 0;
 	if (interval > 0) {
 		int64_t d = clock_wall_us() / 1000000 - CURSOR_EPOCH_S, before = r->has_cursor ? r->cursor : 0;
 		next = (d + interval - 1) / interval * interval;
 		if (next <= before)
-			next = before + 1 + (int64_t)(loop_random(r->conn->loop) % CURSOR_JITTER_S);
+			next = before + 1 + jitter(to);
 	}
 	snprintf(text, 32, "%lld", (long long)next);
 }
@@ -65,7 +76,7 @@ static void begin_data(struct request *r, struct reply *p, const struct data_hea
 	const char *handle = shape_handle(r->shape);
 	reply_begin_shape(r, p, d->status, cache_rule(r, cache), d->type);
 	if (r->live) {
-		cursor_text(r, cursor);
+		cursor_text(r, d->etag_to, cursor);
 		reply_header(p, "electric-cursor", cursor);
 	}
 	const char *from_text = request_offset_text(r, from), *to_text = log_offset_text(d->etag_to, to);

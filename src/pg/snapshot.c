@@ -88,30 +88,21 @@ static bool parse_snapshot(const char *text, struct pg_snapshot *out)
 
 /* ---- COPY text ---- */
 
-enum { PLAIN, BACKSLASH, QUOTE, CONTROL };
-static const unsigned char byte_class[256] = {
-	CONTROL, CONTROL, CONTROL, CONTROL, CONTROL, CONTROL, CONTROL, CONTROL,
-	CONTROL, CONTROL, CONTROL, CONTROL, CONTROL, CONTROL, CONTROL, CONTROL,
-	CONTROL, CONTROL, CONTROL, CONTROL, CONTROL, CONTROL, CONTROL, CONTROL,
-	CONTROL, CONTROL, CONTROL, CONTROL, CONTROL, CONTROL, CONTROL, CONTROL,
-	['"'] = QUOTE, ['\\'] = BACKSLASH,
-};
-
 void pg_copy_json(struct buf *out, struct pg_copy_value v)
 {
 	static const char hex[] = "0123456789ABCDEF";
 	const char *p = v.data, *end = v.data + v.len;
 	const char *run = p; /* [run, p) is seen and waits to be put */
-	while (p < end) {
+	for (;;) {
+		p += json_plain_run(p, (size_t)(end - p));
+		if (p == end)
+			break;
 		unsigned char c = (unsigned char)*p;
-		unsigned char class = byte_class[c];
-		if (class == PLAIN) {
-			p++;
-		} else if (class == QUOTE) {
+		if (c == '"') {
 			buf_put(out, run, (size_t)(p - run));
 			buf_putc(out, '\\');
 			run = p++;
-		} else if (class == CONTROL) {
+		} else if (c != '\\') {
 			char text[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
 			buf_put(out, run, (size_t)(p - run));
 			buf_put(out, text, sizeof text);
@@ -386,14 +377,17 @@ static int copy_row(struct copy *c, const char *line, size_t len, struct err *e)
 	const char *p = line, *end = line + len;
 	uint16_t n = 0;
 	for (;;) {
-		const char *tab = memchr(p, '\t', (size_t)(end - p));
-		const char *stop = tab != NULL ? tab : end;
+		/* Most values need no escaping: then the tab is the first byte that isn't plain. */
+		const char *stop = p + json_plain_run(p, (size_t)(end - p));
+		bool plain = stop == end || *stop == '\t';
+		const char *tab = plain ? stop : memchr(stop, '\t', (size_t)(end - stop));
+		stop = tab != NULL ? tab : end;
 		if (n == c->ncolumns)
 			return err_set(e, ERR_PROTOCOL, "a COPY row has more than %u columns", c->ncolumns);
-		c->values[n++] = (struct pg_copy_value){p, (uint32_t)(stop - p)};
-		if (tab == NULL)
+		c->values[n++] = (struct pg_copy_value){p, (uint32_t)(stop - p), plain};
+		if (stop == end)
 			break;
-		p = tab + 1;
+		p = stop + 1;
 	}
 	if (n != c->ncolumns)
 		return err_set(e, ERR_PROTOCOL, "a COPY row has %u columns, not %u", n, c->ncolumns);
@@ -423,11 +417,16 @@ static int copy_rows(struct copy *c, struct err *e)
 }
 
 /* From the sent statement to the last result. */
-static int copy_run(struct copy *c, struct err *e)
+static int copy_run(struct copy *c, bool first, struct err *e)
 {
 	PGresult *res;
 	if (next_result(c, &res, e) != 0)
 		return -1;
+	if (first && PQresultStatus(res) == PGRES_COMMAND_OK) {
+		PQclear(res);
+		if (next_result(c, &res, e) != 0)
+			return -1;
+	}
 	ExecStatusType status = PQresultStatus(res);
 	int rc = 0;
 	if (status == PGRES_COPY_OUT)
@@ -480,6 +479,10 @@ static void copy_abort(PGconn *conn)
 static void put_copy(struct buf *sql, const struct pg_table *t, const uint16_t *selected, uint16_t nselected,
                      const struct pg_rows *rows)
 {
+	if (rows->first != NULL) {
+		buf_puts(sql, rows->first);
+		buf_puts(sql, "; ");
+	}
 	buf_puts(sql, "COPY (SELECT ");
 	for (uint16_t i = 0; i < nselected; i++) {
 		REQUIRE(selected[i] < t->ncolumns);
@@ -527,7 +530,7 @@ int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *sel
 	else if (PQsendQuery(conn, sql.data) == 0)
 		rc = pg_error(e, conn, NULL);
 	else
-		rc = copy_run(&c, e);
+		rc = copy_run(&c, rows->first != NULL, e);
 	if (rc != 0)
 		copy_abort(conn);
 	buf_clear(&sql);
@@ -536,11 +539,11 @@ int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *sel
 }
 
 int pg_snapshot_copy(PGconn *conn, const struct pg_table *t, const uint16_t *selected, uint16_t nselected,
-                     const char *where_sql,
+                     const char *first, const char *where_sql,
                      int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
                      bool (*cancelled)(void *), void *cancel_ctx, struct err *e)
 {
-	struct pg_rows rows = {.where = {where_sql}, .limit = -1};
+	struct pg_rows rows = {.where = {where_sql}, .limit = -1, .first = first};
 	int rc = pg_snapshot_rows(conn, t, selected, nselected, &rows, row, ctx, cancelled, cancel_ctx, e);
 	return rc == 0 ? 0 : snapshot_error(e);
 }

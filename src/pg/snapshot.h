@@ -54,7 +54,11 @@ int pg_snapshot_check(PGconn *conn, const struct pg_table *t, struct err *e) MUS
 
 /* One row: `values[i]` for the i-th selected column, in COPY text form unescaped by nobody: the bytes
  * between the tabs, see pg_copy_json(); NULL is the two bytes \N. */
-struct pg_copy_value { const char *data; uint32_t len; };
+struct pg_copy_value {
+	const char *data;
+	uint32_t len;
+	bool plain; /* known to be the inside of a JSON string as it is */
+};
 #define PG_COPY_IS_NULL(v) ((v).len == 2 && (v).data[0] == '\\' && (v).data[1] == 'N')
 
 /* Appends a COPY text value as the inside of a JSON string: \b \f \n \r \t \\ are the same in both. */
@@ -65,10 +69,10 @@ void pg_copy_raw(struct buf *out, struct pg_copy_value v);
 /*
  * Rows of the columns `selected` (indexes into t->columns), in heap order. `row` returns -1 to stop
  * (then `e` is the row function's own). `where_sql`: NULL, or a condition made by us from a checked
- * tree, never a client's text. A statement that must stop early is cancelled on the server.
+ * tree, never a client's text; `first`: as below. A statement that must stop early is cancelled on the server.
  */
 int pg_snapshot_copy(PGconn *conn, const struct pg_table *t, const uint16_t *selected, uint16_t nselected,
-                     const char *where_sql,
+                     const char *first, const char *where_sql,
                      int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
                      bool (*cancelled)(void *), void *cancel_ctx, struct err *e) MUST_USE;
 /*
@@ -79,6 +83,7 @@ struct pg_rows {
 	const char *where[2];    /* both hold; NULL: none */
 	const char *order_by;    /* "ORDER BY …", NULL: none */
 	int64_t limit, offset;   /* limit below 0: none */
+	const char *first;       /* a statement that is sent along ahead of them, without a result; NULL: none */
 };
 int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *selected, uint16_t nselected,
                      const struct pg_rows *rows,

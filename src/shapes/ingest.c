@@ -106,7 +106,7 @@ static void count_bytes(struct shapes *s, const struct wal_change *c)
 	in->oversize = true;
 	log_warning("Collected transaction exceeds limit of %" PRId64 " bytes. The shapes it touches are rotated.", s->config->max_txn_bytes);
 	for (size_t i = 0; i < in->ntouched; i++)
-		if (in->touched[i]->n > 0)
+		if (in->touched[i]->n > 0 || in->touched[i]->staged)
 			txn_rotate(in, in->touched[i]->shape, "a transaction exceeded ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE");
 }
 
@@ -227,7 +227,8 @@ static bool on_ready(void *ctx)
 		return false;
 	if (!txn_try_finish(s))
 		return false;
-	return atomic_load(&s->ahead_bytes) < AHEAD_BYTES_MAX && atomic_load(&s->writer.journal_bytes) < JOURNAL_BYTES_MAX;
+	size_t ahead_max = in->staged ? STAGED_AHEAD_BYTES_MAX : AHEAD_BYTES_MAX;
+	return atomic_load(&s->ahead_bytes) < ahead_max && atomic_load(&s->writer.journal_bytes) < JOURNAL_BYTES_MAX;
 }
 
 /* A position from which nothing is to come: durable first, then acknowledged. */
@@ -440,6 +441,7 @@ void ingest_free(struct shapes *s)
 	map_clear(&in->routes);
 	map_clear(&in->formats);
 	buf_clear(&in->scratch);
+	txn_free(in);
 	free(in->touched);
 	free(in->hits);
 	free(in->recent);

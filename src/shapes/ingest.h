@@ -67,7 +67,11 @@ struct ingest {
 	lsn_t tx, end_lsn;
 	uint64_t op, txn_number, change_number;
 	struct txn_shape **touched;
-	size_t ntouched, touched_cap, txn_bytes;
+	size_t ntouched, touched_cap;
+	size_t txn_bytes;      /* in memory, since the last staging */
+	struct txn_shape *fresh, **fresh_tail; /* touched ones with entries, in the order of their first */
+	struct txn_shape *spare; /* of transactions before, by next_fresh */
+	size_t nspare;
 	int64_t wire_bytes;
 	bool staged, oversize;
 
@@ -140,6 +144,8 @@ void select_hits(struct shapes *s, struct selection *sel, const struct relation 
 /* ingest_txn.c: the running transaction, and shapes whose snapshot isn't known yet */
 /* Forgets the running transaction. */
 void txn_clear(struct ingest *in);
+/* At the end: what is kept from transaction to transaction. */
+void txn_free(struct ingest *in);
 /* What the running transaction has for a shape; made when first asked for. */
 struct txn_shape *txn_touch(struct ingest *in, struct shape *shape);
 /* At its commit the transaction rotates the shape; `why` is copied. */
@@ -150,8 +156,8 @@ void txn_append(struct ingest *in, struct txn_shape *t, struct line *line, uint6
 void txn_account(struct shape *shape, struct entry *e);
 /* True if the shape must not see the running transaction: its snapshot shows it. */
 bool txn_filtered(struct ingest *in, const struct shape *shape);
-/* Rows so far go to the store, unseen; `all`: also each shape's newest, at the commit. */
-void txn_stage(struct shapes *s, bool all);
+/* Rows so far go to the store, unseen; `ends`: at the commit, each shape's newest is its last. */
+void txn_stage(struct shapes *s, bool ends);
 /* The connection was lost before the commit: the store cuts what was staged. */
 void txn_unstage(struct shapes *s);
 /* Whether the shape's snapshot has begun and isn't known yet. */

@@ -2,7 +2,6 @@
  * ingest_txn.c - the running transaction: what it has for each shape, staging when it is too large for
  * memory, and its end: tails first, then the position, and the writer gets the same rows.
  */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -11,33 +10,75 @@
 
 /* ---- the running transaction ---------------------------------------------------------------------- */
 
-static void forget_entries(struct txn_shape *t);
+#define SPARE_MAX 1024     /* of the structures below, kept for the next transaction */
+#define SPARE_ENTRIES_MAX 8 /* with room for so many entries */
 
-static void txn_shape_free(struct txn_shape *t)
+static void forget_entries(struct txn_shape *t)
+{
+	for (size_t i = 0; i < t->n; i++)
+		line_unref(t->entries[i].line);
+	t->n = 0;
+}
+
+static void txn_shape_free(struct ingest *in, struct txn_shape *t)
 {
 	forget_entries(t);
-	free(t->entries);
-	if (t->shape != NULL) {
-		t->shape->in.txn = NULL;
-		shape_unref(t->shape);
+	t->shape->in.txn = NULL;
+	shape_unref(t->shape);
+	free(t->why);
+	if (in->nspare == SPARE_MAX || t->cap > SPARE_ENTRIES_MAX) {
+		free(t->entries);
+		free(t);
+		return;
 	}
-	free(t);
+	*t = (struct txn_shape){.entries = t->entries, .cap = t->cap, .next_fresh = in->spare};
+	in->spare = t;
+	in->nspare++;
+}
+
+static struct txn_shape *txn_shape_new(struct ingest *in)
+{
+	struct txn_shape *t = in->spare;
+	if (t == NULL)
+		return mem_zalloc(sizeof *t);
+	in->spare = t->next_fresh;
+	in->nspare--;
+	t->next_fresh = NULL;
+	return t;
+}
+
+static void no_fresh(struct ingest *in)
+{
+	in->fresh = NULL;
+	in->fresh_tail = &in->fresh;
+	in->txn_bytes = 0;
 }
 
 void txn_clear(struct ingest *in)
 {
 	for (size_t i = 0; i < in->ntouched; i++)
-		txn_shape_free(in->touched[i]);
-	in->ntouched = in->txn_bytes = 0;
+		txn_shape_free(in, in->touched[i]);
+	in->ntouched = 0;
+	no_fresh(in);
 	in->in_txn = in->skip = in->staged = in->ending = in->oversize = false;
 	in->wire_bytes = 0;
+}
+
+void txn_free(struct ingest *in)
+{
+	for (struct txn_shape *t; (t = in->spare) != NULL;) {
+		in->spare = t->next_fresh;
+		free(t->entries);
+		free(t);
+	}
+	in->nspare = 0;
 }
 
 struct txn_shape *txn_touch(struct ingest *in, struct shape *shape)
 {
 	if (shape->in.txn_seq == in->txn_number && shape->in.txn != NULL)
 		return shape->in.txn;
-	struct txn_shape *t = mem_zalloc(sizeof *t);
+	struct txn_shape *t = txn_shape_new(in);
 	t->shape = shape_ref(shape);
 	t->open_bytes_before = shape->in.open_bytes;
 	shape->in.txn = t;
@@ -47,6 +88,7 @@ struct txn_shape *txn_touch(struct ingest *in, struct shape *shape)
 		in->touched = mem_realloc(in->touched, in->touched_cap * sizeof(struct txn_shape *));
 	}
 	in->touched[in->ntouched++] = t;
+	in->txn_bytes += sizeof *t;
 	return t;
 }
 
@@ -56,11 +98,18 @@ void txn_rotate(struct ingest *in, struct shape *shape, const char *why)
 	if (t->rotate)
 		return;
 	t->rotate = true;
-	snprintf(t->why, sizeof t->why, "%s", why);
+	t->why = mem_strdup(why);
 }
 
 void txn_append(struct ingest *in, struct txn_shape *t, struct line *line, uint64_t op)
 {
+	if (t->n == 0) {
+		if (in->fresh_tail == NULL)
+			in->fresh_tail = &in->fresh;
+		t->next_fresh = NULL;
+		*in->fresh_tail = t;
+		in->fresh_tail = &t->next_fresh;
+	}
 	if (t->n == t->cap) {
 		t->cap = t->cap ? t->cap * 2 : 2;
 		t->entries = mem_realloc(t->entries, t->cap * sizeof *t->entries);
@@ -95,53 +144,144 @@ static bool txn_wanted(struct ingest *in, const struct txn_shape *t)
 	return !t->rotate && t->shape->in.routed && !txn_filtered(in, t->shape);
 }
 
-static void forget_entries(struct txn_shape *t)
+/* ---- staging ---------------------------------------------------------------------------------------- */
+
+/*
+ * Rows go to the store as they come, all of them; which was a shape's last is known at the commit only. There
+ * those still in memory say so themselves, and of the others the store is told (ITEM_LAST). What is kept
+ * in memory of a staged transaction is thus a txn_shape for each shape it touches, whatever its size.
+ */
+struct staging {
+	struct shapes *s;
+	enum item_kind kind;
+	struct item *it; /* being filled, or NULL */
+	size_t cap;
+	const struct shape *shape; /* the last in it */
+};
+
+static void staging_put(struct staging *g)
 {
-	for (size_t i = 0; i < t->n; i++)
-		line_unref(t->entries[i].line);
-	t->n = 0;
+	if (g->it != NULL)
+		writer_put(g->s, g->it);
+	g->it = NULL;
+	g->cap = 0;
+	g->shape = NULL;
 }
 
-/* Rows of the running transaction go to the store, each shape's newest held back: it may be its last. */
-void txn_stage(struct shapes *s, bool all)
+/* The item to add to: another one where the one at hand is as large as one may be. */
+static struct item *staging_item(struct staging *g)
+{
+	if (g->it != NULL && g->it->bytes + g->it->scattered >= STAGE_BYTES_MAX)
+		staging_put(g);
+	if (g->it == NULL) {
+		g->it = item_new(g->kind);
+		g->it->tx = g->s->ingest->tx;
+		g->it->bytes = sizeof *g->it;
+	}
+	return g->it;
+}
+
+/* Takes the entry's reference. */
+static void stage_entry(struct staging *g, struct txn_shape *t, const struct entry *e)
+{
+	struct item *it = staging_item(g);
+	if (it->nrows == g->cap) {
+		g->cap = g->cap ? g->cap * 2 : 64;
+		it->rows = mem_realloc(it->rows, g->cap * sizeof *it->rows);
+	}
+	it->rows[it->nrows++] = (struct row){t->shape, *e};
+	it->bytes += e->line->len + sizeof(struct row);
+	if (g->shape != t->shape)
+		it->scattered += PAGE_BYTES;
+	g->shape = t->shape;
+}
+
+static void stage_shape(struct staging *g, struct txn_shape *t, bool ends)
+{
+	t->last_bytes = 0;
+	for (size_t i = 0; i < t->n; i++) {
+		struct entry *e = &t->entries[i];
+		if (ends && i == t->n - 1)
+			e->flags |= ENTRY_LAST;
+		txn_account(t->shape, e);
+		t->last_bytes += entry_bytes(e);
+		stage_entry(g, t, e);
+	}
+	const struct entry *newest = &t->entries[t->n - 1];
+	t->last = newest->at;
+	t->last_flags = newest->flags;
+	t->last_split = newest->line->split;
+	t->staged = true;
+	t->marked = ends;
+	free(t->entries);
+	t->entries = NULL;
+	t->n = t->cap = 0;
+}
+
+void txn_stage(struct shapes *s, bool ends)
 {
 	struct ingest *in = s->ingest;
-	struct item *it = item_new(ITEM_STAGE);
-	size_t n = 0;
-	for (size_t i = 0; i < in->ntouched; i++)
-		n += in->touched[i]->n;
-	it->rows = mem_alloc(n * sizeof *it->rows);
-	it->tx = in->tx;
-	for (size_t i = 0; i < in->ntouched; i++) {
-		struct txn_shape *t = in->touched[i];
+	struct staging g = {.s = s, .kind = ITEM_STAGE};
+	for (struct txn_shape *t = in->fresh; t != NULL; t = t->next_fresh) {
 		/* A shape whose snapshot isn't known yet can't be staged: it takes the snapshot again, after this. */
 		if (t->shape->in.joining)
 			t->shape->in.overflowed = true;
-		if (t->shape->in.joining || !txn_wanted(in, t)) {
+		if (t->shape->in.joining || !txn_wanted(in, t))
 			forget_entries(t);
-			continue;
-		}
-		if (t->n == 0)
-			continue;
-		size_t take = all ? t->n : t->n - 1;
-		for (size_t j = 0; j < take; j++) {
-			if (all && j == t->n - 1)
-				t->entries[j].flags |= ENTRY_LAST;
-			txn_account(t->shape, &t->entries[j]);
-			it->rows[it->nrows++] = (struct row){t->shape, t->entries[j]};
-			it->bytes += t->entries[j].line->len + sizeof(struct row);
-		}
-		if (take > 0)
-			t->staged = true;
-		if (take < t->n)
-			t->entries[0] = t->entries[t->n - 1];
-		t->n -= take;
+		else if (t->n > 0)
+			stage_shape(&g, t, ends);
 	}
+	staging_put(&g);
 	in->staged = true;
-	in->txn_bytes = 0;
-	for (size_t i = 0; i < in->ntouched; i++)
-		for (size_t j = 0; j < in->touched[i]->n; j++)
-			in->txn_bytes += in->touched[i]->entries[j].line->len;
+	no_fresh(in);
+}
+
+static bool has_staged(struct ingest *in, const struct txn_shape *t)
+{
+	return t->staged && txn_wanted(in, t) && !t->shape->in.joining;
+}
+
+static void add_end(struct item *it, size_t *cap, struct staged_end end)
+{
+	if (it->nends == *cap) {
+		*cap = *cap ? *cap * 2 : 16;
+		it->ends = mem_realloc(it->ends, *cap * sizeof *it->ends);
+	}
+	it->ends[it->nends++] = end;
+	it->bytes += sizeof end;
+}
+
+/* Newest entries that were staged before anybody knew that they are the last. */
+static void stage_ends(struct shapes *s)
+{
+	struct ingest *in = s->ingest;
+	struct staging g = {.s = s, .kind = ITEM_LAST};
+	for (size_t i = 0; i < in->ntouched; i++) {
+		struct txn_shape *t = in->touched[i];
+		if (!has_staged(in, t) || t->marked)
+			continue;
+		/* The text becomes longer: as in txn_account(). */
+		bool closed = (t->last_flags & ENTRY_CHUNK_END) != 0, closes = false;
+		if (!closed) {
+			t->shape->in.open_bytes += LINE_LAST_LEN;
+			closes = t->shape->in.open_bytes >= t->shape->chunk_bytes;
+			if (closes)
+				t->shape->in.open_bytes = 0;
+		}
+		struct item *it = staging_item(&g);
+		add_end(it, &g.cap, (struct staged_end){t->shape, t->last, t->last_split, closes});
+		it->scattered += PAGE_BYTES + (t->last_bytes < STORE_BLOCK_BYTES_MAX ? t->last_bytes : STORE_BLOCK_BYTES_MAX);
+	}
+	staging_put(&g);
+}
+
+static void put_unstage(struct shapes *s, struct buf *ids, bool more)
+{
+	struct item *it = item_new(ITEM_UNSTAGE);
+	it->tx = s->ingest->tx;
+	it->number = more ? 1 : 0;
+	it->data = buf_detach(ids, &it->len);
+	it->scattered = it->len / sizeof(uint64_t) * 2 * PAGE_BYTES; /* blocks and chunk ends */
 	writer_put(s, it);
 }
 
@@ -149,17 +289,17 @@ void txn_stage(struct shapes *s, bool all)
 void txn_unstage(struct shapes *s)
 {
 	struct ingest *in = s->ingest;
-	struct item *it = item_new(ITEM_UNSTAGE);
 	struct buf ids = BUF_INIT(RECORD_BYTES_MAX);
-	it->tx = in->tx;
-	for (size_t i = 0; i < in->ntouched; i++)
-		if (in->touched[i]->staged) {
-			struct txn_shape *t = in->touched[i];
-			t->shape->in.open_bytes = t->open_bytes_before;
-			buf_put(&ids, &t->shape->id, sizeof t->shape->id);
-		}
-	it->data = buf_detach(&ids, &it->len);
-	writer_put(s, it);
+	for (size_t i = 0; i < in->ntouched; i++) {
+		struct txn_shape *t = in->touched[i];
+		if (!t->staged)
+			continue;
+		t->shape->in.open_bytes = t->open_bytes_before;
+		buf_put(&ids, &t->shape->id, sizeof t->shape->id);
+		if (ids.len / sizeof(uint64_t) * 2 * PAGE_BYTES >= STAGE_BYTES_MAX)
+			put_unstage(s, &ids, true);
+	}
+	put_unstage(s, &ids, false);
 }
 
 /* ---- joining: the snapshot isn't known yet --------------------------------------------------------- */
@@ -251,8 +391,10 @@ static void publish(struct shapes *s)
 		for (size_t j = 0; j < t->n; j++) {
 			txn_account(t->shape, &t->entries[j]);
 			line_ref(t->entries[j].line);
+			/* One change in many shapes is one line in memory, and in the journal. */
+			bool shared = at > 0 && it->rows[at - 1].entry.line == t->entries[j].line;
+			it->bytes += sizeof(struct row) + (shared ? 0 : t->entries[j].line->len);
 			it->rows[at++] = (struct row){t->shape, t->entries[j]};
-			it->bytes += t->entries[j].line->len + sizeof(struct row);
 		}
 		/* The tail takes the references that the transaction held. */
 		tail_publish(t->shape, t->entries, t->n);
@@ -274,20 +416,16 @@ static void publish_staged(struct shapes *s)
 	for (size_t i = 0; i < in->ntouched; i++)
 		if (txn_wanted(in, in->touched[i]) && in->touched[i]->shape->in.joining)
 			join_buffer(in, in->touched[i]);
+	txn_stage(s, true);
+	stage_ends(s);
 	struct item *it = item_new(ITEM_PUBLISH);
-	it->rows = mem_alloc(in->ntouched * sizeof *it->rows);
 	it->tx = in->tx;
 	it->lsn = in->end_lsn;
-	struct line *none = line_new("", 0, 0);
-	for (size_t i = 0; i < in->ntouched; i++) {
-		struct txn_shape *t = in->touched[i];
-		if (!txn_wanted(in, t) || t->shape->in.joining || (t->n == 0 && !t->staged))
-			continue;
-		REQUIRE(t->n > 0); /* the newest was held back */
-		it->rows[it->nrows++] = (struct row){t->shape, {t->entries[t->n - 1].at, line_ref(none), 0}};
-	}
-	line_unref(none);
-	txn_stage(s, true);
+	it->bytes = sizeof *it;
+	size_t cap = 0;
+	for (size_t i = 0; i < in->ntouched; i++)
+		if (has_staged(in, in->touched[i]))
+			add_end(it, &cap, (struct staged_end){in->touched[i]->shape, in->touched[i]->last, 0, false});
 	in->publishing = true;
 	in->publishing_tx = in->tx;
 	writer_put(s, it);

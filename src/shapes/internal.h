@@ -31,9 +31,17 @@
 /* ---- named limits ------------------------------------------------------------------------------- */
 
 /* How far delivery may run ahead of the disk; at the limit the stream waits. */
-#define AHEAD_BYTES_MAX (64u << 20)
+#define AHEAD_BYTES_MAX (32u << 20)
 /* Lines of a running transaction kept in memory; beyond, they are staged in the store. */
-#define TXN_BYTES_MAX (16u << 20)
+#define TXN_BYTES_MAX (8u << 20)
+/* Staged lines queued for the writer; at the limit the stream waits. */
+#define STAGED_AHEAD_BYTES_MAX (16u << 20)
+/* One commit of the writer: bytes it is given, and a page for each place it writes them to (LMDB keeps the
+ * pages of its largest transaction for as long as the environment is open). */
+#define BATCH_BYTES_MAX (16u << 20)
+/* What one item may be of that, where there is more than one shape in it. */
+#define STAGE_BYTES_MAX (BATCH_BYTES_MAX / 2)
+#define PAGE_BYTES 4096u
 /* Changes kept for a shape whose snapshot has begun and isn't known yet (a round trip); beyond, the
  * snapshot is taken again. */
 #define JOIN_BYTES_MAX (16u << 20)
@@ -55,12 +63,15 @@
 #define GC_ENTRIES_MAX 2000
 /* A snapshot's rows go to the store in pieces of about this size. */
 #define SNAPSHOT_PIECE_BYTES (128u << 10)
+/* A snapshot's first bytes lie in the store as they are sent, which is the faster to read again; beyond, packed, which
+ * is the faster to write and less to keep. */
+#define SNAPSHOT_PLAIN_BYTES (1u << 20)
 /* Snapshot rows queued for the writer; beyond, the copying threads wait. */
 #define SNAPSHOT_QUEUE_BYTES_MAX (16u << 20)
 /* Retaking a snapshot that calls running what the stream has passed (a synchronous standby may be slow). */
 #define SNAPSHOT_RETAKE_MAX_MS 20000
 /* Shapes of one table that share one snapshot. */
-#define SNAPSHOT_SHARED_MAX 64
+#define SNAPSHOT_SHARED_MAX 128
 /* A snapshot that is to be taken again waits so long: the transaction in question must end on the server. */
 #define RETAKE_WAIT_MS 20
 /* Connections nobody has used for so long are closed. */
@@ -175,9 +186,27 @@ void line_render(struct format *f, enum change_view view, const struct wal_chang
 /* Binds a format to a relation; bound_ok says whether shapes of it survive. */
 void format_bind(struct format *f, const struct relation *r);
 
-/* One row of a snapshot as a line (no newline). Values are those of `selected`. */
-void line_snapshot_row(const struct shape_def *def, const char *key_prefix, const char *relation_json,
-                       const struct pg_copy_value *values, struct buf *out);
+/* ---- row.c: the rows of a snapshot as lines ---- */
+
+struct row_form; /* what is the same in each row, rendered once */
+/* Borrows the definition until it is freed. `more_headers` goes behind the others: `,"name":…` or "". */
+struct row_form *row_form_new(const struct shape_def *def, const char *more_headers);
+void row_form_free(struct row_form *f);
+/* Appends a row as a line, with its newline. Values are those of the selected columns. */
+void row_put(struct row_form *f, const struct pg_copy_value *values, struct buf *out);
+/*
+ * The same in less space, for the store (FORMAT.md): row_pack_begin() puts what the rows share, row_pack() appends
+ * a row and returns the length of its line, row_unpack() appends the lines of such a piece or of one that holds
+ * lines as they are.
+ */
+void row_pack_begin(const struct row_form *f, struct buf *out);
+size_t row_pack(struct row_form *f, const struct pg_copy_value *values, struct buf *out);
+int row_unpack(const char *p, size_t len, struct buf *out, struct err *e) MUST_USE;
+/* A part of a key: "/" and the value in quotes, its slashes doubled, as it stands inside a JSON string. */
+void line_key_part(const char *p, size_t n, bool null, struct buf *out);
+/* The columns that a key is made of: the primary key's, or all. */
+uint16_t line_key_columns(const struct pg_table *t);
+uint16_t line_key_column(const struct pg_table *t, uint16_t i);
 /* "schema"."table" with quotes doubled and slashes doubled, the one form on both paths. */
 void line_key_prefix(const struct pg_table *t, struct buf *out);
 void line_relation_json(const struct pg_table *t, struct buf *out);
@@ -254,7 +283,6 @@ struct shape {
 		struct shape *fold_prev, *fold_next;
 		bool in_fold_list, dropped;
 		uint64_t oldest_seq;  /* journal batch of its oldest entry that isn't folded */
-		uint64_t folded_in;   /* the try at a batch that has put its tail into blocks already */
 		struct log_offset staged_chunk_end; /* the last chunk end that was staged */
 	} wr;
 };
@@ -273,6 +301,7 @@ enum item_kind {
 	ITEM_COMPLETE, /* the snapshot is complete: the record again, with its state */
 	ITEM_TABLE,    /* record of a table; len 0: forget it */
 	ITEM_STAGE,    /* entries of a running transaction, straight into blocks nobody reads yet */
+	ITEM_LAST,     /* staged entries that turned out to be the last of their shapes */
 	ITEM_PUBLISH,  /* the staged transaction is complete */
 	ITEM_UNSTAGE,  /* it was lost with the connection */
 	ITEM_META,     /* a named value */
@@ -283,21 +312,32 @@ struct row {
 	struct entry entry;
 };
 
+/* ITEM_LAST, ITEM_PUBLISH: the newest entry of a staged shape. */
+struct staged_end {
+	struct shape *shape; /* as in struct row */
+	struct log_offset at;
+	uint32_t split;      /* of its line */
+	bool chunk_end;      /* with `last` it closes a chunk */
+};
+
 struct item {
 	struct item *next;
 	enum item_kind kind;
 	size_t bytes;       /* what it counts against its queue limit */
+	size_t scattered;   /* besides those, a page for each place in the store that it changes */
 	lsn_t lsn;          /* ITEM_ROWS, ITEM_LSN, ITEM_PUBLISH: position all is durable below; ITEM_MARK: the mark */
 	lsn_t tx;           /* ITEM_STAGE, ITEM_PUBLISH, ITEM_UNSTAGE: the transaction */
-	uint64_t number;    /* ITEM_MARK: its sequence; ITEM_TABLE: oid */
+	uint64_t number;    /* ITEM_MARK: its sequence; ITEM_TABLE: oid; ITEM_UNSTAGE: 1 if another follows */
 	struct shape *shape; /* a reference, for SHAPE, DROP, PIECE, COMPLETE */
 	uint32_t chunk, piece;
 	bool chunk_closed;
 	char name[16];
-	char *data;         /* a record, snapshot rows, a meta value */
+	char *data;         /* a record, snapshot rows, a meta value; ITEM_UNSTAGE: ids of shapes */
 	size_t len;
 	struct row *rows;
 	size_t nrows;
+	struct staged_end *ends;
+	size_t nends;
 };
 
 struct item *item_new(enum item_kind kind);
@@ -407,13 +447,18 @@ struct leaf { /* INGEST's: whose partition or child a relation is, at all levels
 	size_t n, cap;
 };
 
-struct txn_shape {
+struct txn_shape { /* INGEST's: what the running transaction has for a shape */
 	struct shape *shape;
-	struct entry *entries;
+	struct entry *entries; /* those that aren't staged */
 	size_t n, cap;
+	struct txn_shape *next_fresh; /* among those with entries */
 	bool staged, rotate;
+	bool marked;           /* the newest staged entry says that it is the last */
+	struct log_offset last; /* the newest staged entry, its flags, and where `last` would go in */
+	uint32_t last_flags, last_split;
+	size_t last_bytes;     /* the bytes it was staged with */
 	uint64_t open_bytes_before;
-	char why[200];
+	char *why;             /* rotate: why */
 };
 
 struct ingest; /* ingest.c */
@@ -464,6 +509,7 @@ struct shapes {
 	pthread_cond_t job_cond;
 	struct job *admin_jobs, **admin_tail, *create_jobs, **create_tail;
 	pthread_t pg_threads[16];
+	uint32_t preparing[16]; /* by thread: the table that it joins and takes a snapshot of, 0: none */
 	int npg;
 	bool pg_stop;
 	int64_t next_reconcile_ms, next_watch_ms;

@@ -1,5 +1,5 @@
 /*
- * line.c - one change, or one snapshot row, as the JSON line that clients get.
+ * line.c - one change as the JSON line that clients get. (A row of a snapshot: row.c.)
  *
  * Forms: reference http.md 5.2 to 5.4, where.md 5.2 and 5.3. A change is rendered once per format
  * (table, selected columns, replica mode) and shared by all shapes that have it. Member order is
@@ -80,7 +80,7 @@ static void key_value(const char *p, size_t n, struct buf *out)
 	buf_json_escape(out, p + done, n - done);
 }
 
-static void key_part(const char *p, size_t n, bool null, struct buf *out)
+void line_key_part(const char *p, size_t n, bool null, struct buf *out)
 {
 	if (null) {
 		buf_puts(out, "/_");
@@ -91,9 +91,9 @@ static void key_part(const char *p, size_t n, bool null, struct buf *out)
 	buf_puts(out, "\\\"");
 }
 
-static uint16_t key_columns(const struct pg_table *t) { return t->npk > 0 ? t->npk : t->ncolumns; }
+uint16_t line_key_columns(const struct pg_table *t) { return t->npk > 0 ? t->npk : t->ncolumns; }
 
-static uint16_t key_column(const struct pg_table *t, uint16_t i) { return t->npk > 0 ? t->pk[i] : i; }
+uint16_t line_key_column(const struct pg_table *t, uint16_t i) { return t->npk > 0 ? t->pk[i] : i; }
 
 /* ---- binding a format to a relation ---- */
 
@@ -215,13 +215,13 @@ static void put_key(const struct rendering *r, bool of_old)
 	const struct pg_table *t = r->f->def.table;
 	buf_putc(r->out, '"');
 	buf_json_escape(r->out, r->f->key_prefix, strlen(r->f->key_prefix));
-	for (uint16_t i = 0; i < key_columns(t); i++) {
-		uint16_t c = key_column(t, i);
+	for (uint16_t i = 0; i < line_key_columns(t); i++) {
+		uint16_t c = line_key_column(t, i);
 		const struct wal_value *v = of_old ? old_value(r, c) : new_value(r, c);
 		/* Not sent; or null in a primary key, which means that the old tuple is of another index. */
 		if (v->kind == WAL_UNCHANGED || (v->kind == WAL_NULL && t->npk > 0))
 			r->out->failed = true;
-		key_part(v->data, v->len, v->kind != WAL_TEXT, r->out);
+		line_key_part(v->data, v->len, v->kind != WAL_TEXT, r->out);
 	}
 	buf_putc(r->out, '"');
 }
@@ -231,8 +231,8 @@ static bool key_changes(const struct rendering *r)
 	const struct pg_table *t = r->f->def.table;
 	if (r->old_kind == 0)
 		return false; /* no old tuple is sent when the key didn't change */
-	for (uint16_t i = 0; i < key_columns(t); i++) {
-		uint16_t c = key_column(t, i);
+	for (uint16_t i = 0; i < line_key_columns(t); i++) {
+		uint16_t c = line_key_column(t, i);
 		const struct wal_value *was = old_value(r, c), *now = new_value(r, c);
 		if (was->kind != WAL_UNCHANGED && now->kind != WAL_UNCHANGED && !same_value(was, now))
 			return true;
@@ -416,55 +416,4 @@ void line_render(struct format *f, enum change_view view, const struct wal_chang
 		render_delete(&r, out, &at);
 	else
 		render_update(&r, out, &at);
-}
-
-/* ---- snapshot rows ---- */
-
-void line_snapshot_row(const struct shape_def *def, const char *key_prefix, const char *relation_json,
-                       const struct pg_copy_value *values, struct buf *out)
-{
-	const struct pg_table *t = def->table;
-	buf_puts(out, "{\"key\":\"");
-	buf_json_escape(out, key_prefix, strlen(key_prefix));
-	for (uint16_t i = 0; i < key_columns(t); i++) {
-		uint16_t c = key_column(t, i), at = 0;
-		while (at < def->nselected && def->selected[at] != c)
-			at++;
-		REQUIRE(at < def->nselected); /* a definition selects the whole key */
-		struct pg_copy_value v = values[at];
-		if (PG_COPY_IS_NULL(v)) {
-			key_part(NULL, 0, true, out);
-			continue;
-		}
-		if (memchr(v.data, '/', v.len) == NULL) {
-			buf_puts(out, "/\\\"");
-			pg_copy_json(out, v);
-			buf_puts(out, "\\\"");
-			continue;
-		}
-		struct buf raw = BUF_INIT(RECORD_BYTES_MAX * 64);
-		pg_copy_raw(&raw, v);
-		key_part(raw.data, raw.len, false, out);
-		buf_clear(&raw);
-	}
-	buf_puts(out, "\",\"value\":{");
-	for (uint16_t i = 0; i < def->nselected; i++) {
-		const struct pg_column *c = &t->columns[def->selected[i]];
-		if (i > 0)
-			buf_putc(out, ',');
-		buf_json_string(out, c->name, strlen(c->name));
-		buf_putc(out, ':');
-		if (PG_COPY_IS_NULL(values[i])) {
-			buf_puts(out, "null");
-		} else if (c->is_bool && values[i].len == 1) {
-			buf_puts(out, values[i].data[0] == 't' ? "\"true\"" : "\"false\"");
-		} else {
-			buf_putc(out, '"');
-			pg_copy_json(out, values[i]);
-			buf_putc(out, '"');
-		}
-	}
-	buf_puts(out, "},\"headers\":{\"operation\":\"insert\",\"relation\":");
-	buf_puts(out, relation_json);
-	buf_puts(out, "}}");
 }

@@ -23,6 +23,7 @@
 
 #define ADMIN_THREADS 2
 #define CREATE_THREADS_MAX 6 /* two connections each */
+#define CREATE_LOOK_MAX 1000 /* jobs that a thread looks through for one it may take */
 #define SUBSET_THREADS_MAX 4
 #define SUBSET_POOL_PART 5 /* one connection in so many is for subsets */
 #define EVICT_PERIOD_MS 60000 /* as Electric's */
@@ -34,6 +35,7 @@
 struct worker {
 	struct shapes *s;
 	bool creates;
+	int index; /* among all of them */
 	PGconn *admin, *snap;
 	unsigned outages; /* when they were opened */
 	int64_t used_ms;
@@ -542,10 +544,13 @@ static int take_snapshot(struct creation *c, struct pg_table *table, struct pg_s
 struct copy {
 	struct shapes *s;
 	struct shape *shape;
-	char *key_prefix, *relation_json;
+	struct row_form *form;
 	struct buf piece;
 	uint32_t chunk, pieces;
 	uint64_t chunk_bytes;
+	size_t piece_bytes; /* of the lines in the piece */
+	size_t all_bytes;   /* of the pieces before it */
+	bool packed;        /* the piece is */
 	bool discard; /* the shape is gone; the transaction must stay usable for those that share it */
 };
 
@@ -564,6 +569,8 @@ static int put_piece(struct copy *c, bool closes, struct err *e)
 	it->data = buf_detach(&c->piece, &it->len);
 	it->bytes = it->len + sizeof *it;
 	writer_put(c->s, it);
+	c->all_bytes += c->piece_bytes;
+	c->piece_bytes = 0;
 	if (closes) {
 		c->chunk++;
 		c->pieces = 0;
@@ -577,16 +584,27 @@ static int copy_row(void *ctx, const struct pg_copy_value *values, struct err *e
 	struct copy *c = ctx;
 	if (c->discard)
 		return 0;
-	size_t before = c->piece.len;
-	line_snapshot_row(&c->shape->def, c->key_prefix, c->relation_json, values, &c->piece);
-	buf_putc(&c->piece, '\n');
+	if (c->piece.len == 0) {
+		buf_room(&c->piece, SNAPSHOT_PIECE_BYTES / (c->all_bytes == 0 ? 8 : 1));
+		c->packed = c->all_bytes >= SNAPSHOT_PLAIN_BYTES;
+		if (c->packed)
+			row_pack_begin(c->form, &c->piece);
+	}
+	size_t before = c->piece.len, line;
+	if (c->packed) {
+		line = row_pack(c->form, values, &c->piece);
+	} else {
+		row_put(c->form, values, &c->piece);
+		line = c->piece.len - before;
+	}
 	if (c->piece.failed)
 		return err_set(e, ERR_LIMIT, "a row is too large for a snapshot");
-	c->chunk_bytes += c->piece.len - before; /* the row and one byte, as Electric counts */
+	c->piece_bytes += line;
+	c->chunk_bytes += line; /* the row and one byte, as Electric counts */
 	if (c->chunk_bytes >= c->shape->chunk_bytes)
 		return put_piece(c, true, e);
 	/* The first piece goes early: a client waits for it. */
-	if (c->piece.len >= SNAPSHOT_PIECE_BYTES || (c->chunk == 0 && c->pieces == 0 && c->piece.len >= SNAPSHOT_PIECE_BYTES / 8))
+	if (c->piece_bytes >= SNAPSHOT_PIECE_BYTES || (c->all_bytes == 0 && c->piece_bytes >= SNAPSHOT_PIECE_BYTES / 8))
 		return put_piece(c, false, e);
 	return 0;
 }
@@ -600,29 +618,27 @@ static void put_snapshot_end(const struct pg_snapshot *snap, struct buf *out)
 	buf_puts(out, "]}}\n");
 }
 
-static int copy_shape(struct creation *cr, struct shape *shape, const struct pg_snapshot *snap, struct err *e)
+/* `first`: a statement to be sent ahead, or NULL. */
+static int copy_shape(struct creation *cr, struct shape *shape, const struct pg_snapshot *snap, const char *first, struct err *e)
 {
 	struct shapes *s = cr->w->s;
-	struct copy c = {.s = s, .shape = shape};
-	struct buf b = BUF_INIT(4096);
-	line_key_prefix(shape->def.table, &b);
-	c.key_prefix = buf_detach(&b, NULL);
-	line_relation_json(shape->def.table, &b);
-	c.relation_json = buf_detach(&b, NULL);
+	struct copy c = {.s = s, .shape = shape, .form = row_form_new(&shape->def, "")};
 	buf_init(&c.piece, (size_t)2 << 30);
 	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
 	int rc = def_where_sql(&shape->def, &sql, e);
 	if (rc == 0 && shape->def.log_mode == LOG_MODE_FULL)
-		rc = pg_snapshot_copy(cr->w->snap, shape->def.table, shape->def.selected, shape->def.nselected, sql.data, copy_row, &c,
+		rc = pg_snapshot_copy(cr->w->snap, shape->def.table, shape->def.selected, shape->def.nselected, first, sql.data, copy_row, &c,
 		                      creation_cancelled, cr, e);
 	buf_clear(&sql);
+	if (rc == 0 && c.packed && c.piece.len > 0)
+		rc = put_piece(&c, false, e); /* what follows is a line */
 	if (rc == 0 && !c.discard) {
 		put_snapshot_end(snap, &c.piece);
 		rc = put_piece(&c, true, e);
 	}
 	if (rc == 0 && !c.discard) {
 		struct item *it = item_new(ITEM_COMPLETE);
-		buf_init(&b, RECORD_BYTES_MAX);
+		struct buf b = BUF_INIT(RECORD_BYTES_MAX);
 		record_shape(shape, snap, true, c.chunk, &b);
 		it->data = buf_detach(&b, &it->len);
 		it->shape = shape_ref(shape);
@@ -631,8 +647,7 @@ static int copy_shape(struct creation *cr, struct shape *shape, const struct pg_
 		writer_put(s, it);
 	}
 	buf_clear(&c.piece);
-	free(c.key_prefix);
-	free(c.relation_json);
+	row_form_free(c.form);
 	return rc;
 }
 
@@ -656,11 +671,23 @@ static int go_on_without(struct worker *w, const struct err *failed)
 		return -1;
 	switch (PQtransactionStatus(w->snap)) {
 	case PQTRANS_INTRANS:
+		return 0; /* it wasn't Postgres that failed */
 	case PQTRANS_INERROR:
 		return pg_command(w->snap, "ROLLBACK TO SAVEPOINT of_one_shape", &ignored);
 	default:
 		return -1;
 	}
+}
+
+/* From here on others may make shapes of the table, too. */
+static void prepared(struct worker *w)
+{
+	struct shapes *s = w->s;
+	pthread_mutex_lock(&s->job_lock);
+	s->preparing[w->index] = 0;
+	if (s->create_jobs != NULL)
+		pthread_cond_broadcast(&s->job_cond);
+	pthread_mutex_unlock(&s->job_lock);
 }
 
 static void run_create(struct worker *w, struct job *j)
@@ -674,16 +701,12 @@ static void run_create(struct worker *w, struct job *j)
 	int rc = join_table(&c, table, &e);
 	if (rc == 0)
 		rc = take_snapshot(&c, table, &snap, &e);
+	prepared(w);
 	for (; rc == 0 && done < c.n; done++) {
 		if (atomic_load(&j->shapes[done]->dropped))
 			continue;
 		struct err own = {0};
-		if (c.n > 1 && pg_command(w->snap, "SAVEPOINT of_one_shape", &own) != 0) {
-			rc = -1;
-			e = own;
-			break;
-		}
-		if (copy_shape(&c, j->shapes[done], &snap, &own) == 0)
+		if (copy_shape(&c, j->shapes[done], &snap, c.n > 1 ? "SAVEPOINT of_one_shape" : NULL, &own) == 0)
 			continue;
 		rc = c.n > 1 && own.kind != ERR_CANCELLED ? go_on_without(w, &own) : -1;
 		e = own;
@@ -1162,6 +1185,35 @@ static struct job *pop(struct job **head, struct job ***tail)
 	return j;
 }
 
+static bool is_prepared_now(const struct shapes *s, uint32_t oid)
+{
+	for (size_t i = 0; i < ARRAY_LEN(s->preparing); i++)
+		if (s->preparing[i] == oid)
+			return true;
+	return false;
+}
+
+/*
+ * The first of a table that no other thread is joining and taking a snapshot of: those that wait for it will share
+ * the next one, which costs more than the rows of a small table. With job_lock held.
+ */
+static struct job *pop_create(struct worker *w)
+{
+	struct shapes *s = w->s;
+	struct job **at = &s->create_jobs, *j;
+	for (size_t looked = 0; (j = *at) != NULL && looked < CREATE_LOOK_MAX; at = &j->next, looked++) {
+		uint32_t oid = j->shapes[0]->def.table->oid;
+		if (is_prepared_now(s, oid))
+			continue;
+		*at = j->next;
+		if (j->next == NULL)
+			s->create_tail = at;
+		s->preparing[w->index] = oid;
+		return j;
+	}
+	return NULL;
+}
+
 /* Takes others of the same table along: they share the snapshot. With job_lock held. */
 static void gather(struct shapes *s, struct job *first)
 {
@@ -1229,7 +1281,7 @@ static void *worker_main(void *arg)
 	struct shapes *s = w->s;
 	pthread_mutex_lock(&s->job_lock);
 	while (!s->pg_stop) {
-		struct job *j = w->creates ? pop(&s->create_jobs, &s->create_tail) : pop(&s->admin_jobs, &s->admin_tail);
+		struct job *j = w->creates ? pop_create(w) : pop(&s->admin_jobs, &s->admin_tail);
 		if (j != NULL && w->creates)
 			gather(s, j);
 		bool reconcile = j == NULL && !w->creates && take_reconcile(s);
@@ -1277,6 +1329,7 @@ int pgwork_start(struct shapes *s, struct err *e)
 		struct worker *w = mem_zalloc(sizeof *w);
 		w->s = s;
 		w->creates = i >= ADMIN_THREADS;
+		w->index = i;
 		int rc = pthread_create(&s->pg_threads[s->npg], NULL, worker_main, w);
 		if (rc != 0) {
 			free(w);

@@ -173,12 +173,14 @@ static bool is_gone(struct shape *s)
 	return gone;
 }
 
+static int unpack(void *ctx, const void *p, size_t len, struct err *e) { return row_unpack(p, len, ctx, e); }
+
 static enum shape_read read_piece(struct shape_reader *r, struct buf *out, struct err *e)
 {
 	struct store_read *sr = store_read_begin(r->shape->engine->store, e);
 	if (sr == NULL)
 		return SHAPE_READ_ERROR;
-	int rc = store_read_snapshot(sr, r->shape->id, r->slice.chunk, r->piece, out, e);
+	int rc = store_take_snapshot(sr, r->shape->id, r->slice.chunk, r->piece, unpack, out, e);
 	store_read_end(sr);
 	if (rc == 0)
 		r->piece++;

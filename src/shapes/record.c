@@ -265,14 +265,20 @@ struct flat_row {
 	uint32_t line;
 };
 
+static int by_line(const struct row *x, const struct row *y)
+{
+	int c = log_offset_cmp(x->entry.at, y->entry.at);
+	if (c != 0 || x->entry.line == y->entry.line)
+		return c;
+	return (uintptr_t)x->entry.line < (uintptr_t)y->entry.line ? -1 : 1;
+}
+
 static int by_position(const void *a, const void *b)
 {
 	const struct row *x = ((const struct flat_row *)a)->row, *y = ((const struct flat_row *)b)->row;
-	int c = log_offset_cmp(x->entry.at, y->entry.at);
+	int c = by_line(x, y);
 	if (c != 0)
 		return c;
-	if (x->entry.line != y->entry.line)
-		return (uintptr_t)x->entry.line < (uintptr_t)y->entry.line ? -1 : 1;
 	return x->shape->id < y->shape->id ? -1 : x->shape->id > y->shape->id;
 }
 
@@ -284,14 +290,14 @@ void journal_encode(struct item *const *items, size_t n, struct buf *out)
 	struct flat_row *flat = mem_alloc(count * sizeof *flat);
 	size_t at = 0;
 	for (size_t i = 0; i < n; i++) {
-		/* Rows come shape by shape; with one shape they are in order already. */
+		/* Rows come shape by shape: with one shape, or one change, they are in order already. */
 		size_t start = at;
-		bool one = true;
+		bool in_order = true;
 		for (size_t j = 0; j < items[i]->nrows; j++) {
 			flat[at++].row = &items[i]->rows[j];
-			one = one && items[i]->rows[j].shape == items[i]->rows[0].shape;
+			in_order = in_order && (j == 0 || by_line(&items[i]->rows[j - 1], &items[i]->rows[j]) <= 0);
 		}
-		if (!one)
+		if (!in_order)
 			qsort(flat + start, at - start, sizeof *flat, by_position);
 	}
 	put_u8(out, RECORD_VERSION);

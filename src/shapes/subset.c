@@ -225,7 +225,7 @@ struct worker {
 	/* of the query at hand */
 	struct subset *q;
 	struct buf piece;
-	char *key_prefix, *relation_json;
+	struct row_form *form;
 	int64_t began_ms, waited_ms;
 	bool mark_pending;
 	struct err why; /* why give() refused */
@@ -302,8 +302,7 @@ static bool give(struct worker *w)
 static int take_row(void *ctx, const struct pg_copy_value *values, struct err *e)
 {
 	struct worker *w = ctx;
-	line_snapshot_row(&w->q->def, w->key_prefix, w->relation_json, values, &w->piece);
-	buf_putc(&w->piece, '\n');
+	row_put(w->form, values, &w->piece);
 	if (w->piece.failed)
 		return err_set(e, ERR_LIMIT, "a row is too large for a subset");
 	if (w->piece.len < SUBSET_PIECE_BYTES || give(w))
@@ -424,7 +423,6 @@ static int copy_rows(struct worker *w, struct err *e)
 
 static void begin(struct worker *w, struct subset *q)
 {
-	struct buf b = BUF_INIT(4096);
 	w->q = q;
 	w->began_ms = w->used_ms = clock_mono_ms();
 	w->waited_ms = 0;
@@ -433,11 +431,9 @@ static void begin(struct worker *w, struct subset *q)
 	if (getrandom(&q->mark, sizeof q->mark, GRND_NONBLOCK) != (ssize_t)sizeof q->mark)
 		q->mark = (uint32_t)clock_wall_us();
 	q->mark &= SNAPSHOT_MARK_MASK;
-	line_key_prefix(q->def.table, &b);
-	w->key_prefix = buf_detach(&b, NULL);
-	line_relation_json(q->def.table, &b);
-	buf_printf(&b, ",\"snapshot_mark\":%" PRIu32, q->mark); /* it is the last of a row's headers */
-	w->relation_json = buf_detach(&b, NULL);
+	char mark[40];
+	snprintf(mark, sizeof mark, ",\"snapshot_mark\":%" PRIu32, q->mark); /* it is the last of a row's headers */
+	w->form = row_form_new(&q->def, mark);
 }
 
 static void run(struct worker *w, struct subset *q)
@@ -459,10 +455,9 @@ static void run(struct worker *w, struct subset *q)
 		log_warning("Subset: %s", e.text);
 		err_set(&e, ERR_PG_CONN, "Database connection not available");
 	}
+	row_form_free(w->form);
 	tell(q, rc == 0 ? SUBSET_END : SUBSET_FAILED, rc == 0 ? NULL : &e);
 	buf_clear(&w->piece);
-	free(w->key_prefix);
-	free(w->relation_json);
 	w->used_ms = clock_mono_ms();
 }
 

@@ -37,6 +37,7 @@ static void item_free(struct item *it)
 	for (size_t i = 0; i < it->nrows; i++)
 		line_unref(it->rows[i].entry.line);
 	free(it->rows);
+	free(it->ends);
 	free(it->data);
 	shape_unref(it->shape);
 	free(it);
@@ -129,54 +130,47 @@ static bool fold_due(const struct writer *w)
 	return w->fold_head != NULL && (w->journal_bytes > journal_limit(w) || w->journal_refs > JOURNAL_REFS_MAX);
 }
 
+static struct store_entry stored(const struct entry *e)
+{
+	const struct line *l = e->line;
+	if ((e->flags & ENTRY_LAST) == 0)
+		return (struct store_entry){.at = e->at, .a = l->text, .a_len = l->len};
+	return (struct store_entry){.at = e->at, .a = l->text, .b = LINE_LAST, .c = l->text + l->split, .a_len = l->split,
+	                            .b_len = LINE_LAST_LEN, .c_len = l->len - l->split};
+}
+
 /* Writes entries as blocks that end where chunks end and at STORE_BLOCK_BYTES_MAX. */
 static int put_blocks(struct store *store, uint64_t id, const struct entry *entries, size_t n, struct err *e)
 {
-	struct store_entry *se = mem_alloc(n * sizeof *se * 3);
+	struct store_entry *se = mem_alloc(n * sizeof *se);
 	int rc = 0;
 	for (size_t i = 0; i < n && rc == 0;) {
 		size_t bytes = 0, k = 0;
 		bool end = false;
-		for (; i < n && !end && bytes < STORE_BLOCK_BYTES_MAX; i++, k++) {
-			const struct line *l = entries[i].line;
-			se[k] = (struct store_entry){entries[i].at, l->text, "", l->len, 0};
+		for (; i < n && !end && bytes < STORE_BLOCK_BYTES_MAX; i++) {
+			se[k++] = stored(&entries[i]);
 			bytes += entry_bytes(&entries[i]);
 			end = (entries[i].flags & ENTRY_CHUNK_END) != 0;
 		}
-		/* `last` goes in at the split: those entries are copied, they are few. */
-		struct buf text = BUF_INIT(SIZE_MAX / 2);
-		size_t first = i - k;
-		for (size_t j = 0; j < k; j++)
-			if (entries[first + j].flags & ENTRY_LAST) {
-				const struct line *l = entries[first + j].line;
-				buf_put(&text, l->text, l->split);
-				buf_puts(&text, LINE_LAST);
-				buf_put(&text, l->text + l->split, l->len - l->split);
-			}
-		size_t at = 0;
-		for (size_t j = 0; j < k; j++)
-			if (entries[first + j].flags & ENTRY_LAST) {
-				se[j].a = text.data + at;
-				se[j].a_len = entry_bytes(&entries[first + j]);
-				at += se[j].a_len;
-			}
 		rc = store_put_block(store, id, se, k, end, e);
-		buf_clear(&text);
 	}
 	free(se);
 	return rc;
 }
 
-/* The tail's entries that the store may have as blocks: of transactions below the durable LSN. */
-static struct entry *copy_tail(struct shape *shape, lsn_t durable, size_t *n)
+/* The tail's entries that the store may have as blocks: of transactions below the durable LSN, from the first
+ * on, of about FOLD_BYTES_MAX. *partial: there are more. */
+static struct entry *copy_tail(struct shape *shape, lsn_t durable, size_t *n, bool *partial)
 {
 	pthread_mutex_lock(shape_lock(shape));
-	size_t count = 0;
-	while (count < shape->tail.n && shape->tail.entries[shape->tail.first + count].at.tx < durable)
-		count++;
+	const struct entry *tail = shape->tail.entries + shape->tail.first;
+	size_t count = 0, bytes = 0;
+	for (; count < shape->tail.n && tail[count].at.tx < durable && bytes < FOLD_BYTES_MAX; count++)
+		bytes += entry_bytes(&tail[count]);
+	*partial = count < shape->tail.n && tail[count].at.tx < durable;
 	struct entry *copy = count > 0 ? mem_alloc(count * sizeof *copy) : NULL;
 	for (size_t i = 0; i < count; i++) {
-		copy[i] = shape->tail.entries[shape->tail.first + i];
+		copy[i] = tail[i];
 		line_ref(copy[i].line);
 	}
 	pthread_mutex_unlock(shape_lock(shape));
@@ -193,55 +187,78 @@ static void free_entries(struct entry *entries, size_t n)
 
 struct folded {
 	struct shape *shape;
-	struct log_offset upto;
+	struct log_offset upto; /* {0, 0}: nothing */
+	bool partial;           /* the rest of its tail is for another step */
 };
 
-/* Puts one shape's tail into blocks, inside the running transaction; *f says up to where. */
-static int fold_shape(struct shapes *s, struct shape *shape, lsn_t durable, struct folded *f, size_t *bytes, struct err *e)
+/* One transaction's worth of it. */
+struct fold {
+	struct folded done[FOLD_SHAPES_MAX];
+	size_t n, bytes;
+};
+
+static bool fold_has_room(const struct fold *f, const struct store *store)
 {
+	return f->n < FOLD_SHAPES_MAX && f->bytes < FOLD_BYTES_MAX && !store_txn_is_large(store);
+}
+
+/* Puts one shape's tail into blocks, inside the running transaction. */
+static int fold_shape(struct shapes *s, struct fold *fold, struct shape *shape, struct err *e)
+{
+	struct folded *f = &fold->done[fold->n++];
 	size_t n;
-	struct entry *entries = copy_tail(shape, durable, &n);
-	f->shape = shape;
-	f->upto = (struct log_offset){0, 0};
+	*f = (struct folded){.shape = shape};
+	struct entry *entries = copy_tail(shape, atomic_load(&s->durable), &n, &f->partial);
 	if (n == 0)
 		return 0;
 	for (size_t i = 0; i < n; i++)
-		*bytes += entry_bytes(&entries[i]);
+		fold->bytes += entry_bytes(&entries[i]);
 	f->upto = entries[n - 1].at;
 	int rc = put_blocks(s->store, shape->id, entries, n, e);
 	free_entries(entries, n);
 	return rc;
 }
 
+/* Commits it; then the tails are let go of. */
+static int fold_commit(struct shapes *s, struct fold *fold, struct err *e)
+{
+	struct writer *w = &s->writer;
+	if (store_commit(s->store, e) != 0)
+		return -1;
+	for (size_t i = 0; i < fold->n; i++) {
+		const struct folded *f = &fold->done[i];
+		if (f->upto.tx != 0)
+			tail_folded(f->shape, f->upto);
+		if (f->partial)
+			continue; /* it keeps its place, and its batches */
+		untrack(s, f->shape);
+		/* Entries that aren't below the durable LSN yet stay, and with them the batch they are in. */
+		pthread_mutex_lock(shape_lock(f->shape));
+		bool left = f->shape->tail.n > 0;
+		pthread_mutex_unlock(shape_lock(f->shape));
+		if (left)
+			writer_track(s, f->shape, w->next_seq > 0 ? w->next_seq - 1 : 0);
+	}
+	return 0;
+}
+
 /* One step of folding in a transaction of its own. */
 static int fold_step(struct shapes *s, struct err *e)
 {
 	struct writer *w = &s->writer;
-	struct folded done[FOLD_SHAPES_MAX];
-	size_t n = 0, bytes = 0;
-	lsn_t durable = atomic_load(&s->durable);
+	struct fold fold = {.n = 0};
 	if (store_begin(s->store, e) != 0)
 		return -1;
-	for (struct shape *shape = w->fold_head; shape != NULL && n < FOLD_SHAPES_MAX && bytes < FOLD_BYTES_MAX && !store_txn_is_large(s->store);
-	     shape = shape->wr.fold_next)
-		if (fold_shape(s, shape, durable, &done[n++], &bytes, e) != 0)
+	for (struct shape *shape = w->fold_head; shape != NULL && fold_has_room(&fold, s->store); shape = shape->wr.fold_next)
+		if (fold_shape(s, &fold, shape, e) != 0)
 			return -1;
-	uint64_t next = n > 0 && done[n - 1].shape->wr.fold_next != NULL ? done[n - 1].shape->wr.fold_next->wr.oldest_seq : w->next_seq;
-	if (store_commit(s->store, e) != 0)
+	const struct folded *last = &fold.done[fold.n - 1];
+	const struct shape *first_left = fold.n == 0 ? w->fold_head : last->partial ? last->shape : last->shape->wr.fold_next;
+	uint64_t next = first_left != NULL ? first_left->wr.oldest_seq : w->next_seq;
+	if (fold_commit(s, &fold, e) != 0)
 		return -1;
 	w->trim_upto = next;
 	w->trim_pending = true;
-	for (size_t i = 0; i < n; i++) {
-		if (done[i].upto.tx != 0)
-			tail_folded(done[i].shape, done[i].upto);
-		untrack(s, done[i].shape);
-		/* Entries that aren't below the durable LSN yet stay, and with them the batch they are in. */
-		pthread_mutex_lock(shape_lock(done[i].shape));
-		bool left = done[i].shape->tail.n > 0;
-		pthread_mutex_unlock(shape_lock(done[i].shape));
-		if (left)
-			writer_track(s, done[i].shape, w->next_seq > 0 ? w->next_seq - 1 : 0);
-	}
 	if (w->fold_head == NULL)
 		w->journal_bytes = w->journal_refs = 0;
 	else if (next > w->first_seq && w->next_seq > w->first_seq) {
@@ -266,38 +283,51 @@ struct batch {
 	lsn_t durable, mark;
 	bool has_mark, reset; /* reset: the durable LSN is set, not raised */
 	uint64_t mark_seq;
-	struct folded *folded; /* shapes folded before staging */
-	size_t nfolded, folded_cap;
-	uint64_t number; /* of this try */
 	struct buf journal;
 };
 
-static void add_folded(struct batch *b, struct folded f)
+/*
+ * Shapes that rows are to be staged for: what their tails hold comes before those rows, and nothing of it may
+ * stay in memory only. In transactions of its own, as it may be much; all of it is below the durable LSN,
+ * see take_items().
+ */
+static int fold_before_staging(struct shapes *s, const struct item *it, struct err *e)
 {
-	if (b->nfolded == b->folded_cap) {
-		b->folded_cap = b->folded_cap ? b->folded_cap * 2 : 16;
-		b->folded = mem_realloc(b->folded, b->folded_cap * sizeof *b->folded);
+	for (size_t i = 0; i < it->nrows;) {
+		if (!it->rows[i].shape->wr.in_fold_list) {
+			i++;
+			continue;
+		}
+		struct fold fold = {.n = 0};
+		if (store_begin(s->store, e) != 0)
+			return -1;
+		/* One that is only partly done stays in the list, and is the first of the next transaction. */
+		for (const struct shape *before = NULL; i < it->nrows && fold_has_room(&fold, s->store); i++) {
+			struct shape *shape = it->rows[i].shape;
+			if (shape == before || !shape->wr.in_fold_list)
+				continue;
+			if (fold_shape(s, &fold, shape, e) != 0)
+				return -1;
+			if (fold.done[fold.n - 1].partial)
+				break;
+			before = shape;
+		}
+		if (fold_commit(s, &fold, e) != 0)
+			return -1;
 	}
-	b->folded[b->nfolded++] = f;
+	return 0;
 }
 
 /* Rows of a running transaction, shape by shape, as blocks above everything that is published. */
-static int stage(struct shapes *s, struct batch *b, const struct item *it, struct err *e)
+static int stage(struct shapes *s, const struct item *it, struct err *e)
 {
 	if (store_put_meta_u64(s->store, "staging", it->tx, e) != 0)
 		return -1;
 	for (size_t i = 0; i < it->nrows;) {
 		struct shape *shape = it->rows[i].shape;
-		size_t end = i, bytes = 0;
+		size_t end = i;
 		while (end < it->nrows && it->rows[end].shape == shape)
 			end++;
-		/* What the tail holds comes first; once, its entries stay in memory until the commit. */
-		struct folded f = {shape, {0, 0}};
-		if (shape->wr.folded_in != b->number && fold_shape(s, shape, it->tx, &f, &bytes, e) != 0)
-			return -1;
-		shape->wr.folded_in = b->number;
-		if (f.upto.tx != 0)
-			add_folded(b, f);
 		struct entry *entries = mem_alloc((end - i) * sizeof *entries);
 		for (size_t j = i; j < end; j++) {
 			entries[j - i] = it->rows[j].entry;
@@ -313,16 +343,27 @@ static int stage(struct shapes *s, struct batch *b, const struct item *it, struc
 	return 0;
 }
 
+static int mark_last(struct shapes *s, const struct item *it, struct err *e)
+{
+	for (size_t i = 0; i < it->nends; i++) {
+		const struct staged_end *end = &it->ends[i];
+		if (store_insert_last(s->store, end->shape->id, end->at, end->split, LINE_LAST, LINE_LAST_LEN, end->chunk_end, e) != 0)
+			return -1;
+		if (end->chunk_end)
+			end->shape->wr.staged_chunk_end = end->at;
+	}
+	return 0;
+}
+
 static int unstage(struct shapes *s, const struct item *it, struct err *e)
 {
-	/* Rows name the shapes that were staged, without entries. */
 	for (size_t i = 0; i < it->len / sizeof(uint64_t); i++) {
 		uint64_t id;
 		memcpy(&id, it->data + i * sizeof id, sizeof id);
 		if (store_cut_log(s->store, id, it->tx, e) != 0)
 			return -1;
 	}
-	return store_put_meta_u64(s->store, "staging", 0, e);
+	return it->number == 1 ? 0 : store_put_meta_u64(s->store, "staging", 0, e);
 }
 
 static int write_item(struct shapes *s, struct batch *b, struct item *it, struct err *e)
@@ -366,7 +407,9 @@ static int write_item(struct shapes *s, struct batch *b, struct item *it, struct
 		return it->len > 0 ? store_put_table(s->store, (uint32_t)it->number, it->data, it->len, e)
 		                   : store_drop_table(s->store, (uint32_t)it->number, e);
 	case ITEM_STAGE:
-		return stage(s, b, it, e);
+		return stage(s, it, e);
+	case ITEM_LAST:
+		return mark_last(s, it, e);
 	case ITEM_PUBLISH:
 		b->durable = it->lsn > b->durable ? it->lsn : b->durable;
 		return store_put_meta_u64(s->store, "staging", 0, e);
@@ -391,10 +434,9 @@ static void set_state(struct shape *shape, enum shape_state state)
 
 static void publish_staged(struct shapes *s, struct item *it)
 {
-	/* Each row stands for a staged shape: its last entry. */
-	for (size_t i = 0; i < it->nrows; i++) {
-		struct shape *shape = it->rows[i].shape;
-		struct log_offset at = it->rows[i].entry.at;
+	for (size_t i = 0; i < it->nends; i++) {
+		struct shape *shape = it->ends[i].shape;
+		struct log_offset at = it->ends[i].at;
 		pthread_mutex_lock(shape_lock(shape));
 		shape->tail.folded = shape->tail.last = at;
 		if (shape->wr.staged_chunk_end.tx == it->tx)
@@ -454,10 +496,6 @@ static void committed(struct shapes *s, struct item *it)
 static void after_commit(struct shapes *s, struct batch *b, uint64_t seq, size_t journal_bytes)
 {
 	struct writer *w = &s->writer;
-	for (size_t i = 0; i < b->nfolded; i++) {
-		tail_folded(b->folded[i].shape, b->folded[i].upto);
-		untrack(s, b->folded[i].shape);
-	}
 	if (b->nrows_items > 0) {
 		w->journal_bytes += journal_bytes + b->journal_refs * sizeof(struct entry);
 		w->journal_refs += b->journal_refs;
@@ -496,10 +534,12 @@ static void after_commit(struct shapes *s, struct batch *b, uint64_t seq, size_t
 static int try_batch(struct shapes *s, struct batch *b, struct err *e)
 {
 	struct writer *w = &s->writer;
-	b->nrows_items = b->nfolded = b->journal_refs = 0;
-	b->number++;
+	b->nrows_items = b->journal_refs = 0;
 	b->durable = atomic_load(&s->durable);
 	b->has_mark = b->reset = false;
+	for (size_t i = 0; i < b->n; i++)
+		if (b->items[i]->kind == ITEM_STAGE && fold_before_staging(s, b->items[i], e) != 0)
+			return -1;
 	if (store_begin(s->store, e) != 0)
 		return -1;
 	for (size_t i = 0; i < b->n; i++)
@@ -584,12 +624,17 @@ static void take_items(struct shapes *s, struct batch *b, int64_t wait_ms, bool 
 	if (w->head == NULL && !w->stop && wait_ms > 0)
 		clock_cond_wait(&w->cond, &w->lock, wait_ms);
 	size_t bytes = 0;
-	while (w->head != NULL && b->n < BATCH_ITEMS_MAX && (b->n == 0 || bytes + w->head->bytes < STORE_TXN_BYTES_MAX / 2)) {
+	bool rows = false;
+	while (w->head != NULL && b->n < BATCH_ITEMS_MAX && (b->n == 0 || bytes + w->head->bytes + w->head->scattered < BATCH_BYTES_MAX)) {
 		struct item *it = w->head;
+		/* What is staged comes after tails that must be durable: in a commit of its own. */
+		if (it->kind == ITEM_STAGE && rows)
+			break;
+		rows = rows || it->kind == ITEM_ROWS;
 		w->head = it->next;
 		if (w->head == NULL)
 			w->tail = &w->head;
-		bytes += it->bytes;
+		bytes += it->bytes + it->scattered;
 		b->items[b->n++] = it;
 	}
 	*stop = w->stop && w->head == NULL;
@@ -672,7 +717,6 @@ static void *writer_main(void *arg)
 		item_free(b.items[i]);
 	free(b.items);
 	free(b.rows);
-	free(b.folded);
 	buf_clear(&b.journal);
 	return NULL;
 }

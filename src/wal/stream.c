@@ -25,6 +25,7 @@
 #include "wal/setup.h"
 
 #define FEEDBACK_MAX_MS 10000   /* at least this often, or wal_sender_timeout / 3 if that is less */
+#define FEEDBACK_MIN_MS 10      /* at most this often for a new durable position: it costs the server, too */
 #define SILENCE_MAX_MS 10000    /* then the server is asked where it is, see ask_due() */
 #define ASK_MIN_MS 100          /* between questions that stream_ask() wants */
 #define MESSAGES_PER_IDLE 1000  /* in a stream that never pauses */
@@ -171,13 +172,18 @@ static int64_t ask_due(const struct stream *s)
 	return since_ms + SILENCE_MAX_MS;
 }
 
+static int64_t feedback_due(struct stream *s)
+{
+	return s->sent_ms + (acknowledgeable(s) > s->acked ? FEEDBACK_MIN_MS : s->feedback_ms);
+}
+
 /* What is due besides messages. `reading`: we are ready to take the answer to a question. */
 static int housekeep(struct stream *s, bool reading, struct err *e)
 {
 	loop_idle(&s->loop);
 	int64_t now_ms = clock_mono_ms();
 	bool ask = reading && (now_ms >= ask_due(s) || (s->ask_now && now_ms >= s->asked_ms + ASK_MIN_MS));
-	if (ask || now_ms >= s->sent_ms + s->feedback_ms || acknowledgeable(s) > s->acked)
+	if (ask || now_ms >= feedback_due(s))
 		return send_feedback(s, ask, e);
 	return 0;
 }
@@ -295,7 +301,7 @@ static int pause_reading(struct stream *s, bool reading, struct err *e)
 	if (s->send_blocked && flush_feedback(s, e) < 0)
 		return -1;
 	short events = (short)((reading ? POLLIN : 0) | (s->send_blocked ? POLLOUT : 0));
-	int r = loop_wait(&s->loop, events != 0 ? PQsocket(s->conn) : -1, events, s->sent_ms + s->feedback_ms, e);
+	int r = loop_wait(&s->loop, events != 0 ? PQsocket(s->conn) : -1, events, feedback_due(s), e);
 	if (r < 0)
 		return -1;
 	if (reading && (r & ~POLLOUT) != 0) {
@@ -332,7 +338,7 @@ static bool housekeeping_due(struct stream *s)
 	if (s->messages % MESSAGES_PER_CLOCK != 0)
 		return false;
 	int64_t now_ms = clock_mono_ms();
-	return now_ms >= s->loop.idle_due_ms || now_ms >= s->sent_ms + s->feedback_ms;
+	return now_ms >= s->loop.idle_due_ms || now_ms >= feedback_due(s);
 }
 
 /* poll() doesn't see the rest of a TLS record that didn't fit into libpq's buffer: with TLS, input is looked

@@ -67,6 +67,25 @@ static void test_buf_put(void)
 	buf_clear(&b);
 }
 
+/* Each byte at each place of strings of each length, after plain ones and before special ones. */
+static void test_json_plain_run(void)
+{
+	char text[40];
+	int wrong = 0;
+	for (size_t n = 0; n <= sizeof text; n++)
+		for (size_t at = 0; at < n; at++)
+			for (int c = 0; c < 256; c++) {
+				memset(text, 'a', at);
+				memset(text + at, c % 2 ? '"' : 0xFF, n - at);
+				text[at] = (char)c;
+				bool plain = c >= 0x20 && c != '"' && c != '\\';
+				size_t want = !plain ? at : c % 2 ? at + 1 : n;
+				wrong += json_plain_run(text, n) != want;
+			}
+	CHECK_INT(wrong, 0);
+	CHECK_INT(json_plain_run("", 0), 0);
+}
+
 static void test_buf_json(void)
 {
 	struct buf b = BUF_INIT(1000);
@@ -272,6 +291,7 @@ int main(void)
 {
 	test_buf_max();
 	test_buf_put();
+	test_json_plain_run();
 	test_buf_json();
 	test_map();
 	test_arena();

@@ -253,7 +253,7 @@ static void check_copy(const char *copy, size_t len, const char *json, const cha
 	/* A copy of exactly this size, so that the sanitizer sees a read past its end. */
 	char *exact = mem_alloc(len);
 	memcpy(exact, copy, len);
-	struct pg_copy_value v = {exact, (uint32_t)len};
+	struct pg_copy_value v = {exact, (uint32_t)len, false};
 	buf_puts(&out, "");
 	pg_copy_json(&out, v);
 	CHECK_STR(out.data, json);
@@ -283,9 +283,9 @@ static void test_copy_text(void)
 	CHECK_COPY("\\\\\\v", "\\\\\\u000B", "\\\v");
 	CHECK_COPY("tail\\", "tail\\\\", "tail\\");
 	CHECK_COPY("{\"a\\\\nb\"}", "{\\\"a\\\\nb\\\"}", "{\"a\\nb\"}");
-	CHECK(PG_COPY_IS_NULL(((struct pg_copy_value){"\\N", 2})));
-	CHECK(!PG_COPY_IS_NULL(((struct pg_copy_value){"\\\\N", 3})));
-	CHECK(!PG_COPY_IS_NULL(((struct pg_copy_value){"", 0})));
+	CHECK(PG_COPY_IS_NULL(((struct pg_copy_value){"\\N", 2, false})));
+	CHECK(!PG_COPY_IS_NULL(((struct pg_copy_value){"\\\\N", 3, false})));
+	CHECK(!PG_COPY_IS_NULL(((struct pg_copy_value){"", 0, false})));
 }
 
 static void test_snapshot_holds(void)

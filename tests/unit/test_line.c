@@ -498,10 +498,39 @@ static const char *snapshot(const struct format *f, const char *const *row)
 		size_t n = strlen(row[i]);
 		char *p = mem_alloc(n);
 		memcpy(p, row[i], n);
-		values[i] = (struct pg_copy_value){p, (uint32_t)n};
+		values[i] = (struct pg_copy_value){p, (uint32_t)n, false};
 	}
 	buf_clear(&out);
-	line_snapshot_row(&f->def, f->key_prefix, f->relation_json, values, &out);
+	struct row_form *form = row_form_new(&f->def, "");
+	row_put(form, values, &out);
+	/* Packed it comes to the same. */
+	struct buf packed = BUF_INIT(LIMIT), again = BUF_INIT(LIMIT);
+	struct err e = {0};
+	row_pack_begin(form, &packed);
+	CHECK_INT(row_pack(form, values, &packed), out.len);
+	CHECK_INT(row_pack(form, values, &packed), out.len);
+	CHECK_INT(row_unpack(packed.data, packed.len, &again, &e), 0);
+	CHECK(again.len == 2 * out.len && memcmp(again.data, out.data, out.len) == 0 &&
+	      memcmp(again.data + out.len, out.data, out.len) == 0);
+	/* A piece that was cut or damaged is an error or other lines, nothing worse. */
+	for (size_t n = 0; n < packed.len; n++) {
+		char *cut = mem_alloc(n + 1);
+		memcpy(cut, packed.data, n);
+		buf_reset(&again);
+		(void)!row_unpack(cut, n, &again, &e);
+		free(cut);
+		cut = mem_alloc(packed.len);
+		memcpy(cut, packed.data, packed.len);
+		cut[n] = (char)(cut[n] ^ (n % 2 ? 0x80 : 0x7f));
+		buf_reset(&again);
+		(void)!row_unpack(cut, packed.len, &again, &e);
+		free(cut);
+	}
+	buf_clear(&packed);
+	buf_clear(&again);
+	row_form_free(form);
+	CHECK(out.len > 0 && out.data[out.len - 1] == '\n');
+	out.data[--out.len] = '\0';
 	for (uint16_t i = 0; i < f->def.nselected; i++)
 		free((char *)(uintptr_t)values[i].data);
 	json_t *v = json_loadb(out.data, out.len, JSON_REJECT_DUPLICATES, NULL);

@@ -66,7 +66,7 @@ static void drop_dir(void) { temp_dir_remove(dir); }
 
 static struct store_entry entry(lsn_t tx, uint64_t op, const char *text)
 {
-	return (struct store_entry){at(tx, op), text, "", (uint32_t)strlen(text), 0};
+	return (struct store_entry){at(tx, op), text, "", (uint32_t)strlen(text), 0, NULL, 0};
 }
 
 /* ---- opening ---- */
@@ -221,18 +221,23 @@ static void test_version(void)
 	fresh_dir();
 	struct store *s = must_open(dir);
 	store_close(s);
-	uint64_t version = 2;
+	uint64_t version = 3;
 	raw_put("meta", "format", 6, &version, sizeof version);
 	err_clear(&e);
 	CHECK(store_open(&s, dir, false, &e) == -1 && e.kind == ERR_CONFIG);
-	CHECK(strstr(e.text, "format version 2") != NULL && strstr(e.text, "reads version 1") != NULL);
+	CHECK(strstr(e.text, "format version 3") != NULL && strstr(e.text, "reads version 2") != NULL);
 	/* And again: the refusal has changed nothing, and let the lock go. */
-	CHECK(store_open(&s, dir, false, &e) == -1 && strstr(e.text, "format version 2") != NULL);
+	CHECK(store_open(&s, dir, false, &e) == -1 && strstr(e.text, "format version 3") != NULL);
 	raw_put("meta", "format", 6, "abc", 3);
 	CHECK(store_open(&s, dir, false, &e) == -1 && e.kind == ERR_CONFIG);
-	version = 1;
+	version = 1; /* read, and from then on of this version */
 	raw_put("meta", "format", 6, &version, sizeof version);
-	store_close(must_open(dir));
+	s = must_open(dir);
+	struct store_read *r = store_read_begin(s, &e);
+	CHECK_INT(store_get_meta_u64(r, "format", &version, &e), 0);
+	CHECK_INT(version, 2);
+	store_read_end(r);
+	store_close(s);
 	drop_dir();
 }
 
@@ -479,7 +484,7 @@ static void test_large(void)
 	/* Scattered: a page and more is dirtied for each put, and it still fits one transaction. */
 	must_begin(s);
 	for (n = 0; !store_txn_is_large(s); n++) {
-		struct store_entry en = {at(1, 0), mb, "", 3000, 0};
+		struct store_entry en = {at(1, 0), mb, "", 3000, 0, NULL, 0};
 		if (store_put_block(s, (uint64_t)n * 7919 + 10, &en, 1, true, &e) != 0)
 			break;
 	}
@@ -531,7 +536,7 @@ static void model_fill(struct model *m, struct store *s, struct rng *rng, size_t
 		for (size_t i = 0; i < k; i++) {
 			struct model_entry *en = &m->entries[first + i];
 			uint32_t len = (uint32_t)strlen(en->text), cut = (uint32_t)rng_below(rng, len + 1);
-			block[i] = (struct store_entry){en->at, en->text, en->text + cut, cut, len - cut};
+			block[i] = (struct store_entry){en->at, en->text, en->text + cut, cut, len - cut, NULL, 0};
 		}
 		m->entries[m->n - 1].chunk_end = rng_below(rng, 3) == 0;
 		CHECK_OK(store_put_block(s, m->id, block, k, m->entries[m->n - 1].chunk_end, &e), &e);
@@ -675,7 +680,7 @@ static void test_logs(uint64_t seed)
 			en->at = at(tx, (uint64_t)i * 2);
 			snprintf(en->text, sizeof en->text, "staged %d", i);
 			en->chunk_end = i % 2 == 0;
-			struct store_entry se = {en->at, en->text, "", (uint32_t)strlen(en->text), 0};
+			struct store_entry se = {en->at, en->text, "", (uint32_t)strlen(en->text), 0, NULL, 0};
 			CHECK_OK(store_put_block(s, m->id, &se, 1, en->chunk_end, &e), &e);
 		}
 		must_commit(s);
@@ -704,6 +709,51 @@ static void test_logs(uint64_t seed)
 	drop_dir();
 }
 
+/* The word for a staged entry that turned out to be the last: into the text of the newest, once. */
+static void test_insert_last(void)
+{
+	fresh_dir();
+	struct store *s = must_open(dir);
+	struct store_entry block[] = {entry(10, 0, "first"), entry(10, 2, "headtail")};
+	for (int again = 0; again < 2; again++) {
+		must_begin(s);
+		for (uint64_t id = 1; id <= 3; id++)
+			if (again == 0)
+				CHECK_OK(store_put_block(s, id, block + (id == 2 ? 1 : 0), id == 2 ? 1 : 2, false, &e), &e);
+		/* The second time as after a commit that had failed and was there nevertheless. */
+		CHECK_OK(store_insert_last(s, 1, at(10, 2), 4, "-last-", 6, false, &e), &e);
+		CHECK_OK(store_insert_last(s, 2, at(10, 2), 8, "-last-", 6, true, &e), &e);
+		must_commit(s);
+		static const char *const texts[] = {"first\nhead-last-tail\n", "headtail-last-\n", "first\nheadtail\n"};
+		static const uint64_t open_bytes[] = {5 + 14, 0, 5 + 8};
+		struct store_read *r = must_read(s);
+		for (uint64_t id = 1; id <= 3; id++) {
+			struct buf out = BUF_INIT(1000);
+			struct log_offset reached, last, chunk = {0, 0};
+			uint64_t open = 99;
+			bool end;
+			CHECK_OK(store_read_log(r, id, at(0, INF), at(10, INF), 1000, &out, &reached, &end, &e), &e);
+			CHECK_STR(out.data, texts[id - 1]);
+			CHECK(store_log_tail(r, id, &last, &open, &e) == 0 && last.tx == 10 && last.op == 2);
+			CHECK_INT(open, open_bytes[id - 1]);
+			CHECK_INT(store_last_chunk_end(r, id, &chunk, &e), id == 2 ? 0 : 1);
+			CHECK(id != 2 || (chunk.tx == 10 && chunk.op == 2));
+			buf_clear(&out);
+		}
+		store_read_end(r);
+	}
+	/* No such entry; not the end of a block; beyond its text: errors, and the store goes on when reopened. */
+	static const struct { struct log_offset at; uint32_t split; } bad[] = {{{10, 0}, 0}, {{11, 0}, 0}, {{10, 2}, 9}};
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		must_begin(s);
+		CHECK_INT(store_insert_last(s, 3, bad[i].at, bad[i].split, "-last-", 6, false, &e), -1);
+		CHECK_INT(e.kind, ERR_IO);
+		CHECK_OK(store_reopen(s, &e), &e);
+	}
+	store_close(s);
+	drop_dir();
+}
+
 static void test_big_entries(void)
 {
 	fresh_dir();
@@ -716,7 +766,7 @@ static void test_big_entries(void)
 	must_begin(s);
 	struct store_entry block[] = {
 		entry(10, 0, "small"),
-		{at(10, 2), text, text, (uint32_t)big, (uint32_t)big},
+		{at(10, 2), text, text, (uint32_t)big, (uint32_t)big, NULL, 0},
 		entry(10, 4, ""), /* nothing in it: still an entry */
 		entry(10, 6, "after"),
 	};
@@ -1389,6 +1439,7 @@ int main(void)
 	test_large();
 	for (uint64_t i = 0; i < (UNDER_TSAN || UNDER_ASAN ? 1 : 4); i++)
 		test_logs(seed + i);
+	test_insert_last();
 	test_big_entries();
 	test_snapshots();
 	test_gc(1);

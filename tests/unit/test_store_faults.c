@@ -288,7 +288,7 @@ static size_t text_of(uint64_t n, uint64_t id, char *text, size_t max)
 static int put_entry(struct store *s, uint64_t n, uint64_t id, uint64_t op, bool chunk_end, char *text)
 {
 	size_t len = text_of(n, id + op, text, TEXT_MAX);
-	struct store_entry en = {at(n, op), text, "", (uint32_t)len, 0};
+	struct store_entry en = {at(n, op), text, "", (uint32_t)len, 0, NULL, 0};
 	return store_put_block(s, id, &en, 1, chunk_end, &e);
 }
 

@@ -102,7 +102,7 @@ static void fold(struct world *w, size_t n, size_t block_max)
 		size_t k = 0;
 		bool chunk_end = false;
 		for (; i < end && k < block_max && k < ARRAY_LEN(se) && !chunk_end; i++, k++) {
-			se[k] = (struct store_entry){offset_of(i), text[k], "", (uint32_t)text_of(i, text[k], sizeof text[0], true), 0};
+			se[k] = (struct store_entry){offset_of(i), text[k], "", (uint32_t)text_of(i, text[k], sizeof text[0], true), 0, NULL, 0};
 			chunk_end = is_chunk_end(i);
 		}
 		good = store_put_block(s, w->shape->id, se, k, chunk_end, &e) == 0;
@@ -469,7 +469,7 @@ static void test_large_log(void)
 			struct store_entry se[2 * N];
 			CHECK_OK(store_begin(w.engine->store, &e), &e);
 			for (int i = 0; i < 2 * N; i++)
-				se[i] = (struct store_entry){at(1000 + (lsn_t)i / N, (uint64_t)i % N), text, "", (uint32_t)(i % 2 ? big : 10), 0};
+				se[i] = (struct store_entry){at(1000 + (lsn_t)i / N, (uint64_t)i % N), text, "", (uint32_t)(i % 2 ? big : 10), 0, NULL, 0};
 			CHECK_OK(store_put_block(w.engine->store, w.shape->id, se, 2 * N, false, &e), &e);
 			CHECK_OK(store_commit(w.engine->store, &e), &e);
 			tail_folded(w.shape, at(1001, N - 1));

@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "shape_test.h"
+#include "shapes/ingest.h"
 
 #define LIMIT ((size_t)1 << 30)
 #define SHAPES 4
@@ -277,39 +278,70 @@ static void stage_part(struct world *w, uint64_t k, struct entry *const *entries
 	writer_put(w->engine, it);
 }
 
+/* Lets some entries be staged without the word that they are the last, as INGEST does when it can't know: the
+ * item that says so later. */
+static struct item *forget_last(struct world *w, uint64_t k, struct entry **entries, struct rng *rng)
+{
+	struct item *it = item_new(ITEM_LAST);
+	it->tx = lsn_of(k);
+	it->ends = mem_alloc(SHAPES * sizeof *it->ends);
+	for (uint64_t id = 1; id <= SHAPES; id++) {
+		size_t n = entries_of(k, id);
+		if (n == 0 || rng_below(rng, 2) == 0)
+			continue;
+		struct entry *newest = &entries[id][n - 1];
+		/* Where it closes a chunk, it may do so only with the word. */
+		bool late = (newest->flags & ENTRY_CHUNK_END) != 0 && rng_below(rng, 2) == 0;
+		newest->flags &= ~(ENTRY_LAST | (late ? ENTRY_CHUNK_END : 0));
+		it->ends[it->nends++] = (struct staged_end){w->shapes[id], newest->at, newest->line->split, late};
+	}
+	return it;
+}
+
+static void unstage_all(struct world *w, uint64_t k, struct rng *rng)
+{
+	for (uint64_t id = 1; id <= SHAPES; id++) {
+		struct item *un = item_new(ITEM_UNSTAGE);
+		struct buf ids = BUF_INIT(LIMIT);
+		buf_put(&ids, &id, sizeof id);
+		un->tx = lsn_of(k);
+		un->number = id < SHAPES ? 1 : 0;
+		un->data = buf_detach(&ids, &un->len);
+		writer_put(w->engine, un);
+		if (rng_below(rng, 4) == 0)
+			CHECK(writer_flush(w->engine));
+	}
+}
+
 static void publish_staged(struct world *w, uint64_t k, struct line **lines, struct rng *rng)
 {
 	struct entry *entries[SHAPES + 1] = {NULL};
-	struct buf ids = BUF_INIT(LIMIT);
-	for (uint64_t id = 1; id <= SHAPES; id++) {
+	for (uint64_t id = 1; id <= SHAPES; id++)
 		entries[id] = make_entries(w->shapes[id], k, lines, entries_of(k, id));
-		buf_put(&ids, &id, sizeof id);
-	}
+	struct item *last = forget_last(w, k, entries, rng);
 	unsigned middle = (unsigned)rng_below(rng, 1001);
 	stage_part(w, k, entries, 0, middle);
 	if (rng_below(rng, 2) == 0)
 		CHECK(writer_flush(w->engine));
 	if (rng_below(rng, 3) == 0) { /* the connection was lost in the middle of it */
-		struct item *un = item_new(ITEM_UNSTAGE);
-		un->tx = lsn_of(k);
-		un->data = buf_detach(&ids, &un->len);
-		writer_put(w->engine, un);
+		unstage_all(w, k, rng);
 		if (rng_below(rng, 2) == 0)
 			CHECK(writer_flush(w->engine));
 		middle = 0;
 	}
 	stage_part(w, k, entries, middle, 1000);
+	if (rng_below(rng, 2) == 0)
+		CHECK(writer_flush(w->engine));
+	writer_put(w->engine, last);
 	struct item *it = item_new(ITEM_PUBLISH);
-	it->rows = mem_alloc(SHAPES * sizeof *it->rows);
+	it->ends = mem_alloc(SHAPES * sizeof *it->ends);
 	it->tx = lsn_of(k);
 	it->lsn = end_of(k);
-	struct line *none = line_new("", 0, 0);
 	for (uint64_t id = 1; id <= SHAPES; id++) {
 		size_t n = entries_of(k, id);
 		if (n > 0)
-			it->rows[it->nrows++] = (struct row){w->shapes[id], {entries[id][n - 1].at, line_ref(none), 0}};
+			it->ends[it->nends++] = (struct staged_end){w->shapes[id], entries[id][n - 1].at, 0, false};
 	}
-	line_unref(none);
 	writer_put(w->engine, it);
 	while (atomic_load(&w->engine->published_tx) != lsn_of(k)) /* INGEST waits for it, too */
 		CHECK(writer_flush(w->engine));
@@ -318,7 +350,6 @@ static void publish_staged(struct world *w, uint64_t k, struct line **lines, str
 			line_unref(entries[id][j].line);
 		free(entries[id]);
 	}
-	buf_clear(&ids);
 }
 
 static void publish(struct world *w, struct rng *rng)
@@ -669,11 +700,116 @@ static void test_kills(uint64_t seed)
 	temp_dir_remove(dir);
 }
 
+/* ---- one transaction in many shapes ---- */
+
+#define MANY 5000
+#define MANY_LINE 4000
+
+/* Shape i's row: some close a chunk, some only because `"last":true,` goes in. */
+static size_t many_length(uint64_t i) { return i % 500 == 3 ? CHUNK_BYTES - 5 : i % 500 == 4 ? CHUNK_BYTES + 5 : MANY_LINE; }
+
+static bool many_is_right(struct shapes *s, uint64_t i, bool again)
+{
+	char name[40];
+	snprintf(name, sizeof name, "%llu-%llu", (unsigned long long)i, (unsigned long long)i * 1000);
+	struct shape *shape = map_get(&s->by_handle, name, strlen(name));
+	struct buf got = BUF_INIT(LIMIT);
+	struct waiter waiter = {0};
+	size_t len = many_length(i), want = len + LINE_LAST_LEN;
+	/* A second row comes behind the first: then that one isn't the last, and no chunk that lacks the word ends at it. */
+	bool closes = again ? len >= CHUNK_BYTES : want >= CHUNK_BYTES;
+	struct log_offset first = at(5000, i * 2), second = at(5000, (MANY + i) * 2), from = at(0, LOG_OP_INF);
+	size_t open_bytes = closes ? 0 : again ? len : want;
+	if (again) {
+		open_bytes += want;
+		open_bytes = open_bytes >= CHUNK_BYTES ? 0 : open_bytes;
+	}
+	bool done = false, good = shape != NULL && shape->in.open_bytes == open_bytes;
+	while (good && !done) {
+		struct shape_slice sl;
+		shape_slice(shape, false, from, &waiter, &sl);
+		if (sl.kind != SLICE_LOG || sl.empty)
+			break;
+		struct shape_reader *r = shape_reader_new(shape, &sl);
+		while (shape_reader_next(r, &got, got.len + 5000, &waiter, &e) == SHAPE_READ_MORE)
+			;
+		shape_reader_free(r);
+		from = sl.to;
+		done = sl.up_to_date;
+	}
+	const char *line = good ? got.data : "";
+	good = good && log_offset_cmp(from, again ? second : first) == 0 && got.len == (again ? len + 1 : 0) + want + 1;
+	good = good && (strncmp(line, "{\"last\":true,x", 14) == 0) == !again;
+	good = good && (!again || strncmp(line + len + 1, "{\"last\":true,x", 14) == 0);
+	if (good && closes && !again)
+		good = log_offset_cmp(shape->tail.last_chunk_end, first) == 0;
+	buf_clear(&got);
+	return good;
+}
+
+static void many_append(struct shapes *s, uint64_t i, uint64_t op, char *text)
+{
+	struct ingest *in = s->ingest;
+	char name[40];
+	snprintf(name, sizeof name, "%llu-%llu", (unsigned long long)i, (unsigned long long)i * 1000);
+	struct line *l = line_new(text, many_length(i), 1);
+	txn_append(in, txn_touch(in, map_get(&s->by_handle, name, strlen(name))), l, op);
+	in->txn_bytes += l->len;
+	line_unref(l);
+	if (in->txn_bytes > TXN_BYTES_MAX)
+		txn_stage(s, false);
+}
+
+/* A row in each of thousands of shapes, more than memory may hold: staged in few items, each shape's last row says
+ * that it is, wherever it was when the commit came; also after a restart. */
+static void test_each_shape_once(void)
+{
+	char dir[TEMP_DIR_MAX], text[CHUNK_BYTES + 10];
+	memset(text, 'x', sizeof text);
+	text[0] = '{';
+	temp_dir_new(dir);
+	struct world w;
+	world_open(&w, dir);
+	struct shapes *s = w.engine;
+	for (uint64_t i = 1; i <= MANY; i++)
+		put_record(&w, ITEM_COMPLETE, make_shape(&w, i), 0);
+	CHECK(writer_flush(s));
+	uint64_t before = s->writer.nput;
+	struct ingest *in = s->ingest;
+	in->in_txn = true;
+	in->txn_number++;
+	in->tx = 5000;
+	size_t most = 0;
+	for (uint64_t i = 1; i <= MANY; i++) {
+		many_append(s, i, i * 2, text);
+		most = in->txn_bytes > most ? in->txn_bytes : most;
+	}
+	for (uint64_t i = 7; i <= MANY; i += 7)
+		many_append(s, i, (MANY + i) * 2, text);
+	CHECK(in->staged && most <= TXN_BYTES_MAX);
+	in->end_lsn = 5050;
+	in->ending = true;
+	while (!txn_try_finish(s))
+		CHECK(writer_flush(s));
+	CHECK(s->writer.nput - before < 30);
+	for (int life = 0; life < 2; life++) {
+		size_t right = 0;
+		for (uint64_t i = 1; i <= MANY; i++)
+			right += many_is_right(w.engine, i, i % 7 == 0);
+		CHECK_INT(right, MANY);
+		world_close(&w);
+		if (life == 0)
+			world_open(&w, dir);
+	}
+	temp_dir_remove(dir);
+}
+
 int main(void)
 {
 	uint64_t seed = test_seed("test_writer");
 	log_init(LOG_EMERGENCY); /* failing disks are reported, as they should be */
 	test_drops();
+	test_each_shape_once();
 	for (uint64_t i = 0; i < 2; i++)
 		test_lives(seed + i);
 	test_failing_disk(seed);

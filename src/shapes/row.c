@@ -1,0 +1,391 @@
+/*
+ * row.c - the rows of a snapshot: from the values of a COPY to the JSON lines that clients get.
+ *
+ * Most of a line is the same in each row: the names of the columns, the relation. So it is rendered once, and a row
+ * is a few copies. Large snapshots lie in the store without it ("packed", store/FORMAT.md), which is what the
+ * writing of a snapshot costs most for; a reader puts it back.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "shapes/internal.h"
+
+#define PACKED 1 /* the first byte of a packed piece; lines begin with another */
+
+/* Bytes that are the same in each row. */
+struct fixed {
+	const char *text;
+	size_t len;
+};
+
+/*
+ * A line is: head, the parts of the key, then for each column what stands before its value and the value, tail.
+ * before[i] ends with the quote that opens the value, which a null doesn't have.
+ */
+struct frame {
+	uint16_t nkey, nselected;
+	uint16_t *key;        /* the key's columns, as indexes into the selected ones */
+	struct fixed *before; /* [nselected], then tail, then head */
+};
+
+struct row_form {
+	struct frame frame;
+	bool *is_bool;
+	char *text;           /* of all that is fixed */
+	uint32_t *lens;       /* of the values of the row at hand, for row_pack(); 0: null, else one more */
+	struct buf values;
+};
+
+static const struct fixed *frame_tail(const struct frame *f) { return &f->before[f->nselected]; }
+static const struct fixed *frame_head(const struct frame *f) { return &f->before[f->nselected + 1]; }
+
+/* The texts stand behind one another in the order of `before`; their lengths are known before their place. */
+static void frame_place(struct frame *f, const char *text)
+{
+	for (size_t i = 0; i < (size_t)f->nselected + 2; i++) {
+		f->before[i].text = text;
+		text += f->before[i].len;
+	}
+}
+
+struct row_form *row_form_new(const struct shape_def *def, const char *more_headers)
+{
+	const struct pg_table *t = def->table;
+	struct row_form *f = mem_zalloc(sizeof *f);
+	struct frame *fr = &f->frame;
+	struct buf b = BUF_INIT(RECORD_BYTES_MAX), prefix = BUF_INIT(RECORD_BYTES_MAX);
+	fr->nselected = def->nselected;
+	fr->nkey = line_key_columns(t);
+	fr->before = mem_zalloc(((size_t)fr->nselected + 2) * sizeof *fr->before);
+	fr->key = mem_alloc(fr->nkey * sizeof *fr->key);
+	f->is_bool = mem_alloc(fr->nselected * sizeof *f->is_bool);
+	f->lens = mem_alloc(((size_t)fr->nselected + fr->nkey) * sizeof *f->lens);
+	buf_init(&f->values, SIZE_MAX / 2);
+	for (uint16_t i = 0; i < fr->nselected; i++) {
+		const struct pg_column *c = &t->columns[def->selected[i]];
+		size_t start = b.len;
+		f->is_bool[i] = c->is_bool;
+		buf_puts(&b, i > 0 ? "," : "\",\"value\":{");
+		buf_json_string(&b, c->name, strlen(c->name));
+		buf_puts(&b, ":\"");
+		fr->before[i].len = b.len - start;
+	}
+	size_t start = b.len;
+	buf_puts(&b, "},\"headers\":{\"operation\":\"insert\",\"relation\":");
+	line_relation_json(t, &b);
+	buf_puts(&b, more_headers);
+	buf_puts(&b, "}}\n");
+	fr->before[fr->nselected].len = b.len - start;
+	start = b.len;
+	line_key_prefix(t, &prefix);
+	buf_puts(&b, "{\"key\":\"");
+	buf_json_escape(&b, prefix.data, prefix.len);
+	buf_clear(&prefix);
+	fr->before[fr->nselected + 1].len = b.len - start;
+	f->text = buf_detach(&b, NULL);
+	frame_place(fr, f->text);
+	for (uint16_t i = 0; i < fr->nkey; i++) {
+		uint16_t at = 0;
+		while (at < def->nselected && def->selected[at] != line_key_column(t, i))
+			at++;
+		REQUIRE(at < def->nselected); /* a definition selects the whole key */
+		fr->key[i] = at;
+	}
+	return f;
+}
+
+void row_form_free(struct row_form *f)
+{
+	if (f == NULL)
+		return;
+	free(f->frame.before);
+	free(f->frame.key);
+	free(f->is_bool);
+	free(f->lens);
+	free(f->text);
+	buf_clear(&f->values);
+	free(f);
+}
+
+static struct pg_copy_value shown(const struct row_form *f, uint16_t i, struct pg_copy_value v)
+{
+	if (!f->is_bool[i] || v.len != 1)
+		return v;
+	return v.data[0] == 't' ? (struct pg_copy_value){"true", 4, true} : (struct pg_copy_value){"false", 5, true};
+}
+
+static void put_json(struct buf *out, struct pg_copy_value v)
+{
+	if (v.plain)
+		buf_put(out, v.data, v.len);
+	else
+		pg_copy_json(out, v);
+}
+
+/* A key's value with a slash in it, which a key doubles. */
+static void put_slashed(struct buf *out, struct pg_copy_value v)
+{
+	struct buf raw = BUF_INIT(RECORD_BYTES_MAX * 64);
+	pg_copy_raw(&raw, v);
+	line_key_part(raw.data, raw.len, false, out);
+	buf_clear(&raw);
+}
+
+/* ---- lines ---- */
+
+static void put_key_value(struct buf *out, struct pg_copy_value v)
+{
+	if (PG_COPY_IS_NULL(v)) {
+		line_key_part(NULL, 0, true, out);
+	} else if (memchr(v.data, '/', v.len) != NULL) {
+		put_slashed(out, v);
+	} else {
+		buf_put(out, "/\\\"", 3);
+		put_json(out, v);
+		buf_put(out, "\\\"", 2);
+	}
+}
+
+void row_put(struct row_form *f, const struct pg_copy_value *values, struct buf *out)
+{
+	const struct frame *fr = &f->frame;
+	buf_put(out, frame_head(fr)->text, frame_head(fr)->len);
+	for (uint16_t i = 0; i < fr->nkey; i++)
+		put_key_value(out, values[fr->key[i]]);
+	for (uint16_t i = 0; i < fr->nselected; i++) {
+		if (PG_COPY_IS_NULL(values[i])) {
+			buf_put(out, fr->before[i].text, fr->before[i].len - 1);
+			buf_put(out, "null", 4);
+			continue;
+		}
+		buf_put(out, fr->before[i].text, fr->before[i].len);
+		put_json(out, shown(f, i, values[i]));
+		buf_putc(out, '"');
+	}
+	buf_put(out, frame_tail(fr)->text, frame_tail(fr)->len);
+}
+
+/* ---- packed ---- */
+
+void row_pack_begin(const struct row_form *f, struct buf *out)
+{
+	const struct frame *fr = &f->frame;
+	size_t text = 0;
+	buf_putc(out, PACKED);
+	buf_put(out, &fr->nkey, sizeof fr->nkey);
+	buf_put(out, &fr->nselected, sizeof fr->nselected);
+	buf_put(out, fr->key, fr->nkey * sizeof *fr->key);
+	for (size_t i = 0; i < (size_t)fr->nselected + 2; i++) {
+		uint32_t len = (uint32_t)fr->before[i].len;
+		buf_put(out, &len, sizeof len);
+		text += len;
+	}
+	buf_put(out, f->text, text);
+}
+
+/* Seven bits at a time, the lowest first; the highest bit says that more follow. */
+static void put_number(struct buf *out, uint32_t n)
+{
+	for (; n >= 0x80; n >>= 7)
+		buf_putc(out, (char)(n | 0x80));
+	buf_putc(out, (char)n);
+}
+
+size_t row_pack(struct row_form *f, const struct pg_copy_value *values, struct buf *out)
+{
+	const struct frame *fr = &f->frame;
+	size_t line = frame_head(fr)->len + frame_tail(fr)->len;
+	struct buf *v = &f->values;
+	buf_reset(v);
+	for (uint16_t i = 0; i < fr->nselected; i++) {
+		size_t start = v->len;
+		f->lens[i] = 0;
+		line += fr->before[i].len;
+		if (PG_COPY_IS_NULL(values[i])) {
+			line += 3; /* null, without the quote before it */
+			continue;
+		}
+		put_json(v, shown(f, i, values[i]));
+		f->lens[i] = (uint32_t)(v->len - start) + 1;
+		line += f->lens[i];
+	}
+	for (uint16_t i = 0; i < fr->nkey; i++) {
+		uint16_t at = fr->key[i];
+		uint32_t *len = &f->lens[fr->nselected + i];
+		*len = 0; /* what the column has */
+		/* But that of a slash is another one, and a boolean in a key is t or f. */
+		bool own = f->lens[at] != 0 && (f->is_bool[at] || memchr(values[at].data, '/', values[at].len) != NULL);
+		size_t start = v->len;
+		if (own) {
+			put_key_value(v, values[at]);
+			*len = (uint32_t)(v->len - start) + 1;
+		}
+		line += own ? *len - 1 : f->lens[at] == 0 ? 2 : f->lens[at] - 1 + 5;
+	}
+	for (size_t i = 0; i < (size_t)fr->nselected + fr->nkey; i++)
+		put_number(out, f->lens[i]);
+	buf_put(out, v->data, v->len);
+	out->failed = out->failed || line > UINT32_MAX;
+	return line;
+}
+
+#define SHORT_BYTES 16
+
+struct unpacking {
+	struct frame frame;
+	char *text; /* a copy of the frame's, with SHORT_BYTES of slack */
+	const unsigned char *p, *end;
+	uint32_t *lens;
+};
+
+static bool take(struct unpacking *u, void *to, size_t n)
+{
+	if ((size_t)(u->end - u->p) < n)
+		return false;
+	memcpy(to, u->p, n);
+	u->p += n;
+	return true;
+}
+
+static bool take_number(struct unpacking *u, uint32_t *out)
+{
+	uint32_t n = 0;
+	for (unsigned shift = 0; shift < 32 && u->p < u->end; shift += 7) {
+		unsigned char c = *u->p++;
+		n |= (uint32_t)(c & 0x7F) << shift;
+		if ((c & 0x80) == 0) {
+			*out = n;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool take_frame(struct unpacking *u)
+{
+	struct frame *f = &u->frame;
+	if (!take(u, &f->nkey, sizeof f->nkey) || !take(u, &f->nselected, sizeof f->nselected))
+		return false;
+	f->key = mem_alloc((size_t)f->nkey * sizeof *f->key + 1);
+	f->before = mem_zalloc(((size_t)f->nselected + 2) * sizeof *f->before);
+	u->lens = mem_alloc(((size_t)f->nselected + f->nkey) * sizeof *u->lens + 1);
+	if (!take(u, f->key, f->nkey * sizeof *f->key))
+		return false;
+	for (uint16_t i = 0; i < f->nkey; i++)
+		if (f->key[i] >= f->nselected)
+			return false;
+	size_t text = 0;
+	for (size_t i = 0; i < (size_t)f->nselected + 2; i++) {
+		uint32_t len;
+		if (!take(u, &len, sizeof len) || (i < f->nselected && len == 0))
+			return false;
+		f->before[i].len = len;
+		text += len;
+	}
+	if ((size_t)(u->end - u->p) < text)
+		return false;
+	u->text = mem_alloc(text + SHORT_BYTES);
+	memcpy(u->text, u->p, text);
+	memset(u->text + text, 0, SHORT_BYTES);
+	frame_place(f, u->text);
+	u->p += text;
+	return true;
+}
+
+static inline char *copied(char *to, const void *p, size_t n)
+{
+	memcpy(to, p, n);
+	return to + n;
+}
+
+/* Most of what is copied is short: then a fixed number of bytes, which both sides must have, costs the least. */
+static inline char *copied_short(char *to, const char *p, size_t n, bool slack)
+{
+	if (n <= SHORT_BYTES && slack)
+		memcpy(to, p, SHORT_BYTES);
+	else
+		memcpy(to, p, n);
+	return to + n;
+}
+
+static bool unpack_row(struct unpacking *u, struct buf *out)
+{
+	const struct frame *f = &u->frame;
+	size_t n = (size_t)f->nselected + f->nkey, bytes = 0, room = frame_head(f)->len + frame_tail(f)->len + SHORT_BYTES;
+	for (size_t i = 0; i < n; i++) {
+		if (!take_number(u, &u->lens[i]))
+			return false;
+		bytes += u->lens[i] > 0 ? u->lens[i] - 1 : 0;
+	}
+	if (bytes > (size_t)(u->end - u->p))
+		return false;
+	for (uint16_t i = 0; i < f->nselected; i++)
+		room += f->before[i].len + 4 + u->lens[i];
+	for (uint16_t i = 0; i < f->nkey; i++)
+		room += 5 + (size_t)u->lens[f->key[i]] + u->lens[f->nselected + i];
+	if (room > UINT32_MAX) /* no row_pack() makes that */
+		return false;
+	char *start = buf_room(out, room), *to = start;
+	if (to == NULL)
+		return true; /* the caller looks at `failed` */
+	const char *value = (const char *)u->p, *own = value, *of_column = value, *end = (const char *)u->end;
+	uint16_t column = 0; /* of of_column */
+	for (uint16_t i = 0; i < f->nselected; i++)
+		own += u->lens[i] > 0 ? u->lens[i] - 1 : 0;
+	to = copied(to, frame_head(f)->text, frame_head(f)->len);
+	for (uint16_t i = 0; i < f->nkey; i++) {
+		uint32_t own_len = u->lens[f->nselected + i], len = u->lens[f->key[i]];
+		if (own_len > 0) {
+			to = copied(to, own, own_len - 1);
+			own += own_len - 1;
+		} else if (len == 0) {
+			to = copied(to, "/_", 2);
+		} else {
+			if (f->key[i] < column) {
+				of_column = value;
+				column = 0;
+			}
+			for (; column < f->key[i]; column++)
+				of_column += u->lens[column] > 0 ? u->lens[column] - 1 : 0;
+			to = copied(to, "/\\\"", 3);
+			to = copied_short(to, of_column, len - 1, end - of_column >= SHORT_BYTES);
+			to = copied(to, "\\\"", 2);
+		}
+	}
+	for (uint16_t i = 0; i < f->nselected; i++) {
+		uint32_t len = u->lens[i];
+		if (len == 0) {
+			to = copied(to, f->before[i].text, f->before[i].len - 1);
+			to = copied(to, "null", 4);
+			continue;
+		}
+		to = copied_short(to, f->before[i].text, f->before[i].len, true);
+		to = copied_short(to, value, len - 1, end - value >= SHORT_BYTES);
+		*to++ = '"';
+		value += len - 1;
+	}
+	to = copied(to, frame_tail(f)->text, frame_tail(f)->len);
+	buf_added(out, (size_t)(to - start));
+	u->p += bytes;
+	return true;
+}
+
+int row_unpack(const char *p, size_t len, struct buf *out, struct err *e)
+{
+	if (len == 0 || p[0] != PACKED) {
+		buf_put(out, p, len);
+		return out->failed ? err_set(e, ERR_LIMIT, "store: a piece of %zu bytes does not fit the reader's buffer", len) : 0;
+	}
+	struct unpacking u = {.p = (const unsigned char *)p + 1, .end = (const unsigned char *)p + len};
+	bool good = take_frame(&u);
+	while (good && u.p < u.end && !out->failed)
+		good = unpack_row(&u, out);
+	free(u.frame.key);
+	free(u.frame.before);
+	free(u.lens);
+	free(u.text);
+	if (!good)
+		return err_set(e, ERR_IO, "store: a damaged snapshot piece (%zu bytes)", len);
+	return out->failed ? err_set(e, ERR_LIMIT, "store: a piece of %zu bytes does not fit the reader's buffer", len) : 0;
+}
