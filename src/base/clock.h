@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 int64_t clock_mono_ms(void); /* never goes back; for deadlines */
+int64_t clock_mono_us(void); /* the same, in microseconds */
 int64_t clock_wall_us(void); /* microseconds since 1970-01-01T00:00:00Z */
 
 /* pthread_cond_wait() for at most `ms`; may return early, as that does. */

@@ -434,11 +434,20 @@ static void conn_due(struct loop *l, struct conn *c)
 /* After a crowd has gone, the C library would keep what it held. */
 static bool crowd_gone(const struct loop *l) { return l->peak >= CROWD_MIN && atomic_load(&l->nconns) < l->peak / 2; }
 
+static void free_spares(struct loop *l)
+{
+	while (l->nspares > 0)
+		buf_clear(&l->spares[--l->nspares]);
+}
+
 static void upkeep(struct loop *l)
 {
 	unsigned count = atomic_load(&l->nconns);
 	l->upkeep_at_ms = l->now_ms + UPKEEP_MS;
 	pages_expire(l->pages, l->now_ms);
+	if (!l->spares_used)
+		free_spares(l);
+	l->spares_used = false;
 	if (count > l->peak)
 		l->peak = count;
 	if (crowd_gone(l)) {
@@ -467,7 +476,7 @@ static int wait_time(const struct loop *l)
 		until = l->heap[0]->deadline_ms;
 	if (l->trim_first != NULL && l->trim_first->trim_at_ms < until)
 		until = l->trim_first->trim_at_ms;
-	if ((!pages_empty(l->pages) || crowd_gone(l)) && l->upkeep_at_ms < until)
+	if ((!pages_empty(l->pages) || l->nspares > 0 || crowd_gone(l)) && l->upkeep_at_ms < until)
 		until = l->upkeep_at_ms;
 	if (l->index == 0 && !l->http->accepting && !l->stopping && l->http->accept_again_ms < until)
 		until = l->http->accept_again_ms;
@@ -620,6 +629,7 @@ static void loop_clear(struct loop *l)
 	if (l->pages != NULL)
 		pages_free(l->pages);
 	condition_cache_free(l->conditions);
+	free_spares(l);
 	if (l->epoll_fd > 0)
 		close(l->epoll_fd);
 	if (l->wake_fd > 0)

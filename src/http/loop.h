@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "http/arrival.h"
 #include "http/http.h"
 
@@ -59,6 +60,9 @@
 #define STOP_GRACE_MS 600
 #define DAEMON_RUNS_MAX 16 /* in a row, before the others get their turn */
 #define UPKEEP_MS 500
+/* Buffers of streams that are kept for the next, until one upkeep finds none of them used since the last. */
+#define SPARES_MAX 4
+#define SPARE_BYTES_MAX (1u << 20)
 #define CROWD_MIN 500 /* connections: giving memory back after fewer isn't worth it */
 
 /* ---- structures --------------------------------------------------------------------------------- */
@@ -140,6 +144,9 @@ struct loop {
 	int64_t stop_at_ms, now_ms, upkeep_at_ms;
 	struct arena scratch; /* of one step of one request */
 	struct page_cache *pages;
+	struct buf spares[SPARES_MAX];
+	unsigned nspares;
+	bool spares_used;
 	struct condition_cache *conditions;
 	uint64_t ids; /* for x-request-id */
 	uint64_t random;

@@ -26,6 +26,7 @@ struct stream {
 	struct shape_slice slice;
 	lsn_t seen;
 	bool sse, opened, first, ended, failed;
+	bool comma; /* goes before what is in `out` */
 	bool group_open; /* messages were sent since the last up-to-date message */
 	int tries; /* of looking again at once */
 	int64_t until_ms, spoke_ms, progress_ms;
@@ -53,6 +54,31 @@ struct stream *http_stream_new(struct request *r, struct stream_plan *plan)
 	put_lines(&s->out, plan->lines.data, plan->lines.len, false, &s->first);
 	buf_clear(&plan->lines);
 	return s;
+}
+
+/*
+ * The buffer is of a size that the C library gets from the kernel and gives back to it, page by page, each time; a
+ * stream that goes on takes one that another, or itself, has just used.
+ */
+static void take_out(struct stream *s)
+{
+	struct loop *l = s->r->conn->loop;
+	if (s->out.data == NULL && l->nspares > 0)
+		s->out = l->spares[--l->nspares];
+	buf_reset(&s->out);
+}
+
+static void give_out(struct stream *s)
+{
+	struct loop *l = s->r->conn->loop;
+	if (l->nspares == SPARES_MAX || s->out.cap > SPARE_BYTES_MAX || s->out.data == NULL) {
+		buf_clear(&s->out);
+		return;
+	}
+	buf_reset(&s->out);
+	l->spares[l->nspares++] = s->out;
+	l->spares_used = true;
+	buf_init(&s->out, SIZE_MAX / 2);
 }
 
 void http_stream_free(struct stream *s)
@@ -102,18 +128,39 @@ static enum fill slice_done(struct stream *s)
 	return FILL_MORE;
 }
 
-static enum fill read_lines(struct stream *s)
+/* As JSON, lines become members of an array where they are: a newline stands between them and nowhere else. */
+static enum shape_read read_members(struct stream *s, struct err *e)
+{
+	enum shape_read state = shape_reader_next(s->reader, &s->out, PAGE_BYTES_MAX, &s->r->waiter, e);
+	if (s->out.len == 0)
+		return state;
+	s->out.len -= s->out.data[s->out.len - 1] == '\n';
+	for (char *p = s->out.data, *end = p + s->out.len; (p = memchr(p, '\n', (size_t)(end - p))) != NULL;)
+		*p++ = ',';
+	s->comma = !s->first;
+	s->first = false;
+	return state;
+}
+
+static enum shape_read read_events(struct stream *s, struct err *e)
 {
 	struct buf lines = BUF_INIT(SIZE_MAX / 2);
+	enum shape_read state = shape_reader_next(s->reader, &lines, PAGE_BYTES_MAX, &s->r->waiter, e);
+	put_lines(&s->out, lines.data, lines.len, true, &s->first);
+	buf_clear(&lines);
+	return state;
+}
+
+/* Into an empty buffer. */
+static enum fill read_lines(struct stream *s)
+{
 	struct err e;
 	err_clear(&e);
-	enum shape_read state = shape_reader_next(s->reader, &lines, PAGE_BYTES_MAX, &s->r->waiter, &e);
-	if (lines.len > 0) {
-		put_lines(&s->out, lines.data, lines.len, s->sse, &s->first);
+	enum shape_read state = s->sse ? read_events(s, &e) : read_members(s, &e);
+	if (s->out.len > 0) {
 		s->group_open = true;
 		s->progress_ms = s->spoke_ms = s->r->conn->loop->now_ms;
 	}
-	buf_clear(&lines);
 	switch (state) {
 	case SHAPE_READ_MORE:
 		return FILL_MORE;
@@ -189,7 +236,7 @@ static enum fill next_slice(struct stream *s)
 
 static enum fill fill(struct stream *s)
 {
-	buf_reset(&s->out);
+	take_out(s);
 	s->sent = 0;
 	for (;;) {
 		enum fill done = s->ended ? FILL_END : s->reader != NULL ? read_lines(s) : s->sse ? next_slice(s) : slice_done(s);
@@ -211,7 +258,7 @@ ssize_t stream_read(void *cls, uint64_t at, char *to, size_t max)
 			return MHD_CONTENT_READER_END_WITH_ERROR;
 		switch (fill(s)) {
 		case FILL_PARKED:
-			buf_clear(&s->out);
+			give_out(s);
 			return 0;
 		case FILL_END:
 			return MHD_CONTENT_READER_END_OF_STREAM;
@@ -221,10 +268,15 @@ ssize_t stream_read(void *cls, uint64_t at, char *to, size_t max)
 			break;
 		}
 	}
-	size_t n = s->out.len - s->sent < max ? s->out.len - s->sent : max;
-	memcpy(to, s->out.data + s->sent, n);
+	size_t lead = 0;
+	if (s->comma) {
+		to[lead++] = ',';
+		s->comma = false;
+	}
+	size_t n = s->out.len - s->sent < max - lead ? s->out.len - s->sent : max - lead;
+	memcpy(to + lead, s->out.data + s->sent, n);
 	s->sent += n;
 	if (s->sent == s->out.len)
-		buf_clear(&s->out);
-	return (ssize_t)n;
+		give_out(s);
+	return (ssize_t)(lead + n);
 }

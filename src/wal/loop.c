@@ -84,6 +84,14 @@ int loop_wait(struct loop *l, int fd, short events, int64_t until_ms, struct err
 	return r > 0 ? fds[1].revents : 0;
 }
 
+void loop_nap(struct loop *l, int64_t us)
+{
+	struct pollfd fd = {.fd = l->wake_fd, .events = POLLIN};
+	struct timespec ts = {us / 1000000, us % 1000000 * 1000};
+	if (ppoll(&fd, 1, &ts, NULL) > 0)
+		drain(l->wake_fd);
+}
+
 int loop_sleep(struct loop *l, int64_t ms, struct err *e)
 {
 	for (int64_t until_ms = clock_mono_ms() + ms; clock_mono_ms() < until_ms;)

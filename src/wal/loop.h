@@ -56,6 +56,9 @@ void loop_idle(struct loop *l);
  * returns the events (0: none yet), or -1 with ERR_CANCELLED when stopping. */
 int loop_wait(struct loop *l, int fd, short events, int64_t until_ms, struct err *e) MUST_USE;
 
+/* Less than a millisecond or a few, ended early by loop_wake() and loop_stop(); doesn't call `idle`. */
+void loop_nap(struct loop *l, int64_t us);
+
 /* -1 (ERR_CANCELLED) when stopped meanwhile. */
 int loop_sleep(struct loop *l, int64_t ms, struct err *e) MUST_USE;
 
