@@ -12,6 +12,7 @@
 #define ARRIVAL_BYTES_MAX 16384
 /* A request above isn't a small one. */
 #define ARRIVAL_SMALL_BYTES_MAX 3072
+#define ARRIVAL_SMALL_LINES_MAX 24
 /* A header that the response repeats (Origin) has so much room there. */
 #define ARRIVAL_REPEATED_BYTES_MAX 256
 

@@ -173,7 +173,7 @@ void conn_learn_pool(struct conn *c, const char *method)
 		return;
 	/* The first byte of the first request is where the pool begins: start_connection() has seen that
 	 * no empty line precedes it. Should another version of the library differ, nothing is trimmed. */
-	if (c->pool != NULL || c->requests > 0 || (uintptr_t)method % 16 != 0)
+	if (c->pool != NULL || !c->first || (uintptr_t)method % 16 != 0)
 		return;
 	char *pool = (char *)(uintptr_t)method;
 	size_t usable = malloc_usable_size(pool);
@@ -345,7 +345,7 @@ void conn_headers(struct conn *c)
 }
 
 /* The library versions in which suspending a connection as its request ends was looked at. */
-static bool sleep_is_known(void)
+bool conn_can_sleep(void)
 {
 	const char *version = MHD_get_version();
 	return strcmp(version, "0.9.75") == 0 || strcmp(version, "1.0.1") == 0;
@@ -368,8 +368,12 @@ void conn_idle(struct conn *c, bool stays)
 {
 	c->state = CONN_IDLE;
 	c->requests++;
+	c->first = false;
 	int waiting;
-	if (stays && !c->hungup && !c->cut && sleep_is_known() && all_taken(c, &waiting)) {
+	c->counted = stays && !c->hungup && !c->cut && conn_can_sleep() && all_taken(c, &waiting);
+	if (c->counted) {
+		/* The library goes on believing that it is to write; when it is resumed it tries, does nothing and
+		 * looks again. */
 		c->asleep = true;
 		MHD_suspend_connection(c->mhd);
 		if (waiting > 0) /* of that there was an event already */

@@ -231,7 +231,11 @@ static ssize_t look(struct conn *c, struct arrival *out, char *first)
 	return n;
 }
 
-static size_t class_of(const struct arrival *a) { return a->small ? POOL_SMALL_BYTES : POOL_BYTES; }
+static size_t class_of(const struct arrival *a)
+{
+	/* Where the next request can't be looked at, there must be room for a large one. */
+	return a->small && conn_can_sleep() ? POOL_SMALL_BYTES : POOL_BYTES;
+}
 
 static void count_request(struct conn *c, const struct arrival *a, size_t n)
 {
@@ -279,7 +283,7 @@ static void start_connection(struct loop *l, struct conn *c)
 		conn_drop(c);
 		return;
 	}
-	c->counted = true;
+	c->counted = c->first = true;
 	count_request(c, &a, (size_t)n);
 	start_in(l, c, class_of(&a));
 }
@@ -305,7 +309,7 @@ static bool swap_in(struct loop *l, struct conn *c, int fd, struct epoll_event *
  * the end and lets go of it, as of any client that has left; the real one goes on under a number of its own.
  * False: it can't be moved.
  */
-static bool move(struct loop *l, struct conn *c, const struct arrival *a, size_t n)
+static bool move(struct loop *l, struct conn *c, const struct arrival *a, size_t n, char first)
 {
 	int fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
 	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
@@ -317,6 +321,7 @@ static bool move(struct loop *l, struct conn *c, const struct arrival *a, size_t
 	to->fd = fd;
 	to->requests = c->requests;
 	to->counted = c->counted;
+	to->first = first > ' ';
 	to->taken = c->taken;
 	count_request(to, a, n);
 	event.data.ptr = to;
@@ -340,8 +345,12 @@ static void next_request(struct loop *l, struct conn *c)
 	ssize_t n = look(c, &a, &first);
 	if (n < 0)
 		return;
-	if (n > 0 && class_of(&a) != c->daemon->pool_bytes && move(l, c, &a, (size_t)n))
-		return;
+	if (n > 0 && class_of(&a) != c->daemon->pool_bytes) {
+		if (move(l, c, &a, (size_t)n, first))
+			return;
+		if (c->daemon->pool_bytes == POOL_SMALL_BYTES) /* better no answer than a wrong one */
+			conn_cut(c);
+	}
 	count_request(c, &a, n > 0 ? (size_t)n : 0);
 	conn_rouse(c);
 }

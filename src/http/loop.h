@@ -41,8 +41,8 @@
  * (2,048, as in reply.c) and the headers of an answer. It zeroes all of a pool after each response: with
  * the large one a crowd that is woken pays for that, and for giving it back, more than for all else. */
 #define POOL_SMALL_BYTES (ARRIVAL_SMALL_BYTES_MAX + 2048 + 1536)
-/* Descriptors kept for everything else (store, Postgres, daemons): at the limit we stop accepting. */
-#define FILES_RESERVED 256
+/* Descriptors kept for everything else (store, Postgres, connections that are moving): at the limit we stop accepting. */
+#define FILES_RESERVED 768
 #define ACCEPT_PAUSE_MS 100 /* after accept() ran out of something */
 #define ACCEPT_BATCH 64
 #define LISTEN_BACKLOG 4096
@@ -108,6 +108,7 @@ struct conn {
 	bool cut;         /* being closed by us */
 	bool asleep;      /* between requests, suspended: its next request is looked at before the daemon reads it */
 	bool counted;     /* `taken` is known */
+	bool first;       /* its request is the first that its daemon reads, and begins with its first byte */
 	uint64_t taken;   /* bytes of all its requests so far */
 	bool wake_queued; /* guarded by the loop's wake_lock, with the two links */
 	struct conn *wake_next, *wake_prev;
@@ -199,6 +200,7 @@ void conn_free(struct conn *c);                 /* its descriptor is closed, or 
 void conn_drop(struct conn *c);                 /* closes one that no daemon has */
 void conn_cut(struct conn *c);
 void conn_unpark(struct conn *c);
+bool conn_can_sleep(void);       /* with this version of the library */
 void conn_moved(struct conn *c); /* its socket went to another; what is left here ends */
 void conn_rouse(struct conn *c); /* the daemon may read again, if it was asleep */
 void conn_touch(struct conn *c); /* its daemon is to be run in this round */

@@ -59,7 +59,7 @@ struct request {
 	uint32_t body_counted; /* of http.body_bytes */
 	uint8_t method, path, admission, phase;
 	bool headers_seen, close, too_long, bad, body_too_large, body_refused, waiting;
-	bool persistent; /* HTTP/1.1: without `close` the connection goes on */
+	bool persistent; /* HTTP/1.1, and no body announced: without `close` the connection goes on */
 	/* Of the headers; point into the daemon's memory, which lives as long as the request. */
 	const char *origin, *request_id;
 	unsigned origins;

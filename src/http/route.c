@@ -337,13 +337,14 @@ static enum MHD_Result first_call(struct request *r, const char *method, const c
 	if (r->http->config->log_level == LOG_DEBUG)
 		log_request(r, method);
 	MHD_get_connection_values(r->conn->mhd, MHD_HEADER_KIND, scan_header, &scan);
-	r->persistent = strcmp(version, "HTTP/1.1") == 0;
+	r->persistent = strcmp(version, "HTTP/1.1") == 0 && !scan.length && !scan.coding;
 	r->bad = (scan.length && scan.coding) || (!scan.host && strcmp(version, "HTTP/1.1") == 0);
 	r->too_long = strlen(method) + 1 + r->uri_len + 1 + strlen(version) > REQUEST_LINE_BYTES_MAX;
 	/* Queued before the body was read: the library closes the connection afterwards. */
 	if (r->bad || r->too_long)
 		return reply_empty(r, r->bad ? 400 : 414) == STEP_DONE ? MHD_YES : MHD_NO;
 	r->body_too_large = scan.body > BODY_BYTES_MAX;
+	r->close = r->close || scan.body > BODY_DISCARD_BYTES_MAX;
 	if (scan.body > BODY_DISCARD_BYTES_MAX)
 		return reply_body_error(r, 413, "Request body too large", NULL) == STEP_DONE ? MHD_YES : MHD_NO;
 	prepare(r);

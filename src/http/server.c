@@ -58,7 +58,7 @@ int http_start(struct http **out, const struct config *config, struct shapes *sh
 	unsigned files = raise_files_limit();
 	/* Two descriptors for each daemon. */
 	unsigned usable = files > 2 * FILES_RESERVED ? files - FILES_RESERVED : files / 2;
-	h->conns_max = usable - usable / (DAEMON_CONNECTIONS_MAX / 2);
+	h->conns_max = usable - usable / (DAEMON_CONNECTIONS_MAX / 4);
 	if (listen_on(h, e) < 0)
 		goto failed;
 	if (loops_start(h, e) < 0) {

@@ -417,16 +417,11 @@ static int copy_rows(struct copy *c, struct err *e)
 }
 
 /* From the sent statement to the last result. */
-static int copy_run(struct copy *c, bool first, struct err *e)
+static int copy_run(struct copy *c, struct err *e)
 {
 	PGresult *res;
 	if (next_result(c, &res, e) != 0)
 		return -1;
-	if (first && PQresultStatus(res) == PGRES_COMMAND_OK) {
-		PQclear(res);
-		if (next_result(c, &res, e) != 0)
-			return -1;
-	}
 	ExecStatusType status = PQresultStatus(res);
 	int rc = 0;
 	if (status == PGRES_COPY_OUT)
@@ -479,10 +474,6 @@ static void copy_abort(PGconn *conn)
 static void put_copy(struct buf *sql, const struct pg_table *t, const uint16_t *selected, uint16_t nselected,
                      const struct pg_rows *rows)
 {
-	if (rows->first != NULL) {
-		buf_puts(sql, rows->first);
-		buf_puts(sql, "; ");
-	}
 	buf_puts(sql, "COPY (SELECT ");
 	for (uint16_t i = 0; i < nselected; i++) {
 		REQUIRE(selected[i] < t->ncolumns);
@@ -530,7 +521,7 @@ int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *sel
 	else if (PQsendQuery(conn, sql.data) == 0)
 		rc = pg_error(e, conn, NULL);
 	else
-		rc = copy_run(&c, rows->first != NULL, e);
+		rc = copy_run(&c, e);
 	if (rc != 0)
 		copy_abort(conn);
 	buf_clear(&sql);
@@ -539,11 +530,11 @@ int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *sel
 }
 
 int pg_snapshot_copy(PGconn *conn, const struct pg_table *t, const uint16_t *selected, uint16_t nselected,
-                     const char *first, const char *where_sql,
+                     const char *where_sql,
                      int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
                      bool (*cancelled)(void *), void *cancel_ctx, struct err *e)
 {
-	struct pg_rows rows = {.where = {where_sql}, .limit = -1, .first = first};
+	struct pg_rows rows = {.where = {where_sql}, .limit = -1};
 	int rc = pg_snapshot_rows(conn, t, selected, nselected, &rows, row, ctx, cancelled, cancel_ctx, e);
 	return rc == 0 ? 0 : snapshot_error(e);
 }

@@ -69,10 +69,10 @@ void pg_copy_raw(struct buf *out, struct pg_copy_value v);
 /*
  * Rows of the columns `selected` (indexes into t->columns), in heap order. `row` returns -1 to stop
  * (then `e` is the row function's own). `where_sql`: NULL, or a condition made by us from a checked
- * tree, never a client's text; `first`: as below. A statement that must stop early is cancelled on the server.
+ * tree, never a client's text. A statement that must stop early is cancelled on the server.
  */
 int pg_snapshot_copy(PGconn *conn, const struct pg_table *t, const uint16_t *selected, uint16_t nselected,
-                     const char *first, const char *where_sql,
+                     const char *where_sql,
                      int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
                      bool (*cancelled)(void *), void *cancel_ctx, struct err *e) MUST_USE;
 /*
@@ -83,7 +83,6 @@ struct pg_rows {
 	const char *where[2];    /* both hold; NULL: none */
 	const char *order_by;    /* "ORDER BY …", NULL: none */
 	int64_t limit, offset;   /* limit below 0: none */
-	const char *first;       /* a statement that is sent along ahead of them, without a result; NULL: none */
 };
 int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *selected, uint16_t nselected,
                      const struct pg_rows *rows,

@@ -128,7 +128,7 @@ static int row_change(struct shapes *s, const struct wal_change *c, struct err *
 			row_for_route(s, route_get(in, leaf->roots[i], false), rel, c);
 	}
 	in->op += 2;
-	if (in->txn_bytes > TXN_BYTES_MAX)
+	if (in->txn_bytes > TXN_BYTES_MAX || in->txn_refs_bytes > TXN_REFS_BYTES_MAX)
 		txn_stage(s, false);
 	return 0;
 }

@@ -68,7 +68,8 @@ struct ingest {
 	uint64_t op, txn_number, change_number;
 	struct txn_shape **touched;
 	size_t ntouched, touched_cap;
-	size_t txn_bytes;      /* in memory, since the last staging */
+	size_t txn_bytes;      /* of lines in memory, since the last staging */
+	size_t txn_refs_bytes; /* of entries and txn_shapes, since then */
 	struct txn_shape *fresh, **fresh_tail; /* touched ones with entries, in the order of their first */
 	struct txn_shape *spare; /* of transactions before, by next_fresh */
 	size_t nspare;

@@ -51,7 +51,7 @@ static void no_fresh(struct ingest *in)
 {
 	in->fresh = NULL;
 	in->fresh_tail = &in->fresh;
-	in->txn_bytes = 0;
+	in->txn_bytes = in->txn_refs_bytes = 0;
 }
 
 void txn_clear(struct ingest *in)
@@ -80,7 +80,6 @@ struct txn_shape *txn_touch(struct ingest *in, struct shape *shape)
 		return shape->in.txn;
 	struct txn_shape *t = txn_shape_new(in);
 	t->shape = shape_ref(shape);
-	t->open_bytes_before = shape->in.open_bytes;
 	shape->in.txn = t;
 	shape->in.txn_seq = in->txn_number;
 	if (in->ntouched == in->touched_cap) {
@@ -88,7 +87,7 @@ struct txn_shape *txn_touch(struct ingest *in, struct shape *shape)
 		in->touched = mem_realloc(in->touched, in->touched_cap * sizeof(struct txn_shape *));
 	}
 	in->touched[in->ntouched++] = t;
-	in->txn_bytes += sizeof *t;
+	in->txn_refs_bytes += sizeof *t;
 	return t;
 }
 
@@ -115,7 +114,7 @@ void txn_append(struct ingest *in, struct txn_shape *t, struct line *line, uint6
 		t->entries = mem_realloc(t->entries, t->cap * sizeof *t->entries);
 	}
 	t->entries[t->n++] = (struct entry){{in->tx, op}, line_ref(line), 0};
-	in->txn_bytes += sizeof(struct entry);
+	in->txn_refs_bytes += sizeof(struct entry);
 }
 
 /* Marks where chunks end: after the entry that brings the open chunk to the threshold. */
@@ -198,6 +197,8 @@ static void stage_entry(struct staging *g, struct txn_shape *t, const struct ent
 
 static void stage_shape(struct staging *g, struct txn_shape *t, bool ends)
 {
+	if (!t->staged) /* not before: its snapshot may have become known since it was touched, and rows with it */
+		t->open_bytes_before = t->shape->in.open_bytes;
 	t->last_bytes = 0;
 	for (size_t i = 0; i < t->n; i++) {
 		struct entry *e = &t->entries[i];
@@ -211,6 +212,7 @@ static void stage_shape(struct staging *g, struct txn_shape *t, bool ends)
 	t->last = newest->at;
 	t->last_flags = newest->flags;
 	t->last_split = newest->line->split;
+	t->last_len = newest->line->len;
 	t->staged = true;
 	t->marked = ends;
 	free(t->entries);
@@ -224,9 +226,10 @@ void txn_stage(struct shapes *s, bool ends)
 	struct staging g = {.s = s, .kind = ITEM_STAGE};
 	for (struct txn_shape *t = in->fresh; t != NULL; t = t->next_fresh) {
 		/* A shape whose snapshot isn't known yet can't be staged: it takes the snapshot again, after this. */
-		if (t->shape->in.joining)
+		bool wanted = txn_wanted(in, t);
+		if (wanted && t->shape->in.joining)
 			t->shape->in.overflowed = true;
-		if (t->shape->in.joining || !txn_wanted(in, t))
+		if (t->shape->in.joining || !wanted)
 			forget_entries(t);
 		else if (t->n > 0)
 			stage_shape(&g, t, ends);
@@ -270,7 +273,8 @@ static void stage_ends(struct shapes *s)
 		}
 		struct item *it = staging_item(&g);
 		add_end(it, &g.cap, (struct staged_end){t->shape, t->last, t->last_split, closes});
-		it->scattered += PAGE_BYTES + (t->last_bytes < STORE_BLOCK_BYTES_MAX ? t->last_bytes : STORE_BLOCK_BYTES_MAX);
+		size_t block = (size_t)STORE_BLOCK_BYTES_MAX + t->last_len; /* at most: one line may exceed it */
+		it->scattered += PAGE_BYTES + (t->last_bytes < block ? t->last_bytes : block);
 	}
 	staging_put(&g);
 }
@@ -413,9 +417,6 @@ static void publish_staged(struct shapes *s)
 	/* The writer shows it to readers before we hear of it. */
 	if (in->end_lsn - 1 > atomic_load(&s->delivered))
 		atomic_store(&s->delivered, in->end_lsn - 1);
-	for (size_t i = 0; i < in->ntouched; i++)
-		if (txn_wanted(in, in->touched[i]) && in->touched[i]->shape->in.joining)
-			join_buffer(in, in->touched[i]);
 	txn_stage(s, true);
 	stage_ends(s);
 	struct item *it = item_new(ITEM_PUBLISH);

@@ -34,6 +34,8 @@
 #define AHEAD_BYTES_MAX (32u << 20)
 /* Lines of a running transaction kept in memory; beyond, they are staged in the store. */
 #define TXN_BYTES_MAX (8u << 20)
+/* The same for what each shape that it touches takes beside the lines, which they share: half a million of them. */
+#define TXN_REFS_BYTES_MAX (64u << 20)
 /* Staged lines queued for the writer; at the limit the stream waits. */
 #define STAGED_AHEAD_BYTES_MAX (16u << 20)
 /* One commit of the writer: bytes it is given, and a page for each place it writes them to (LMDB keeps the
@@ -72,6 +74,10 @@
 #define SNAPSHOT_RETAKE_MAX_MS 20000
 /* Shapes of one table that share one snapshot. */
 #define SNAPSHOT_SHARED_MAX 128
+/* They are copied one after another by one thread: of a table that isn't known to be quick, few, so that the other
+ * threads take their part and no transaction stays open for many long copies. */
+#define SNAPSHOT_SHARED_SLOW_MAX 8
+#define QUICK_COPY_MS 20 /* for a shape, on average */
 /* A snapshot that is to be taken again waits so long: the transaction in question must end on the server. */
 #define RETAKE_WAIT_MS 20
 /* Connections nobody has used for so long are closed. */
@@ -455,7 +461,7 @@ struct txn_shape { /* INGEST's: what the running transaction has for a shape */
 	bool staged, rotate;
 	bool marked;           /* the newest staged entry says that it is the last */
 	struct log_offset last; /* the newest staged entry, its flags, and where `last` would go in */
-	uint32_t last_flags, last_split;
+	uint32_t last_flags, last_split, last_len;
 	size_t last_bytes;     /* the bytes it was staged with */
 	uint64_t open_bytes_before;
 	char *why;             /* rotate: why */
@@ -509,6 +515,8 @@ struct shapes {
 	pthread_cond_t job_cond;
 	struct job *admin_jobs, **admin_tail, *create_jobs, **create_tail;
 	pthread_t pg_threads[16];
+	uint32_t quick[32];     /* tables whose shapes are quickly copied, as of late; next_quick: the place for one more */
+	unsigned next_quick;
 	uint32_t preparing[16]; /* by thread: the table that it joins and takes a snapshot of, 0: none */
 	int npg;
 	bool pg_stop;

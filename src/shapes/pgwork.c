@@ -566,8 +566,11 @@ static int put_piece(struct copy *c, bool closes, struct err *e)
 	it->chunk = c->chunk;
 	it->piece = c->pieces++;
 	it->chunk_closed = closes;
+	size_t held = c->piece.cap;
 	it->data = buf_detach(&c->piece, &it->len);
-	it->bytes = it->len + sizeof *it;
+	if (held > 2 * it->len) /* room was made for a piece of usual size */
+		it->data = mem_realloc(it->data, held = it->len + 1);
+	it->bytes = held + sizeof *it;
 	writer_put(c->s, it);
 	c->all_bytes += c->piece_bytes;
 	c->piece_bytes = 0;
@@ -618,8 +621,7 @@ static void put_snapshot_end(const struct pg_snapshot *snap, struct buf *out)
 	buf_puts(out, "]}}\n");
 }
 
-/* `first`: a statement to be sent ahead, or NULL. */
-static int copy_shape(struct creation *cr, struct shape *shape, const struct pg_snapshot *snap, const char *first, struct err *e)
+static int copy_shape(struct creation *cr, struct shape *shape, const struct pg_snapshot *snap, struct err *e)
 {
 	struct shapes *s = cr->w->s;
 	struct copy c = {.s = s, .shape = shape, .form = row_form_new(&shape->def, "")};
@@ -627,7 +629,7 @@ static int copy_shape(struct creation *cr, struct shape *shape, const struct pg_
 	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
 	int rc = def_where_sql(&shape->def, &sql, e);
 	if (rc == 0 && shape->def.log_mode == LOG_MODE_FULL)
-		rc = pg_snapshot_copy(cr->w->snap, shape->def.table, shape->def.selected, shape->def.nselected, first, sql.data, copy_row, &c,
+		rc = pg_snapshot_copy(cr->w->snap, shape->def.table, shape->def.selected, shape->def.nselected, sql.data, copy_row, &c,
 		                      creation_cancelled, cr, e);
 	buf_clear(&sql);
 	if (rc == 0 && c.packed && c.piece.len > 0)
@@ -679,6 +681,15 @@ static int go_on_without(struct worker *w, const struct err *failed)
 	}
 }
 
+/* With job_lock held. */
+static bool is_quick(const struct shapes *s, uint32_t oid)
+{
+	for (size_t i = 0; i < ARRAY_LEN(s->quick); i++)
+		if (s->quick[i] == oid)
+			return true;
+	return false;
+}
+
 /* From here on others may make shapes of the table, too. */
 static void prepared(struct worker *w)
 {
@@ -687,6 +698,15 @@ static void prepared(struct worker *w)
 	s->preparing[w->index] = 0;
 	if (s->create_jobs != NULL)
 		pthread_cond_broadcast(&s->job_cond);
+	pthread_mutex_unlock(&s->job_lock);
+}
+
+/* Shapes of the table take little time to copy. */
+static void quick_table(struct shapes *s, uint32_t oid)
+{
+	pthread_mutex_lock(&s->job_lock);
+	if (!is_quick(s, oid))
+		s->quick[s->next_quick++ % ARRAY_LEN(s->quick)] = oid;
 	pthread_mutex_unlock(&s->job_lock);
 }
 
@@ -701,18 +721,23 @@ static void run_create(struct worker *w, struct job *j)
 	int rc = join_table(&c, table, &e);
 	if (rc == 0)
 		rc = take_snapshot(&c, table, &snap, &e);
+	if (rc == 0 && c.n > 1)
+		rc = pg_command(w->snap, "SAVEPOINT of_one_shape", &e); /* one for all: going back to it keeps it */
 	prepared(w);
+	int64_t began_ms = clock_mono_ms();
 	for (; rc == 0 && done < c.n; done++) {
 		if (atomic_load(&j->shapes[done]->dropped))
 			continue;
 		struct err own = {0};
-		if (copy_shape(&c, j->shapes[done], &snap, c.n > 1 ? "SAVEPOINT of_one_shape" : NULL, &own) == 0)
+		if (copy_shape(&c, j->shapes[done], &snap, &own) == 0)
 			continue;
 		rc = c.n > 1 && own.kind != ERR_CANCELLED ? go_on_without(w, &own) : -1;
 		e = own;
 		client_text(&own);
 		shape_set_failed(j->shapes[done], &own);
 	}
+	if (rc == 0 && clock_mono_ms() - began_ms <= (int64_t)QUICK_COPY_MS * c.n)
+		quick_table(s, table->oid);
 	if (w->snap != NULL)
 		end_snapshot(w);
 	if (rc != 0) {
@@ -1218,7 +1243,8 @@ static struct job *pop_create(struct worker *w)
 static void gather(struct shapes *s, struct job *first)
 {
 	struct job **at = &s->create_jobs;
-	while (*at != NULL && first->nshapes < SNAPSHOT_SHARED_MAX) {
+	int max = is_quick(s, first->shapes[0]->def.table->oid) ? SNAPSHOT_SHARED_MAX : SNAPSHOT_SHARED_SLOW_MAX;
+	while (*at != NULL && first->nshapes < max) {
 		struct job *j = *at;
 		if (j->shapes[0]->def.table != first->shapes[0]->def.table) {
 			at = &j->next;

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "shapes/internal.h"
 
+#define VALUES_KEPT_BYTES (1u << 20) /* from one row to the next */
 #define PACKED 1 /* the first byte of a packed piece; lines begin with another */
 
 /* Bytes that are the same in each row. */
@@ -61,7 +62,7 @@ struct row_form *row_form_new(const struct shape_def *def, const char *more_head
 	fr->key = mem_alloc(fr->nkey * sizeof *fr->key);
 	f->is_bool = mem_alloc(fr->nselected * sizeof *f->is_bool);
 	f->lens = mem_alloc(((size_t)fr->nselected + fr->nkey) * sizeof *f->lens);
-	buf_init(&f->values, SIZE_MAX / 2);
+	buf_init(&f->values, (size_t)2 << 30);
 	for (uint16_t i = 0; i < fr->nselected; i++) {
 		const struct pg_column *c = &t->columns[def->selected[i]];
 		size_t start = b.len;
@@ -226,7 +227,9 @@ size_t row_pack(struct row_form *f, const struct pg_copy_value *values, struct b
 	for (size_t i = 0; i < (size_t)fr->nselected + fr->nkey; i++)
 		put_number(out, f->lens[i]);
 	buf_put(out, v->data, v->len);
-	out->failed = out->failed || line > UINT32_MAX;
+	out->failed = out->failed || v->failed || line > UINT32_MAX;
+	if (v->cap > VALUES_KEPT_BYTES)
+		buf_clear(v);
 	return line;
 }
 
@@ -265,7 +268,7 @@ static bool take_number(struct unpacking *u, uint32_t *out)
 static bool take_frame(struct unpacking *u)
 {
 	struct frame *f = &u->frame;
-	if (!take(u, &f->nkey, sizeof f->nkey) || !take(u, &f->nselected, sizeof f->nselected))
+	if (!take(u, &f->nkey, sizeof f->nkey) || !take(u, &f->nselected, sizeof f->nselected) || f->nselected == 0)
 		return false;
 	f->key = mem_alloc((size_t)f->nkey * sizeof *f->key + 1);
 	f->before = mem_zalloc(((size_t)f->nselected + 2) * sizeof *f->before);
@@ -323,7 +326,7 @@ static bool unpack_row(struct unpacking *u, struct buf *out)
 	for (uint16_t i = 0; i < f->nselected; i++)
 		room += f->before[i].len + 4 + u->lens[i];
 	for (uint16_t i = 0; i < f->nkey; i++)
-		room += 5 + (size_t)u->lens[f->key[i]] + u->lens[f->nselected + i];
+		room += 5 + (u->lens[f->nselected + i] > 0 ? u->lens[f->nselected + i] : u->lens[f->key[i]]);
 	if (room > UINT32_MAX) /* no row_pack() makes that */
 		return false;
 	char *start = buf_room(out, room), *to = start;

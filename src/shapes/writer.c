@@ -23,6 +23,10 @@
 #define BATCH_ITEMS_MAX 20000
 #define FOLDS_PER_ROUND 16 /* before the next commit of new rows */
 #define TRIM_AFTER_BYTES (4u << 20) /* written since the last trim */
+/* A commit begins so much after the first of a few transactions: their clients are being answered meanwhile, on few
+ * processors by the one that the commit would take, and what comes in that time needs no commit of its own. */
+#define GATHER_US 500
+#define GATHER_ITEMS_MAX 4
 #define STORE_RETRY_MS 500 /* between attempts to reopen a failing store */
 
 struct item *item_new(enum item_kind kind)
@@ -616,6 +620,16 @@ static bool commit_batch(struct shapes *s, struct batch *b)
 	}
 }
 
+/* Whether a few transactions' rows are all there is: nobody waits for those. With the lock held. */
+static bool can_gather(const struct writer *w)
+{
+	int n = 0;
+	for (const struct item *it = w->head; it != NULL; it = it->next)
+		if (it->kind != ITEM_ROWS || ++n > GATHER_ITEMS_MAX)
+			return false;
+	return n > 0 && !w->stop;
+}
+
 /* Takes what is queued, up to the limits of one transaction. With nothing queued it waits `wait_ms`. */
 static void take_items(struct shapes *s, struct batch *b, int64_t wait_ms, bool *stop)
 {
@@ -623,6 +637,12 @@ static void take_items(struct shapes *s, struct batch *b, int64_t wait_ms, bool 
 	pthread_mutex_lock(&w->lock);
 	if (w->head == NULL && !w->stop && wait_ms > 0)
 		clock_cond_wait(&w->cond, &w->lock, wait_ms);
+	if (can_gather(w)) {
+		struct timespec ts = {0, GATHER_US * 1000};
+		pthread_mutex_unlock(&w->lock);
+		nanosleep(&ts, NULL);
+		pthread_mutex_lock(&w->lock);
+	}
 	size_t bytes = 0;
 	bool rows = false;
 	while (w->head != NULL && b->n < BATCH_ITEMS_MAX && (b->n == 0 || bytes + w->head->bytes + w->head->scattered < BATCH_BYTES_MAX)) {
@@ -666,6 +686,17 @@ static void trim_when_idle(struct shapes *s, bool idle)
 	malloc_trim(0);
 }
 
+/* No shape has anything in the journal that isn't folded, or dropped with it, and yet it is counted: shapes also
+ * leave the list of those to fold by being dropped, and before they are staged. */
+static bool journal_is_dead(const struct writer *w) { return w->fold_head == NULL && w->journal_bytes > 0; }
+
+static void forget_journal(struct writer *w)
+{
+	w->journal_bytes = w->journal_refs = 0;
+	w->trim_upto = w->first_seq = w->next_seq;
+	w->trim_pending = true;
+}
+
 /* Folding must keep up with what comes; beside it, deleting goes in small steps. */
 static int housekeep(struct shapes *s, struct err *e)
 {
@@ -673,6 +704,8 @@ static int housekeep(struct shapes *s, struct err *e)
 	for (int i = 0; i < FOLDS_PER_ROUND && fold_due(w); i++)
 		if (fold_step(s, e) != 0)
 			return -1;
+	if (journal_is_dead(w))
+		forget_journal(w);
 	if (w->trim_pending && trim_step(s, w->trim_upto, &w->trim_pending, e) != 0)
 		return -1;
 	return w->gc_pending ? gc_step(s, &w->gc_pending, e) : 0;
@@ -680,7 +713,7 @@ static int housekeep(struct shapes *s, struct err *e)
 
 static bool busy(const struct writer *w)
 {
-	return (fold_due(w) || w->trim_pending || w->gc_pending) && clock_mono_ms() >= w->rest_until_ms;
+	return (fold_due(w) || w->trim_pending || w->gc_pending || journal_is_dead(w)) && clock_mono_ms() >= w->rest_until_ms;
 }
 
 static void housekeeping(struct shapes *s)

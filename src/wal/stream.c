@@ -14,6 +14,7 @@
 #include "wal/stream.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +39,7 @@
 #define HURRY_MESSAGES 64
 #define HURRY_US 3200 /* for so many: 20,000 a second */
 #define NAP_US 200
+#define SPIN_US 100 /* inside a transaction, see rest_is_here() */
 #define BACKOFF_FIRST_MS 500    /* most breaks are over at once: a terminated backend, a restart of a proxy */
 #define BACKOFF_SECOND_MS 1000
 #define BACKOFF_MAX_MS 10000
@@ -306,10 +308,9 @@ static int stream_ended(struct stream *s, struct err *e)
 /* Whether messages come so fast that waiting for a single one is a waste; asked when there is none to read. */
 static bool hurrying(struct stream *s)
 {
-	int64_t now_us = clock_mono_us();
-	bool full = s->messages - s->window_at >= HURRY_MESSAGES, late = now_us - s->window_us > HURRY_US;
-	if (full || late) {
-		s->hurried = full && !late;
+	int64_t now_us = clock_mono_us(), us = now_us - s->window_us, n = s->messages - s->window_at;
+	if (n >= HURRY_MESSAGES || us > HURRY_US) {
+		s->hurried = n * HURRY_US >= us * HURRY_MESSAGES;
 		s->window_at = s->messages;
 		s->window_us = now_us;
 	}
@@ -317,6 +318,20 @@ static bool hurrying(struct stream *s)
 	bool any = s->messages != s->napped_at;
 	s->napped_at = s->messages;
 	return s->hurried && any;
+}
+
+/* The walsender sends a transaction's messages one by one, microseconds apart: inside one, going to sleep and being
+ * woken for each would take longer than they do. */
+static bool rest_is_here(struct stream *s)
+{
+	struct pollfd fd = {.fd = PQsocket(s->conn), .events = POLLIN};
+	for (int64_t until_us = clock_mono_us() + SPIN_US; clock_mono_us() < until_us; sched_yield()) {
+		if (poll(&fd, 1, 0) > 0)
+			return true;
+		if (loop_woken(&s->loop) || loop_stopping(&s->loop))
+			return false;
+	}
+	return false;
 }
 
 /* Nothing to read, or the sink takes nothing: waits for the socket (not in the second case: what we don't
@@ -327,8 +342,10 @@ static int pause_reading(struct stream *s, bool reading, struct err *e)
 		return -1;
 	if (s->send_blocked && flush_feedback(s, e) < 0)
 		return -1;
-	if (reading && !s->send_blocked && hurrying(s)) {
+	bool hurry = reading && !s->send_blocked && hurrying(s);
+	if (hurry)
 		loop_nap(&s->loop, NAP_US);
+	if (hurry || (reading && !s->send_blocked && s->in_transaction && rest_is_here(s))) {
 		s->received_ms = clock_mono_ms();
 		(void)PQconsumeInput(s->conn);
 		return 0;

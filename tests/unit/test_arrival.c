@@ -16,6 +16,11 @@ int main(void)
 	CHECK_STR(look("GET /v1/shape?table=t&live=true&offset=1_0 HTTP/1.1\r\nHost: a\r\n\r\n"), "small");
 	CHECK_STR(look("GET /v1/shape?live=true HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n"), "small");
 	CHECK_STR(look("GET /v1/shape?live=true HTTP/1.1\nHost: a\n\n"), "small");
+	CHECK_STR(look("GET /v1/shape?live=true HTTP/1.0\r\nHost: a\r\n\r\n"), "whole");
+	CHECK_STR(look("GET /v1/shape?live=true&live=false HTTP/1.1\r\nHost: a\r\n\r\n"), "whole");
+	CHECK_STR(look("GET /v1/shape?live=true HTTP/1.1\r\nHost: a\r\nCookie: b=c\r\n\r\n"), "whole");
+	CHECK_STR(look("GET /?live=true HTTP/1.1\r\nContent-: 99\r\n Length\r\n\r\n"), "no");
+	CHECK_STR(look("GET /?live=true HTTP/1.1\r\nA: b\r\n\tc\r\n\r\n"), "no");
 	CHECK_STR(look("GET /v1/shape?table=t&offset=-1 HTTP/1.1\r\nHost: a\r\n\r\n"), "whole");
 	CHECK_STR(look("GET /v1/shape?xlive=true HTTP/1.1\r\nHost: a\r\n\r\n"), "whole");
 	CHECK_STR(look("GET /v1/shape?live=true1 HTTP/1.1\r\nHost: a\r\n\r\n"), "whole");

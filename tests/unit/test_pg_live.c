@@ -743,7 +743,7 @@ static int copy(PGconn *conn, const struct pg_table *t, struct rows *r, const ch
 	buf_clear(&r->text);
 	buf_init(&r->text, 1 << 20);
 	buf_puts(&r->text, "");
-	return pg_snapshot_copy(conn, t, all, t->ncolumns, NULL, where_sql, put_row, r, cancelled, NULL, e);
+	return pg_snapshot_copy(conn, t, all, t->ncolumns, where_sql, put_row, r, cancelled, NULL, e);
 }
 
 static void test_snapshot(void)
