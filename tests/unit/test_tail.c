@@ -678,6 +678,7 @@ static void follower_sleep(struct follower *f)
 	struct timespec until;
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += 20;
+	f->slept++;
 	pthread_mutex_lock(&f->lock);
 	int rc = 0;
 	while (!f->woken && rc == 0)
@@ -685,7 +686,6 @@ static void follower_sleep(struct follower *f)
 	f->errors += !f->woken;
 	f->woken = false;
 	pthread_mutex_unlock(&f->lock);
-	f->slept++;
 	waiter_cancel(&f->waiter);
 }
 
