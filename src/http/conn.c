@@ -344,11 +344,11 @@ void conn_headers(struct conn *c)
 	conn_set_deadline(c, request_deadline(c, HEADERS_MAX_MS));
 }
 
-/* The library versions in which suspending a connection as its request ends was looked at. */
+/* The library's version in which suspending a connection as its request ends was looked at and tested. With another
+ * one connections don't sleep, all are of the large class, and their pools are trimmed while they wait. */
 bool conn_can_sleep(void)
 {
-	const char *version = MHD_get_version();
-	return strcmp(version, "0.9.75") == 0 || strcmp(version, "1.0.1") == 0;
+	return strcmp(MHD_get_version(), "0.9.75") == 0;
 }
 
 /* Whether the daemon has nothing more of the client's in its hands; *waiting: bytes that the socket has. */
