@@ -37,10 +37,10 @@
 /* Memory of libmicrohttpd for one connection: a request line of 10,000 bytes, its headers and those of
  * the response must fit. Most of it is given back while a client waits, see conn_trim(). */
 #define POOL_BYTES 32768
-/* The same for small live requests (arrival.h): the request, the library's structures for its headers
- * (2,048, as in reply.c) and the headers of an answer. It zeroes all of a pool after each response: with
+#define HEADERS_OVERHEAD_BYTES 2048 /* the library's own headers, and its structure for each of the request's */
+/* The same for small live requests (arrival.h): the request, that overhead and the headers of an answer. It zeroes all of a pool after each response: with
  * the large one a crowd that is woken pays for that, and for giving it back, more than for all else. */
-#define POOL_SMALL_BYTES (ARRIVAL_SMALL_BYTES_MAX + 2048 + 1536)
+#define POOL_SMALL_BYTES (ARRIVAL_SMALL_BYTES_MAX + HEADERS_OVERHEAD_BYTES + 1536)
 /* Descriptors kept for everything else (store, Postgres, connections that are moving): at the limit we stop accepting. */
 #define FILES_RESERVED 768
 #define ACCEPT_PAUSE_MS 100 /* after accept() ran out of something */

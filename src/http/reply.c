@@ -14,7 +14,6 @@
 #define REQUEST_ID_BYTES_MIN 20
 #define REQUEST_ID_BYTES_MAX 200
 #define ID_NAME "x-request-id"
-#define HEADERS_OVERHEAD_BYTES 2048 /* the library's own headers, and its structure for each of the request's */
 
 static const char too_wide[] =
 	"{\"message\":\"The headers of this response are too large. Please list fewer columns in the 'columns' parameter\"}";

@@ -56,7 +56,7 @@ int http_start(struct http **out, const struct config *config, struct shapes *sh
 	h->config = config;
 	h->shapes = shapes;
 	unsigned files = raise_files_limit();
-	/* Two descriptors for each daemon. */
+	/* Two descriptors for each daemon, and either class may come to hold all connections. */
 	unsigned usable = files > 2 * FILES_RESERVED ? files - FILES_RESERVED : files / 2;
 	h->conns_max = usable - usable / (DAEMON_CONNECTIONS_MAX / 4);
 	if (listen_on(h, e) < 0)

@@ -681,14 +681,16 @@ static int go_on_without(struct worker *w, const struct err *failed)
 	}
 }
 
-/* With job_lock held. */
-static bool is_quick(const struct shapes *s, uint32_t oid)
+static bool has_oid(const uint32_t *oids, size_t n, uint32_t oid)
 {
-	for (size_t i = 0; i < ARRAY_LEN(s->quick); i++)
-		if (s->quick[i] == oid)
+	for (size_t i = 0; i < n; i++)
+		if (oids[i] == oid)
 			return true;
 	return false;
 }
+
+/* With job_lock held. */
+static bool is_quick(const struct shapes *s, uint32_t oid) { return has_oid(s->quick, ARRAY_LEN(s->quick), oid); }
 
 /* From here on others may make shapes of the table, too. */
 static void prepared(struct worker *w)
@@ -1210,14 +1212,6 @@ static struct job *pop(struct job **head, struct job ***tail)
 	return j;
 }
 
-static bool is_prepared_now(const struct shapes *s, uint32_t oid)
-{
-	for (size_t i = 0; i < ARRAY_LEN(s->preparing); i++)
-		if (s->preparing[i] == oid)
-			return true;
-	return false;
-}
-
 /*
  * The first of a table that no other thread is joining and taking a snapshot of: those that wait for it will share
  * the next one, which costs more than the rows of a small table. With job_lock held.
@@ -1228,7 +1222,7 @@ static struct job *pop_create(struct worker *w)
 	struct job **at = &s->create_jobs, *j;
 	for (size_t looked = 0; (j = *at) != NULL && looked < CREATE_LOOK_MAX; at = &j->next, looked++) {
 		uint32_t oid = j->shapes[0]->def.table->oid;
-		if (is_prepared_now(s, oid))
+		if (has_oid(s->preparing, ARRAY_LEN(s->preparing), oid))
 			continue;
 		*at = j->next;
 		if (j->next == NULL)
