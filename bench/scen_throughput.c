@@ -194,7 +194,7 @@ struct load {
 	int64_t gate;     /* of a backlog: the row that begins it, from - 1; else 0 */
 	int64_t from, to; /* what is measured; the last row has the id `to` */
 	int64_t start_ns; /* where the time begins */
-	bool paused;
+	int paused; /* servers that are stopped */
 	double held; /* of a backlog: the percentage still in Postgres when it began, the rest is in sockets; -1: all, or unknown */
 };
 
@@ -276,15 +276,14 @@ static double still_held(struct bench *b, int64_t from)
 	return (double)(end - sent) / (double)(end - from) * 100;
 }
 
-/* How many walsenders but our own have WAL below `lsn` to read; 0 also where we may not see them. */
+/* How many walsenders, the bare client's too, have WAL below `lsn` to read; 0 also where we may not see them. */
 static int64_t behind(struct bench *b, int64_t lsn)
 {
 	struct err e;
 	int64_t n = 0;
 
 	(void)!db_number(&b->admin, &n, &e,
-			 "SELECT count(*) FROM pg_stat_replication WHERE application_name <> 'busbar-bench' AND sent_lsn - '0/0' < %" PRId64,
-			 lsn);
+			 "SELECT count(*) FROM pg_stat_replication WHERE sent_lsn - '0/0' < %" PRId64, lsn);
 	return n;
 }
 
@@ -356,7 +355,7 @@ static void filler_clear(struct tp *t)
 	bench_drop(b, t->filler);
 }
 
-/* For the bare client's turn: all servers stopped, their walsenders stuck and so at rest. */
+/* For the bare client's turn: all servers stopped. */
 static int stop_servers(struct load *l, struct tp *t)
 {
 	struct bench *b = t->bench;
@@ -368,9 +367,8 @@ static int stop_servers(struct load *l, struct tp *t)
 	for (int i = 0; i < b->servers; i++) {
 		if (pause_server(b, i))
 			return -1;
-		l->paused = true;
+		l->paused++;
 	}
-	(void)fill_sockets(t, b->servers);
 	return 0;
 }
 
@@ -412,7 +410,7 @@ static int load_go(struct load *l, struct tp *t, int which)
 	l->start_ns = now_ns();
 	if (which < 2) {
 		continue_server(b);
-		l->paused = false;
+		l->paused = 0;
 	}
 	return 0;
 }
@@ -422,9 +420,9 @@ static int load_end(struct load *l, struct tp *t, int result)
 	struct bench *b = t->bench;
 	struct err e;
 
-	if (l->paused)
+	if (l->paused > 0)
 		continue_server(b);
-	l->paused = false;
+	l->paused = 0;
 	if (crew_join(&l->crew, &e) && result == 0) {
 		b->err = e;
 		result = -1;
@@ -590,7 +588,11 @@ static bool bare_row(void *ctx, int64_t id, int64_t group, int64_t now)
 	return false;
 }
 
-/* The bare client. The stream of a backlog begins when all of it has been written. */
+/*
+ * The bare client. It has a backlog in the same way as a server: it streams, and doesn't read while the backlog is
+ * written. (A stream that begins afterwards is faster by up to a half: its TCP connection has seen no burst yet and keeps
+ * few segments in flight, so that the walsender's messages travel several at once.)
+ */
 static int floor_run(struct tp *t, enum mode mode, int round)
 {
 	struct bench *b = t->bench;
@@ -607,14 +609,16 @@ static int floor_run(struct tp *t, enum mode mode, int round)
 	result = load_open(&load, t, 2, mode);
 	r.from = load.from;
 	r.gate = load.gate;
-	if (result == 0)
-		result = stop_servers(&load, t);
-	if (result == 0 && !pile)
-		result = walker_stream(&walker, &b->err);
-	if (result == 0)
-		result = load_go(&load, t, 2);
 	if (result == 0 && pile)
 		result = walker_stream(&walker, &b->err);
+	if (result == 0)
+		result = stop_servers(&load, t);
+	if (result == 0 && !pile) {
+		(void)fill_sockets(t, load.paused); /* their walsenders are at rest */
+		result = walker_stream(&walker, &b->err);
+	}
+	if (result == 0)
+		result = load_go(&load, t, 2);
 	if (result == 0)
 		result = walker_run(&walker, bare_row, &r, now_ns() + PATIENCE_S * NS_PER_S, &b->err);
 	if (load.gate > 0)

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <malloc.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -169,7 +171,8 @@ static void conn_arrive(struct loop *l, struct conn *c)
 static void hand_over(struct http *h, int fd)
 {
 	struct loop *to = &h->loops[0];
-	for (unsigned i = 1; i < h->nloops; i++)
+	/* At the end another loop may be gone already. */
+	for (unsigned i = 1; i < h->nloops && !atomic_load(&h->stopping); i++)
 		if (atomic_load(&h->loops[i].nconns) < atomic_load(&to->nconns))
 			to = &h->loops[i];
 	struct conn *c = mem_zalloc(sizeof *c);
@@ -190,7 +193,8 @@ static void hand_over(struct http *h, int fd)
 		eventfd_write(to->wake_fd, 1);
 }
 
-static void accept_some(struct http *h)
+/* True if there may be more. */
+static bool accept_some(struct http *h)
 {
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
 		unsigned total = 0;
@@ -198,7 +202,7 @@ static void accept_some(struct http *h)
 			total += atomic_load(&h->loops[k].nconns);
 		if (total >= h->conns_max) {
 			listen_again(h, false);
-			return;
+			return false;
 		}
 		int fd = accept4(h->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
@@ -208,10 +212,11 @@ static void accept_some(struct http *h)
 				log_warning("cannot accept connections for the moment: %s", strerror(errno));
 				listen_again(h, false);
 			}
-			return;
+			return false;
 		}
 		hand_over(h, fd);
 	}
+	return true;
 }
 
 /* ---- requests that arrive ------------------------------------------------------------------------------ */
@@ -270,22 +275,23 @@ static void start_in(struct loop *l, struct conn *c, size_t pool_bytes)
 	conn_touch(c);
 }
 
-/* The first bytes are there. */
-static void start_connection(struct loop *l, struct conn *c)
+/* A connection that no daemon has yet. False: nothing has arrived. */
+static bool start_connection(struct loop *l, struct conn *c)
 {
 	struct arrival a;
 	char first;
 	ssize_t n = look(c, &a, &first);
 	if (n < 0)
-		return;
+		return false;
 	/* An empty line before a request is no request to us; see also conn_learn_pool(). */
 	if (n == 0 || first <= ' ') {
 		conn_drop(c);
-		return;
+		return true;
 	}
 	c->counted = c->first = true;
 	count_request(c, &a, (size_t)n);
 	start_in(l, c, class_of(&a));
+	return true;
 }
 
 /* From now on the loop hears of `fd`, and the connection's own number means a dead socket. */
@@ -337,22 +343,23 @@ static bool move(struct loop *l, struct conn *c, const struct arrival *a, size_t
 	return true;
 }
 
-/* A connection that was asleep has something to read. */
-static void next_request(struct loop *l, struct conn *c)
+/* A connection that is asleep. False: nothing has arrived. */
+static bool next_request(struct loop *l, struct conn *c)
 {
 	struct arrival a;
 	char first;
 	ssize_t n = look(c, &a, &first);
 	if (n < 0)
-		return;
+		return false;
 	if (n > 0 && class_of(&a) != c->daemon->pool_bytes) {
 		if (move(l, c, &a, (size_t)n, first))
-			return;
+			return true;
 		if (c->daemon->pool_bytes == POOL_SMALL_BYTES) /* better no answer than a wrong one */
 			conn_cut(c);
 	}
 	count_request(c, &a, n > 0 ? (size_t)n : 0);
 	conn_rouse(c);
+	return true;
 }
 
 /* ---- events ----------------------------------------------------------------------------------------- */
@@ -372,13 +379,13 @@ static void conn_hungup(struct loop *l, struct conn *c)
 static void conn_event(struct loop *l, struct conn *c, uint32_t events)
 {
 	if (c->state == CONN_NEW) {
-		start_connection(l, c);
+		(void)start_connection(l, c);
 		return;
 	}
 	if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
 		conn_hungup(l, c);
 	if (c->asleep)
-		next_request(l, c);
+		(void)next_request(l, c);
 }
 
 static void take_woken(struct loop *l)
@@ -407,7 +414,7 @@ static void take_woken(struct loop *l)
 		if (batch[i]->state == CONN_PARKED)
 			conn_unpark(batch[i]);
 		else if (batch[i]->asleep)
-			next_request(l, batch[i]);
+			(void)next_request(l, batch[i]);
 }
 
 static void conn_due(struct loop *l, struct conn *c)
@@ -507,7 +514,7 @@ static void handle_events(struct loop *l)
 			woken = true;
 			break;
 		case SOURCE_LISTENER:
-			accept_some(l->http);
+			(void)accept_some(l->http);
 			break;
 		case SOURCE_DAEMON: {
 			struct daemon *d = CONTAINER_OF(s, struct daemon, source);
@@ -529,23 +536,37 @@ static void handle_events(struct loop *l)
 
 /* ---- the end ---------------------------------------------------------------------------------------- */
 
-/* Whoever waits is answered, whoever is idle is closed. */
+/* Between requests: one that has arrived is answered, too. To close what has unread bytes would be a reset. */
+static void stop_idle(struct loop *l, struct conn *c)
+{
+	int waiting = 0;
+	if (c->asleep ? next_request(l, c) : ioctl(c->fd, SIOCINQ, &waiting) == 0 && waiting > 0)
+		return;
+	conn_cut(c);
+	conn_rouse(c);
+	conn_touch(c);
+}
+
+/* Whoever waits is answered, also with what a timeout would say; whoever is idle is closed. */
 static void begin_stop(struct loop *l)
 {
 	l->stopping = true;
 	l->stop_at_ms = l->now_ms + STOP_GRACE_MS;
+	take_woken(l);
+	for (int i = 0; l->index == 0 && l->http->accepting && i < LISTEN_BACKLOG / ACCEPT_BATCH; i++)
+		if (!accept_some(l->http))
+			break;
 	if (l->index == 0 && l->http->accepting)
 		listen_again(l->http, false);
 	for (struct conn *c = l->conns, *next; c != NULL; c = next) {
 		next = c->next;
-		if (c->state == CONN_NEW)
-			conn_drop(c);
-		else if (c->state == CONN_PARKED)
+		if (c->state == CONN_NEW) {
+			if (!start_connection(l, c))
+				conn_drop(c);
+		} else if (c->state == CONN_PARKED) {
 			conn_unpark(c);
-		else if (c->state == CONN_IDLE) {
-			conn_cut(c);
-			conn_rouse(c);
-			conn_touch(c);
+		} else if (c->state == CONN_IDLE) {
+			stop_idle(l, c);
 		}
 	}
 }

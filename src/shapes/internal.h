@@ -355,7 +355,10 @@ struct writer {
 	pthread_mutex_t lock;
 	pthread_cond_t cond, room;
 	struct item *head, **tail;
-	bool stop, sync_stop;
+	bool stop;
+	size_t urgent;         /* queued items that somebody waits for: all but rows */
+	size_t queued_bytes;
+	unsigned flushing;     /* threads in writer_flush() */
 	size_t snapshot_bytes; /* of queued pieces */
 	uint64_t next_seq;     /* of the journal */
 	uint64_t first_seq;    /* the oldest batch that may still be there */

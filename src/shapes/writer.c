@@ -23,10 +23,11 @@
 #define BATCH_ITEMS_MAX 20000
 #define FOLDS_PER_ROUND 16 /* before the next commit of new rows */
 #define TRIM_AFTER_BYTES (4u << 20) /* written since the last trim */
-/* A commit begins so much after the first of a few transactions: their clients are being answered meanwhile, on few
- * processors by the one that the commit would take, and what comes in that time needs no commit of its own. */
-#define GATHER_US 500
-#define GATHER_ITEMS_MAX 4
+/* Nobody waits for a transaction's rows to be durable but the slot's position: their commit begins this much after the
+ * first of them. Clients are being answered meanwhile, on few processors by the one that the commit would take, and a
+ * commit costs the same (some 0.5 ms of a processor, most of it in the kernel) for one row as for a thousand. */
+#define GATHER_MS 10
+#define GATHER_BYTES_MAX (1u << 20) /* so much doesn't wait */
 #define STORE_RETRY_MS 500 /* between attempts to reopen a failing store */
 
 struct item *item_new(enum item_kind kind)
@@ -47,6 +48,14 @@ static void item_free(struct item *it)
 	free(it);
 }
 
+/* Whether what is queued may wait for more of it. With the lock held. */
+static bool can_gather(const struct writer *w)
+{
+	return w->head != NULL && w->urgent == 0 && w->queued_bytes < GATHER_BYTES_MAX && w->flushing == 0 && !w->stop;
+}
+
+static bool is_urgent(const struct item *it) { return it->kind != ITEM_ROWS; }
+
 void writer_put(struct shapes *s, struct item *it)
 {
 	struct writer *w = &s->writer;
@@ -56,11 +65,13 @@ void writer_put(struct shapes *s, struct item *it)
 	pthread_mutex_lock(&w->lock);
 	if (it->kind == ITEM_PIECE)
 		w->snapshot_bytes += it->bytes;
-	bool was_empty = w->head == NULL;
+	bool was_empty = w->head == NULL, gathered = can_gather(w);
 	w->nput++;
 	*w->tail = it;
 	w->tail = &it->next;
-	if (was_empty)
+	w->queued_bytes += it->bytes;
+	w->urgent += is_urgent(it);
+	if (was_empty || (gathered && !can_gather(w)))
 		pthread_cond_signal(&w->cond);
 	pthread_mutex_unlock(&w->lock);
 }
@@ -70,8 +81,11 @@ bool writer_flush(struct shapes *s)
 	struct writer *w = &s->writer;
 	pthread_mutex_lock(&w->lock);
 	uint64_t until = w->nput;
+	w->flushing++;
+	pthread_cond_signal(&w->cond);
 	while (w->ndone < until && !atomic_load(&s->stopping))
 		pthread_cond_wait(&w->room, &w->lock);
+	w->flushing--;
 	bool done = w->ndone >= until;
 	pthread_mutex_unlock(&w->lock);
 	return done;
@@ -620,14 +634,12 @@ static bool commit_batch(struct shapes *s, struct batch *b)
 	}
 }
 
-/* Whether a few transactions' rows are all there is: nobody waits for those. With the lock held. */
-static bool can_gather(const struct writer *w)
+/* With the lock held. */
+static void gather(struct writer *w)
 {
-	int n = 0;
-	for (const struct item *it = w->head; it != NULL; it = it->next)
-		if (it->kind != ITEM_ROWS || ++n > GATHER_ITEMS_MAX)
-			return false;
-	return n > 0 && !w->stop;
+	int64_t now = clock_mono_ms(), until = now + GATHER_MS;
+	for (; now < until && can_gather(w); now = clock_mono_ms())
+		clock_cond_wait(&w->cond, &w->lock, until - now);
 }
 
 /* Takes what is queued, up to the limits of one transaction. With nothing queued it waits `wait_ms`. */
@@ -637,12 +649,8 @@ static void take_items(struct shapes *s, struct batch *b, int64_t wait_ms, bool 
 	pthread_mutex_lock(&w->lock);
 	if (w->head == NULL && !w->stop && wait_ms > 0)
 		clock_cond_wait(&w->cond, &w->lock, wait_ms);
-	if (can_gather(w)) {
-		struct timespec ts = {0, GATHER_US * 1000};
-		pthread_mutex_unlock(&w->lock);
-		nanosleep(&ts, NULL);
-		pthread_mutex_lock(&w->lock);
-	}
+	if (can_gather(w))
+		gather(w);
 	size_t bytes = 0;
 	bool rows = false;
 	while (w->head != NULL && b->n < BATCH_ITEMS_MAX && (b->n == 0 || bytes + w->head->bytes + w->head->scattered < BATCH_BYTES_MAX)) {
@@ -654,6 +662,8 @@ static void take_items(struct shapes *s, struct batch *b, int64_t wait_ms, bool 
 		w->head = it->next;
 		if (w->head == NULL)
 			w->tail = &w->head;
+		w->queued_bytes -= it->bytes;
+		w->urgent -= is_urgent(it);
 		bytes += it->bytes + it->scattered;
 		b->items[b->n++] = it;
 	}

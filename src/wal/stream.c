@@ -17,6 +17,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -38,7 +39,8 @@
  */
 #define HURRY_MESSAGES 64
 #define HURRY_US 3200 /* for so many: 20,000 a second */
-#define NAP_US 200
+#define NAP_US 500
+#define READ_WORTH_BYTES 16384 /* without a nap before it */
 #define SPIN_US 100 /* inside a transaction, see rest_is_here() */
 #define BACKOFF_FIRST_MS 500    /* most breaks are over at once: a terminated backend, a restart of a proxy */
 #define BACKOFF_SECOND_MS 1000
@@ -320,6 +322,13 @@ static bool hurrying(struct stream *s)
 	return s->hurried && any;
 }
 
+/* libpq reads 16 KB at a time: whether the socket has that much again. */
+static bool much_is_here(const struct stream *s)
+{
+	int n = 0;
+	return ioctl(PQsocket(s->conn), FIONREAD, &n) == 0 && n >= READ_WORTH_BYTES;
+}
+
 /* The walsender sends a transaction's messages one by one, microseconds apart: inside one, going to sleep and being
  * woken for each would take longer than they do. */
 static bool rest_is_here(struct stream *s)
@@ -343,7 +352,7 @@ static int pause_reading(struct stream *s, bool reading, struct err *e)
 	if (s->send_blocked && flush_feedback(s, e) < 0)
 		return -1;
 	bool hurry = reading && !s->send_blocked && hurrying(s);
-	if (hurry)
+	if (hurry && !much_is_here(s))
 		loop_nap(&s->loop, NAP_US);
 	if (hurry || (reading && !s->send_blocked && s->in_transaction && rest_is_here(s))) {
 		s->received_ms = clock_mono_ms();

@@ -155,11 +155,11 @@ export function events(url, on, { headers = {} } = {}) {
   })
 }
 
-// Established connections of a local port, counted on the server's side; with `unread`, those that
-// have something in their send queue.
-export function connections(port, { unread = false } = {}) {
+// Established connections of a local port, counted on the server's side, also those it hasn't accepted; with
+// `unread`, those that have something in their send queue, with `arrived`, in their receive queue.
+export function connections(port, { unread = false, arrived = false } = {}) {
   const hex = port.toString(16).toUpperCase().padStart(4, '0')
-  const line = new RegExp(`^\\s*\\d+: [0-9A-F]+:${hex} [0-9A-F]+:[0-9A-F]{4} 01 ${unread ? '(?!00000000:)' : ''}`)
+  const line = new RegExp(`^\\s*\\d+: [0-9A-F]+:${hex} [0-9A-F]+:[0-9A-F]{4} 01 ${unread ? '(?!00000000:)' : ''}${arrived ? '[0-9A-F]{8}:(?!00000000)' : ''}`)
   const table = ['/proc/net/tcp', '/proc/net/tcp6'].flatMap((f) => readFileSync(f, 'utf8').split('\n'))
   return table.filter((l) => line.test(l)).length
 }

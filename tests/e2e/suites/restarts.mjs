@@ -3,10 +3,11 @@
 
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import net from 'node:net'
 import { join } from 'node:path'
 import { BINARY, Busbar } from '../lib/busbar.mjs'
 import { compareOffsets, parseOffset } from '../lib/follower.mjs'
-import { connections, get, lastSeen, readAll, shape, shapeUrl } from '../lib/http.mjs'
+import { connections, get, lastSeen, raw, readAll, shape, shapeUrl } from '../lib/http.mjs'
 import { Postgres } from '../lib/pg.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
@@ -183,6 +184,45 @@ test('SIGTERM with 500 parked long-polls: all answered, over within a second', a
   t.note(`${Math.round(ms)} ms`)
   assert(ms < 1000, `it took ${Math.round(ms)} ms`)
 })
+
+test('SIGTERM: requests that had arrived are answered, unread and unaccepted ones too', async (t) => {
+  const w = await world(t, { sql: [TABLE, fill(1, 3)] })
+  const at = await readAll(w.busbar.url, { table: 't' })
+  const request = (params) =>
+    `GET ${shapeUrl('', { table: 't', handle: at.handle, offset: at.offset, ...params })} HTTP/1.1\r\nHost: x\r\n\r\n`
+  const live = request({ live: true })
+  const kept = await Promise.all(Array.from({ length: 30 }, () => keptSocket(w.busbar.port, request({}))))
+  process.kill(w.busbar.pid, 'SIGSTOP')
+  const answers = [
+    ...kept.map((socket) => raw(w.busbar.url, live, { socket })),
+    ...Array.from({ length: 200 }, () => raw(w.busbar.url, live)),
+  ]
+  await until('all requests have arrived', () => connections(w.busbar.port, { arrived: true }) >= answers.length)
+  w.busbar.child.kill('SIGTERM')
+  process.kill(w.busbar.pid, 'SIGCONT')
+  const bad = (await Promise.all(answers)).filter(
+    (a) => !a.text.startsWith('HTTP/1.1 200') || !a.text.includes('"up-to-date"') || !/connection: close/i.test(a.text),
+  )
+  assert(bad.length === 0, `${bad.length} of ${answers.length} not answered, the first: ${JSON.stringify(bad[0])}`)
+  await within('the daemon ends', 2000, w.busbar.exited)
+})
+
+// A connection that has carried one request and is kept.
+async function keptSocket(port, request) {
+  const socket = net.connect(port, '127.0.0.1')
+  socket.write(request)
+  let text = ''
+  const taken = await new Promise((resolve, reject) => {
+    const on = (d) => {
+      text += d.toString('latin1')
+      if (text.endsWith(']')) resolve(on)
+    }
+    socket.on('data', on)
+    socket.on('error', reject)
+  })
+  socket.off('data', taken)
+  return socket
+}
 
 test('Postgres away: known shapes are served, parked requests time out as always, then it heals', async (t) => {
   const pg = await Postgres.create()
