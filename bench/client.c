@@ -197,17 +197,14 @@ static size_t request_text(struct client *c, char *out, size_t size)
 	const char *method = c->mode == CLIENT_DELETE ? "DELETE" : "GET";
 	int n, pad;
 
-	if (c->mode == CLIENT_FETCH)
-		n = snprintf(out, size, "GET %s", c->query);
-	else
-		n = snprintf(out, size, "%s %s?%s&offset=%s%s%s%s%s%s%s%s", method, c->url->shape, c->query, c->offset,
-			     c->handle[0] ? "&handle=" : "", c->handle, c->live ? "&live=true" : "",
-			     c->live && c->mode == CLIENT_SSE ? "&live_sse=true" : "", c->cursor[0] ? "&cursor=" : "",
-			     c->cursor, c->secret ? "&secret=" : "");
+	n = snprintf(out, size, "%s %s?%s&offset=%s%s%s%s%s%s%s%s", method, c->url->shape, c->query, c->offset,
+		     c->handle[0] ? "&handle=" : "", c->handle, c->live ? "&live=true" : "",
+		     c->live && c->mode == CLIENT_SSE ? "&live_sse=true" : "", c->cursor[0] ? "&cursor=" : "",
+		     c->cursor, c->secret ? "&secret=" : "");
 	if (n < 0 || (size_t)n >= size)
 		return 0;
 	n += snprintf(out + n, size - (size_t)n, "%s HTTP/1.1\r\nHost: %s:%s\r\nUser-Agent: busbar-bench/%s\r\n",
-		      c->secret && c->mode != CLIENT_FETCH ? c->secret : "", c->url->host, c->url->port, BUSBAR_VERSION);
+		      c->secret ? c->secret : "", c->url->host, c->url->port, BUSBAR_VERSION);
 	if (c->live && (pad = (int)c->loop->request_bytes - n - (int)(sizeof PADDING + 3)) > 0 && (size_t)n < size)
 		n += snprintf(out + n, size - (size_t)n, PADDING "%0*d\r\n", pad, 0);
 	if ((size_t)n + 2 >= size)
@@ -437,8 +434,6 @@ static bool on_body(void *ctx, const char *data, size_t len)
 	c->bytes += len;
 	if (c->first_byte_ns == 0)
 		c->first_byte_ns = c->read_ns;
-	if (c->mode == CLIENT_FETCH)
-		return c->on_body == NULL || c->on_body(c, data, len);
 	if (c->mode == CLIENT_DELETE)
 		return true;
 	if (c->http.status >= 400) {
@@ -457,14 +452,10 @@ static bool on_body(void *ctx, const char *data, size_t len)
 
 static bool finished_once(struct client *c)
 {
-	if (c->mode != CLIENT_FETCH && c->mode != CLIENT_DELETE)
+	if (c->mode != CLIENT_DELETE)
 		return false;
 	if (c->http.close)
 		disconnect(c);
-	if (c->mode == CLIENT_FETCH && c->http.status != 200) {
-		failed(c, "GET %s was answered with %d", c->query, c->http.status);
-		return true;
-	}
 	settle(c);
 	c->state = CLIENT_IDLE;
 	c->on_event(c, CLIENT_SYNCED);

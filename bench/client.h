@@ -20,13 +20,12 @@ enum client_mode {
 	CLIENT_SYNC,   /* until up-to-date, then idle */
 	CLIENT_POLL,   /* long-polls for ever */
 	CLIENT_SSE,    /* event streams for ever */
-	CLIENT_FETCH,  /* GETs `path` once; the body is only counted, or given to on_body */
 	CLIENT_DELETE, /* DELETEs the shape once; whatever the answer */
 };
 
 enum client_event {
 	CLIENT_READY,    /* a live request is on its way for the first time */
-	CLIENT_SYNCED,   /* CLIENT_SYNC and CLIENT_FETCH, CLIENT_DELETE: done */
+	CLIENT_SYNCED,   /* CLIENT_SYNC, CLIENT_DELETE: done */
 	CLIENT_ANSWERED, /* a live response has ended */
 	CLIENT_LOST,     /* with `persist`: the connection broke or nobody listens; it is tried again */
 	CLIENT_REFETCH,  /* 409: `handle` is the new one or "" */
@@ -59,12 +58,11 @@ typedef void client_event_fn(struct client *c, enum client_event what);
 struct client {
 	struct loop *loop;
 	const struct url *url;
-	const char *query; /* the shape: "table=…&where=…", encoded; borrowed. CLIENT_FETCH: the path */
+	const char *query; /* the shape: "table=…&where=…", encoded; borrowed */
 	const char *secret;
 	client_msg_fn *on_msg;
 	client_fast_fn *fast; /* rows it knows don't come to on_msg; may be NULL */
 	client_event_fn *on_event;
-	http_body_fn *on_body; /* CLIENT_FETCH; context is the client */
 	void *ctx;
 	int64_t number; /* the caller's */
 

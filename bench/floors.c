@@ -263,23 +263,25 @@ static int nginx_config(struct nginx *n, struct err *e)
 		return err_errno(e, errno, "%s", path);
 	fprintf(f,
 		"daemon off; master_process off; worker_processes 1; pid %s/pid; error_log %s/error.log;\n"
-		"events { worker_connections 1024; }\n"
+		"events { worker_connections 4096; }\n"
 		"http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; default_type application/json;\n"
+		"open_file_cache max=1000; map_hash_max_size 65536; map_hash_bucket_size 256;\n"
 		"client_body_temp_path %s; proxy_temp_path %s; fastcgi_temp_path %s; uwsgi_temp_path %s; scgi_temp_path %s;\n"
-		"server { listen 127.0.0.1:%s; root %s; } }\n",
-		n->dir, n->dir, n->dir, n->dir, n->dir, n->dir, n->dir, n->url.port, n->dir);
+		"map $arg_offset $next { %s}\nmap $arg_offset $last { %s}\n"
+		"server { listen 127.0.0.1:%s backlog=4096; root %s; location = /v1/shape {\n"
+		"add_header electric-handle \"%s\"; add_header electric-offset $next; add_header electric-up-to-date $last;\n"
+		"try_files /$arg_offset =404; } } }\n",
+		n->dir, n->dir, n->dir, n->dir, n->dir, n->dir, n->dir, n->next.data, n->last.data, n->url.port, n->dir, n->handle);
 	return fclose(f) ? err_errno(e, errno, "%s", path) : 0;
 }
 
-int nginx_start(struct nginx *n, struct err *e)
+int nginx_open(struct nginx *n, struct err *e)
 {
-	const char *binary = nginx_binary();
-	char config[128], answer[8];
 	int listener;
 
 	memset(n, 0, sizeof *n);
-	if (binary == NULL)
-		return 1;
+	buf_init(&n->next, 1 << 20);
+	buf_init(&n->last, 1024);
 	/* A port that was free a moment ago. */
 	if ((listener = listen_loopback(&n->url, e)) < 0)
 		return -1;
@@ -289,10 +291,37 @@ int nginx_start(struct nginx *n, struct err *e)
 		n->dir[0] = '\0';
 		return err_errno(e, errno, "a folder for nginx");
 	}
-	if (nginx_config(n, e)) {
-		nginx_stop(n);
+	return 0;
+}
+
+int nginx_put(struct nginx *n, const char *offset, const struct httpres *head, const char *data, size_t len, struct err *e)
+{
+	char path[160];
+	FILE *f;
+	bool ok;
+
+	snprintf(path, sizeof path, "%s/%s", n->dir, offset);
+	memcpy(n->handle, head->handle, sizeof n->handle);
+	buf_printf(&n->next, "\"%s\" \"%s\"; ", offset, head->offset);
+	if (head->up_to_date)
+		buf_printf(&n->last, "\"%s\" \"true\"; ", offset);
+	if (n->next.failed || n->last.failed)
+		return err_set(e, ERR_LIMIT, "more answers than are kept for nginx");
+	if ((f = fopen(path, "w")) == NULL)
+		return err_errno(e, errno, "%s", path);
+	ok = fwrite(data, 1, len, f) == len;
+	return fclose(f) != 0 || !ok ? err_errno(e, errno, "%s", path) : 0;
+}
+
+int nginx_run(struct nginx *n, struct err *e)
+{
+	const char *binary = nginx_binary();
+	char config[128], answer[8];
+
+	if (binary == NULL)
+		return err_set(e, ERR_IO, "nginx isn't installed");
+	if (nginx_config(n, e))
 		return -1;
-	}
 	snprintf(config, sizeof config, "%s/nginx.conf", n->dir);
 	n->pid = fork();
 	if (n->pid == 0) {
@@ -308,24 +337,7 @@ int nginx_start(struct nginx *n, struct err *e)
 			return 0;
 		sleep_ms(20);
 	}
-	nginx_stop(n);
 	return err_set(e, ERR_IO, "nginx doesn't answer");
-}
-
-int nginx_put(struct nginx *n, const char *data, size_t len, struct err *e)
-{
-	char path[128];
-	FILE *f;
-	bool ok;
-
-	snprintf(path, sizeof path, "%s/%d", n->dir, n->files);
-	if ((f = fopen(path, "w")) == NULL)
-		return err_errno(e, errno, "%s", path);
-	ok = fwrite(data, 1, len, f) == len;
-	if (fclose(f) != 0 || !ok)
-		return err_errno(e, errno, "%s", path);
-	n->files++;
-	return 0;
 }
 
 static void remove_folder(const char *dir)
@@ -354,6 +366,8 @@ void nginx_stop(struct nginx *n)
 	if (n->dir[0])
 		remove_folder(n->dir);
 	n->dir[0] = '\0';
+	buf_clear(&n->next);
+	buf_clear(&n->last);
 }
 
 /* ---- commands, and a server that is stopped for a while ---- */

@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include "bench/httpres.h"
 #include "bench/util.h"
 
 /*
@@ -23,16 +24,21 @@ int floor_server_start(struct floor_server *s, struct err *e) MUST_USE;
 void floor_server_wake(struct floor_server *s, const char *bytes, size_t len);
 void floor_server_stop(struct floor_server *s);
 
-/* nginx on a loopback port with the files of a folder of its own; 1 if nginx isn't installed. */
+/*
+ * nginx on a loopback port, with the answers of a finished shape as static files: found by the request's offset, with the
+ * headers that lead a client to the next. First opened, then given its answers in order, then run.
+ */
 struct nginx {
 	pid_t pid;
-	char dir[64];
+	char dir[64], handle[HTTP_HANDLE_MAX];
 	struct url url;
-	int files;
+	struct buf next, last; /* lines of its configuration: the offset behind each answer's, and the last one */
 };
 
-int nginx_start(struct nginx *n, struct err *e) MUST_USE;
-int nginx_put(struct nginx *n, const char *data, size_t len, struct err *e) MUST_USE; /* as /0, /1, … */
+int nginx_open(struct nginx *n, struct err *e) MUST_USE;
+int nginx_put(struct nginx *n, const char *offset, const struct httpres *head, const char *data, size_t len,
+	      struct err *e) MUST_USE;
+int nginx_run(struct nginx *n, struct err *e) MUST_USE;
 void nginx_stop(struct nginx *n); /* and removes the folder */
 bool nginx_version(char *out, size_t size);
 

@@ -15,6 +15,7 @@
 
 #define PATIENCE_S 600
 #define ALL_COLUMNS "id,n,name,payload,tags,v"
+#define NGINX "nginx, static file"
 #define COLD_MAX 4 /* ways to ask for the same rows as another shape */
 
 struct initial {
@@ -23,8 +24,7 @@ struct initial {
 	char variant[80], table[NAME_BYTES];
 	struct shape shape[2][COLD_MAX];
 	struct nginx nginx;
-	bool nginx_ready;
-	int files;
+	bool nginx_broken;
 	bool broken[2];
 };
 
@@ -38,15 +38,14 @@ struct sync {
 	struct row_form form;
 };
 
-static size_t rows_fast(struct sync *s, const char *data, size_t len)
+static size_t sync_fast(struct client *c, const char *data, size_t len)
 {
+	struct sync *s = c->ctx;
 	int64_t id, group;
 	size_t n = row_form_match(&s->form, &s->want, data, len, &id, &group);
 
 	return n > 0 && seen_add(&s->seen, id) ? n : 0;
 }
-
-static size_t sync_fast(struct client *c, const char *data, size_t len) { return rows_fast(c->ctx, data, len); }
 
 static bool sync_msg(struct client *c, const struct msg *m, int64_t now)
 {
@@ -165,21 +164,20 @@ static int copy_round(struct initial *k, bool json, int round)
 	return 0;
 }
 
-
-static int save_bodies(struct initial *k, const struct server *sv, const struct shape *shape)
+/* An nginx that gives the answers of a shape that is there; *n is to be stopped in any case. */
+static int nginx_of(struct bench *b, const struct server *sv, const char *query, struct nginx *n)
 {
-	struct bench *b = k->bench;
 	char offset[HTTP_OFFSET_MAX] = "-1";
 	struct buf path = BUF_INIT(16384);
 	size_t size = (size_t)128 << 20;
 	char *body = mem_alloc(size);
 	struct httpres head;
-	int result = 0;
+	int result = nginx_open(n, &b->err);
 
 	memset(&head, 0, sizeof head);
-	while (result == 0 && !head.up_to_date && k->nginx.files < 10000 && !stopping()) {
+	while (result == 0 && !head.up_to_date && !stopping()) {
 		buf_reset(&path);
-		buf_printf(&path, "%s?%s&offset=%s&handle=%s", sv->url.shape, shape->query, offset, shape->handle);
+		buf_printf(&path, "%s?%s&offset=%s%s%s", sv->url.shape, query, offset, head.handle[0] ? "&handle=" : "", head.handle);
 		if (sv->secret != NULL)
 			buf_printf(&path, "&secret=%s", sv->secret);
 		if (http_once(&sv->url, "GET", path.data, body, size, &head, 60000) != 200)
@@ -187,117 +185,28 @@ static int save_bodies(struct initial *k, const struct server *sv, const struct 
 		else if (head.body_bytes >= size)
 			result = err_set(&b->err, ERR_LIMIT, "an answer above 128 MB isn't kept for nginx");
 		else
-			result = nginx_put(&k->nginx, body, (size_t)head.body_bytes, &b->err);
+			result = nginx_put(n, offset, &head, body, (size_t)head.body_bytes, &b->err);
 		memcpy(offset, head.offset, sizeof offset);
 	}
 	free(body);
 	buf_clear(&path);
-	return result;
-}
-
-struct static_sync {
-	int next, files;
-	char path[24];
-	bool done, failed;
-	struct bench *bench;
-};
-
-static void static_event(struct client *c, enum client_event what)
-{
-	struct static_sync *s = c->ctx;
-
-	if (what != CLIENT_SYNCED) {
-		err_set(&s->bench->err, ERR_PROTOCOL, "nginx: %s", c->error.data ? c->error.data : "?");
-		s->failed = s->done = true;
-	} else if (++s->next == s->files) {
-		s->done = true;
-	} else {
-		int64_t started = c->started_ns, first = c->first_byte_ns;
-		snprintf(s->path, sizeof s->path, "/%d", s->next);
-		client_start(c, CLIENT_FETCH, NULL, NULL);
-		c->started_ns = started;
-		c->first_byte_ns = first;
-	}
-}
-
-/* The client does the same work as with a server: it finds and checks each row. */
-struct static_rows {
-	struct static_sync sync;
-	struct sync rows;
-	struct scan scan;
-	struct client *client;
-};
-
-static bool static_msg(void *ctx, const struct msg *m)
-{
-	struct static_rows *r = ctx;
-	const char *why;
-	int64_t id, group;
-
-	if (m->kind == MSG_UP_TO_DATE || m->kind == MSG_SNAPSHOT_END)
-		return true;
-	if (!row_check(m, &r->rows.want, &id, &group, &why) || !seen_add(&r->rows.seen, id))
-		return false;
-	row_form_learn(&r->rows.form, m);
-	return true;
-}
-
-static size_t static_fast(void *ctx, const char *data, size_t len)
-{
-	struct static_rows *r = ctx;
-
-	return rows_fast(&r->rows, data, len);
-}
-
-static bool static_body(void *ctx, const char *data, size_t len)
-{
-	struct client *c = ctx;
-	struct static_rows *r = c->ctx;
-
-	if (scan_done(&r->scan))
-		scan_next(&r->scan);
-	return scan_feed(&r->scan, data, len, static_msg, r);
+	return result == 0 ? nginx_run(n, &b->err) : result;
 }
 
 static int nginx_round(struct initial *k, int round)
 {
-	struct bench *b = k->bench;
-	struct static_rows r = {.sync = {.files = k->nginx.files, .path = "/0", .bench = b},
-				.rows = {.bench = b, .want = {.payload = b->opt.payload, .last_id = -1}}};
-	struct loop loop;
-	struct client c;
+	struct server static_files = {.url = k->nginx.url};
+	struct shape shape = {.query = k->shape[0][0].query};
+	struct sync_result r;
 	struct sample *s;
-	int result;
 
 	progress("initial, %s, round %d: nginx", k->variant, round + 1);
-	if (loop_init(&loop, &b->err))
+	if (sync_once(k->bench, &static_files, &shape, k->rows, &r))
 		return -1;
-	seen_init(&r.rows.seen, 1, k->rows + 1);
-	scan_init(&r.scan);
-	r.scan.fast = static_fast;
-	r.scan.fast_ctx = &r;
-	client_init(&c, &loop, &k->nginx.url, NULL, r.sync.path);
-	c.on_event = static_event;
-	c.on_body = static_body;
-	c.ctx = &r; /* static_sync is its first member */
-	client_start(&c, CLIENT_FETCH, NULL, NULL);
-	result = loop_run(&loop, &r.sync.done, now_ns() + PATIENCE_S * NS_PER_S);
-	if (result != 0)
-		err_set(&b->err, ERR_TIMEOUT, "nginx: not done in time");
-	else if (r.sync.failed)
-		result = -1;
-	else if (r.rows.seen.count != k->rows)
-		result = err_set(&b->err, ERR_PROTOCOL, "nginx gave %" PRId64 " rows", r.rows.seen.count);
-	if (result == 0) {
-		s = initial_sample(k, "warm", "nginx, static file", round, (double)(now_ns() - c.started_ns) / 1e9, c.bytes);
-		s->floor = true;
-		sample_done(&b->results, s);
-	}
-	client_clear(&c);
-	scan_clear(&r.scan);
-	seen_clear(&r.rows.seen);
-	loop_clear(&loop);
-	return result ? -1 : 0;
+	s = initial_sample(k, "warm", NGINX, round, r.seconds, r.bytes);
+	s->floor = true;
+	sample_done(&k->bench->results, s);
+	return 0;
 }
 
 /* ---- servers ---- */
@@ -337,17 +246,11 @@ static void initial_round(struct initial *k, int round)
 			}
 		}
 	}
-	if (b->opt.no_floor || b->results.nginx[0] == '\0' || k->broken[0] || stopping())
+	if (b->opt.no_floor || b->results.nginx[0] == '\0' || k->broken[0] || k->nginx_broken || stopping())
 		return;
-	if (!k->nginx_ready && (nginx_start(&k->nginx, &b->err) || save_bodies(k, &b->server[0], &k->shape[0][0]))) {
-		case_failed(b, "initial", k->variant, "nginx");
-		k->nginx_ready = true;
-		k->nginx.files = 0;
-	}
-	k->nginx_ready = true;
-	if (k->nginx.files > 0 && nginx_round(k, round)) {
-		case_failed(b, "initial", k->variant, "nginx");
-		k->nginx.files = 0;
+	if ((k->nginx.pid == 0 && nginx_of(b, &b->server[0], k->shape[0][0].query, &k->nginx)) || nginx_round(k, round)) {
+		case_failed(b, "initial", k->variant, NGINX);
+		k->nginx_broken = true;
 	}
 }
 
@@ -481,10 +384,9 @@ static int concurrent_run(struct bench *b, const struct server *sv, const char *
 	return result;
 }
 
-static int concurrent_round(struct bench *b, int which, const char *table, int64_t rows, int64_t clients, bool cold,
-			    const char *variant, int round)
+static int concurrent_round(struct bench *b, const struct server *sv, bool floor, const char *table, int64_t rows,
+			    int64_t clients, bool cold, const char *variant, int round)
 {
-	const struct server *sv = &b->server[which];
 	struct hist *each = mem_zalloc(sizeof *each);
 	struct trail trail;
 	struct sync_stats st = {.each = each}, first = {.record = &trail};
@@ -514,10 +416,28 @@ static int concurrent_round(struct bench *b, int which, const char *table, int64
 		sample_metric(s, "bytes a sync", "KB", (double)st.bytes / 1e3 / (double)syncs, 0);
 		if (st.retries > 0)
 			sample_metric(s, "retries", "", (double)st.retries, -1);
-		usage_metrics(&usage, sv, s);
+		if (!floor)
+			usage_metrics(&usage, sv, s);
+		s->floor = floor;
 		sample_done(&b->results, s);
 	}
 	free(each);
+	return result;
+}
+
+/* The same syncs, warm, of the same bytes from nginx. */
+static int concurrent_floor(struct bench *b, const char *table, int64_t rows, int64_t clients, const char *variant, int round)
+{
+	struct server static_files = {.name = NGINX};
+	struct nginx nginx;
+	char *query = shape_query(table, NULL);
+	int result = nginx_of(b, &b->server[0], query, &nginx);
+
+	static_files.url = nginx.url;
+	if (result == 0)
+		result = concurrent_round(b, &static_files, true, table, rows, clients, false, variant, round);
+	nginx_stop(&nginx);
+	free(query);
 	return result;
 }
 
@@ -541,11 +461,14 @@ static void concurrent_case(struct bench *b, int64_t clients, int64_t rows)
 			for (int i = 0; i < b->servers && !stopping(); i++) {
 				int which = turn(b, round, i);
 				if (!broken[which] &&
-				    concurrent_round(b, which, table, rows, clients, cold, variant[cold], round)) {
+				    concurrent_round(b, &b->server[which], false, table, rows, clients, cold, variant[cold], round)) {
 					broken[which] = true;
 					case_failed(b, "concurrent", variant[cold], b->server[which].name);
 				}
 			}
+		if (!broken[0] && !b->opt.no_floor && b->results.nginx[0] != '\0' && !stopping() &&
+		    concurrent_floor(b, table, rows, clients, variant[0], round))
+			case_failed(b, "concurrent", variant[0], NGINX);
 		for (int i = 0; i < b->servers; i++) {
 			struct shape s = {.query = shape_query(table, NULL)};
 			shapes_delete(b, &b->server[i], &s, 1);

@@ -280,19 +280,36 @@ static int by_command(struct restart *r, struct restart_times *t)
 	return wait_active(r, start, &t->active_s) || write_rows(r) ? -1 : 0;
 }
 
-static int by_pid(struct restart *r, struct restart_times *t)
+static int start_server(struct restart *r, struct restart_times *t)
 {
-	int64_t start;
-	pid_t pid;
+	int64_t start = now_ns();
+	pid_t pid = run_command(r->bench->opt.start_cmd);
 
-	if (stop_server(r, t) || write_rows(r))
-		return -1;
-	start = now_ns();
-	pid = run_command(r->bench->opt.start_cmd);
 	if (wait_active(r, start, &t->active_s))
 		return -1;
 	r->server->pid = server_of(pid);
 	return 0;
+}
+
+static int by_pid(struct restart *r, struct restart_times *t)
+{
+	return stop_server(r, t) || write_rows(r) || start_server(r, t) ? -1 : 0;
+}
+
+int server_renew(struct bench *b)
+{
+	struct restart r = {.bench = b, .server = &b->server[0]};
+	struct restart_times t = {0};
+	int result;
+
+	if (b->opt.start_cmd == NULL || b->server[0].pid == 0)
+		return 0;
+	if (loop_init(&r.crowd.loop, &b->err))
+		return -1;
+	result = stop_server(&r, &t) || start_server(&r, &t) ? -1 : 0;
+	free(r.crowd.let_go);
+	loop_clear(&r.crowd.loop);
+	return result;
 }
 
 static int restart_round(struct restart *r, int round)

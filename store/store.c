@@ -22,7 +22,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define STORE_FORMAT_VERSION 2u
+#define STORE_FORMAT_VERSION 3u
 #define STORE_FORMAT_OLDEST 1u /* read, and from then on of this version */
 #define STORE_READERS_MAX 126 /* LMDB's own default for its reader table; readers beyond it wait for a slot */
 #define STORE_PATH_MAX 4096

@@ -205,6 +205,17 @@ static struct data_headers data_headers(const struct request *r, const struct sh
 	                             .has_data = true};
 }
 
+static enum step stream_sized(struct request *r, const struct shape_slice *slice, struct shape_reader *reader,
+                              const struct data_headers *d, int64_t lines)
+{
+	/* A bracket, then lines of which each ends in a comma, the last one in the other bracket. */
+	shape_reader_end_lines(reader, ',');
+	struct stream_plan plan = {.slice = *slice, .reader = reader, .size = (uint64_t)lines + 1};
+	struct reply p;
+	begin_data(r, &p, d);
+	return reply_sized(r, &p, http_stream_new(r, &plan), plan.size);
+}
+
 /* Reads the slice; small ones become a page that others share, the rest is streamed. */
 static enum step read_and_reply(struct request *r, const struct shape_slice *slice, const struct page_key *key,
                                 const struct data_headers *d)
@@ -215,6 +226,9 @@ static enum step read_and_reply(struct request *r, const struct shape_slice *sli
 	enum shape_read state = reader == NULL ? SHAPE_READ_END : SHAPE_READ_MORE;
 	err_clear(&e);
 	request_cancel(r);
+	int64_t size = reader == NULL || slice->up_to_date ? -1 : shape_reader_size(reader);
+	if (size > (int64_t)PAGE_BYTES_MAX)
+		return stream_sized(r, slice, reader, d, size);
 	/* A reader that says "more" without adding anything wants an empty buffer: the stream brings one. */
 	for (size_t before = SIZE_MAX; state == SHAPE_READ_MORE && lines.len < PAGE_BYTES_MAX && lines.len != before;) {
 		before = lines.len;

@@ -121,8 +121,9 @@ static struct daemon *emptiest(struct loop *l, size_t pool_bytes)
 static void daemon_run(struct loop *l, struct daemon *d)
 {
 	MHD_UNSIGNED_LONG_LONG wait_ms;
+	int64_t until_us = clock_mono_us() + DAEMON_RUN_US;
 	d->touched = false;
-	for (int i = 0; i < DAEMON_RUNS_MAX; i++) {
+	for (int i = 0; i == 0 || (i < DAEMON_RUNS_MAX && clock_mono_us() < until_us); i++) {
 		MHD_run(d->mhd);
 		if (MHD_get_timeout(d->mhd, &wait_ms) != MHD_YES || wait_ms > 0)
 			return;

@@ -59,6 +59,7 @@
 /* http_stop(): what is parked is answered and what is being sent gets so long. */
 #define STOP_GRACE_MS 600
 #define DAEMON_RUNS_MAX 16 /* in a row, before the others get their turn */
+#define DAEMON_RUN_US 1000 /* likewise: a run may send a megabyte */
 #define UPKEEP_MS 500
 /* Buffers of streams that are kept for the next, until one upkeep finds none of them used since the last. */
 #define SPARES_MAX 4
@@ -148,6 +149,7 @@ struct loop {
 	struct buf spares[SPARES_MAX];
 	unsigned nspares;
 	bool spares_used;
+	unsigned large_blocks; /* LARGE_BLOCKS_MAX */
 	struct condition_cache *conditions;
 	uint64_t ids; /* for x-request-id */
 	uint64_t random;

@@ -16,6 +16,14 @@
 
 /* Larger answers are streamed, each with a buffer of its own of about this size. */
 #define PAGE_BYTES_MAX (256u << 10)
+/*
+ * Of those whose size is known, so much is put together and sent at a time: a piece of a snapshot (128 KB and part of a
+ * row), or several. A client that is faster than we are sleeps between two sends, and to wake it costs more than all
+ * else: with large blocks a first sync takes half the time. Slow ones hold them for long, so not all get one.
+ */
+#define SIZED_BLOCK_BYTES (192u << 10)
+#define LARGE_BLOCK_BYTES (1u << 20)
+#define LARGE_BLOCKS_MAX 8 /* of a loop, at a time */
 #define PAGES_MAX 16          /* of the cache */
 #define PAGE_RESPONSES_MAX 4  /* kept for each page */
 #define PAGE_AGE_MS 1000

@@ -209,24 +209,34 @@ enum step reply_page(struct request *r, struct reply *p, struct page *page)
 
 static void free_stream(void *cls) { http_stream_free(cls); }
 
-enum step reply_source(struct request *r, struct reply *p, MHD_ContentReaderCallback read, void *source,
-                       void (*free_source)(void *))
+/* `block`: bytes that the library asks for at a time; not where the body is chunked, which takes the daemon's memory. */
+static enum step reply_read(struct request *r, struct reply *p, uint64_t size, size_t block, MHD_ContentReaderCallback read,
+                            void *source, void (*free_source)(void *))
 {
 	if (!headers_fit(r, p)) {
 		free_source(source);
 		return reply_text(r, p, too_wide, sizeof too_wide - 1);
 	}
+	decide_close(r, p);
+	struct MHD_Response *response = MHD_create_response_from_callback(size, block, read, source, free_source);
+	if (response == NULL)
+		free_source(source);
+	return queue_new(r, p, response);
+}
+
+enum step reply_source(struct request *r, struct reply *p, MHD_ContentReaderCallback read, void *source,
+                       void (*free_source)(void *))
+{
 	if (r->method == METHOD_HEAD) { /* the library would send the end of a chunked body that isn't there */
 		free_source(source);
 		return reply_text(r, p, "", 0);
 	}
-	decide_close(r, p);
-	/* The block is only used where the body isn't chunked. */
-	struct MHD_Response *response =
-		MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, r->persistent ? 64 : 16384, read, source, free_source);
-	if (response == NULL)
-		free_source(source);
-	return queue_new(r, p, response);
+	return reply_read(r, p, MHD_SIZE_UNKNOWN, r->persistent ? 64 : 16384, read, source, free_source);
+}
+
+enum step reply_sized(struct request *r, struct reply *p, struct stream *s, uint64_t size)
+{
+	return reply_read(r, p, size, http_stream_block(s), stream_read_sized, s, free_stream);
 }
 
 enum step reply_stream(struct request *r, struct reply *p, struct stream *s)

@@ -26,6 +26,7 @@ enum step reply_text(struct request *r, struct reply *p, const char *body, size_
 enum step reply_buf(struct request *r, struct reply *p, struct buf *body);              /* taken */
 enum step reply_page(struct request *r, struct reply *p, struct page *page);            /* taken */
 enum step reply_stream(struct request *r, struct reply *p, struct stream *s);           /* taken */
+enum step reply_sized(struct request *r, struct reply *p, struct stream *s, uint64_t size); /* taken */
 /* A body of unknown length; `free_source` is called exactly once, whatever happens. */
 enum step reply_source(struct request *r, struct reply *p, MHD_ContentReaderCallback read, void *source,
                        void (*free_source)(void *));

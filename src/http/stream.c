@@ -18,14 +18,17 @@
 #define LOOK_AGAIN_MS 50
 
 struct stream {
-	struct request *r;
+	struct request *r;   /* may be gone when the response is let go */
+	struct loop *loop;
 	struct shape *shape; /* the request's, held here too */
 	struct buf out;      /* ready for the client */
 	size_t sent;
 	struct shape_reader *reader; /* of the slice being sent, NULL between slices */
 	struct shape_slice slice;
 	lsn_t seen;
-	bool sse, opened, first, ended, failed;
+	uint64_t size; /* of the whole body, if it is known */
+	bool large_block;
+	bool sse, first, ended;
 	bool comma; /* goes before what is in `out` */
 	bool group_open; /* messages were sent since the last up-to-date message */
 	int tries; /* of looking again at once */
@@ -36,6 +39,7 @@ struct stream *http_stream_new(struct request *r, struct stream_plan *plan)
 {
 	struct stream *s = mem_zalloc(sizeof *s);
 	s->r = r;
+	s->loop = r->conn->loop;
 	s->shape = shape_ref(r->shape);
 	s->sse = plan->sse;
 	s->slice = plan->slice;
@@ -45,11 +49,11 @@ struct stream *http_stream_new(struct request *r, struct stream_plan *plan)
 	s->spoke_ms = s->progress_ms = r->conn->loop->now_ms;
 	s->until_ms = s->spoke_ms + SSE_TOTAL_MS;
 	buf_init(&s->out, SIZE_MAX / 2);
-	if (s->sse) {
-		if (!s->slice.empty)
-			s->reader = shape_reader_new(s->shape, &s->slice);
+	s->size = plan->size;
+	if (s->sse && !s->slice.empty)
+		s->reader = shape_reader_new(s->shape, &s->slice);
+	if (s->sse || s->size > 0)
 		return s;
-	}
 	buf_putc(&s->out, '[');
 	put_lines(&s->out, plan->lines.data, plan->lines.len, false, &s->first);
 	buf_clear(&plan->lines);
@@ -62,7 +66,7 @@ struct stream *http_stream_new(struct request *r, struct stream_plan *plan)
  */
 static void take_out(struct stream *s)
 {
-	struct loop *l = s->r->conn->loop;
+	struct loop *l = s->loop;
 	if (s->out.data == NULL && l->nspares > 0)
 		s->out = l->spares[--l->nspares];
 	buf_reset(&s->out);
@@ -70,7 +74,7 @@ static void take_out(struct stream *s)
 
 static void give_out(struct stream *s)
 {
-	struct loop *l = s->r->conn->loop;
+	struct loop *l = s->loop;
 	if (l->nspares == SPARES_MAX || s->out.cap > SPARE_BYTES_MAX || s->out.data == NULL) {
 		buf_clear(&s->out);
 		return;
@@ -85,7 +89,7 @@ void http_stream_free(struct stream *s)
 {
 	if (s == NULL)
 		return;
-	/* The request outlives its response: libmicrohttpd lets go of the response first or is told by us. */
+	s->loop->large_blocks -= s->large_block;
 	shape_reader_free(s->reader);
 	shape_unref(s->shape);
 	buf_clear(&s->out);
@@ -279,4 +283,68 @@ ssize_t stream_read(void *cls, uint64_t at, char *to, size_t max)
 	if (s->sent == s->out.len)
 		give_out(s);
 	return (ssize_t)(lead + n);
+}
+
+/* ---- bodies of a known size ------------------------------------------------------------------------- */
+
+size_t http_stream_block(struct stream *s)
+{
+	struct loop *l = s->loop;
+	s->large_block = l->large_blocks < LARGE_BLOCKS_MAX;
+	l->large_blocks += s->large_block;
+	return s->large_block ? LARGE_BLOCK_BYTES : SIZED_BLOCK_BYTES;
+}
+
+static ssize_t broken_off(const struct stream *s, const char *why)
+{
+	log_error("cannot read the log of shape %s: %s", shape_handle(s->shape), why);
+	return MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+/* The next piece, into `to` where there is room for it, else by way of `out`. Bytes, or less than 0. */
+static ssize_t next_piece(struct stream *s, char *to, size_t max)
+{
+	struct buf here;
+	struct err e;
+	err_clear(&e);
+	buf_over(&here, to, max);
+	enum shape_read state = shape_reader_next(s->reader, &here, 1, &s->r->waiter, &e);
+	if (here.failed) {
+		take_out(s);
+		s->sent = 0;
+		err_clear(&e);
+		state = shape_reader_next(s->reader, &s->out, 1, &s->r->waiter, &e);
+		if (state == SHAPE_READ_MORE)
+			return 0;
+	}
+	if (state == SHAPE_READ_GONE) /* half an answer must not look like a whole one: the size tells */
+		return MHD_CONTENT_READER_END_WITH_ERROR;
+	return state == SHAPE_READ_MORE ? (ssize_t)here.len : broken_off(s, state == SHAPE_READ_ERROR ? e.text : "it ends early");
+}
+
+ssize_t stream_read_sized(void *cls, uint64_t at, char *to, size_t max)
+{
+	struct stream *s = cls;
+	size_t n = 0;
+	if (s->r->conn->cut)
+		return MHD_CONTENT_READER_END_WITH_ERROR;
+	if (at == 0)
+		to[n++] = '[';
+	while (s->sent >= s->out.len && at + n < s->size && (n <= 1 || max - n >= SIZED_BLOCK_BYTES)) {
+		ssize_t got = next_piece(s, to + n, max - n);
+		if (got < 0)
+			return got;
+		n += (size_t)got;
+	}
+	if (s->sent < s->out.len) {
+		size_t some = s->out.len - s->sent < max - n ? s->out.len - s->sent : max - n;
+		memcpy(to + n, s->out.data + s->sent, some);
+		n += some;
+		s->sent += some;
+		if (s->sent == s->out.len)
+			give_out(s);
+	}
+	if (at + n == s->size)
+		to[n - 1] = ']';
+	return (ssize_t)n;
 }

@@ -202,12 +202,14 @@ void row_form_free(struct row_form *f);
 void row_put(struct row_form *f, const struct pg_copy_value *values, struct buf *out);
 /*
  * The same in less space, for the store (FORMAT.md): row_pack_begin() puts what the rows share, row_pack() appends
- * a row and returns the length of its line, row_unpack() appends the lines of such a piece or of one that holds
- * lines as they are.
+ * a row and returns the length of its line, row_pack_end() puts their sum where row_lines_len() finds it, row_unpack()
+ * appends the lines of such a piece or of one that holds lines as they are, each ended by `end`.
  */
 void row_pack_begin(const struct row_form *f, struct buf *out);
 size_t row_pack(struct row_form *f, const struct pg_copy_value *values, struct buf *out);
-int row_unpack(const char *p, size_t len, struct buf *out, struct err *e) MUST_USE;
+void row_pack_end(struct buf *piece, uint64_t line_bytes);
+int64_t row_lines_len(const char *p, size_t len); /* of all lines of a piece, ends included; -1: it doesn't say */
+int row_unpack(const char *p, size_t len, char end, struct buf *out, struct err *e) MUST_USE;
 /* A part of a key: "/" and the value in quotes, its slashes doubled, as it stands inside a JSON string. */
 void line_key_part(const char *p, size_t n, bool null, struct buf *out);
 /* The columns that a key is made of: the primary key's, or all. */

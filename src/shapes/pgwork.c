@@ -566,6 +566,7 @@ static int put_piece(struct copy *c, bool closes, struct err *e)
 	it->chunk = c->chunk;
 	it->piece = c->pieces++;
 	it->chunk_closed = closes;
+	row_pack_end(&c->piece, c->piece_bytes);
 	size_t held = c->piece.cap;
 	it->data = buf_detach(&c->piece, &it->len);
 	if (held > 2 * it->len) /* room was made for a piece of usual size */

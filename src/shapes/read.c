@@ -144,6 +144,7 @@ struct shape_reader {
 	struct shape_slice slice;
 	struct log_offset at; /* the last entry delivered */
 	uint32_t piece;
+	char end; /* of the lines of a snapshot */
 };
 
 struct shape_reader *shape_reader_new(struct shape *s, const struct shape_slice *slice)
@@ -153,6 +154,7 @@ struct shape_reader *shape_reader_new(struct shape *s, const struct shape_slice 
 	r->shape = shape_ref(s);
 	r->slice = *slice;
 	r->at = slice->from;
+	r->end = '\n';
 	return r;
 }
 
@@ -173,19 +175,64 @@ static bool is_gone(struct shape *s)
 	return gone;
 }
 
-static int unpack(void *ctx, const void *p, size_t len, struct err *e) { return row_unpack(p, len, ctx, e); }
+struct unpacking {
+	struct buf *out;
+	char end; /* of a line */
+};
+
+static int unpack(void *ctx, const void *p, size_t len, struct err *e)
+{
+	struct unpacking *u = ctx;
+	return row_unpack(p, len, u->end, u->out, e);
+}
 
 static enum shape_read read_piece(struct shape_reader *r, struct buf *out, struct err *e)
 {
 	struct store_read *sr = store_read_begin(r->shape->engine->store, e);
 	if (sr == NULL)
 		return SHAPE_READ_ERROR;
-	int rc = store_take_snapshot(sr, r->shape->id, r->slice.chunk, r->piece, unpack, out, e);
+	struct unpacking u = {out, r->end};
+	int rc = store_take_snapshot(sr, r->shape->id, r->slice.chunk, r->piece, unpack, &u, e);
 	store_read_end(sr);
 	if (rc == 0)
 		r->piece++;
 	return rc == 0 ? SHAPE_READ_MORE : rc == 1 ? SHAPE_READ_END : SHAPE_READ_ERROR;
 }
+
+/* Adds up lengths of lines; an error once one isn't known. */
+static int add_length(void *ctx, const void *p, size_t len, struct err *e)
+{
+	int64_t *sum = ctx, n = row_lines_len(p, len);
+	(void)e;
+	*sum += n;
+	return n < 0 ? -1 : 0;
+}
+
+int64_t shape_reader_size(struct shape_reader *r)
+{
+	struct shape *s = r->shape;
+	struct err e;
+	int64_t sum = 0;
+	if (r->slice.kind != SLICE_SNAPSHOT)
+		return -1;
+	pthread_mutex_lock(shape_lock(s));
+	bool whole = s->tail.snap_complete || r->slice.chunk < s->tail.snap_chunk;
+	pthread_mutex_unlock(shape_lock(s));
+	struct store_read *sr = whole ? store_read_begin(s->engine->store, &e) : NULL;
+	if (sr == NULL)
+		return -1;
+	int rc;
+	uint32_t piece = 0;
+	do {
+		rc = store_take_snapshot(sr, s->id, r->slice.chunk, piece++, add_length, &sum, &e);
+	} while (rc == 0);
+	store_read_end(sr);
+	if (rc != 1 || is_gone(s)) /* of a dropped shape some pieces may be gone already */
+		return -1;
+	return sum;
+}
+
+void shape_reader_end_lines(struct shape_reader *r, char end) { r->end = end; }
 
 static enum shape_read next_of_snapshot(struct shape_reader *r, struct buf *out, size_t max, struct waiter *w, struct err *e)
 {

@@ -12,7 +12,10 @@
 #include "shapes/internal.h"
 
 #define VALUES_KEPT_BYTES (1u << 20) /* from one row to the next */
-#define PACKED 1 /* the first byte of a packed piece; lines begin with another */
+/* The first byte of a packed piece; lines begin with another. */
+#define PACKED_UNSIZED 1 /* without the length of its lines: of format 2 */
+#define PACKED 2
+#define PACKED_LINES_AT 1 /* where that length stands */
 
 /* Bytes that are the same in each row. */
 struct fixed {
@@ -173,7 +176,9 @@ void row_pack_begin(const struct row_form *f, struct buf *out)
 {
 	const struct frame *fr = &f->frame;
 	size_t text = 0;
+	static const uint32_t later = 0; /* row_pack_end() */
 	buf_putc(out, PACKED);
+	buf_put(out, &later, sizeof later);
 	buf_put(out, &fr->nkey, sizeof fr->nkey);
 	buf_put(out, &fr->nselected, sizeof fr->nselected);
 	buf_put(out, fr->key, fr->nkey * sizeof *fr->key);
@@ -233,11 +238,35 @@ size_t row_pack(struct row_form *f, const struct pg_copy_value *values, struct b
 	return line;
 }
 
-#define SHORT_BYTES 16
+void row_pack_end(struct buf *piece, uint64_t line_bytes)
+{
+	uint32_t n = (uint32_t)line_bytes;
+	if (piece->len > PACKED_LINES_AT + sizeof n && piece->data[0] == PACKED && line_bytes <= UINT32_MAX)
+		memcpy(piece->data + PACKED_LINES_AT, &n, sizeof n);
+}
+
+int64_t row_lines_len(const char *p, size_t len)
+{
+	uint32_t n;
+	if (len == 0 || (p[0] != PACKED && p[0] != PACKED_UNSIZED))
+		return (int64_t)len;
+	if (p[0] == PACKED_UNSIZED || len < PACKED_LINES_AT + sizeof n)
+		return -1;
+	memcpy(&n, p + PACKED_LINES_AT, sizeof n);
+	return n > 0 ? (int64_t)n : -1;
+}
+
+/*
+ * What is put together is short texts, one behind the other. So they are copied by this many bytes at a time, past
+ * their ends: whatever is read from or written to has so many bytes to spare, and the next text goes over the rest.
+ */
+#define STRIDE_BYTES 32
+#define STRIDES_MAX 16 /* of longer ones, memcpy() knows better */
 
 struct unpacking {
 	struct frame frame;
-	char *text; /* a copy of the frame's, with SHORT_BYTES of slack */
+	char *text; /* a copy of the frame's, with bytes to spare */
+	size_t fixed; /* the most that a line takes besides its values */
 	const unsigned char *p, *end;
 	uint32_t *lens;
 };
@@ -288,107 +317,156 @@ static bool take_frame(struct unpacking *u)
 	}
 	if ((size_t)(u->end - u->p) < text)
 		return false;
-	u->text = mem_alloc(text + SHORT_BYTES);
+	u->text = mem_alloc(text + STRIDE_BYTES);
 	memcpy(u->text, u->p, text);
-	memset(u->text + text, 0, SHORT_BYTES);
+	memset(u->text + text, 0, STRIDE_BYTES);
+	u->fixed = text + 4 * (size_t)f->nselected + 5 * (size_t)f->nkey + STRIDE_BYTES; /* nulls and quotes */
 	frame_place(f, u->text);
 	u->p += text;
 	return true;
 }
 
-static inline char *copied(char *to, const void *p, size_t n)
+static inline char *copied(char *to, const char *p, size_t n)
 {
+	char *end = to + n;
+	if (n > STRIDES_MAX * STRIDE_BYTES) {
+		memcpy(to, p, n);
+		return end;
+	}
+	do {
+		memcpy(to, p, STRIDE_BYTES);
+		to += STRIDE_BYTES;
+		p += STRIDE_BYTES;
+	} while (to < end);
+	return end;
+}
+
+/* For values: the last ones of a piece have nothing to spare behind them. */
+static inline char *copied_value(char *to, const char *p, size_t n, bool spare)
+{
+	if (spare)
+		return copied(to, p, n);
 	memcpy(to, p, n);
 	return to + n;
 }
 
-/* Most of what is copied is short: then a fixed number of bytes, which both sides must have, costs the least. */
-static inline char *copied_short(char *to, const char *p, size_t n, bool slack)
+static inline char *copied_fixed(char *to, const struct fixed *f) { return copied(to, f->text, f->len); }
+
+/* The lengths of a row's values and texts, and what they come to. */
+static bool take_lens(struct unpacking *u, size_t *values, size_t *all)
 {
-	if (n <= SHORT_BYTES && slack)
-		memcpy(to, p, SHORT_BYTES);
-	else
-		memcpy(to, p, n);
-	return to + n;
+	const struct frame *f = &u->frame;
+	size_t sum = 0, n = (size_t)f->nselected + f->nkey;
+	for (size_t i = 0; i < n; i++) {
+		if (i == f->nselected)
+			*values = sum;
+		if (u->p < u->end && *u->p < 0x80)
+			u->lens[i] = *u->p++;
+		else if (!take_number(u, &u->lens[i]))
+			return false;
+		sum += u->lens[i] > 0 ? u->lens[i] - 1 : 0;
+	}
+	if (f->nkey == 0)
+		*values = sum;
+	*all = sum;
+	return sum <= (size_t)(u->end - u->p);
+}
+
+/* Where the value of a column begins; keys are short and mostly the first columns. */
+static const char *value_of(const struct unpacking *u, uint16_t column)
+{
+	const char *at = (const char *)u->p;
+	for (uint16_t i = 0; i < column; i++)
+		at += u->lens[i] > 0 ? u->lens[i] - 1 : 0;
+	return at;
 }
 
 static bool unpack_row(struct unpacking *u, struct buf *out)
 {
 	const struct frame *f = &u->frame;
-	size_t n = (size_t)f->nselected + f->nkey, bytes = 0, room = frame_head(f)->len + frame_tail(f)->len + SHORT_BYTES;
-	for (size_t i = 0; i < n; i++) {
-		if (!take_number(u, &u->lens[i]))
-			return false;
-		bytes += u->lens[i] > 0 ? u->lens[i] - 1 : 0;
-	}
-	if (bytes > (size_t)(u->end - u->p))
+	size_t values = 0, all = 0;
+	if (!take_lens(u, &values, &all))
 		return false;
-	for (uint16_t i = 0; i < f->nselected; i++)
-		room += f->before[i].len + 4 + u->lens[i];
+	size_t room = u->fixed + all;
 	for (uint16_t i = 0; i < f->nkey; i++)
-		room += 5 + (u->lens[f->nselected + i] > 0 ? u->lens[f->nselected + i] : u->lens[f->key[i]]);
+		room += u->lens[f->key[i]]; /* once more, in the key */
 	if (room > UINT32_MAX) /* no row_pack() makes that */
 		return false;
 	char *start = buf_room(out, room), *to = start;
 	if (to == NULL)
 		return true; /* the caller looks at `failed` */
-	const char *value = (const char *)u->p, *own = value, *of_column = value, *end = (const char *)u->end;
-	uint16_t column = 0; /* of of_column */
-	for (uint16_t i = 0; i < f->nselected; i++)
-		own += u->lens[i] > 0 ? u->lens[i] - 1 : 0;
-	to = copied(to, frame_head(f)->text, frame_head(f)->len);
+	const char *value = (const char *)u->p, *own = value + values;
+	bool spare = (size_t)(u->end - u->p) - all >= STRIDE_BYTES;
+	to = copied_fixed(to, frame_head(f));
 	for (uint16_t i = 0; i < f->nkey; i++) {
 		uint32_t own_len = u->lens[f->nselected + i], len = u->lens[f->key[i]];
 		if (own_len > 0) {
-			to = copied(to, own, own_len - 1);
+			to = copied_value(to, own, own_len - 1, spare);
 			own += own_len - 1;
 		} else if (len == 0) {
-			to = copied(to, "/_", 2);
+			*to++ = '/';
+			*to++ = '_';
 		} else {
-			if (f->key[i] < column) {
-				of_column = value;
-				column = 0;
-			}
-			for (; column < f->key[i]; column++)
-				of_column += u->lens[column] > 0 ? u->lens[column] - 1 : 0;
-			to = copied(to, "/\\\"", 3);
-			to = copied_short(to, of_column, len - 1, end - of_column >= SHORT_BYTES);
-			to = copied(to, "\\\"", 2);
+			memcpy(to, "/\\\"", 3);
+			to = copied_value(to + 3, value_of(u, f->key[i]), len - 1, spare);
+			*to++ = '\\';
+			*to++ = '"';
 		}
 	}
 	for (uint16_t i = 0; i < f->nselected; i++) {
 		uint32_t len = u->lens[i];
+		to = copied_fixed(to, &f->before[i]);
 		if (len == 0) {
-			to = copied(to, f->before[i].text, f->before[i].len - 1);
-			to = copied(to, "null", 4);
+			memcpy(to - 1, "null", 4); /* without the quote */
+			to += 3;
 			continue;
 		}
-		to = copied_short(to, f->before[i].text, f->before[i].len, true);
-		to = copied_short(to, value, len - 1, end - value >= SHORT_BYTES);
+		to = copied_value(to, value, len - 1, spare);
 		*to++ = '"';
 		value += len - 1;
 	}
-	to = copied(to, frame_tail(f)->text, frame_tail(f)->len);
+	to = copied_fixed(to, frame_tail(f));
 	buf_added(out, (size_t)(to - start));
-	u->p += bytes;
+	u->p += all;
 	return true;
 }
 
-int row_unpack(const char *p, size_t len, struct buf *out, struct err *e)
+/* Lines as they are. */
+static int put_plain(const char *p, size_t len, char end, struct buf *out)
 {
-	if (len == 0 || p[0] != PACKED) {
-		buf_put(out, p, len);
-		return out->failed ? err_set(e, ERR_LIMIT, "store: a piece of %zu bytes does not fit the reader's buffer", len) : 0;
-	}
+	size_t at = out->len;
+	buf_put(out, p, len);
+	if (end == '\n' || out->failed)
+		return 0;
+	for (char *q = out->data + at, *stop = q + len; (q = memchr(q, '\n', (size_t)(stop - q))) != NULL;)
+		*q++ = end;
+	return 0;
+}
+
+static int unpack(const char *p, size_t len, char end, struct buf *out, struct err *e)
+{
 	struct unpacking u = {.p = (const unsigned char *)p + 1, .end = (const unsigned char *)p + len};
-	bool good = take_frame(&u);
+	int64_t lines = row_lines_len(p, len);
+	size_t before = out->len;
+	uint32_t skipped;
+	bool good = (p[0] == PACKED_UNSIZED || take(&u, &skipped, sizeof skipped)) && take_frame(&u);
+	if (good && frame_tail(&u.frame)->len > 0)
+		u.text[frame_tail(&u.frame)->text - u.text + (ptrdiff_t)frame_tail(&u.frame)->len - 1] = end;
 	while (good && u.p < u.end && !out->failed)
 		good = unpack_row(&u, out);
 	free(u.frame.key);
 	free(u.frame.before);
 	free(u.lens);
 	free(u.text);
-	if (!good)
-		return err_set(e, ERR_IO, "store: a damaged snapshot piece (%zu bytes)", len);
+	if (good && !out->failed && lines >= 0 && (uint64_t)lines != out->len - before)
+		good = false;
+	return good ? 0 : err_set(e, ERR_IO, "store: a damaged snapshot piece (%zu bytes)", len);
+}
+
+int row_unpack(const char *p, size_t len, char end, struct buf *out, struct err *e)
+{
+	bool packed = len > 0 && (p[0] == PACKED || p[0] == PACKED_UNSIZED);
+	if ((packed ? unpack(p, len, end, out, e) : put_plain(p, len, end, out)) != 0)
+		return -1;
 	return out->failed ? err_set(e, ERR_LIMIT, "store: a piece of %zu bytes does not fit the reader's buffer", len) : 0;
 }

@@ -194,6 +194,11 @@ lsn_t shapes_seen_lsn(struct shapes *s);
 struct shape_reader;
 struct shape_reader *shape_reader_new(struct shape *s, const struct shape_slice *slice);
 void shape_reader_free(struct shape_reader *r);
+/* The bytes of all its lines with their ends; -1 if that isn't known before they are read: it is of whole chunks of a
+ * snapshot. */
+int64_t shape_reader_size(struct shape_reader *r);
+/* Lines of a snapshot end in this instead of a newline. */
+void shape_reader_end_lines(struct shape_reader *r, char end);
 
 enum shape_read { SHAPE_READ_MORE, SHAPE_READ_END, SHAPE_READ_WAIT /* `w` registered */, SHAPE_READ_GONE, SHAPE_READ_ERROR };
 /*

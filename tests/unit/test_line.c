@@ -509,21 +509,44 @@ static const char *snapshot(const struct format *f, const char *const *row)
 	row_pack_begin(form, &packed);
 	CHECK_INT(row_pack(form, values, &packed), out.len);
 	CHECK_INT(row_pack(form, values, &packed), out.len);
-	CHECK_INT(row_unpack(packed.data, packed.len, &again, &e), 0);
+	CHECK_INT(row_lines_len(packed.data, packed.len), -1);
+	row_pack_end(&packed, 2 * out.len);
+	CHECK_INT(row_lines_len(packed.data, packed.len), 2 * out.len);
+	CHECK_INT(row_lines_len(out.data, out.len), out.len);
+	CHECK_INT(row_unpack(packed.data, packed.len, ',', &again, &e), 0);
+	CHECK(again.data[out.len - 1] == ',' && again.data[2 * out.len - 1] == ',');
+	buf_reset(&again);
+	CHECK_INT(row_unpack(out.data, out.len, ',', &again, &e), 0);
+	CHECK(again.len == out.len && again.data[out.len - 1] == ',');
+	buf_reset(&again);
+	CHECK_INT(row_unpack(packed.data, packed.len, '\n', &again, &e), 0);
 	CHECK(again.len == 2 * out.len && memcmp(again.data, out.data, out.len) == 0 &&
 	      memcmp(again.data + out.len, out.data, out.len) == 0);
+	/* As format 2 had it: without the length. */
+	char *old = mem_alloc(packed.len - 4);
+	old[0] = 1;
+	memcpy(old + 1, packed.data + 5, packed.len - 5);
+	buf_reset(&again);
+	CHECK_INT(row_lines_len(old, packed.len - 4), -1);
+	CHECK_INT(row_unpack(old, packed.len - 4, '\n', &again, &e), 0);
+	CHECK(again.len == 2 * out.len && memcmp(again.data, out.data, out.len) == 0);
+	free(old);
+	/* A length that isn't right is damage. */
+	row_pack_end(&packed, 2 * out.len + 1);
+	CHECK_INT(row_unpack(packed.data, packed.len, '\n', &again, &e), -1);
+	row_pack_end(&packed, 2 * out.len);
 	/* A piece that was cut or damaged is an error or other lines, nothing worse. */
 	for (size_t n = 0; n < packed.len; n++) {
 		char *cut = mem_alloc(n + 1);
 		memcpy(cut, packed.data, n);
 		buf_reset(&again);
-		(void)!row_unpack(cut, n, &again, &e);
+		(void)!row_unpack(cut, n, '\n', &again, &e);
 		free(cut);
 		cut = mem_alloc(packed.len);
 		memcpy(cut, packed.data, packed.len);
 		cut[n] = (char)(cut[n] ^ (n % 2 ? 0x80 : 0x7f));
 		buf_reset(&again);
-		(void)!row_unpack(cut, packed.len, &again, &e);
+		(void)!row_unpack(cut, packed.len, '\n', &again, &e);
 		free(cut);
 	}
 	buf_clear(&packed);

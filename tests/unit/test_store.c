@@ -221,13 +221,13 @@ static void test_version(void)
 	fresh_dir();
 	struct store *s = must_open(dir);
 	store_close(s);
-	uint64_t version = 3;
+	uint64_t version = 4;
 	raw_put("meta", "format", 6, &version, sizeof version);
 	err_clear(&e);
 	CHECK(store_open(&s, dir, false, &e) == -1 && e.kind == ERR_CONFIG);
-	CHECK(strstr(e.text, "format version 3") != NULL && strstr(e.text, "reads version 2") != NULL);
+	CHECK(strstr(e.text, "format version 4") != NULL && strstr(e.text, "reads version 3") != NULL);
 	/* And again: the refusal has changed nothing, and let the lock go. */
-	CHECK(store_open(&s, dir, false, &e) == -1 && strstr(e.text, "format version 3") != NULL);
+	CHECK(store_open(&s, dir, false, &e) == -1 && strstr(e.text, "format version 4") != NULL);
 	raw_put("meta", "format", 6, "abc", 3);
 	CHECK(store_open(&s, dir, false, &e) == -1 && e.kind == ERR_CONFIG);
 	version = 1; /* read, and from then on of this version */
@@ -235,7 +235,7 @@ static void test_version(void)
 	s = must_open(dir);
 	struct store_read *r = store_read_begin(s, &e);
 	CHECK_INT(store_get_meta_u64(r, "format", &version, &e), 0);
-	CHECK_INT(version, 2);
+	CHECK_INT(version, 3);
 	store_read_end(r);
 	store_close(s);
 	drop_dir();

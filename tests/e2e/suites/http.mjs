@@ -295,6 +295,46 @@ test('a connection serves many requests, pipelined ones in order', async (t) => 
   equal(order, ['snapshot-end', '"status":"active"', 'snapshot-end'], 'answers in order')
 })
 
+test('whole chunks of large snapshots say their length, with rows of any size', { timeout: 60000 }, async (t) => {
+  const w = await world(t, {
+    sql: [
+      'CREATE TABLE w ("k/1" text PRIMARY KEY, "Ünï" text, flag bool, n int)',
+      `INSERT INTO w SELECT 'k/' || g, CASE WHEN g % 7 <> 0 THEN
+         repeat('é"\\x' || g, CASE WHEN g = 5000 THEN 300000 WHEN g % 1000 = 0 THEN 30000 ELSE 20 END) END,
+         g % 2 = 0, nullif(g % 3, 0) FROM generate_series(1, 12000) g`,
+    ],
+    env: { ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD: '2000000' },
+  })
+  await readAll(w.busbar.url, { table: 'w' })
+  const all = await readAll(w.busbar.url, { table: 'w' })
+  const { rows } = await w.sql('SELECT "k/1", "Ünï", flag, n FROM w')
+  const value = (r) => JSON.stringify([r['k/1'], r['Ünï'], r.flag, r.n])
+  const text = (v) => (v === null ? null : String(v))
+  equal(
+    all.changes.map((c) => value(c.value)).sort(),
+    rows.map((r) => value({ ...r, flag: text(r.flag), n: text(r.n) })).sort(),
+    'rows',
+  )
+  const large = all.answers.filter(({ answer }) => answer.body.length > 300000)
+  assert(large.length >= 4, `${large.length} large answers`)
+  for (const { url, answer } of large) {
+    equal(Number(answer.headers['content-length']), answer.body.length, `length of ${url}`)
+    const head = await get(url, { method: 'HEAD' })
+    equal([Number(head.headers['content-length']), head.body.length], [answer.body.length, 0], `HEAD of ${url}`)
+  }
+  // More at a time than there are large blocks, and some that go away in the middle.
+  const { url, answer } = large[0]
+  const gone = Array.from({ length: 10 }, () =>
+    raw(w.busbar.url, `GET ${new URL(url).pathname}${new URL(url).search} HTTP/1.1\r\nHost: x\r\n\r\n`, { done: (got) => got.length > 100000 }),
+  )
+  const same = await Promise.all(Array.from({ length: 40 }, () => get(url)))
+  assert(
+    same.every((r) => r.body.equals(answer.body)),
+    'the same bytes for all',
+  )
+  await Promise.all(gone)
+})
+
 // One socket, kept; ask() sends bytes, or pieces of them, and gives one response: { status, head, body }.
 async function oneSocket(port) {
   const socket = net.connect(port, '127.0.0.1')
