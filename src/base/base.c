@@ -159,12 +159,12 @@ int64_t clock_wall_us(void)
 void clock_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t ms)
 {
 	struct timespec until;
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += ms / 1000;
 	until.tv_nsec += ms % 1000 * 1000000;
 	if (until.tv_nsec >= 1000000000) {
 		until.tv_sec++;
 		until.tv_nsec -= 1000000000;
 	}
-	(void)pthread_cond_timedwait(cond, lock, &until);
+	(void)pthread_cond_clockwait(cond, lock, CLOCK_MONOTONIC, &until);
 }

@@ -80,7 +80,8 @@ void buf_json_string(struct buf *b, const char *p, size_t n);
 /* Over memory of somebody else's: never grows, fails where that ends, and isn't cleared. */
 static inline void buf_over(struct buf *b, char *memory, size_t size)
 {
-	*b = (struct buf){.data = memory, .cap = size, .max = size > 0 ? size - 1 : 0};
+	REQUIRE(size > 0);
+	*b = (struct buf){.data = memory, .cap = size, .max = size - 1};
 }
 
 /* Gives the bytes to the caller (free()); the buffer is empty afterwards. Never NULL unless failed. */

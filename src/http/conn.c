@@ -368,7 +368,7 @@ void conn_idle(struct conn *c, bool stays)
 {
 	c->state = CONN_IDLE;
 	c->requests++;
-	c->first = false;
+	c->first = c->late = false;
 	int waiting;
 	c->counted = stays && !c->hungup && !c->cut && conn_can_sleep() && all_taken(c, &waiting);
 	if (c->counted) {

@@ -172,8 +172,7 @@ static void conn_arrive(struct loop *l, struct conn *c)
 static void hand_over(struct http *h, int fd)
 {
 	struct loop *to = &h->loops[0];
-	/* At the end another loop may be gone already. */
-	for (unsigned i = 1; i < h->nloops && !atomic_load(&h->stopping); i++)
+	for (unsigned i = 1; i < h->nloops; i++)
 		if (atomic_load(&h->loops[i].nconns) < atomic_load(&to->nconns))
 			to = &h->loops[i];
 	struct conn *c = mem_zalloc(sizeof *c);
@@ -186,11 +185,18 @@ static void hand_over(struct http *h, int fd)
 		return;
 	}
 	pthread_mutex_lock(&to->wake_lock);
-	bool poke = to->woken == NULL && to->arrived == NULL;
-	c->next = to->arrived;
-	to->arrived = c;
+	bool poke = to->woken == NULL && to->arrived == NULL, ended = to->ended;
+	if (!ended) {
+		c->next = to->arrived;
+		to->arrived = c;
+	}
 	pthread_mutex_unlock(&to->wake_lock);
-	if (poke)
+	if (ended) {
+		atomic_fetch_sub(&to->nconns, 1);
+		atomic_fetch_add(&h->loops[0].nconns, 1);
+		c->loop = &h->loops[0];
+		conn_arrive(&h->loops[0], c);
+	} else if (poke)
 		eventfd_write(to->wake_fd, 1);
 }
 
@@ -418,6 +424,14 @@ static void take_woken(struct loop *l)
 			(void)next_request(l, batch[i]);
 }
 
+/* Between requests: whether the next one has arrived, which is then read. To close what has unread bytes would be a
+ * reset. */
+static bool has_arrived(struct loop *l, struct conn *c)
+{
+	int waiting = 0;
+	return c->asleep ? next_request(l, c) : ioctl(c->fd, SIOCINQ, &waiting) == 0 && waiting > 0;
+}
+
 static void conn_due(struct loop *l, struct conn *c)
 {
 	switch (c->state) {
@@ -438,6 +452,15 @@ static void conn_due(struct loop *l, struct conn *c)
 		conn_touch(c);
 		return;
 	case CONN_IDLE:
+		if (!c->late && has_arrived(l, c)) { /* in this very round */
+			if (c->state != CONN_IDLE) /* it has moved */
+				return;
+			c->late = true;
+			conn_set_deadline(c, l->now_ms + HEADERS_MAX_MS);
+			conn_touch(c);
+			return;
+		}
+		/* fall through */
 	case CONN_HEADERS:
 	case CONN_BODY:
 		conn_cut(c);
@@ -537,26 +560,23 @@ static void handle_events(struct loop *l)
 
 /* ---- the end ---------------------------------------------------------------------------------------- */
 
-/* Between requests: one that has arrived is answered, too. To close what has unread bytes would be a reset. */
 static void stop_idle(struct loop *l, struct conn *c)
 {
-	int waiting = 0;
-	if (c->asleep ? next_request(l, c) : ioctl(c->fd, SIOCINQ, &waiting) == 0 && waiting > 0)
+	if (has_arrived(l, c))
 		return;
 	conn_cut(c);
 	conn_rouse(c);
 	conn_touch(c);
 }
 
-/* Whoever waits is answered, also with what a timeout would say; whoever is idle is closed. */
+/* Whoever waits is answered, as at a timeout, and whoever has asked; whoever is idle is closed. */
 static void begin_stop(struct loop *l)
 {
 	l->stopping = true;
 	l->stop_at_ms = l->now_ms + STOP_GRACE_MS;
 	take_woken(l);
-	for (int i = 0; l->index == 0 && l->http->accepting && i < LISTEN_BACKLOG / ACCEPT_BATCH; i++)
-		if (!accept_some(l->http))
-			break;
+	for (int i = 0; l->index == 0 && i < LISTEN_BACKLOG / ACCEPT_BATCH && accept_some(l->http); i++)
+		continue;
 	if (l->index == 0 && l->http->accepting)
 		listen_again(l->http, false);
 	for (struct conn *c = l->conns, *next; c != NULL; c = next) {
@@ -592,13 +612,22 @@ static void end_daemons(struct loop *l)
 		conn_drop(l->conns);
 }
 
+/* Whether nobody is left; from then on nobody is handed over either. */
+static bool close_door(struct loop *l)
+{
+	pthread_mutex_lock(&l->wake_lock);
+	l->ended = l->conns == NULL && l->arrived == NULL;
+	pthread_mutex_unlock(&l->wake_lock);
+	return l->ended;
+}
+
 static void *loop_main(void *arg)
 {
 	struct loop *l = arg;
 	l->now_ms = clock_mono_ms();
 	if (l->index == 0)
 		listen_again(l->http, true);
-	while (!l->stopping || (l->conns != NULL && l->now_ms < l->stop_at_ms)) {
+	while (!l->stopping || (l->now_ms < l->stop_at_ms && !close_door(l))) {
 		handle_events(l);
 		if (!l->stopping && atomic_load(&l->http->stopping))
 			begin_stop(l);

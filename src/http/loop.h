@@ -107,6 +107,7 @@ struct conn {
 	enum conn_state state;
 	bool hungup;      /* the client closed its side, at least half of it */
 	bool cut;         /* being closed by us */
+	bool late;        /* between requests for too long, but the next one was just arriving */
 	bool asleep;      /* between requests, suspended: its next request is looked at before the daemon reads it */
 	bool counted;     /* `taken` is known */
 	bool first;       /* its request is the first that its daemon reads, and begins with its first byte */
@@ -156,6 +157,7 @@ struct loop {
 
 	pthread_mutex_t wake_lock;
 	struct conn *woken, *arrived; /* from other threads */
+	bool ended;                   /* takes no more of those */
 };
 
 struct http {

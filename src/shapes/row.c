@@ -452,8 +452,10 @@ static int unpack(const char *p, size_t len, char end, struct buf *out, struct e
 	bool good = (p[0] == PACKED_UNSIZED || take(&u, &skipped, sizeof skipped)) && take_frame(&u);
 	if (good && frame_tail(&u.frame)->len > 0)
 		u.text[frame_tail(&u.frame)->text - u.text + (ptrdiff_t)frame_tail(&u.frame)->len - 1] = end;
+	/* What is damaged may say that it stands for any amount of text. */
+	size_t most = lines >= 0 ? (size_t)lines : UINT32_MAX;
 	while (good && u.p < u.end && !out->failed)
-		good = unpack_row(&u, out);
+		good = unpack_row(&u, out) && out->len - before <= most;
 	free(u.frame.key);
 	free(u.frame.before);
 	free(u.lens);
