@@ -38,8 +38,10 @@ void html_escape(struct buf *out, const char *s)
 
 static double at(const struct axis *a, double v)
 {
-	if (a->log)
-		v = log10(v > 0 ? v : pow(10, a->min));
+	if (a->log) { /* what is below the axis lies on it */
+		v = v > 0 ? log10(v) : a->min;
+		v = v < a->min ? a->min : v;
+	}
 	return a->max > a->min ? (v - a->min) / (a->max - a->min) : 0.5;
 }
 
