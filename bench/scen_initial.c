@@ -416,8 +416,7 @@ static int concurrent_round(struct bench *b, const struct server *sv, bool floor
 		sample_metric(s, "bytes a sync", "KB", (double)st.bytes / 1e3 / (double)syncs, 0);
 		if (st.retries > 0)
 			sample_metric(s, "retries", "", (double)st.retries, -1);
-		if (!floor)
-			usage_metrics(&usage, sv, s);
+		usage_metrics(&usage, sv, s);
 		s->floor = floor;
 		sample_done(&b->results, s);
 	}

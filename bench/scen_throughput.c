@@ -590,7 +590,7 @@ static bool bare_row(void *ctx, int64_t id, int64_t group, int64_t now)
 
 /*
  * The bare client. It has a backlog in the same way as a server: it streams, and doesn't read while the backlog is
- * written. (A stream that begins afterwards is faster by up to a half: its TCP connection has seen no burst yet and keeps
+ * written. (A stream that begins afterwards is up to 1.8 times as fast: its TCP connection has seen no burst yet and keeps
  * few segments in flight, so that the walsender's messages travel several at once.)
  */
 static int floor_run(struct tp *t, enum mode mode, int round)

@@ -169,35 +169,43 @@ static void conn_arrive(struct loop *l, struct conn *c)
 		conn_drop(c);
 }
 
+static struct conn *conn_new(struct loop *l, int fd)
+{
+	struct conn *c = mem_zalloc(sizeof *c);
+	c->source.kind = SOURCE_CONN;
+	c->loop = l;
+	c->fd = fd;
+	return c;
+}
+
+/* To another loop's thread; false if that takes no more. */
+static bool give(struct loop *to, struct conn *c)
+{
+	pthread_mutex_lock(&to->wake_lock);
+	bool poke = to->woken == NULL && to->arrived == NULL, taken = !to->ended;
+	if (taken) {
+		c->loop = to;
+		c->next = to->arrived;
+		to->arrived = c;
+		atomic_fetch_add(&to->nconns, 1);
+	}
+	pthread_mutex_unlock(&to->wake_lock);
+	if (taken && poke)
+		eventfd_write(to->wake_fd, 1);
+	return taken;
+}
+
 static void hand_over(struct http *h, int fd)
 {
-	struct loop *to = &h->loops[0];
+	struct loop *own = &h->loops[0], *to = own;
 	for (unsigned i = 1; i < h->nloops; i++)
 		if (atomic_load(&h->loops[i].nconns) < atomic_load(&to->nconns))
 			to = &h->loops[i];
-	struct conn *c = mem_zalloc(sizeof *c);
-	c->source.kind = SOURCE_CONN;
-	c->loop = to;
-	c->fd = fd;
-	atomic_fetch_add(&to->nconns, 1);
-	if (to == &h->loops[0]) {
-		conn_arrive(to, c);
+	struct conn *c = conn_new(own, fd);
+	if (to != own && give(to, c))
 		return;
-	}
-	pthread_mutex_lock(&to->wake_lock);
-	bool poke = to->woken == NULL && to->arrived == NULL, ended = to->ended;
-	if (!ended) {
-		c->next = to->arrived;
-		to->arrived = c;
-	}
-	pthread_mutex_unlock(&to->wake_lock);
-	if (ended) {
-		atomic_fetch_sub(&to->nconns, 1);
-		atomic_fetch_add(&h->loops[0].nconns, 1);
-		c->loop = &h->loops[0];
-		conn_arrive(&h->loops[0], c);
-	} else if (poke)
-		eventfd_write(to->wake_fd, 1);
+	atomic_fetch_add(&own->nconns, 1);
+	conn_arrive(own, c);
 }
 
 /* True if there may be more. */
@@ -328,10 +336,7 @@ static bool move(struct loop *l, struct conn *c, const struct arrival *a, size_t
 	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
 	if (fd < 0)
 		return false;
-	struct conn *to = mem_zalloc(sizeof *to);
-	to->source.kind = SOURCE_CONN;
-	to->loop = l;
-	to->fd = fd;
+	struct conn *to = conn_new(l, fd);
 	to->requests = c->requests;
 	to->counted = c->counted;
 	to->first = first > ' ';
@@ -452,19 +457,14 @@ static void conn_due(struct loop *l, struct conn *c)
 		conn_touch(c);
 		return;
 	case CONN_IDLE:
-		if (!c->late && has_arrived(l, c)) { /* in this very round */
-			if (c->state != CONN_IDLE) /* it has moved */
-				return;
-			c->late = true;
-			conn_set_deadline(c, l->now_ms + HEADERS_MAX_MS);
-			conn_touch(c);
-			return;
-		}
-		/* fall through */
 	case CONN_HEADERS:
 	case CONN_BODY:
-		conn_cut(c);
-		conn_rouse(c);
+		if (c->state == CONN_IDLE && !c->late && has_arrived(l, c)) { /* in this very round */
+			c->late = true;
+		} else {
+			conn_cut(c);
+			conn_rouse(c);
+		}
 		conn_set_deadline(c, l->now_ms + HEADERS_MAX_MS);
 		conn_touch(c);
 		return;

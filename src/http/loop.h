@@ -38,8 +38,9 @@
  * the response must fit. Most of it is given back while a client waits, see conn_trim(). */
 #define POOL_BYTES 32768
 #define HEADERS_OVERHEAD_BYTES 2048 /* the library's own headers, and its structure for each of the request's */
-/* The same for small live requests (arrival.h): the request, that overhead and the headers of an answer. It zeroes all of a pool after each response: with
- * the large one a crowd that is woken pays for that, and for giving it back, more than for all else. */
+/* The same for small live requests (arrival.h): the request, that overhead and the headers of an answer. The library
+ * zeroes all of a pool after each response: with the large one a crowd that is woken pays for that, and for giving it
+ * back, more than for all else. */
 #define POOL_SMALL_BYTES (ARRIVAL_SMALL_BYTES_MAX + HEADERS_OVERHEAD_BYTES + 1536)
 /* Descriptors kept for everything else (store, Postgres, connections that are moving): at the limit we stop accepting. */
 #define FILES_RESERVED 768

@@ -145,7 +145,7 @@ struct stream_plan {
 
 struct stream *http_stream_new(struct request *r, struct stream_plan *plan);
 void http_stream_free(struct stream *s);
-size_t http_stream_block(struct stream *s); /* the bytes at a time, of a stream with a size; asked once */
+size_t http_stream_block(const struct stream *s); /* the bytes at a time, of a stream with a size */
 ssize_t stream_read(void *cls, uint64_t at, char *to, size_t max);
 /* The same of a body whose size is known: the lines of `reader`, ended by ',', as an array. */
 ssize_t stream_read_sized(void *cls, uint64_t at, char *to, size_t max);

@@ -46,10 +46,12 @@ struct stream *http_stream_new(struct request *r, struct stream_plan *plan)
 	s->seen = plan->seen;
 	s->reader = plan->reader;
 	s->first = true;
-	s->spoke_ms = s->progress_ms = r->conn->loop->now_ms;
+	s->spoke_ms = s->progress_ms = s->loop->now_ms;
 	s->until_ms = s->spoke_ms + SSE_TOTAL_MS;
 	buf_init(&s->out, SIZE_MAX / 2);
 	s->size = plan->size;
+	s->large_block = s->size > 0 && s->loop->large_blocks < LARGE_BLOCKS_MAX;
+	s->loop->large_blocks += s->large_block;
 	if (s->sse && !s->slice.empty)
 		s->reader = shape_reader_new(s->shape, &s->slice);
 	if (s->sse || s->size > 0)
@@ -155,6 +157,11 @@ static enum shape_read read_events(struct stream *s, struct err *e)
 	return state;
 }
 
+static void cannot_read(const struct stream *s, const char *why)
+{
+	log_error("cannot read the log of shape %s: %s", shape_handle(s->shape), why);
+}
+
 /* Into an empty buffer. */
 static enum fill read_lines(struct stream *s)
 {
@@ -163,7 +170,7 @@ static enum fill read_lines(struct stream *s)
 	enum shape_read state = s->sse ? read_events(s, &e) : read_members(s, &e);
 	if (s->out.len > 0) {
 		s->group_open = true;
-		s->progress_ms = s->spoke_ms = s->r->conn->loop->now_ms;
+		s->progress_ms = s->spoke_ms = s->loop->now_ms;
 	}
 	switch (state) {
 	case SHAPE_READ_MORE:
@@ -173,14 +180,14 @@ static enum fill read_lines(struct stream *s)
 	case SHAPE_READ_WAIT:
 		if (s->out.len > 0)
 			return FILL_MORE;
-		if (s->r->conn->loop->now_ms >= s->progress_ms + SNAPSHOT_PROGRESS_MAX_MS || s->r->conn->loop->stopping)
+		if (s->loop->now_ms >= s->progress_ms + SNAPSHOT_PROGRESS_MAX_MS || s->loop->stopping)
 			return FILL_FAILED;
 		return park(s, s->progress_ms + SNAPSHOT_PROGRESS_MAX_MS);
 	case SHAPE_READ_GONE:
 		/* Half an answer must not look like a whole one; a stream of events may end anywhere. */
 		return s->sse ? FILL_END : FILL_FAILED;
 	default:
-		log_error("cannot read the log of shape %s: %s", shape_handle(s->shape), e.text);
+		cannot_read(s, e.text);
 		return FILL_FAILED;
 	}
 }
@@ -213,10 +220,10 @@ static enum fill wait_tail(struct stream *s, int64_t now)
 static enum fill next_slice(struct stream *s)
 {
 	struct request *r = s->r;
-	int64_t now = r->conn->loop->now_ms;
+	int64_t now = s->loop->now_ms;
 	/* For its time it ends only after an up-to-date message: a client cut inside a group begins again from
 	 * where this connection began, and a backlog that takes longer than one connection would never arrive. */
-	if ((now >= s->until_ms && !s->group_open) || r->conn->loop->stopping)
+	if ((now >= s->until_ms && !s->group_open) || s->loop->stopping)
 		return FILL_END;
 	if (s->slice.kind == SLICE_LOG && s->slice.up_to_date) {
 		enum fill done = wait_tail(s, now);
@@ -251,6 +258,17 @@ static enum fill fill(struct stream *s)
 	}
 }
 
+/* What is ready, as far as there is room. */
+static size_t put_out(struct stream *s, char *to, size_t max)
+{
+	size_t n = s->out.len - s->sent < max ? s->out.len - s->sent : max;
+	memcpy(to, s->out.data + s->sent, n);
+	s->sent += n;
+	if (s->sent == s->out.len)
+		give_out(s);
+	return n;
+}
+
 ssize_t stream_read(void *cls, uint64_t at, char *to, size_t max)
 {
 	struct stream *s = cls;
@@ -277,29 +295,12 @@ ssize_t stream_read(void *cls, uint64_t at, char *to, size_t max)
 		to[lead++] = ',';
 		s->comma = false;
 	}
-	size_t n = s->out.len - s->sent < max - lead ? s->out.len - s->sent : max - lead;
-	memcpy(to + lead, s->out.data + s->sent, n);
-	s->sent += n;
-	if (s->sent == s->out.len)
-		give_out(s);
-	return (ssize_t)(lead + n);
+	return (ssize_t)(lead + put_out(s, to + lead, max - lead));
 }
 
 /* ---- bodies of a known size ------------------------------------------------------------------------- */
 
-size_t http_stream_block(struct stream *s)
-{
-	struct loop *l = s->loop;
-	s->large_block = l->large_blocks < LARGE_BLOCKS_MAX;
-	l->large_blocks += s->large_block;
-	return s->large_block ? LARGE_BLOCK_BYTES : SIZED_BLOCK_BYTES;
-}
-
-static ssize_t broken_off(const struct stream *s, const char *why)
-{
-	log_error("cannot read the log of shape %s: %s", shape_handle(s->shape), why);
-	return MHD_CONTENT_READER_END_WITH_ERROR;
-}
+size_t http_stream_block(const struct stream *s) { return s->large_block ? LARGE_BLOCK_BYTES : SIZED_BLOCK_BYTES; }
 
 /* The next piece, into `to` where there is room for it, else by way of `out`. Bytes, or less than 0. */
 static ssize_t next_piece(struct stream *s, char *to, size_t max)
@@ -317,9 +318,11 @@ static ssize_t next_piece(struct stream *s, char *to, size_t max)
 		if (state == SHAPE_READ_MORE)
 			return 0;
 	}
-	if (state == SHAPE_READ_GONE) /* half an answer must not look like a whole one: the size tells */
-		return MHD_CONTENT_READER_END_WITH_ERROR;
-	return state == SHAPE_READ_MORE ? (ssize_t)here.len : broken_off(s, state == SHAPE_READ_ERROR ? e.text : "it ends early");
+	if (state == SHAPE_READ_MORE)
+		return (ssize_t)here.len;
+	if (state != SHAPE_READ_GONE) /* half an answer doesn't look like a whole one: the size tells */
+		cannot_read(s, state == SHAPE_READ_ERROR ? e.text : "it ends early");
+	return MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
 ssize_t stream_read_sized(void *cls, uint64_t at, char *to, size_t max)
@@ -336,14 +339,8 @@ ssize_t stream_read_sized(void *cls, uint64_t at, char *to, size_t max)
 			return got;
 		n += (size_t)got;
 	}
-	if (s->sent < s->out.len) {
-		size_t some = s->out.len - s->sent < max - n ? s->out.len - s->sent : max - n;
-		memcpy(to + n, s->out.data + s->sent, some);
-		n += some;
-		s->sent += some;
-		if (s->sent == s->out.len)
-			give_out(s);
-	}
+	if (s->sent < s->out.len)
+		n += put_out(s, to + n, max - n);
 	if (at + n == s->size)
 		to[n - 1] = ']';
 	return (ssize_t)n;

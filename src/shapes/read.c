@@ -208,6 +208,13 @@ static int add_length(void *ctx, const void *p, size_t len, struct err *e)
 	return n < 0 ? -1 : 0;
 }
 
+/* Whether pieces may still come to the reader's chunk. With the lock held. */
+static bool chunk_is_open(const struct shape_reader *r)
+{
+	const struct shape *s = r->shape;
+	return !s->tail.snap_complete && r->slice.chunk >= s->tail.snap_chunk;
+}
+
 int64_t shape_reader_size(struct shape_reader *r)
 {
 	struct shape *s = r->shape;
@@ -216,9 +223,9 @@ int64_t shape_reader_size(struct shape_reader *r)
 	if (r->slice.kind != SLICE_SNAPSHOT)
 		return -1;
 	pthread_mutex_lock(shape_lock(s));
-	bool whole = s->tail.snap_complete || r->slice.chunk < s->tail.snap_chunk;
+	bool open = chunk_is_open(r);
 	pthread_mutex_unlock(shape_lock(s));
-	struct store_read *sr = whole ? store_read_begin(s->engine->store, &e) : NULL;
+	struct store_read *sr = open ? NULL : store_read_begin(s->engine->store, &e);
 	if (sr == NULL)
 		return -1;
 	int rc;
@@ -227,9 +234,8 @@ int64_t shape_reader_size(struct shape_reader *r)
 		rc = store_take_snapshot(sr, s->id, r->slice.chunk, piece++, add_length, &sum, &e);
 	} while (rc == 0);
 	store_read_end(sr);
-	if (rc != 1 || is_gone(s)) /* of a dropped shape some pieces may be gone already */
-		return -1;
-	return sum;
+	/* Of a dropped shape some pieces may be gone already. */
+	return rc == 1 && !is_gone(s) ? sum : -1;
 }
 
 void shape_reader_end_lines(struct shape_reader *r, char end) { r->end = end; }
@@ -240,8 +246,7 @@ static enum shape_read next_of_snapshot(struct shape_reader *r, struct buf *out,
 	for (;;) {
 		pthread_mutex_lock(shape_lock(s));
 		bool gone = s->tail.state == SHAPE_GONE || s->tail.state == SHAPE_FAILED;
-		bool open = !s->tail.snap_complete && r->slice.chunk >= s->tail.snap_chunk;
-		bool there = !open || r->piece < s->tail.snap_pieces;
+		bool there = !chunk_is_open(r) || r->piece < s->tail.snap_pieces;
 		/* Only with nothing to give: what is there goes out first. */
 		if (!gone && !there && out->len == 0) {
 			w->seen = (struct log_offset){0, 0};

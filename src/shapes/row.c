@@ -245,10 +245,12 @@ void row_pack_end(struct buf *piece, uint64_t line_bytes)
 		memcpy(piece->data + PACKED_LINES_AT, &n, sizeof n);
 }
 
+static bool is_packed(const char *p, size_t len) { return len > 0 && (p[0] == PACKED || p[0] == PACKED_UNSIZED); }
+
 int64_t row_lines_len(const char *p, size_t len)
 {
 	uint32_t n;
-	if (len == 0 || (p[0] != PACKED && p[0] != PACKED_UNSIZED))
+	if (!is_packed(p, len))
 		return (int64_t)len;
 	if (p[0] == PACKED_UNSIZED || len < PACKED_LINES_AT + sizeof n)
 		return -1;
@@ -432,15 +434,14 @@ static bool unpack_row(struct unpacking *u, struct buf *out)
 }
 
 /* Lines as they are. */
-static int put_plain(const char *p, size_t len, char end, struct buf *out)
+static void put_plain(const char *p, size_t len, char end, struct buf *out)
 {
 	size_t at = out->len;
 	buf_put(out, p, len);
 	if (end == '\n' || out->failed)
-		return 0;
+		return;
 	for (char *q = out->data + at, *stop = q + len; (q = memchr(q, '\n', (size_t)(stop - q))) != NULL;)
 		*q++ = end;
-	return 0;
 }
 
 static int unpack(const char *p, size_t len, char end, struct buf *out, struct err *e)
@@ -467,8 +468,9 @@ static int unpack(const char *p, size_t len, char end, struct buf *out, struct e
 
 int row_unpack(const char *p, size_t len, char end, struct buf *out, struct err *e)
 {
-	bool packed = len > 0 && (p[0] == PACKED || p[0] == PACKED_UNSIZED);
-	if ((packed ? unpack(p, len, end, out, e) : put_plain(p, len, end, out)) != 0)
+	if (!is_packed(p, len))
+		put_plain(p, len, end, out);
+	else if (unpack(p, len, end, out, e) != 0)
 		return -1;
 	return out->failed ? err_set(e, ERR_LIMIT, "store: a piece of %zu bytes does not fit the reader's buffer", len) : 0;
 }

@@ -40,7 +40,7 @@
 #define HURRY_MESSAGES 64
 #define HURRY_US 3200 /* for so many: 20,000 a second */
 #define NAP_US 500
-#define READ_WORTH_BYTES (1u << 20) /* waiting: read on without a nap */
+#define READ_WORTH_BYTES (1 << 20) /* waiting: read on without a nap */
 #define SPIN_US 100 /* inside a transaction, see rest_is_here() */
 #define BACKOFF_FIRST_MS 500    /* most breaks are over at once: a terminated backend, a restart of a proxy */
 #define BACKOFF_SECOND_MS 1000
@@ -330,7 +330,7 @@ static bool hurrying(struct stream *s)
 static bool much_is_here(const struct stream *s)
 {
 	int n = 0;
-	return ioctl(PQsocket(s->conn), FIONREAD, &n) == 0 && n >= (int)READ_WORTH_BYTES;
+	return ioctl(PQsocket(s->conn), FIONREAD, &n) == 0 && n >= READ_WORTH_BYTES;
 }
 
 /* The walsender sends a transaction's messages one by one, microseconds apart: inside one, going to sleep and being
