@@ -12,6 +12,7 @@
 #define DEPTH_MAX 4
 #define TEXT_SOFT_MAX 1200 /* beyond, only leaves are written */
 #define TYPES_MAX 96
+#define STRAY_ROWS 3           /* percent of all expressions with a row where a value should be */
 
 static void expr(struct gen *g, uint32_t type, int depth);
 
@@ -673,6 +674,10 @@ static void argument(struct gen *g, uint32_t type, int depth)
 		literal(g, type);
 		return;
 	}
+	if (g->stray > 0 && --g->stray == 0) {
+		say(g, chance(g, 50) ? "(1, 2)" : "ROW(NULL)");
+		return;
+	}
 	if (what < 14)
 		unknown_literal(g, type);
 	else if (what < 17)
@@ -1273,6 +1278,7 @@ static void begin(struct gen *g)
 		free(g->params[i]);
 	g->nparams = g->nspans = 0;
 	g->lazy = g->loose = g->no_domains = false;
+	g->stray = chance(g, STRAY_ROWS) ? 1 + gen_random(g, 12) : 0;
 	g->text_pool = NULL;
 }
 
