@@ -42,7 +42,8 @@ size_t filter_members(const struct filter *f);
 /*
  * Finds the members whose condition is true for the row. `found` is called once for each, in no order; it
  * must not change the filter. `failed` is called for each member whose evaluation failed on this row (it
- * doesn't count as found); `column` is the column at fault or -1 if not known.
+ * doesn't count as found); `column` is the column at fault or -1 if not known. Of an index whose own expression
+ * fails it is told of one member for all, whatever else that asks.
  */
 void filter_row(struct filter *f, where_fetch *fetch, void *fetch_ctx, void (*found)(void *ctx, void *member),
                 void (*failed)(void *ctx, void *member, int column, const char *reason), void *ctx);

@@ -3,7 +3,7 @@
  *
  * What is evaluated, in which order, and what is left out once the result is known follows Postgres's
  * executor (the manual's 4.2.14 and 9.1; execExprInterp.c decides details), because it decides which
- * errors are met.
+ * errors are met; but for truths that are combined (eval_logic()).
  */
 #include <string.h>
 
@@ -129,16 +129,28 @@ static struct where_value eval_null_test(struct where_pool *p, const struct slot
 
 /* ---- logic ------------------------------------------------------------------------------------------ */
 
+/* What several truths come to while none of them decides: the first failure, else a NULL if there was one. */
+static void undecided(struct where_value *so_far, const struct where_value *v)
+{
+	if (so_far->is != WHERE_ERROR && v->is != WHERE_VALUE)
+		*so_far = *v;
+}
+
+/*
+ * A failure is one more that isn't known, as NULL is: what decides does so wherever it stands. Which of the arms
+ * Postgres evaluates is the planner's choice, so the rows of a snapshot could agree with no order of ours.
+ */
 static struct where_value eval_logic(struct where_pool *p, const struct slot *s)
 {
-	bool null = false, or = s->kind == WHERE_OR;
+	bool or = s->kind == WHERE_OR;
+	struct where_value out = where_bool(!or);
 	for (uint32_t i = 0; i < s->nargs; i++) {
 		const struct where_value *v = arg(p, s, i);
-		if (v->is == WHERE_ERROR || (v->is == WHERE_VALUE && (v->u.i != 0) == or))
+		if (v->is == WHERE_VALUE && (v->u.i != 0) == or)
 			return *v;
-		null |= v->is == WHERE_NULL;
+		undecided(&out, v);
 	}
-	return null ? where_null() : where_bool(!or);
+	return out;
 }
 
 static struct where_value eval_truth(struct where_pool *p, const struct slot *s)
@@ -322,9 +334,10 @@ static bool set_has(const struct set *set, const struct where_type *elem, const 
 	return false;
 }
 
+/* An OR, or an AND, of what the operator says of each element; failures too count as there. */
 static struct where_value eval_any(struct where_pool *p, const struct slot *s)
 {
-	bool any = s->kind == WHERE_ANY, null = false;
+	bool any = s->kind == WHERE_ANY;
 	struct where_value x = *arg(p, s, 0);
 	if (x.is == WHERE_ERROR)
 		return x;
@@ -342,13 +355,14 @@ static struct where_value eval_any(struct where_pool *p, const struct slot *s)
 			return where_bool(any);
 		return set->has_null ? where_null() : where_bool(!any);
 	}
+	struct where_value out = where_bool(!any);
 	for (uint32_t i = 0; i < a->n; i++) {
 		struct where_value v = operate(p, s->sig, &x, &a->values[i]);
-		if (v.is == WHERE_ERROR || (v.is == WHERE_VALUE && (v.u.i != 0) == any))
+		if (v.is == WHERE_VALUE && (v.u.i != 0) == any)
 			return v;
-		null |= v.is == WHERE_NULL;
+		undecided(&out, &v);
 	}
-	return null ? where_null() : where_bool(!any);
+	return out;
 }
 
 /* ---- arrays and rows -------------------------------------------------------------------------------- */

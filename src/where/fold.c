@@ -3,7 +3,7 @@
  * simplified as Postgres's planner does (clauses.c, eval_const_expressions), relabelings left out, IN and
  * ILIKE written in terms of what is shared better.
  *
- * A constant part that fails is reported if it is reached in any case. Behind AND, OR, CASE and COALESCE
+ * A constant part that fails is reported if it is needed in any case. In an arm of AND or OR, and behind CASE and COALESCE,
  * it stays a call and fails when a row reaches it.
  */
 #include <stdlib.h>
@@ -15,7 +15,7 @@
 
 #define DEPTH_MAX (WHERE_DEPTH_MAX + 16) /* the parser's bound is below; this one is for the stack */
 
-/* Where in the tree: under something that may not be reached, and how deep. */
+/* Where in the tree: under something that may not be needed, and how deep. */
 struct at { bool lazy; int depth; };
 
 static int add(struct where_pool *p, const struct where_node *n, struct at at, uint32_t *id);
@@ -251,7 +251,7 @@ static int add_logic(struct where_pool *p, const struct where_node *n, struct at
 	uint32_t *args = mem_alloc(n->nargs * sizeof *args), count = 0;
 	int rc = 0;
 	for (; rc == 0 && count < n->nargs; count += rc == 0) {
-		rc = add(p, n->args[count], (struct at){at.lazy || count > 0, at.depth}, &args[count]);
+		rc = add(p, n->args[count], (struct at){true, at.depth}, &args[count]);
 		const struct where_value *v = rc == 0 ? const_of(p, args[count]) : NULL;
 		if (v != NULL && v->is == WHERE_VALUE && (v->u.i != 0) == (n->kind == WHERE_OR)) {
 			count++; /* it decides: what follows isn't reached */
@@ -278,7 +278,7 @@ static int add_row_test(struct where_pool *p, const struct where_node *n, struct
 		if (row->args[count]->kind == WHERE_ROW)
 			args[count] = bool_const(p, n->kind == WHERE_IS_NOT_NULL);
 		else
-			rc = add(p, &test, (struct at){at.lazy || count > 0, at.depth}, &args[count]);
+			rc = add(p, &test, (struct at){at.lazy || row->nargs > 1, at.depth}, &args[count]);
 	}
 	if (rc == 0)
 		*id = make_logic(p, WHERE_AND, args, count);

@@ -28,8 +28,8 @@ size_t where_pool_nodes(const struct where_pool *p);
  * part fails; -2: a constant pattern is refused. */
 int where_pool_add(struct where_pool *p, const struct where_node *n, uint32_t *id, char reason[WHERE_REASON_MAX]) MUST_USE;
 /*
- * From now on an immutable constant that fails makes where_pool_add() fail also behind AND, OR, CASE and COALESCE,
- * where otherwise it fails only if reached: Postgres's planner computes it in any case, and so refuses every
+ * From now on an immutable constant that fails makes where_pool_add() fail also below AND and OR, and behind CASE and
+ * COALESCE, where otherwise it fails only if reached: Postgres's planner computes it in any case, and so refuses every
  * statement that has it.
  */
 void where_pool_fold_as_planner(struct where_pool *p);
@@ -40,7 +40,8 @@ const struct where_type *where_pool_type(const struct where_pool *p, uint32_t id
 /* From now on expressions are those of this row; what was evaluated before is gone. */
 void where_pool_row(struct where_pool *p, where_fetch *fetch, void *ctx);
 /* Valid until the next where_pool_row(), where_pool_trim() or change of the pool. WHERE_ERROR: where_pool_reason() says
- * why (of the last failure). */
+ * why (of the last failure). In AND, OR and NOT, and among what ANY and ALL compare, a failure counts as unknown: what
+ * decides does so wherever it stands. */
 const struct where_value *where_pool_eval(struct where_pool *p, uint32_t id);
 const char *where_pool_reason(const struct where_pool *p);
 int where_pool_column(const struct where_pool *p); /* the column that couldn't be read, -1: it wasn't that */

@@ -278,6 +278,24 @@ static void test_rows(void)
 	CHECK_STR(sql("NULL IS DISTINCT FROM row(a, NULL)"), "('t'::\"pg_catalog\".\"bool\")");
 	CHECK_STR(sql("nullif(row(a), row(b)) IS NULL"), "At location 7: RowExpr is not supported in this context");
 	CHECK_STR(sql("CASE (a, b) WHEN (a, NULL) THEN b END"), "At location 5: RowExpr is not supported in this context");
+	/* None is lost among values. */
+	static const char *const mixed[] = {
+		"i4 NOT IN (9, (1, 2))", "i4 IN ((1, 2), 8, 9)", "i4 IN (8, 9, (1, 2))", "i4 IN (8, ROW(9))", "i4 IN ((i4, 2), 8, 9)",
+		"i4 IN ((1, 2))", "i4 NOT IN (i8, 9, 10, (1, 2))", "'x' NOT IN ('y', ('x', 'y'))", "NULL IN (1, (1, 2))",
+		"(i4, 2) IN (3, (1, 2))", "(i4, 2) IN ((1, 2), 3)", "i4 BETWEEN (1, 2) AND 3", "i4 BETWEEN 1 AND (2, 3)",
+		"(i4, 2) BETWEEN 1 AND (2, 3)", "i4 IS DISTINCT FROM (1, 2)", "(i4, 2) = ANY ('{}')", "CASE i4 WHEN (1, 2) THEN true END",
+		"t LIKE (1, 2)", "(i4, 2) || 'x' = 'x'",
+	};
+	for (size_t i = 0; i < ARRAY_LEN(mixed); i++)
+		CHECK(strstr(sql(mixed[i]), "Could not select an operator overload") != NULL);
+	static const char *const elsewhere[] = {
+		"i4 = ANY (ARRAY[(1, 2)])", "coalesce((1, 2), (1, 2)) IS NULL", "greatest((1, 2), (1, 3)) = 1", "least(1, (1, 3)) = 1",
+		"coalesce(1, (1, 2)) = 1", "CASE WHEN b THEN (1, 2) END IS NULL", "CASE WHEN b THEN 1 ELSE (1, 2) END = 1",
+		"(1, 2)::text = 'x'", "ARRAY[(1, 2)]::text[] = '{}'", "array_append(ARRAY[1], (1, 2)) = '{}'", "ia[(1, 2)] = 1",
+		"(i4, 2) IS TRUE", "NOT (i4, 2)", "(i4, 2) AND b", "(i4, 2)", "- (1, 2) = 1",
+	};
+	for (size_t i = 0; i < ARRAY_LEN(elsewhere); i++)
+		CHECK(sql(elsewhere[i])[0] != '(');
 }
 
 /* libpg_query 15 loses integers that are 0 or negative: they are read from the text again. */
