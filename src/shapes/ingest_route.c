@@ -128,6 +128,7 @@ void relation_free(struct relation *r)
 		free(r->names[i]);
 	free(r->names);
 	free(r->types);
+	free(r->identity);
 	free(r->schema);
 	free(r->name);
 	free(r);
@@ -145,9 +146,11 @@ void relation_put(struct shapes *s, const struct wal_relation *w)
 	r->ncolumns = w->ncolumns;
 	r->names = mem_alloc(w->ncolumns * sizeof(char *));
 	r->types = mem_alloc(w->ncolumns * sizeof *r->types);
+	r->identity = mem_alloc(w->ncolumns * sizeof *r->identity);
 	for (uint16_t i = 0; i < w->ncolumns; i++) {
 		r->names[i] = mem_strdup(w->columns[i].name);
 		r->types[i] = w->columns[i].type_oid;
+		r->identity[i] = w->columns[i].key;
 	}
 	struct relation *old = map_put(&in->relations, &r->oid, sizeof r->oid, r);
 	if (old != NULL) {

@@ -171,6 +171,7 @@ struct format {
 	uint32_t bound_version;
 	bool bound_ok;        /* the relation still is what the definition says */
 	char bound_why[160];
+	bool key_identifies;  /* an update that comes without the old row has left the key as it was */
 	int *map;
 	struct rendered views[CHANGE_VIEWS];
 };
@@ -183,6 +184,7 @@ struct relation {
 	uint16_t ncolumns;
 	char **names;
 	uint32_t *types;
+	bool *identity;  /* the column is part of the replica identity */
 	bool resolved; /* its ancestors are known (or there are no parents to ask about) */
 };
 

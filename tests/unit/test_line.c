@@ -56,7 +56,9 @@ static struct relation *relation_make(const struct pg_table *t)
 	r->ncolumns = t->ncolumns;
 	r->names = mem_alloc(COLUMNS_MAX * sizeof *r->names);
 	r->types = mem_alloc(COLUMNS_MAX * sizeof *r->types);
+	r->identity = mem_alloc(COLUMNS_MAX * sizeof *r->identity);
 	for (uint16_t i = 0; i < t->ncolumns; i++) {
+		r->identity[i] = true;
 		r->names[i] = mem_strdup(t->columns[i].name);
 		r->types[i] = t->columns[i].type_oid;
 	}
@@ -69,6 +71,7 @@ static void relation_free(struct relation *r)
 		free(r->names[i]);
 	free(r->names);
 	free(r->types);
+	free(r->identity);
 	free(r->schema);
 	free(r->name);
 	free(r);
@@ -302,6 +305,19 @@ static void test_missing_old(void)
 	/* The old tuple is of another index (REPLICA IDENTITY USING INDEX): the key isn't in it. */
 	CHECK_DELETE(f, -1, 'K', ROW(NULL, "a", NULL));
 	CHECK_UPDATE(f, -1, 'K', ROW(NULL, "a", NULL), ROW("1", "b", "t"));
+	/* And where that index's columns are as they were, nothing comes at all: the key may be another. */
+	struct relation *r = (struct relation *)(uintptr_t)f.bound;
+	r->replica_identity = 'i';
+	r->identity[0] = r->identity[2] = false;
+	format_bind(&f, r);
+	CHECK(f.bound_ok);
+	CHECK_UPDATE(f, -1, 0, NULL, ROW("2", "a", "t"));
+	CHECK_DELETE(f, -1, 'K', ROW("1", "a", NULL));
+	CHECK_UPDATE(f, 1, 'O', ROW("1", "a", "t"), ROW("1", "b", "t"));
+	CHECK_INSERT(f, ROW("1", "a", "t"));
+	r->identity[0] = true;
+	format_bind(&f, r);
+	CHECK_UPDATE(f, 1, 0, NULL, ROW("1", "a", "t"));
 	format_done(&f);
 	format_done(&full);
 }
