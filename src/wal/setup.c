@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #define SQL_BYTES_MAX 4096 /* longest statement here with its two names, which Postgres limits to 63 bytes */
@@ -104,7 +105,8 @@ static const char settings_sql[] =
 	" ('search_path', 'pg_catalog'), ('bytea_output', 'hex'), ('DateStyle', 'ISO, DMY'), ('TimeZone', 'UTC'),"
 	" ('extra_float_digits', '1'), ('IntervalStyle', 'iso_8601')) AS s (name, value)";
 
-/* So that a backend which waits for the lock ends when we do. Only Linux servers have it, the rest goes without. */
+/* So that a backend which waits, for a slot to be made say, ends when we do. Only Linux servers have it, the rest goes
+ * without. */
 static const char notice_our_end_sql[] = "SELECT pg_catalog.set_config('client_connection_check_interval', '2s', false)";
 
 static const char server_sql[] =
@@ -209,27 +211,44 @@ static void break_lock(struct setup *u)
 	PQclear(res);
 }
 
-static void lock_tick(void *ctx)
+static int try_lock(struct setup *u, bool *got, struct err *e)
 {
-	struct setup *u = ctx;
-	log_notice("Waiting for postgres lock to be acquired...");
-	break_lock(u);
+	PGresult *res;
+	*got = false;
+	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e, "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtext(%s))",
+	          LITERAL(u->config->slot_name)) < 0) {
+		/* Cancelled by somebody (pg_cancel_backend()): asked again soon. */
+		return e->kind == ERR_PG && is(e, "57014") ? 0 : -1;
+	}
+	if (expect(&res, 1, 1, e) < 0)
+		return -1;
+	*got = field_true(res, 0);
+	PQclear(res);
+	return 0;
 }
 
+/*
+ * Asks again and again rather than once with pg_advisory_lock(): a statement that waits has a snapshot, and for as
+ * long as it waits, which may be weeks, vacuum would remove no row that died since, in the whole database.
+ */
 int setup_lock(struct setup *u, struct err *e)
 {
 	const char *slot = u->config->slot_name;
-	struct loop_tick tick = {SETUP_TICK_MS, lock_tick, u};
+	int64_t tick_ms = clock_mono_ms() + SETUP_TICK_MS;
+	bool got;
 	log_notice("Acquiring lock from postgres with name %s", slot);
 	for (;;) {
-		PGresult *res;
-		int r = query(u, 0, &tick, &res, e, "SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtext(%s))", LITERAL(slot));
-		PQclear(res);
-		if (r == 0)
-			break;
-		if (e->kind != ERR_PG || !is(e, "57014"))
+		if (try_lock(u, &got, e) < 0)
 			return -1;
-		log_warning("The wait for the lock %s was cancelled by Postgres (%s), waiting again", slot, e->text);
+		if (got)
+			break;
+		if (clock_mono_ms() >= tick_ms) {
+			log_notice("Waiting for postgres lock to be acquired...");
+			break_lock(u);
+			tick_ms = clock_mono_ms() + SETUP_TICK_MS;
+		}
+		if (loop_sleep(u->loop, SETUP_LOCK_POLL_MS, e) < 0)
+			return -1;
 	}
 	log_notice("Lock acquired from postgres with name %s", slot);
 	return 0;

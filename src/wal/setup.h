@@ -13,7 +13,8 @@
 #include "wal/stream.h"
 
 #define SETUP_STATEMENT_TIMEOUT_MS 30000 /* of statements that wait for nobody */
-#define SETUP_TICK_MS 10000              /* how often a statement that does wait is talked about */
+#define SETUP_TICK_MS 10000              /* how often a wait is talked about */
+#define SETUP_LOCK_POLL_MS 150           /* between two questions for the lock */
 #define SETUP_HELPER_TIMEOUT_MS 5000     /* of a side connection that tries to shorten the wait */
 #define SETUP_LOCK_STUCK_S 10            /* a lock holder younger than this is taken to be setting up */
 
@@ -29,7 +30,7 @@ struct setup {
 
 /* Session settings; who the server is; refusals (too old, SQL_ASCII, standby). */
 int setup_identify(struct setup *u, struct err *e) MUST_USE;
-/* The advisory lock of the slot's name; waits for ever. */
+/* The advisory lock of the slot's name; waits for ever, but between statements. */
 int setup_lock(struct setup *u, struct err *e) MUST_USE;
 /* The publication exists with all operations; a slot that is older than it has been dropped. */
 int setup_publication(struct setup *u, struct err *e) MUST_USE;

@@ -372,6 +372,21 @@ static void test_reconnect(void)
 	run_stop(&r);
 }
 
+/* Whoever waits for the lock stands in nobody's way: no statement of it waits, so no snapshot of it stays. */
+static void check_waits_without_snapshot(void)
+{
+	static const char waiting[] = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+	static const char xmins[] = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender' AND pid NOT IN (SELECT"
+	                            " active_pid FROM pg_replication_slots WHERE active) AND backend_xmin IS NOT NULL";
+	bool none = false;
+	for (int i = 0; i < 200 && !none; i++) {
+		none = sql_int(xmins) == 0;
+		usleep(5000);
+	}
+	CHECK(none);
+	CHECK_INT(sql_int(waiting), 0);
+}
+
 /* The second waits for the lock (and can be stopped there); when the first ends it takes over and has no gap. */
 static void test_two(void)
 {
@@ -383,6 +398,7 @@ static void test_two(void)
 	usleep(300000);
 	CHECK_INT(phase(&b), STREAM_WAITING_LOCK);
 	CHECK(idles(&b) >= 2);
+	check_waits_without_snapshot();
 	run_stop(&b);
 	run_start(&b);
 	WAIT_FOR(&b, b.phase == STREAM_WAITING_LOCK);
