@@ -1,9 +1,11 @@
-// What Busbar says: refusals and their order, texts that tell what to do, settings.
+// What Busbar says: refusals and their order, texts that tell what to do, settings, the log.
 
+import { spawn } from 'node:child_process'
+import { BINARY } from '../lib/busbar.mjs'
 import { get } from '../lib/http.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
-import { equal } from '../lib/util.mjs'
+import { equal, freePort, temporary, until, within } from '../lib/util.mjs'
 
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY, v text)'
 
@@ -63,4 +65,22 @@ test('a system table is refused with a 400', async (t) => {
       table,
     )
   }
+})
+
+test('a log that nobody reads stops neither requests nor the end', { timeout: 60000 }, async (t) => {
+  const w = await world(t, { sql: [TABLE], start: false })
+  const port = await freePort()
+  const env = { PATH: process.env.PATH, DATABASE_URL: w.busbar.databaseUrl, ELECTRIC_INSECURE: 'true', ELECTRIC_PORT: String(port) }
+  Object.assign(env, { ELECTRIC_STORAGE_DIR: temporary('store'), ELECTRIC_LOG_LEVEL: 'debug' })
+  // A pipe of which nobody takes anything: no listener on it, so nothing reads.
+  const child = spawn(BINARY, [], { env, stdio: ['ignore', 'pipe', 'ignore'] })
+  t.cleanup(() => child.kill('SIGKILL'))
+  const ended = new Promise((done) => child.on('exit', done))
+  const url = `http://127.0.0.1:${port}`
+  await until('it is active', async () => (await get(`${url}/v1/health`, { timeout: 2000 })).json().status === 'active', 20000)
+  // Each request is a line of nearly 4 KB; a pipe holds 64 KB, the ring 256 KB.
+  const path = `${url}/v1/shape?table=nope&offset=-1&where=${'x'.repeat(3500)}`
+  for (let i = 0; i < 200; i++) equal((await get(path, { timeout: 5000 })).status, 400, `request ${i}`)
+  child.kill('SIGTERM')
+  equal(await within('it ends after SIGTERM', 10000, ended), 0, 'exit status')
 })
