@@ -97,8 +97,9 @@ static int run(const struct config *c)
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	int signals = signalfd(-1, &set, SFD_CLOEXEC), event = eventfd(0, EFD_CLOEXEC);
-	if (signals < 0 || event < 0) {
-		err_errno(&e, errno, "cannot set up signals");
+	if (signals < 0 || event < 0)
+		(void)err_errno(&e, errno, "cannot set up signals");
+	if (signals < 0 || event < 0 || log_thread_start(&e) < 0) {
 		rc = fatal(&e);
 		goto out;
 	}
@@ -121,6 +122,7 @@ out:
 	if (signals >= 0)
 		close(signals);
 	log_notice("Stopped");
+	log_thread_stop();
 	return rc;
 }
 

@@ -9,12 +9,14 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "base/lsn.h"
 #include "base/mem.h"
 #include "base/require.h"
 
 void require_failed(const char *cond, const char *file, int line)
 {
+	log_flush(LOG_ABORT_WAIT_MS);
 	fprintf(stderr, "busbar: broken assumption at %s:%d: %s\n", file, line, cond);
 	fflush(NULL);
 	abort();
@@ -23,6 +25,7 @@ void require_failed(const char *cond, const char *file, int line)
 static void *checked(void *p, size_t n)
 {
 	if (p == NULL) {
+		log_flush(LOG_ABORT_WAIT_MS);
 		fprintf(stderr, "busbar: out of memory (%zu bytes)\n", n);
 		abort();
 	}

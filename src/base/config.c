@@ -15,11 +15,16 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 
+#define POOL_SIZE_MIN 5       /* two for administration, two for snapshots, one for subsets */
 #define TIME_MS_MAX INT32_MAX /* 24 days: longer waits don't fit poll(2) and its like */
+#define BLANKS " \t\r\n"
 #define NAME_BYTES_MAX 63     /* Postgres's NAMEDATALEN - 1 */
+#define PREFIX "ELECTRIC_"
+#define UNKNOWN_NAME_BYTES_MAX 100 /* longer ones have no nearest name */
 #define SLOT_PREFIX "electric_slot_"
 #define PUBLICATION_PREFIX "electric_publication_"
 #define STREAM_ID_BYTES_MAX (NAME_BYTES_MAX - (sizeof SLOT_PREFIX - 1))
@@ -237,7 +242,8 @@ static int set_sslmode(struct config_url *u, const char *value, struct err *e)
 	if (strcmp(value, "verify-ca") == 0 || strcmp(value, "verify-full") == 0)
 		return err_set(e, ERR_CONFIG, /* COMPAT up to "config" */
 		               "unsupported \"sslmode\" value \"%s\". Use sslmode=require and set the "
-		               "ELECTRIC_DATABASE_CA_CERTIFICATE_FILE config to a file of CA certificates", value);
+		               "ELECTRIC_DATABASE_CA_CERTIFICATE_FILE config to a file of CA certificates; the public ones are often in "
+		               "/etc/ssl/certs/ca-certificates.crt", value);
 	return err_set(e, ERR_CONFIG, "invalid \"sslmode\" value: \"%s\"", value); /* COMPAT */
 }
 
@@ -272,6 +278,8 @@ static int parse_query(const char *p, size_t n, struct config_url *u, struct err
 static int parse_host(const char *p, size_t n, struct config_url *u, struct err *e)
 {
 	const char *end = p + n, *host = p, *host_end;
+	if (n > 0 && memchr(p, ',', n) != NULL)
+		return err_set(e, ERR_CONFIG, "several hosts: name one, the primary, or an address that always leads to it");
 	if (n > 0 && *p == '[') {
 		host++;
 		host_end = memchr(p, ']', n);
@@ -330,9 +338,20 @@ static const char *url_part(const char **p, char lead, const char *stops, size_t
 	return start;
 }
 
+static bool names_host(const char *query, size_t len)
+{
+	for (size_t i = 0; i + 5 <= len; i++)
+		if (memcmp(query + i, "host=", 5) == 0 && (i == 0 || query[i - 1] == '&'))
+			return true;
+	return false;
+}
+
 /* scheme://user:password@host:port/database?query#fragment */
 static int parse_url(const char *text, struct config_url *u, struct err *e)
 {
+	if (*text == '"' || *text == '\'')
+		return err_set(e, ERR_CONFIG, "there are quotes around the URL: remove them (docker's --env-file, for one, takes them as "
+		                              "part of the value)");
 	size_t scheme_len = isalpha((unsigned char)*text) ? strspn(text, "abcdefghijklmnopqrstuvwxyz"
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.") : 0;
 	if (text[scheme_len] != ':')
@@ -355,6 +374,9 @@ static int parse_url(const char *text, struct config_url *u, struct err *e)
 	size_t host_at = authority_len;
 	while (host_at > 0 && authority[host_at - 1] != '@')
 		host_at--;
+	if (host_at == authority_len && names_host(query, query_len))
+		return err_set(e, ERR_CONFIG, "missing host. The query's \"host\" isn't read: for a socket, write its directory in the "
+		               "host's place, as in postgresql://user@%%2Fvar%%2Frun%%2Fpostgresql/database");
 	if (parse_host(authority + host_at, authority_len - host_at, u, e) < 0 ||
 	    parse_userinfo(authority, host_at > 0 ? host_at - 1 : 0, u, e) < 0)
 		return -1;
@@ -443,13 +465,32 @@ static int read_typed(struct loader *l, enum var v)
 	return 0;
 }
 
+/* Kubernetes describes a service named `electric` to all pods of its namespace by ELECTRIC_PORT=tcp://10.0.0.1:3000 and
+ * others of these forms. */
+static bool is_service_url(const char *value)
+{
+	return strncmp(value, "tcp://", 6) == 0 || strncmp(value, "udp://", 6) == 0 || strncmp(value, "sctp://", 7) == 0;
+}
+
 static int read_one(struct loader *l, enum var v)
 {
 	const struct var_info *info = &infos[v];
 	const char *env = getenv(info->name);
+	if (env != NULL && info->type == T_INT && is_service_url(env)) {
+		warn(l, "%s=%s is taken as unset: Kubernetes sets it for a service of that name. Set it to a number, or "
+		        "enableServiceLinks: false in the pod", info->name, env);
+		env = NULL;
+	}
 	l->set[v] = env != NULL;
 	l->text[v] = env != NULL ? env : info->def;
-	if (info->state == S_OLD || l->text[v] == NULL)
+	if (info->state == S_OLD) {
+		if (l->set[v] && info->text[0] != '\0')
+			warn(l, "%s is not read: %s has taken its place", info->name, info->text);
+		else if (l->set[v])
+			warn(l, "%s is not read: it is a setting of older versions of Electric", info->name);
+		return 0;
+	}
+	if (l->text[v] == NULL)
 		return 0;
 	if (read_typed(l, v) < 0)
 		return err_wrap(l->e, "%s", info->name);
@@ -458,11 +499,93 @@ static int read_one(struct loader *l, enum var v)
 	return 0;
 }
 
+/* ---- names that nobody knows ---- */
+
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* How many letters must be put in, taken out or changed, or neighbours swapped, to make one name the other. */
+static size_t distance(const char *a, size_t a_len, const char *b)
+{
+	size_t b_len = strlen(b), rows[3][UNKNOWN_NAME_BYTES_MAX + 1];
+	if (a_len > UNKNOWN_NAME_BYTES_MAX || b_len > UNKNOWN_NAME_BYTES_MAX)
+		return SIZE_MAX;
+	size_t *before = rows[0], *last = rows[1], *row = rows[2];
+	for (size_t j = 0; j <= b_len; j++)
+		row[j] = j;
+	for (size_t i = 1; i <= a_len; i++) {
+		size_t *oldest = before;
+		before = last;
+		last = row;
+		row = oldest;
+		row[0] = i;
+		for (size_t j = 1; j <= b_len; j++) {
+			row[j] = least(least(last[j], row[j - 1]) + 1, last[j - 1] + (a[i - 1] != b[j - 1]));
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+				row[j] = least(row[j], before[j - 2] + 1);
+		}
+	}
+	return row[b_len];
+}
+
+/* The name that is read and looks most like this one, NULL if none does. */
+static const char *nearest(const char *name, size_t len)
+{
+	const size_t prefix = sizeof PREFIX - 1;
+	const char *best = NULL;
+	size_t best_distance = 3 + (len - prefix) / 6;
+	for (int v = 0; v < V_COUNT; v++) {
+		if (infos[v].state == S_OLD)
+			continue;
+		bool prefixed = strncmp(infos[v].name, PREFIX, prefix) == 0;
+		size_t d = prefixed ? distance(name, len, infos[v].name) : distance(name + prefix, len - prefix, infos[v].name);
+		if (d < best_distance) {
+			best = infos[v].name;
+			best_distance = d;
+		}
+	}
+	return best;
+}
+
+/* Also of those that Kubernetes sets: ELECTRIC_SERVICE_HOST, ELECTRIC_PORT_3000_TCP_ADDR and their like. */
+static bool is_service_variable(const char *name, const char *value)
+{
+	return strstr(name, "_SERVICE_HOST") != NULL || strstr(name, "_SERVICE_PORT") != NULL || strstr(name, "_TCP") != NULL ||
+	       strstr(name, "_UDP") != NULL || strstr(name, "_SCTP") != NULL || is_service_url(value);
+}
+
+static bool known_variable(const char *name, size_t len)
+{
+	for (int v = 0; v < V_COUNT; v++)
+		if (strlen(infos[v].name) == len && memcmp(infos[v].name, name, len) == 0)
+			return true;
+	return false;
+}
+
+static void warn_unknown(struct loader *l)
+{
+	for (char **env = environ; env != NULL && *env != NULL; env++) {
+		const char *eq = strchr(*env, '=');
+		size_t len = eq == NULL ? 0 : (size_t)(eq - *env);
+		if (len <= sizeof PREFIX - 1 || strncmp(*env, PREFIX, sizeof PREFIX - 1) != 0 || known_variable(*env, len))
+			continue;
+		char *name = mem_strndup(*env, len);
+		const char *like = nearest(name, len);
+		if (is_service_variable(name, eq + 1))
+			;
+		else if (like != NULL)
+			warn(l, "%s is not known. Is %s meant?", name, like);
+		else
+			warn(l, "%s is not known", name);
+		free(name);
+	}
+}
+
 static int read_all(struct loader *l)
 {
 	for (int v = 0; v < V_COUNT; v++)
 		if (read_one(l, (enum var)v) < 0)
 			return -1;
+	warn_unknown(l);
 	for (size_t i = 0; i < ARRAY_LEN(ranges); i++) {
 		enum var v = ranges[i].var;
 		if (l->text[v] == NULL || (l->num[v] >= ranges[i].min && l->num[v] <= ranges[i].max))
@@ -478,11 +601,18 @@ static int read_all(struct loader *l)
 
 /* ---- step 2 and 3: what belongs together, into the struct ---- */
 
+/* A file that the URL comes from ends with a newline: what is blank around it isn't part of it. */
 static int load_url(struct loader *l, enum var v, struct config_url *out)
 {
-	if (config_parse_url(l->text[v], out, l->e) < 0)
-		return err_wrap(l->e, "%s", infos[v].name);
-	return 0;
+	const char *text = l->text[v] + strspn(l->text[v], BLANKS);
+	size_t len = strlen(text);
+	while (len > 0 && strchr(BLANKS, text[len - 1]) != NULL)
+		len--;
+	char *url = mem_strndup(text, len);
+	int rc = config_parse_url(url, out, l->e);
+	explicit_bzero(url, len);
+	free(url);
+	return rc < 0 ? err_wrap(l->e, "%s", infos[v].name) : 0;
 }
 
 /* COMPAT: no TLS at all and TLS with verification exclude each other. */
@@ -527,10 +657,10 @@ static int load_database(struct loader *l, struct config *c)
 		                                 "of CA certificates, or unset it");
 	c->ca_certificate_file = ca != NULL ? mem_strdup(ca) : NULL;
 	c->db_pool_size = (int)l->num[V_ELECTRIC_DB_POOL_SIZE];
-	if (c->db_pool_size < 2) {
-		warn(l, "ELECTRIC_DB_POOL_SIZE=%d is too small, 2 is used: one connection for administration, one for snapshots",
-		     c->db_pool_size);
-		c->db_pool_size = 2;
+	if (c->db_pool_size < POOL_SIZE_MIN) {
+		warn(l, "ELECTRIC_DB_POOL_SIZE=%d is too small, up to %d are used: 2 for administration, 2 for snapshots, 1 for subsets",
+		     c->db_pool_size, POOL_SIZE_MIN);
+		c->db_pool_size = POOL_SIZE_MIN;
 	}
 	c->tcp_keepalive_idle_ms = whole_seconds_or(l, V_ELECTRIC_DATABASE_TCP_KEEPALIVE_IDLE, -1);
 	c->tcp_keepalive_interval_ms = whole_seconds_or(l, V_ELECTRIC_DATABASE_TCP_KEEPALIVE_INTERVAL, -1);
@@ -653,7 +783,8 @@ static int load_secret(struct loader *l, struct config *c)
 		return err_set(l->e, ERR_CONFIG,
 		               "You must set ELECTRIC_SECRET unless ELECTRIC_INSECURE=true. Setting ELECTRIC_INSECURE=true risks "
 		               "exposing your database, only use insecure mode in development or you've otherwise secured the "
-		               "Electric API");
+		               "Electric API%s", l->set[V_AUTH_MODE] ? ". AUTH_MODE is not read any more: ELECTRIC_INSECURE=true is what "
+		                                                       "AUTH_MODE=insecure was" : "");
 	if (insecure)
 		warn(l, "ELECTRIC_INSECURE=true: everybody who reaches port %d can read the database. Set ELECTRIC_SECRET, or "
 		        "let only your own proxy reach the port", c->port);
@@ -763,7 +894,7 @@ static void help_row(FILE *out, enum var v)
 {
 	const struct var_info *i = &infos[v];
 	if (i->state == S_OLD) {
-		fprintf(out, "  %s\n", i->name);
+		fprintf(out, i->text[0] != '\0' ? "  %s (now %s)\n" : "  %s\n", i->name, i->text);
 		return;
 	}
 	fprintf(out, "  %s (%s", i->name, type_names[i->type]);
@@ -778,6 +909,7 @@ void config_help(FILE *out)
 #define X(name, type, def, state, text) help_row(out, V_##name);
 #include "base/config_table.h"
 	fputs("\nbool: false, 0 or empty is false, anything else is true. time: a number with ms, s or min (default ms).\n"
-	      "size: a number with KB, KiB, MB, MiB, GB or GiB (default bytes). Variables not listed here are ignored.\n",
+	      "size: a number with KB, KiB, MB, MiB, GB or GiB (default bytes). Other variables are ignored; of those that\n"
+	      "begin with ELECTRIC_ a line at start says so.\n",
 	      out);
 }

@@ -2,21 +2,35 @@
  * log.h - one line per event on stdout, `HH:MM:SS.mmm [level] text`, UTC.
  *
  * Levels and their names are Electric's (reference ops.md 1.5): most life-cycle lines are `notice`.
- * Any thread. A text never holds a password or the API secret: callers pass addresses, not URLs.
+ * Any thread, and no caller ever waits for whoever reads the log: lines go through a ring of bounded size
+ * to a thread that writes them. Where the ring was full lines are dropped; how many, a line says in their
+ * place. A text never holds a password or the API secret: callers pass addresses, not URLs.
  */
 #ifndef BUSBAR_BASE_LOG_H
 #define BUSBAR_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
-#include "base/require.h"
+#include "base/err.h"
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_NOTICE, LOG_WARNING, LOG_ERROR, LOG_CRITICAL, LOG_ALERT, LOG_EMERGENCY };
+
+#define LOG_STOP_WAIT_MS 1000  /* for lines that are still to be written when we end */
+#define LOG_ABORT_WAIT_MS 500  /* the same before abort() */
 
 /* Before other threads run. */
 void log_init(enum log_level least);
 /* "debug" … "emergency", and "warn"; false if it is none of them. Lower case only. */
-bool log_level_parse(const char *s, enum log_level *out);
+bool log_level_parse(const char *s, enum log_level *level);
+
+/* Before log_thread_start() and after log_thread_stop() lines are written at once, by the caller. Signals are blocked as the caller has
+ * them. -1: no thread. */
+int log_thread_start(struct err *e) MUST_USE;
+/* Writes what there is, for at most LOG_STOP_WAIT_MS. When other threads have ended. */
+void log_thread_stop(void);
+/* Waits until what was said is written, for at most that time. */
+void log_flush(int64_t ms);
 
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 

@@ -13,6 +13,8 @@
 #include "base/utf8.h"
 #include "http/params.h"
 
+#define INSPECTED_ITEMS_MAX 50 /* Elixir's limit */
+
 struct reader {
 	struct arena *arena;
 	const char *text;
@@ -33,7 +35,7 @@ static void put_inspected(struct buf *b, const char *p, size_t len)
 		const char *c = p[i] == '\0' ? NULL : strchr(control, p[i]);
 		if (c != NULL)
 			buf_printf(b, "\\%c", letter[c - control]);
-		else if (p[i] == '"' || p[i] == '\\')
+		else if (p[i] == '"' || p[i] == '\\' || (p[i] == '#' && i + 1 < len && p[i + 1] == '{'))
 			buf_printf(b, "\\%c", p[i]);
 		else
 			buf_putc(b, p[i]);
@@ -62,25 +64,101 @@ static bool fail_at(struct reader *r, size_t at)
 	return false;
 }
 
+/* A string, or its bytes if it can't be shown. */
+static void put_binary(struct buf *b, const char *p, size_t len)
+{
+	bool text = utf8_valid(p, len);
+	for (size_t i = 0; text && i < len; i++)
+		text = (unsigned char)p[i] >= 0x80 || printable((unsigned char)p[i]);
+	if (text) {
+		put_inspected(b, p, len);
+		return;
+	}
+	buf_puts(b, "<<");
+	for (size_t i = 0; i < len; i++)
+		buf_printf(b, i == 0 ? "%u" : ", %u", (unsigned char)p[i]);
+	buf_puts(b, ">>");
+}
+
 static bool fail_token(struct reader *r, size_t at, size_t len)
 {
 	if (r->result != BODY_OK)
 		return false;
 	r->result = BODY_SYNTAX;
 	buf_printf(r->details, "unexpected sequence at position %zu: ", at);
-	const char *p = r->text + at;
-	bool text = utf8_valid(p, len);
-	for (size_t i = 0; text && i < len; i++)
-		text = (unsigned char)p[i] >= 0x80 || printable((unsigned char)p[i]);
-	if (text) {
-		put_inspected(r->details, p, len);
-		return false;
-	}
-	buf_puts(r->details, "<<");
-	for (size_t i = 0; i < len; i++)
-		buf_printf(r->details, i == 0 ? "%u" : ", %u", (unsigned char)p[i]);
-	buf_puts(r->details, ">>");
+	put_binary(r->details, r->text + at, len);
 	return false;
+}
+
+/* Elixir takes a list of numbers that are all characters for a text. */
+static bool is_charlist(const struct pval *v)
+{
+	for (const struct pentry *e = v->first; e != NULL; e = e->next) {
+		long n = e->value.type == PVAL_NUMBER && e->value.len <= 3 ? strtol(e->value.p, NULL, 10) : 0;
+		if (n < 7 || n > 126 || strchr(e->value.p, '.') != NULL || !printable((unsigned char)n))
+			return false;
+	}
+	return v->first != NULL;
+}
+
+static void put_charlist(struct buf *out, const struct pval *v)
+{
+	char text[INSPECTED_ITEMS_MAX];
+	size_t n = 0;
+	for (const struct pentry *e = v->first; e != NULL && n < sizeof text; e = e->next)
+		text[n++] = (char)strtol(e->value.p, NULL, 10);
+	buf_puts(out, "~c");
+	put_inspected(out, text, n);
+}
+
+static void put_items(struct buf *out, const struct pval *v)
+{
+	size_t n = 0;
+	for (const struct pentry *e = v->first; e != NULL; e = e->next) {
+		if (n > 0)
+			buf_puts(out, ", ");
+		if (n++ == INSPECTED_ITEMS_MAX) {
+			buf_puts(out, "...");
+			return;
+		}
+		if (e->key != NULL) {
+			put_binary(out, e->key, e->key_len);
+			buf_puts(out, " => ");
+		}
+		params_inspect(out, &e->value);
+	}
+}
+
+void params_inspect(struct buf *out, const struct pval *v)
+{
+	switch (v->type) {
+	case PVAL_NULL:
+		buf_puts(out, "nil");
+		return;
+	case PVAL_BOOL:
+		buf_puts(out, v->boolean ? "true" : "false");
+		return;
+	case PVAL_NUMBER:
+		buf_put(out, v->p, v->len);
+		return;
+	case PVAL_STRING:
+		put_binary(out, v->p, v->len);
+		return;
+	case PVAL_LIST:
+		if (is_charlist(v)) {
+			put_charlist(out, v);
+			return;
+		}
+		buf_putc(out, '[');
+		put_items(out, v);
+		buf_putc(out, ']');
+		return;
+	case PVAL_MAP:
+		buf_puts(out, "%{");
+		put_items(out, v);
+		buf_putc(out, '}');
+		return;
+	}
 }
 
 static bool too_large(struct reader *r)

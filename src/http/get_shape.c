@@ -247,7 +247,7 @@ static enum step phase_start(struct request *r)
 	step = shape_resolve_def(r, &p, p.subset == NULL ? known : NULL, &def);
 	if (step == STEP_NEXT) {
 		if (p.subset != NULL)
-			step = subset_prepare(r, &p, &def);
+			step = params_subset_ok(p.subset) ? subset_prepare(r, &p, &def) : reply_error(r, "subset", "is invalid");
 		if (step == STEP_NEXT)
 			step = resolve(r, &p, known, &def);
 		shape_def_clear(&def);

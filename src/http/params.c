@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#define INSPECTED_BYTES_MAX (64u << 10) /* what a refusal shows of a value; the rest is left out */
+
 /* ---- the tree --------------------------------------------------------------------------------- */
 
 struct pval *pval_get(const struct pval *map, const char *key)
@@ -213,6 +215,14 @@ void params_error(struct params_errors *e, const char *field, const char *text)
 		e->list[e->count++] = (struct def_error){field, text};
 }
 
+static bool has_error(const struct params_errors *e, const char *field)
+{
+	for (size_t i = 0; i < e->count; i++)
+		if (strcmp(e->list[i].field, field) == 0)
+			return true;
+	return false;
+}
+
 void params_errors_json(const struct params_errors *e, struct buf *out)
 {
 	buf_puts(out, "{\"message\":\"Invalid request\",\"errors\":{");
@@ -281,33 +291,17 @@ static bool cast_second(const struct pval *params, const char *field, const char
 	return true;
 }
 
-/* How an element that is no string is shown in the complaint. */
-static const char *element_text(struct arena *a, const struct pval *v)
-{
-	switch (v->type) {
-	case PVAL_NULL:
-		return "nil";
-	case PVAL_BOOL:
-		return v->boolean ? "true" : "false";
-	case PVAL_NUMBER:
-		return arena_strndup(a, v->p, v->len);
-	case PVAL_LIST:
-		return "a list";
-	default:
-		return "a map";
-	}
-}
-
 static void cast_list(struct arena *a, const struct pval *params, const char *field, struct def_list *out,
                       struct params_errors *e)
 {
 	const struct pval *v = pval_get(params, field);
-	*out = (struct def_list){.form = DEF_LIST_NONE};
+	struct def_error complaint;
+	*out = (struct def_list){.given = false};
 	if (blank(v))
 		return;
 	if (v->type == PVAL_STRING) {
-		out->form = DEF_LIST_TEXT;
-		out->text = (struct def_name){v->p, v->len};
+		if (def_read_list(a, field, v->p, v->len, out, &complaint) < 0)
+			params_error(e, field, complaint.text);
 		return;
 	}
 	if (v->type != PVAL_LIST || v->count == 0) {
@@ -315,17 +309,43 @@ static void cast_list(struct arena *a, const struct pval *params, const char *fi
 		return;
 	}
 	struct def_name *names = arena_alloc(a, v->count * sizeof *names);
-	out->form = DEF_LIST_NAMES;
-	out->names = names;
+	*out = (struct def_list){.given = true, .names = names};
 	for (struct pentry *item = v->first; item != NULL; item = item->next) {
-		if (item->value.type == PVAL_STRING) {
-			names[out->count++] = (struct def_name){item->value.p, item->value.len};
-			continue;
+		if (item->value.type == PVAL_STRING && item->value.len == 0) {
+			params_error(e, field, "Invalid zero-length identifier");
+			return;
 		}
-		out->bad_element = element_text(a, &item->value);
-		out->bad_index = out->count;
-		return;
+		names[out->count++] = (struct def_name){item->value.p, item->value.len};
 	}
+}
+
+/* A JSON list may hold what isn't a string. COMPAT: known when the shape is, not among the casts, in these words. */
+static void check_elements(struct arena *a, const struct pval *params, const char *field, struct params_errors *e)
+{
+	const struct pval *v = pval_get(params, field);
+	if (v == NULL || v->type != PVAL_LIST)
+		return;
+	size_t at = 0;
+	const struct pentry *item = v->first;
+	for (; item != NULL && item->value.type == PVAL_STRING; item = item->next)
+		at++;
+	if (item == NULL)
+		return;
+	struct buf list = BUF_INIT(INSPECTED_BYTES_MAX), element = BUF_INIT(INSPECTED_BYTES_MAX);
+	struct buf text = BUF_INIT(3 * INSPECTED_BYTES_MAX);
+	params_inspect(&list, v);
+	params_inspect(&element, &item->value);
+	buf_printf(&text, "expected :%s option to match at least one given type, but didn't match any. Here are the reasons why "
+	           "it didn't match each of the allowed types:\n\n  * invalid value for :%s option: expected nil, got: ", field,
+	           field);
+	buf_put(&text, list.data, list.len);
+	buf_printf(&text, "\n  * invalid list in :%s option: invalid value for list element at position %zu: expected string, "
+	           "got: ", field, at);
+	buf_put(&text, element.data, element.len);
+	params_error(e, field, arena_strndup(a, text.data, text.len));
+	buf_clear(&list);
+	buf_clear(&element);
+	buf_clear(&text);
 }
 
 /* A map from text to text; a string, even of JSON, is not one. */
@@ -344,21 +364,22 @@ static const struct pval *cast_params(const struct pval *params, struct params_e
 	return v;
 }
 
+bool params_subset_ok(const struct pval *subset)
+{
+	return subset->type == PVAL_MAP || (subset->type == PVAL_LIST && subset->count == 0);
+}
+
 /*
  * A request is about a subset if it has any `subset__…` key, even an empty one, or `subset` itself. COMPAT:
  * an empty JSON list is taken for an empty object.
  */
-static const struct pval *cast_subset(struct arena *a, const struct pval *params, struct params_errors *e)
+static const struct pval *find_subset(struct arena *a, const struct pval *params)
 {
 	static const char prefix[] = "subset__";
 	const size_t skip = sizeof prefix - 1;
 	const struct pval *v = pval_get(params, "subset");
-	if (!blank(v)) {
-		if (v->type == PVAL_MAP || (v->type == PVAL_LIST && v->count == 0))
-			return v;
-		params_error(e, "subset", "is invalid");
-		return NULL;
-	}
+	if (!blank(v))
+		return v;
 	struct pval *map = NULL;
 	for (struct pentry *item = params->first; item != NULL; item = item->next) {
 		if (item->key_len < skip || memcmp(item->key, prefix, skip) != 0)
@@ -449,13 +470,21 @@ static void cast_common(struct arena *a, const struct pval *params, struct shape
 	out->def.replica = cast_second(params, "replica", "default", "full", e) ? REPLICA_FULL : REPLICA_DEFAULT;
 	out->def.log_mode = cast_second(params, "log", "full", "changes_only", e) ? LOG_MODE_CHANGES_ONLY : LOG_MODE_FULL;
 	out->compaction = cast_bool(pval_get(params, "experimental_compaction"), "experimental_compaction", e);
-	out->subset = cast_subset(a, params, e);
 }
 
 /* Of `live`, only the string "false" means no; also a JSON false means yes. */
 static bool loose_true(const struct pval *v) { return v != NULL && !pval_is(v, "false"); }
 
-static int check_combination(struct shape_params *out, const struct pval *offset, struct params_errors *e)
+/* The first complaint about what only a shape needs, before its table is looked for. */
+static void check_shape(struct arena *a, const struct pval *params, struct params_errors *e)
+{
+	check_elements(a, params, "columns", e);
+	if (e->count == 0)
+		check_elements(a, params, "queryable_columns", e);
+}
+
+static int check_combination(struct arena *a, const struct pval *params, struct shape_params *out,
+                             const struct pval *offset, struct params_errors *e)
 {
 	if (!params_parse_offset(offset->p, offset->len, &out->offset_kind, &out->offset))
 		params_error(e, "offset", "has invalid format");
@@ -469,6 +498,8 @@ static int check_combination(struct shape_params *out, const struct pval *offset
 		params_error(e, "live_sse", "can't be true unless live is also true");
 	else if (out->table == NULL)
 		params_error(e, "table", "can't be blank");
+	else
+		check_shape(a, params, e);
 	if (out->offset_kind != OFFSET_AT)
 		out->handle = NULL;
 	return e->count > 0 ? -1 : 0;
@@ -490,7 +521,8 @@ int params_check(struct arena *a, const struct pval *params, struct shape_params
 		params_error(e, "offset", "is invalid");
 	if (e->count > 0)
 		return -1;
-	return check_combination(out, offset, e);
+	out->subset = find_subset(a, params);
+	return check_combination(a, params, out, offset, e);
 }
 
 int params_check_delete(struct arena *a, const struct pval *params, struct shape_params *out, struct params_errors *e)
@@ -501,8 +533,10 @@ int params_check_delete(struct arena *a, const struct pval *params, struct shape
 	cast_bool(pval_get(params, "live"), "live", e);
 	cast_bool(pval_get(params, "live_sse"), "live_sse", e);
 	cast_string(params, "offset", e);
-	if (e->count == 0 && out->table == NULL && out->handle == NULL)
+	if (out->table == NULL && out->handle == NULL && !has_error(e, "handle"))
 		params_error(e, "handle", "can't be blank when shape definition is missing");
+	else if (out->table != NULL && e->count == 0)
+		check_shape(a, params, e);
 	return e->count > 0 ? -1 : 0;
 }
 

@@ -79,7 +79,9 @@ struct shape_params {
 	const char *where;
 	size_t where_len;
 	const struct pval *where_params; /* NULL: none */
-	const struct pval *subset;       /* a map without the prefix `subset__`; NULL: an ordinary shape request */
+	/* A map without the prefix `subset__`, or what no subset can be (params_subset_ok()); NULL: an ordinary shape
+	 * request. */
+	const struct pval *subset;
 	struct def_request def;
 };
 
@@ -91,12 +93,17 @@ struct params_errors {
 };
 
 void params_error(struct params_errors *e, const char *field, const char *text);
+/* As Elixir shows a value, for texts that quote it: lists of up to 50 elements, numbers as they were written. */
+void params_inspect(struct buf *out, const struct pval *v);
 /* {"message":"Invalid request","errors":{…}} */
 void params_errors_json(const struct params_errors *e, struct buf *out);
 
 /* Casts and checks up to and with `table` (steps a to f of http.md 2.6). -1 with complaints. */
 int params_check(struct arena *a, const struct pval *params, struct shape_params *out,
                  struct params_errors *e) MUST_USE;
+/* Is it a map (or, as Electric takes one, an empty list)? What isn't is refused after all else (http.md 2.6 i). */
+bool params_subset_ok(const struct pval *subset);
+
 /* What a subset is of (http.md 2.6 i). */
 struct subset_params {
 	const char *where, *order_by; /* NULL: none */

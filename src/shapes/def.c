@@ -15,6 +15,7 @@
 #define LIST_PARTS_MAX 10000          /* a table has at most 1,600 columns; a name has two parts */
 #define TEXT_BYTES_MAX (64u << 10)    /* an error text quotes at most what the request said */
 #define PG_GENERATED_REPLICATED 180000
+#define PG_FIRST_NORMAL_OID 16384 /* below are the catalogs and information_schema, made by initdb */
 
 /* ---- texts ------------------------------------------------------------------------------------ */
 
@@ -225,34 +226,33 @@ void def_no_such_table(struct arena *a, const struct def_table_name *t, struct d
 	fail(a, e, "table", &text);
 }
 
+static int fail_system_table(struct arena *a, const struct pg_table *t, struct def_error *e)
+{
+	struct buf text = BUF_INIT(TEXT_BYTES_MAX);
+	buf_puts(&text, "Table ");
+	put_inspected(&text, t->schema);
+	buf_putc(&text, '.');
+	put_inspected(&text, t->name);
+	buf_puts(&text, " is a system table: Postgres does not replicate its changes");
+	return fail(a, e, "table", &text);
+}
+
 /* ---- column lists ----------------------------------------------------------------------------- */
 
-static int parse_list(struct arena *a, const struct def_list *list, const char *field, struct def_name **names,
-                      size_t *count, struct def_error *e)
+int def_read_list(struct arena *a, const char *field, const char *text, size_t len, struct def_list *out,
+                  struct def_error *e)
 {
-	size_t parts = list->form == DEF_LIST_TEXT ? 0 : list->count;
-	for (size_t i = 0; list->form == DEF_LIST_TEXT && i < list->text.len; i++)
-		parts += list->text.p[i] == ',';
+	struct def_name whole = {text, len}, *names;
+	size_t parts = 1, count;
+	for (size_t i = 0; i < len; i++)
+		parts += text[i] == ',';
 	if (parts > LIST_PARTS_MAX)
 		return fail_text(a, e, field, "is invalid", (struct def_name){"", 0});
-	if (list->form == DEF_LIST_TEXT) {
-		*names = split(a, list->text, ',', count);
-		for (size_t i = 0; i < *count; i++)
-			if (parse_identifier(a, (*names)[i], &(*names)[i], field, e) < 0)
-				return -1;
-		return 0;
-	}
-	if (list->bad_element != NULL) {
-		struct buf text = BUF_INIT(TEXT_BYTES_MAX);
-		buf_printf(&text, "invalid list in :%s option: invalid value for list element at position %zu: expected string, "
-		           "got: %s", field, list->bad_index, list->bad_element);
-		return fail(a, e, field, &text);
-	}
-	*count = list->count;
-	*names = arena_dup(a, list->names, list->count * sizeof **names);
-	for (size_t i = 0; i < *count; i++)
-		if ((*names)[i].len == 0)
-			return fail_text(a, e, field, "Invalid zero-length identifier", (*names)[i]);
+	names = split(a, whole, ',', &count);
+	for (size_t i = 0; i < count; i++)
+		if (parse_identifier(a, names[i], &names[i], field, e) < 0)
+			return -1;
+	*out = (struct def_list){.given = true, .names = names, .count = count};
 	return 0;
 }
 
@@ -299,9 +299,9 @@ static int check_key(struct arena *a, const struct pg_table *t, const struct def
 static int choose(struct arena *a, const struct pg_table *t, const struct def_list *list, const uint8_t *allowed,
                   const struct list_words *words, uint8_t *chosen, struct def_error *e)
 {
-	struct def_name *names = NULL;
-	size_t count = 0, nunknown = 0;
-	if (parse_list(a, list, words->field, &names, &count, e) < 0 || check_key(a, t, names, count, words, e) < 0)
+	const struct def_name *names = list->names;
+	size_t count = list->count, nunknown = 0;
+	if (check_key(a, t, names, count, words, e) < 0)
 		return -1;
 	struct def_name *unknown = arena_alloc(a, (count + 1) * sizeof *unknown);
 	for (size_t i = 0; i < count; i++) {
@@ -383,7 +383,9 @@ int def_build(struct arena *a, struct pg_table *table, const struct def_request 
               struct shape_def *out, struct def_error *e)
 {
 	*out = (struct shape_def){0};
-	bool listed = r->columns.form != DEF_LIST_NONE, restricted = r->queryable_columns.form != DEF_LIST_NONE;
+	if (table->oid < PG_FIRST_NORMAL_OID)
+		return fail_system_table(a, table, e);
+	bool listed = r->columns.given, restricted = r->queryable_columns.given;
 	uint8_t *queryable = arena_alloc(a, table->ncolumns + 1u), *chosen = arena_alloc(a, table->ncolumns + 1u);
 	memset(queryable, restricted ? 0 : 1, table->ncolumns);
 	memset(chosen, 0, table->ncolumns);
@@ -418,7 +420,7 @@ void def_set_where(struct shape_def *d, const char *canonical)
 
 const bool *def_queryable(struct arena *a, const struct pg_table *t, const struct def_request *r)
 {
-	if (r->queryable_columns.form == DEF_LIST_NONE)
+	if (!r->queryable_columns.given)
 		return NULL;
 	uint8_t *chosen = arena_alloc(a, t->ncolumns + 1u);
 	bool *queryable = arena_alloc(a, (t->ncolumns + 1u) * sizeof *queryable);

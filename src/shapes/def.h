@@ -36,16 +36,16 @@ struct def_name {
 	size_t len;
 };
 
-/* `columns` or `queryable_columns`, in one of its two forms. */
+/* `columns` or `queryable_columns`. Which names a list holds is known before its table is (def_read_list()). */
 struct def_list {
-	enum { DEF_LIST_NONE, DEF_LIST_TEXT, DEF_LIST_NAMES } form;
-	struct def_name text;         /* comma list of identifiers */
-	const struct def_name *names; /* taken as they are */
+	bool given;
+	const struct def_name *names;
 	size_t count;
-	/* A list from a JSON body may hold what isn't a string: its place and its text, else NULL. */
-	const char *bad_element;
-	size_t bad_index;
 };
+
+/* A comma list of identifiers; -1 with a complaint about `field`. */
+int def_read_list(struct arena *a, const char *field, const char *text, size_t len, struct def_list *out,
+                  struct def_error *e) MUST_USE;
 
 struct def_request {
 	struct def_list columns, queryable_columns;

@@ -117,7 +117,17 @@ static void test_database(void)
 	CHECK(c.tcp_keepalive_idle_ms == 1000 && c.tcp_keepalive_interval_ms == 1000 && c.tcp_keepalive_count == 3 &&
 	      c.tcp_user_timeout_ms == 1500);
 	GOOD("ELECTRIC_DB_POOL_SIZE=1");
-	CHECK(c.db_pool_size == 2 && strstr(warnings, "ELECTRIC_DB_POOL_SIZE=1 is too small") != NULL);
+	CHECK(c.db_pool_size == 5 && strstr(warnings, "ELECTRIC_DB_POOL_SIZE=1 is too small, up to 5 are used") != NULL);
+	GOOD("ELECTRIC_DB_POOL_SIZE=5");
+	CHECK(c.db_pool_size == 5 && strstr(warnings, "POOL_SIZE") == NULL);
+	/* A secret's file ends with a newline. */
+	GOOD("DATABASE_URL= \tpostgres://u:p@h/d?sslmode=require\r\n");
+	CHECK_STR(c.database.user, "u");
+	CHECK(c.database.sslmode == SSLMODE_REQUIRE);
+	GOOD("DATABASE_URL=postgres://u@h/d\n");
+	CHECK_STR(c.database.database, "d");
+	BAD("DATABASE_URL: there are quotes around the URL: remove them (docker's --env-file, for one, takes them as part of the "
+	    "value)", "DATABASE_URL=\"postgres://u:s3cret@h/d\"");
 }
 
 static void test_replication(void)
@@ -224,9 +234,46 @@ static void test_storage_and_rest(void)
 	GOOD("ELECTRIC_FEATURE_FLAGS= allow_subqueries,,tagged_subqueries");
 	CHECK(strstr(warnings, "Unknown feature flags specified: [\"allow_subqueries\", \"tagged_subqueries\"]. Known "
 	                       "feature flags: []\n") != NULL);
-	/* What no version reads today never stops the start nor says a word. */
-	GOOD("LOG_LEVEL=nonsense", "ELECTRIC_USAGE_REPORTING=x", "AUTH_MODE=insecure", "ELECTRIC_NO_SUCH=1");
-	CHECK(strchr(warnings, '\n') == warnings + strlen(warnings) - 1); /* the one about insecure */
+}
+
+/* What is in the environment and isn't read gets a line, and doesn't stop the start. */
+static void test_not_read(void)
+{
+	GOOD("LOG_LEVEL=nonsense", "ELECTRIC_USAGE_REPORTING=x", "ELECTRIC_WRITE_TO_PG_MODE=direct_writes", "AUTH_MODE=insecure");
+	CHECK(strstr(warnings, "LOG_LEVEL is not read: ELECTRIC_LOG_LEVEL has taken its place\n") != NULL);
+	CHECK(strstr(warnings, "AUTH_MODE is not read: ELECTRIC_INSECURE has taken its place\n") != NULL);
+	CHECK(strstr(warnings, "ELECTRIC_USAGE_REPORTING is not read: it is a setting of older versions of Electric\n") != NULL);
+	CHECK(strstr(warnings, "ELECTRIC_WRITE_TO_PG_MODE is not read: ") != NULL);
+	CHECK(LOAD(DB, "AUTH_MODE=insecure") == -1);
+	CHECK(strstr(e.text, "Electric API. AUTH_MODE is not read any more: ELECTRIC_INSECURE=true is what AUTH_MODE=insecure was"));
+
+	static const char *const like[][2] = {
+		{"ELECTRIC_LOG_LVEL", "ELECTRIC_LOG_LEVEL"}, {"ELECTRIC_PROT", "ELECTRIC_PORT"}, {"ELECTRIC_DATABASE_URL", "DATABASE_URL"},
+		{"ELECTRIC_API_SECRET", NULL}, {"ELECTRIC_STORAGE_DIRECTORY", NULL}, {"ELECTRIC_LONG_POLL_TIMEOUT_MS", "ELECTRIC_LONG_POLL_TIMEOUT"},
+		{"ELECTRIC_CACHE_MAXAGE", "ELECTRIC_CACHE_MAX_AGE"}, {"ELECTRIC_NO_SUCH", NULL}, {"ELECTRIC_X", NULL},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(like); i++) {
+		char env[64], want[200];
+		snprintf(env, sizeof env, "%s=1", like[i][0]);
+		snprintf(want, sizeof want, like[i][1] != NULL ? "\n%s is not known. Is %s meant?\n" : "\n%s is not known\n", like[i][0],
+		         like[i][1]);
+		GOOD("LOG_LEVEL=x", env);
+		if (!CHECK(strstr(warnings, want) != NULL || strncmp(warnings, want + 1, strlen(want + 1)) == 0))
+			printf("  %s  wanted%s", warnings, want);
+	}
+	GOOD("NOT_ELECTRIC_X=1", "electric_x=1", "ELECTRIC_=1");
+	CHECK(strstr(warnings, "known") == NULL);
+}
+
+static void test_kubernetes(void)
+{
+	GOOD("ELECTRIC_PORT=tcp://10.0.0.7:80", "ELECTRIC_SERVICE_HOST=10.0.0.7", "ELECTRIC_SERVICE_PORT=80", "ELECTRIC_SERVICE_PORT_HTTP=80",
+	     "ELECTRIC_PORT_80_TCP=tcp://10.0.0.7:80", "ELECTRIC_PORT_80_TCP_ADDR=10.0.0.7", "ELECTRIC_PORT_80_TCP_PROTO=tcp",
+	     "ELECTRIC_PROXY_PORT=tcp://10.0.0.8:80", "ELECTRIC_PROMETHEUS_PORT=udp://10.0.0.9:9");
+	CHECK_INT(c.port, 3000);
+	CHECK(strstr(warnings, "ELECTRIC_PORT=tcp://10.0.0.7:80 is taken as unset: Kubernetes") != NULL);
+	CHECK(strstr(warnings, "ELECTRIC_PROMETHEUS_PORT=udp://10.0.0.9:9 is taken as unset") != NULL);
+	CHECK(strstr(warnings, "is not known") == NULL && strstr(warnings, "is ignored") == NULL);
 }
 
 static void test_bool(void)
@@ -319,7 +366,16 @@ static void test_url_bad(void)
 		{"postgresql://u@[::1/d", "the IPv6 address of the host has no closing bracket"},
 		{"postgresql://u@h/d?sslmode=verify-full",
 		 "unsupported \"sslmode\" value \"verify-full\". Use sslmode=require and set the "
-		 "ELECTRIC_DATABASE_CA_CERTIFICATE_FILE config to a file of CA certificates"},
+		 "ELECTRIC_DATABASE_CA_CERTIFICATE_FILE config to a file of CA certificates; the public ones are often in "
+		 "/etc/ssl/certs/ca-certificates.crt"},
+		{"postgresql://u:s3cret@a:5432,b:5432/d", "several hosts: name one, the primary, or an address that always leads to it"},
+		{"postgresql:///d?user=u&host=/run/pg",
+		 "missing host. The query's \"host\" isn't read: for a socket, write its directory in the host's place, as in "
+		 "postgresql://user@%2Fvar%2Frun%2Fpostgresql/database"},
+		{"postgresql://u@/d?host=%2Frun",
+		 "missing host. The query's \"host\" isn't read: for a socket, write its directory in the host's place, as in "
+		 "postgresql://user@%2Fvar%2Frun%2Fpostgresql/database"},
+		{"postgresql://u@/d?localhost=x", "missing host"},
 		{"postgresql://u@h/d?sslmode=maybe", "invalid \"sslmode\" value: \"maybe\""},
 		{"postgresql://u@h/d?sslmode", "invalid \"sslmode\" value: \"\""},
 		{"postgresql://u@h/d?a=b&replication=database",
@@ -357,7 +413,7 @@ static void doc_line(char *to, size_t max, const char *name, const char *type, c
 		lower[n] = (char)(type[n] | 0x20);
 	lower[n] = '\0';
 	if (strcmp(state, "OLD") == 0)
-		snprintf(to, max, "- `%s`", name);
+		snprintf(to, max, text[0] != '\0' ? "- `%s` (now `%s`)" : "- `%s`", name, text);
 	else
 		snprintf(to, max, "| `%s` | %s | %s%s%s | %s%s |", name, shown ? shown : lower, def ? "`" : "", def ? def : "-",
 		         def ? "`" : "", strcmp(state, "USED") == 0 ? "" : "No effect. ", text);
@@ -422,6 +478,8 @@ int main(void)
 	test_replication();
 	test_http();
 	test_storage_and_rest();
+	test_not_read();
+	test_kubernetes();
 	test_bool();
 	test_time_and_size();
 	test_url_good();

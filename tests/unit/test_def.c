@@ -57,7 +57,7 @@ static struct pg_table *table_new(bool key, bool generated)
 	static const char *const names[] = {"id", "v", "n", "g"};
 	struct pg_table *t = calloc(1, sizeof *t);
 	t->refs = 1;
-	t->oid = 42;
+	t->oid = 16390;
 	t->schema = strdup("public");
 	t->name = strdup("items");
 	t->relkind = 'r';
@@ -77,21 +77,17 @@ static struct pg_table *table_new(bool key, bool generated)
 	return t;
 }
 
-static struct def_list list(const char *s)
-{
-	if (s == NULL)
-		return (struct def_list){.form = DEF_LIST_NONE};
-	return (struct def_list){.form = DEF_LIST_TEXT, .text = {s, strlen(s)}};
-}
-
 /* The selected columns with commas between them, or the complaint. */
 static const char *build(struct pg_table *t, const char *columns, const char *queryable, int version)
 {
-	struct def_request r = {.columns = list(columns), .queryable_columns = list(queryable)};
-	struct shape_def d;
+	struct def_request r = {.replica = REPLICA_DEFAULT};
+	struct shape_def d = {0};
 	struct def_error e;
 	struct buf b = BUF_INIT(4096);
-	if (def_build(&arena, t, &r, version, &d, &e) < 0)
+	if ((columns != NULL && def_read_list(&arena, "columns", columns, strlen(columns), &r.columns, &e) < 0) ||
+	    (queryable != NULL &&
+	     def_read_list(&arena, "queryable_columns", queryable, strlen(queryable), &r.queryable_columns, &e) < 0) ||
+	    def_build(&arena, t, &r, version, &d, &e) < 0)
 		buf_printf(&b, "%s: %s", e.field, e.text);
 	else
 		for (size_t i = 0; i < d.nselected; i++)
@@ -137,23 +133,33 @@ static void test_columns(void)
 	pg_table_unref(gen);
 }
 
+static void test_system_table(void)
+{
+	struct pg_table *t = table_new(true, false);
+	t->oid = 16383;
+	CHECK_STR(build(t, "nope", NULL, 150000),
+	          "table: Table \"public\".\"items\" is a system table: Postgres does not replicate its changes");
+	pg_table_unref(t);
+}
+
 static void test_name_lists(void)
 {
 	struct pg_table *t = table_new(true, false);
-	struct def_name names[] = {{"id", 2}, {"", 0}}, upper[] = {{"id", 2}, {"V", 1}};
-	struct def_request r = {.columns = {.form = DEF_LIST_NAMES, .names = names, .count = 2}};
+	struct def_name upper[] = {{"id", 2}, {"V", 1}};
+	struct def_request r = {.columns = {.given = true, .names = upper, .count = 2}};
 	struct shape_def d;
 	struct def_error e;
 	CHECK_INT(def_build(&arena, t, &r, 150000, &d, &e), -1);
-	CHECK_STR(e.text, "Invalid zero-length identifier");
-	r.columns.names = upper;
-	CHECK_INT(def_build(&arena, t, &r, 150000, &d, &e), -1);
 	CHECK_STR(e.text, "The following columns are not found on the table: V");
-	r.columns.bad_element = "1";
-	r.columns.bad_index = 1;
-	CHECK_INT(def_build(&arena, t, &r, 150000, &d, &e), -1);
-	CHECK_STR(e.text, "invalid list in :columns option: invalid value for list element at position 1: expected string, got: 1");
 	pg_table_unref(t);
+}
+
+static struct def_list list(const char *s)
+{
+	struct def_list l;
+	struct def_error e;
+	CHECK_INT(def_read_list(&arena, "columns", s, strlen(s), &l, &e), 0);
+	return l;
 }
 
 static bool same(struct pg_table *t, const struct def_request *a, const struct def_request *b)
@@ -193,6 +199,7 @@ int main(void)
 {
 	test_tables();
 	test_columns();
+	test_system_table();
 	test_name_lists();
 	test_identity();
 	arena_clear(&arena);

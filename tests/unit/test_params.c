@@ -207,6 +207,39 @@ static const char *complaints(const char *query, bool deleting)
 	return s;
 }
 
+/* The complaint about the body's list of columns, or "". */
+static const char *elements(const char *query, const char *body)
+{
+	struct pval params = decode(query);
+	struct buf details = BUF_INIT(4096);
+	struct shape_params p;
+	struct params_errors e;
+	if (body_merge(&arena, body, strlen(body), &params, &details) != BODY_OK)
+		return "bad body";
+	buf_clear(&details);
+	return params_check(&arena, &params, &p, &e) == 0 ? "" : e.list[0].text;
+}
+
+#define ELEMENTS(field, all, at, one) \
+	"expected :" field " option to match at least one given type, but didn't match any. Here are the reasons why it didn't " \
+	"match each of the allowed types:\n\n  * invalid value for :" field " option: expected nil, got: " all "\n  * invalid " \
+	"list in :" field " option: invalid value for list element at position " at ": expected string, got: " one
+
+static void test_elements(void)
+{
+	CHECK_STR(elements("table=a&offset=-1", "{\"columns\":[\"id\",1]}"), ELEMENTS("columns", "[\"id\", 1]", "1", "1"));
+	CHECK_STR(elements("table=a&offset=-1", "{\"queryable_columns\":[null,\"a\\\"#{b\",{\"x\":[true,1.5]},[104,105]]}"),
+	          ELEMENTS("queryable_columns", "[nil, \"a\\\"\\#{b\", %{\"x\" => [true, 1.5]}, ~c\"hi\"]", "0", "nil"));
+	/* A name without a letter is seen before, a table that isn't named too. */
+	CHECK_STR(elements("table=a&offset=-1", "{\"columns\":[1,\"\"]}"), "Invalid zero-length identifier");
+	CHECK_STR(elements("offset=-1", "{\"columns\":[1]}"), "can't be blank");
+	CHECK_STR(elements("table=a&offset=-1", "{\"columns\":[\"id\"]}"), "");
+	CHECK_STR(elements("table=a&offset=-1", "{\"columns\":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,"
+	                   "0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}"),
+	          ELEMENTS("columns", "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "
+	                   "0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ...]", "0", "0"));
+}
+
 static void test_check(void)
 {
 	CHECK_STR(complaints("", false), "offset: can't be blank");
@@ -226,8 +259,21 @@ static void test_check(void)
 	          "replica: is invalid; log: is invalid; experimental_compaction: is invalid; offset: can't be blank");
 	CHECK_STR(complaints("table=a&offset=-1&params=x", false), "params: is invalid");
 	CHECK_STR(complaints("table=a&offset=-1&columns[x]=id", false), "columns: is invalid");
-	CHECK_STR(complaints("table=a&offset=-1&subset=1", false), "subset: is invalid");
+	CHECK_STR(complaints("table=a&offset=abc&columns=*&queryable_columns=b%20", false),
+	          "columns: Invalid unquoted identifier contains special characters: *; queryable_columns: Invalid unquoted "
+	          "identifier contains special characters: b ");
+	CHECK_STR(complaints("table=a&offset=-1&replica=FULL&columns=*&params=1", false),
+	          "params: is invalid; columns: Invalid unquoted identifier contains special characters: *; replica: is invalid");
+	CHECK_STR(complaints("table=a&columns=*", false),
+	          "columns: Invalid unquoted identifier contains special characters: *; offset: can't be blank");
+	CHECK_STR(complaints("offset=-1&table=nope&columns[]=", false), "columns: Invalid zero-length identifier");
+	/* A subset comes after all else, the table's existence too. */
+	CHECK_STR(complaints("table=a&offset=-1&subset=1", false), "");
 	CHECK_STR(complaints("", true), "handle: can't be blank when shape definition is missing");
+	CHECK_STR(complaints("live=banana", true), "live: is invalid; handle: can't be blank when shape definition is missing");
+	CHECK_STR(complaints("live=banana&handle[]=x", true), "handle: is invalid; live: is invalid");
+	CHECK_STR(complaints("table[]=a&log=x", true),
+	          "table: is invalid; log: is invalid; handle: can't be blank when shape definition is missing");
 	CHECK_STR(complaints("table=a&live=banana", true), "live: is invalid");
 	CHECK_STR(complaints("handle=x&offset=nonsense", true), "");
 }
@@ -241,7 +287,7 @@ static void test_typed(void)
 	CHECK(p.handle == NULL && p.offset_kind == OFFSET_START && p.compaction && p.subset == NULL);
 	CHECK_INT(p.def.replica, REPLICA_FULL);
 	CHECK_INT(p.def.log_mode, LOG_MODE_CHANGES_ONLY);
-	CHECK_INT(p.def.columns.form, DEF_LIST_TEXT);
+	CHECK(p.def.columns.given && p.def.columns.count == 2 && !p.def.queryable_columns.given);
 	v = decode("table=a&offset=5_inf&handle=x&live&live_sse=true&subset__limit=");
 	CHECK_INT(params_check(&arena, &v, &p, &e), 0);
 	CHECK(p.live && p.sse && p.subset != NULL && p.handle != NULL);
@@ -318,6 +364,8 @@ static const char *subset(const char *query, const char *body)
 		return "bad request";
 	if (shape.subset == NULL)
 		return "no subset";
+	if (!params_subset_ok(shape.subset))
+		return "subset: is invalid";
 	if (params_check_subset(&arena, shape.subset, &p, &e) == 0) {
 		buf_printf(&b, "%s|%s|%lld|%lld|", p.where != NULL ? p.where : "-", p.order_by != NULL ? p.order_by : "-",
 		           (long long)p.limit, (long long)p.offset);
@@ -364,8 +412,8 @@ static void test_subset(void)
 	CHECK_STR(subset(BASE "subset__offset=0", NULL), NEEDS_ORDER);
 	CHECK_STR(subset(BASE "subset__where[]=1", NULL), "where: is invalid");
 	CHECK_STR(subset(BASE "subset__limit=1&subset__order_by[]=id", NULL), "order_by: is invalid");
-	CHECK_STR(subset(BASE "subset=1", NULL), "bad request");
-	CHECK_STR(subset(BASE "subset[]=1", NULL), "bad request");
+	CHECK_STR(subset(BASE "subset=1", NULL), "subset: is invalid");
+	CHECK_STR(subset(BASE "subset[]=1", NULL), "subset: is invalid");
 	CHECK_STR(subset(BASE, "{\"where\":\"n > 15\",\"order_by\":\"id\",\"limit\":2}"), "n > 15|id|2|0|");
 	CHECK_STR(subset(BASE, "{\"order_by\":\"id\",\"limit\":\"1\",\"offset\":1}"), "-|id|1|1|");
 	CHECK_STR(subset(BASE, "{\"limit\":2.0,\"order_by\":\"id\"}"), "limit: is invalid");
@@ -385,6 +433,7 @@ int main(void)
 	test_json_values();
 	test_merge();
 	test_check();
+	test_elements();
 	test_typed();
 	test_offsets();
 	test_paths();
