@@ -1076,6 +1076,26 @@ int store_read_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint3
 	return store_take_snapshot(r, id, chunk, piece, append, out, e);
 }
 
+int store_max_id(struct store_read *r, uint64_t *out, struct err *e)
+{
+	static const int dbs[] = {DB_SHAPES, DB_BLOCKS, DB_CHUNKS, DB_SNAPSHOTS, DB_DROPPED};
+	*out = 0;
+	for (size_t i = 0; i < ARRAY_LEN(dbs); i++) {
+		MDB_cursor *c;
+		MDB_val k, v;
+		int rc = mdb_cursor_open(r->txn, r->store->db[dbs[i]], &c);
+		if (rc != 0)
+			return lmdb_error(e, rc, "cursor");
+		rc = mdb_cursor_get(c, &k, &v, MDB_LAST);
+		uint64_t id = rc == 0 && k.mv_size >= 8 ? get_be64(k.mv_data) : 0;
+		mdb_cursor_close(c);
+		if (rc != 0 && rc != MDB_NOTFOUND)
+			return lmdb_error(e, rc, db_names[dbs[i]]);
+		*out = id > *out ? id : *out;
+	}
+	return 0;
+}
+
 uint64_t store_file_bytes(struct store *s)
 {
 	char file[STORE_PATH_MAX + 16];

@@ -134,6 +134,9 @@ int store_take_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint3
 /* The same, appended as it is. */
 int store_read_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece, struct buf *out, struct err *e) MUST_USE;
 
+/* The largest shape id that stands anywhere but in the journal; 0: none. */
+int store_max_id(struct store_read *r, uint64_t *out, struct err *e) MUST_USE;
+
 /* Bytes of the file, for figures. */
 uint64_t store_file_bytes(struct store *s);
 

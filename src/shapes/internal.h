@@ -291,7 +291,9 @@ struct shape {
 	/* WRITER's */
 	struct {
 		struct shape *fold_prev, *fold_next;
-		bool in_fold_list, dropped;
+		bool in_fold_list;
+		bool dropped;         /* its ITEM_DROP is committed */
+		uint64_t drop_attempt; /* the attempt to commit that its ITEM_DROP was seen in last; 0: none */
 		uint64_t oldest_seq;  /* journal batch of its oldest entry that isn't folded */
 		struct log_offset staged_chunk_end; /* the last chunk end that was staged */
 	} wr;

@@ -53,7 +53,6 @@ static int load_shape(void *ctx, uint64_t id, const void *p, size_t len, struct 
 	struct shape_record r;
 	if (record_shape_parse(p, len, &l->tables, &r, e) != 0)
 		return err_wrap(e, "shape %" PRIu64, id);
-	l->max_id = id > l->max_id ? id : l->max_id;
 	int64_t made = 0;
 	const char *dash = strchr(r.handle, '-');
 	if (dash != NULL)
@@ -124,6 +123,7 @@ static int load_row(void *ctx, uint64_t id, struct log_offset at, uint32_t flags
 {
 	struct loading *l = ctx;
 	(void)e;
+	l->max_id = id > l->max_id ? id : l->max_id;
 	struct shape *shape = map_get(&l->by_id, &id, sizeof id);
 	/* Of a dropped shape, or folded into blocks already. */
 	if (shape == NULL || (shape->tail.last.tx != 0 && log_offset_cmp(at, shape->tail.last) <= 0))
@@ -220,7 +220,7 @@ static int load_logs(struct loading *l, struct err *e)
 	struct store_read *r = store_read_begin(l->s->store, e);
 	if (r == NULL)
 		return -1;
-	int rc = load_tails(l, r, e) != 0 || store_each_journal(r, load_batch, l, e) != 0;
+	int rc = load_tails(l, r, e) != 0 || store_max_id(r, &l->max_id, e) != 0 || store_each_journal(r, load_batch, l, e) != 0;
 	store_read_end(r);
 	return rc ? -1 : 0;
 }
@@ -254,6 +254,7 @@ int engine_load(struct shapes *s, struct err *e)
 		rc = load_logs(&l, e);
 	if (rc == 0) {
 		log_notice("Found %zu existing valid shapes and %zu shapes in an invalid state", (size_t)s->nshapes, l.ndoomed);
+		/* Whatever stands under an id that was never counted must not become another shape's. */
 		s->next_id = next_id > l.max_id ? next_id : l.max_id + 1;
 		s->writer.gc_pending = true;
 		s->writer.next_id = s->next_id;

@@ -301,6 +301,9 @@ struct batch {
 	lsn_t durable, mark;
 	bool has_mark, reset; /* reset: the durable LSN is set, not raised */
 	uint64_t mark_seq;
+	/* What an attempt has seen lives here until committed(): the next attempt begins from none of it. */
+	uint64_t attempt;  /* a shape with this number in wr.drop_attempt had its ITEM_DROP in it */
+	uint64_t next_id;  /* 0: no shape was in it */
 	struct buf journal;
 };
 
@@ -347,11 +350,8 @@ static int stage(struct shapes *s, const struct item *it, struct err *e)
 		while (end < it->nrows && it->rows[end].shape == shape)
 			end++;
 		struct entry *entries = mem_alloc((end - i) * sizeof *entries);
-		for (size_t j = i; j < end; j++) {
+		for (size_t j = i; j < end; j++)
 			entries[j - i] = it->rows[j].entry;
-			if (entries[j - i].flags & ENTRY_CHUNK_END)
-				shape->wr.staged_chunk_end = entries[j - i].at;
-		}
 		int rc = put_blocks(s->store, shape->id, entries, end - i, e);
 		free(entries);
 		if (rc != 0)
@@ -367,8 +367,6 @@ static int mark_last(struct shapes *s, const struct item *it, struct err *e)
 		const struct staged_end *end = &it->ends[i];
 		if (store_insert_last(s->store, end->shape->id, end->at, end->split, LINE_LAST, LINE_LAST_LEN, end->chunk_end, e) != 0)
 			return -1;
-		if (end->chunk_end)
-			end->shape->wr.staged_chunk_end = end->at;
 	}
 	return 0;
 }
@@ -384,9 +382,22 @@ static int unstage(struct shapes *s, const struct item *it, struct err *e)
 	return it->number == 1 ? 0 : store_put_meta_u64(s->store, "staging", 0, e);
 }
 
+/* Its ITEM_DROP was committed, or stands before this item in the batch. */
+static bool is_dropped(const struct batch *b, const struct shape *shape)
+{
+	return shape->wr.dropped || shape->wr.drop_attempt == b->attempt;
+}
+
+/* Threads read the counter at different times: it never goes back. */
+static int put_next_id(struct shapes *s, struct batch *b, uint64_t id, struct err *e)
+{
+	uint64_t so_far = b->next_id != 0 ? b->next_id : s->writer.next_id;
+	b->next_id = id > so_far ? id : so_far;
+	return store_put_meta_u64(s->store, "next_id", b->next_id, e);
+}
+
 static int write_item(struct shapes *s, struct batch *b, struct item *it, struct err *e)
 {
-	struct writer *w = &s->writer;
 	switch (it->kind) {
 	case ITEM_ROWS:
 		b->rows[b->nrows_items++] = it;
@@ -407,18 +418,17 @@ static int write_item(struct shapes *s, struct batch *b, struct item *it, struct
 		return 0;
 	case ITEM_SHAPE:
 	case ITEM_COMPLETE:
-		if (it->shape->wr.dropped)
-			return 0; /* queued by a thread that hadn't heard yet: the record must not come back */
-		/* Threads read the counter at different times: it never goes back. */
-		w->next_id = it->number > w->next_id ? it->number : w->next_id;
-		if (store_put_meta_u64(s->store, "next_id", w->next_id, e) != 0)
+		/* Also of one that is dropped: its rows may be in the journal. */
+		if (put_next_id(s, b, it->number, e) != 0)
 			return -1;
+		if (is_dropped(b, it->shape))
+			return 0; /* queued by a thread that hadn't heard yet: the record must not come back */
 		return store_put_shape(s->store, it->shape->id, it->data, it->len, e);
 	case ITEM_DROP:
-		it->shape->wr.dropped = true;
+		it->shape->wr.drop_attempt = b->attempt;
 		return store_drop_shape(s->store, it->shape->id, e);
 	case ITEM_PIECE:
-		if (it->len == 0 || it->shape->wr.dropped)
+		if (it->len == 0 || is_dropped(b, it->shape))
 			return 0;
 		return store_put_snapshot(s->store, it->shape->id, it->chunk, it->piece, it->data, it->len, e);
 	case ITEM_TABLE:
@@ -479,6 +489,16 @@ static void piece_committed(struct item *it)
 	pthread_mutex_unlock(shape_lock(shape));
 }
 
+static void staged_ends(struct item *it)
+{
+	for (size_t i = 0; i < it->nrows; i++)
+		if (it->rows[i].entry.flags & ENTRY_CHUNK_END)
+			it->rows[i].shape->wr.staged_chunk_end = it->rows[i].entry.at;
+	for (size_t i = 0; i < it->nends; i++)
+		if (it->ends[i].chunk_end)
+			it->ends[i].shape->wr.staged_chunk_end = it->ends[i].at;
+}
+
 static void committed(struct shapes *s, struct item *it)
 {
 	struct writer *w = &s->writer;
@@ -496,12 +516,17 @@ static void committed(struct shapes *s, struct item *it)
 		break;
 	case ITEM_DROP:
 		untrack(s, it->shape);
+		it->shape->wr.dropped = true;
 		w->gc_pending = true;
 		set_state(it->shape, SHAPE_GONE);
 		shape_unref(it->shape); /* the engine's own reference: nothing points to it from here on */
 		break;
 	case ITEM_PIECE:
 		piece_committed(it);
+		break;
+	case ITEM_STAGE:
+	case ITEM_LAST:
+		staged_ends(it);
 		break;
 	case ITEM_PUBLISH:
 		publish_staged(s, it);
@@ -527,6 +552,8 @@ static void after_commit(struct shapes *s, struct batch *b, uint64_t seq, size_t
 	}
 	if (b->reset || b->durable > atomic_load(&s->durable))
 		atomic_store(&s->durable, b->durable);
+	if (b->next_id != 0)
+		w->next_id = b->next_id;
 	size_t snapshot = 0, ahead = 0;
 	for (size_t i = 0; i < b->n; i++) {
 		struct item *it = b->items[i];
@@ -555,6 +582,8 @@ static int try_batch(struct shapes *s, struct batch *b, struct err *e)
 	b->nrows_items = b->journal_refs = 0;
 	b->durable = atomic_load(&s->durable);
 	b->has_mark = b->reset = false;
+	b->attempt++;
+	b->next_id = 0;
 	for (size_t i = 0; i < b->n; i++)
 		if (b->items[i]->kind == ITEM_STAGE && fold_before_staging(s, b->items[i], e) != 0)
 			return -1;
