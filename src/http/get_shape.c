@@ -433,8 +433,10 @@ static enum step phase_slice(struct request *r)
 
 enum step shape_step(struct request *r)
 {
+	enum step step = hold_current(r);
+	if (step != STEP_NEXT)
+		return step;
 	for (;;) {
-		enum step step;
 		switch ((enum phase)r->phase) {
 		case PHASE_START:
 			step = phase_start(r);

@@ -88,6 +88,7 @@ enum step shape_step(struct request *r);  /* again, after a wake */
 enum step delete_start(struct request *r);
 enum step delete_step(struct request *r);
 enum step health_start(struct request *r);
+enum step ready_start(struct request *r);
 enum step options_start(struct request *r);
 
 /* ---- pieces shared by GET and DELETE (get_shape.c) ------------------------------------------------ */
@@ -98,6 +99,8 @@ enum step options_start(struct request *r);
  */
 enum step shape_resolve_def(struct request *r, const struct shape_params *p, const struct shape *known,
                             struct shape_def *def) MUST_USE;
+/* STEP_NEXT: what the process has may be served. Else the request is parked, or answered 503 (health.c). */
+enum step hold_current(struct request *r) MUST_USE;
 /* Holds the request while the service starts; STEP_NEXT: it is active. */
 enum step shape_hold_ready(struct request *r) MUST_USE;
 

@@ -45,7 +45,8 @@ enum route_path route_path(const char *p, size_t len)
 		return PATH_ROOT;
 	if (count != 2 || strcmp(segments[0], "v1") != 0)
 		return PATH_NONE;
-	return strcmp(segments[1], "shape") == 0 ? PATH_SHAPE : strcmp(segments[1], "health") == 0 ? PATH_HEALTH : PATH_NONE;
+	return strcmp(segments[1], "shape") == 0 ? PATH_SHAPE : strcmp(segments[1], "health") == 0 ? PATH_HEALTH :
+	       strcmp(segments[1], "ready") == 0 ? PATH_READY : PATH_NONE;
 }
 
 const char *request_query(const struct request *r, size_t *len)
@@ -105,6 +106,9 @@ static void request_free(struct request *r)
 enum step request_park(struct request *r, int64_t deadline_ms)
 {
 	r->waiting = true;
+	/* Those who were parked have been woken; this one comes after them. */
+	if (shapes_currency(r->http->shapes) == SHAPES_FOREIGN)
+		deadline_ms = r->conn->loop->now_ms;
 	return conn_park(r->conn, deadline_ms) ? STEP_DONE : STEP_CLOSE;
 }
 
@@ -268,6 +272,8 @@ static enum step start(struct request *r)
 		return start_shape_route(r);
 	if (r->path == PATH_HEALTH && get)
 		return health_start(r);
+	if (r->path == PATH_READY && get)
+		return ready_start(r);
 	if (r->path == PATH_ROOT && get) {
 		struct reply p;
 		reply_begin(r, &p, 200, CACHE_DEFAULT, true);

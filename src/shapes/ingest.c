@@ -253,6 +253,7 @@ static void on_idle(void *ctx)
 {
 	struct shapes *s = ctx;
 	struct ingest *in = s->ingest;
+	status_poll(s);
 	cmd_run_all(s);
 	if (in->ending)
 		txn_try_finish(s);
@@ -314,13 +315,7 @@ static void on_lost(void *ctx)
 static void on_phase(void *ctx, enum stream_phase phase, const char *error)
 {
 	struct shapes *s = ctx;
-	pthread_mutex_lock(&s->status_lock);
-	s->phase = phase;
-	if (phase == STREAM_RUNNING)
-		s->stream_was_active = true;
-	snprintf(s->phase_error, sizeof s->phase_error, "%s", error != NULL ? error : "");
-	wait_list_wake_all(&s->status_waiters);
-	pthread_mutex_unlock(&s->status_lock);
+	status_phase(s, phase, error);
 	if (phase != STREAM_RUNNING)
 		return;
 	/* What happened to our tables while we were away is looked at at once. */
@@ -329,6 +324,8 @@ static void on_phase(void *ctx, enum stream_phase phase, const char *error)
 	pthread_cond_broadcast(&s->job_cond);
 	pthread_mutex_unlock(&s->job_lock);
 }
+
+static void on_waits(void *ctx, enum stream_wait wait) { status_wait(ctx, wait); }
 
 /* ---- the thread ---------------------------------------------------------------------------------------------- */
 
@@ -377,6 +374,7 @@ int ingest_start(struct shapes *s, struct err *e)
 	static const struct stream_sink callbacks = {
 		.start = ingest_on_start, .change = on_change, .keepalive = on_keepalive, .ready = on_ready,
 		.idle = on_idle, .durable = on_durable, .lost = on_lost, .phase = on_phase,
+		.waits = on_waits,
 	};
 	struct stream_sink sink = callbacks;
 	sink.ctx = s;

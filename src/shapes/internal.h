@@ -30,6 +30,9 @@
 
 /* ---- named limits ------------------------------------------------------------------------------- */
 
+/* A process that has just started serves nothing before it knows who has the lock or that Postgres is away; beyond
+ * this (a network that swallows packets), what it knows. */
+#define UNPROVEN_MAX_MS 5000
 /* How far delivery may run ahead of the disk; at the limit the stream waits. */
 #define AHEAD_BYTES_MAX (32u << 20)
 /* Lines of a running transaction kept in memory; beyond, they are staged in the store. */
@@ -503,6 +506,9 @@ struct shapes {
 	pthread_mutex_t status_lock;
 	struct wait_list status_waiters;
 	enum stream_phase phase;
+	enum stream_wait wait;  /* what its set-up waits for */
+	int64_t started_ms;     /* this process */
+	_Atomic int currency;   /* enum shapes_currency */
 	bool stream_was_active; /* in this process */
 	bool loaded;
 	char phase_error[400];
@@ -552,6 +558,12 @@ struct shapes {
 	int64_t wal_end_asked_ms, wal_end_ms;
 	bool wal_end_queued;
 };
+
+/* engine.c: what the stream has learned; INGEST calls them. */
+void status_phase(struct shapes *s, enum stream_phase phase, const char *error);
+void status_wait(struct shapes *s, enum stream_wait wait);
+/* At least every 100 ms: ends SHAPES_UNPROVEN in time. */
+void status_poll(struct shapes *s);
 
 /* registry.c */
 struct shape *shape_make(struct shapes *s, const struct shape_def *def, uint64_t id, const char *handle);

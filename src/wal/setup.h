@@ -16,7 +16,16 @@
 #define SETUP_TICK_MS 10000              /* how often a wait is talked about */
 #define SETUP_LOCK_POLL_MS 150           /* between two questions for the lock */
 #define SETUP_HELPER_TIMEOUT_MS 5000     /* of a side connection that tries to shorten the wait */
+#define SETUP_LOCK_LOOK_MS 1000          /* between two looks at who holds it */
 #define SETUP_LOCK_STUCK_S 10            /* a lock holder younger than this is taken to be setting up */
+
+#define SETUP_SESSIONS_MAX 16            /* of our own that are remembered: the older ones have ended long since */
+
+/* A session as the server knows it: numbers of processes are used again, with their start they aren't. */
+struct setup_session {
+	int pid;
+	int64_t started_us; /* since 1970 */
+};
 
 struct setup {
 	struct loop *loop;
@@ -26,8 +35,16 @@ struct setup {
 	int64_t wal_sender_timeout_ms; /* 0: none */
 	bool slot_lost;                /* drop the slot even if it looks well */
 	bool hinted;                   /* the hint about pending transactions was logged: once per process */
+	/* How a session of this stream is told from others when it is found holding the lock. */
+	char name[40];                 /* its application_name, with a number nobody else has */
+	struct setup_session sessions[SETUP_SESSIONS_MAX], holder;
+	unsigned nsessions;            /* so many so far; [n % SETUP_SESSIONS_MAX] */
+	void (*waits)(void *ctx, enum stream_wait wait);
+	void *waits_ctx;
 };
 
+/* Once per process, before the others. */
+void setup_init(struct setup *u);
 /* Session settings; who the server is; refusals (too old, SQL_ASCII, standby). */
 int setup_identify(struct setup *u, struct err *e) MUST_USE;
 /* The advisory lock of the slot's name; waits for ever, but between statements. */

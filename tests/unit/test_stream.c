@@ -41,6 +41,7 @@ struct run {
 	lsn_t durable, last_end;
 	char value[64];
 	int64_t idle_ms, idle_gap_max_ms;
+	enum stream_wait wait;
 };
 
 #define LOCKED(r, statement) do { pthread_mutex_lock(&(r)->lock); statement; pthread_mutex_unlock(&(r)->lock); } while (0)
@@ -132,6 +133,12 @@ static void on_phase(void *ctx, enum stream_phase phase, const char *error)
 	LOCKED(r, r->phase = phase; if (error != NULL) snprintf(r->error, sizeof r->error, "%s", error));
 }
 
+static void on_waits(void *ctx, enum stream_wait wait)
+{
+	struct run *r = ctx;
+	LOCKED(r, r->wait = wait);
+}
+
 static void *run_thread(void *arg)
 {
 	struct run *r = arg;
@@ -143,7 +150,7 @@ static void run_start_with(struct run *r, const struct config *c)
 {
 	memset(r, 0, sizeof *r);
 	pthread_mutex_init(&r->lock, NULL);
-	struct stream_sink sink = {r, on_start, on_change, on_keepalive, on_ready, on_idle, on_durable, on_lost, on_phase};
+	struct stream_sink sink = {r, on_start, on_change, on_keepalive, on_ready, on_idle, on_durable, on_lost, on_phase, on_waits};
 	r->stream = stream_new(c, &sink);
 	pthread_create(&r->thread, NULL, run_thread, r);
 }
@@ -399,6 +406,7 @@ static void test_two(void)
 	CHECK_INT(phase(&b), STREAM_WAITING_LOCK);
 	CHECK(idles(&b) >= 2);
 	check_waits_without_snapshot();
+	WAIT_FOR(&b, b.wait == STREAM_WAIT_FOREIGN_LOCK);
 	run_stop(&b);
 	run_start(&b);
 	WAIT_FOR(&b, b.phase == STREAM_WAITING_LOCK);
@@ -408,6 +416,7 @@ static void test_two(void)
 	sql("INSERT INTO public.busbar_test_stream VALUES (400002, 'after')");
 	WAIT_FOR(&b, b.commits == 1);
 	CHECK_STR(b.value, "after");
+	CHECK_INT(b.wait, STREAM_WAIT_NONE);
 	CHECK(!b.server.slot_created);
 	run_stop(&b);
 }
@@ -427,6 +436,7 @@ static void test_slot_waits(void)
 	usleep(300000);
 	CHECK_INT(phase(&r), STREAM_SETTING_UP);
 	CHECK(idles(&r) >= 2);
+	LOCKED(&r, CHECK_INT(r.wait, STREAM_WAIT_SLOT));
 	run_stop(&r);
 	PQclear(PQexec(other, "ROLLBACK"));
 	PQfinish(other);
