@@ -153,7 +153,7 @@ static enum step find_or_create(struct request *r, const struct shape_def *def)
 			return step;
 		if (def_selects_generated(def) && !shapes_publishes_generated(s))
 			return generated_unpublished(r);
-		const char *generated = shapes_publishes_generated(s) ? NULL : def_where_generated(def);
+		const char *generated = def_where_unpublished(def, shapes_publishes_generated(s));
 		if (generated != NULL)
 			return generated_condition(r, generated);
 		struct err e;

@@ -349,6 +349,7 @@ void pg_table_schema_json(const struct pg_table *t, const uint16_t *selected, ui
  *
  * {"v":2,"oid":16390,"schema":"public","name":"items","relkind":"r",
  *  "columns":[["id",1,23,-1,"int4",0,not_null,generated,is_bool,pk_index,collation],…],"leaves":[…],
+ *  (generated: false, true, or "v" if it is virtual)
  *  "types":[[oid,"schema","name","kind",elem_oid,base_oid,base_typmod,["label",…]],…],
  *  "collations":[[oid,"schema","name","provider",deterministic,"collate","ctype","version" or null],…]}
  */
@@ -408,8 +409,9 @@ void pg_table_to_json(const struct pg_table *t, struct buf *out)
 		buf_json_string(out, c->name, strlen(c->name));
 		buf_printf(out, ",%d,%" PRIu32 ",%" PRId32 ",", c->attnum, c->type_oid, c->typmod);
 		buf_json_string(out, c->type_name, strlen(c->type_name));
-		buf_printf(out, ",%d,%s,%s,%s,%d,%d]", c->dims, json_bool_text(c->not_null), json_bool_text(c->generated),
-		           json_bool_text(c->is_bool), c->pk_index, c->collation);
+		buf_printf(out, ",%d,%s,%s,%s,%d,%d]", c->dims, json_bool_text(c->not_null),
+		           c->is_virtual ? "\"v\"" : json_bool_text(c->generated), json_bool_text(c->is_bool), c->pk_index,
+		           c->collation);
 	}
 	buf_puts(out, "],\"leaves\":[");
 	for (uint32_t i = 0; i < t->nleaves; i++)
@@ -463,7 +465,9 @@ static void read_column(const json_t *v, struct pg_column *c, bool *bad)
 	c->type_name = read_name(json_array_get(v, 4), bad);
 	c->dims = (int)read_int(json_array_get(v, 5), 0, INT16_MAX, bad);
 	c->not_null = read_bool(json_array_get(v, 6), bad);
-	c->generated = read_bool(json_array_get(v, 7), bad);
+	const json_t *generated = json_array_get(v, 7);
+	c->is_virtual = json_is_string(generated) && strcmp(json_string_value(generated), "v") == 0;
+	c->generated = c->is_virtual || read_bool(generated, bad);
 	c->is_bool = read_bool(json_array_get(v, 8), bad);
 	c->pk_index = (int)read_int(json_array_get(v, 9), -1, TABLE_COLUMNS_MAX, bad);
 	c->collation = (int)read_int(json_array_get(v, 10), -1, TABLE_COLUMNS_MAX, bad);
@@ -674,7 +678,7 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 	"     FROM down JOIN pg_catalog.pg_class k ON k.oid = down.oid AND k.relkind IN ('r', 'p')) END," \
 	"  a.attname, a.attnum, a.atttypid, a.atttypmod," \
 	"  COALESCE(CASE WHEN a.attndims > 0 THEN el.typname END, ty.typname)," \
-	"  a.attndims, a.attnotnull, a.attgenerated <> ''," \
+	"  a.attndims, a.attnotnull, a.attgenerated," \
 	"  a.atttypid = 16 OR (ty.typtype = 'd' AND EXISTS (" \
 	"    WITH RECURSIVE base (oid) AS (" \
 	"      SELECT ty.typbasetype" \
@@ -759,7 +763,8 @@ static struct pg_table *table_from_rows(const PGresult *res)
 			.type_name = mem_strdup(pg_value(res, i, COL_TYPE_NAME)),
 			.dims = (int)pg_value_int(res, i, COL_DIMS),
 			.not_null = pg_value_bool(res, i, COL_NOT_NULL),
-			.generated = pg_value_bool(res, i, COL_GENERATED),
+			.generated = pg_value(res, i, COL_GENERATED)[0] != '\0',
+			.is_virtual = pg_value(res, i, COL_GENERATED)[0] == 'v',
 			.is_bool = pg_value_bool(res, i, COL_IS_BOOL),
 			.pk_index = (int)pg_value_int(res, i, COL_PK_INDEX),
 			.collation = fits ? collation_index(t, pg_value_oid(res, i, COL_COLLATION)) : t->ncollations,

@@ -24,7 +24,8 @@ struct pg_column {
 	char *type_name;     /* pg_type.typname; of the element if dims > 0 (the schema header's "type") */
 	int dims;            /* attndims */
 	bool not_null;
-	bool generated;
+	bool generated;      /* stored or virtual */
+	bool is_virtual;     /* PostgreSQL 18: generated and never in the stream */
 	bool is_bool;        /* bool, or a domain over it: written true/false in a snapshot */
 	int pk_index;        /* position in the primary key, -1: not part of it */
 	int collation;       /* index into the table's collations, -1: its type has none */

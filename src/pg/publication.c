@@ -342,6 +342,82 @@ static int add(const struct join *j, int row, struct err *e)
 	return rc;
 }
 
+/* ---- what FULL would break ----
+ *
+ * Postgres refuses every UPDATE and DELETE of a FULL table while a publication of it leaves out a generated column (a
+ * virtual one always, a stored one without publish_generated_columns) or has a column list. So that is looked for
+ * before anything is altered: the users' statements would fail, not ours.
+ */
+enum { LEFT_OUT_SCHEMA, LEFT_OUT_TABLE, LEFT_OUT_COLUMN, LEFT_OUT_KIND, LEFT_OUT_PUBLICATION };
+
+/* Of our publication also if the identity is FULL already, since it will have the table; of others only if the
+ * identity is to change. */
+static void put_left_out_sql(int server_version, struct buf *sql)
+{
+	buf_puts(sql, "WITH RECURSIVE down (oid) AS (SELECT $2::pg_catalog.oid"
+	              "  UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN down ON down.oid = i.inhparent),"
+	              " fam AS (SELECT c.* FROM down JOIN pg_catalog.pg_class c ON c.oid = down.oid AND c.relkind = 'r')," /* has rows */
+	              " up AS (SELECT fam.oid, fam.oid AS publ FROM fam"
+	              "  UNION SELECT fam.oid, an.relid FROM fam, pg_catalog.pg_partition_ancestors(fam.oid) an),"
+	              " pub AS (SELECT p.*, p.pubname = $1::pg_catalog.text AS ours FROM pg_catalog.pg_publication p"
+	              "  WHERE p.pubupdate OR p.pubdelete) "
+	              "SELECT n.nspname, fam.relname, a.attname, CASE WHEN pr.prattrs IS NULL OR pub.ours THEN a.attgenerated ELSE 'l' END,"
+	              " pub.pubname FROM fam"
+	              " JOIN pg_catalog.pg_namespace n ON n.oid = fam.relnamespace"
+	              " JOIN pg_catalog.pg_attribute a ON a.attrelid = fam.oid AND a.attnum > 0 AND NOT a.attisdropped"
+	              " JOIN up ON up.oid = fam.oid JOIN pg_catalog.pg_class pc ON pc.oid = up.publ CROSS JOIN pub"
+	              " LEFT JOIN pg_catalog.pg_publication_rel pr ON pr.prpubid = pub.oid AND pr.prrelid = up.publ"
+	              " WHERE (NOT pub.ours AND fam.relreplident <> 'f' AND pr.prattrs IS NOT NULL)");
+	if (server_version >= GENERATED_COLUMNS_SINCE)
+		buf_puts(sql, " OR (pub.ours AND (a.attgenerated = 'v' OR (a.attgenerated = 's' AND pub.pubgencols <> 's')))"
+		              " OR (NOT pub.ours AND fam.relreplident <> 'f' AND a.attgenerated = 's' AND pub.pubgencols <> 's'"
+		              "  AND (pub.puballtables OR pr.oid IS NOT NULL OR EXISTS (SELECT 1"
+		              "   FROM pg_catalog.pg_publication_namespace pn WHERE pn.pnpubid = pub.oid AND pn.pnnspid = pc.relnamespace)))");
+	buf_puts(sql, " ORDER BY NOT pub.ours, a.attgenerated DESC, fam.oid, a.attnum LIMIT 1");
+}
+
+static int err_left_out(const PGresult *found, struct err *e)
+{
+	const char *pub = pg_value(found, 0, LEFT_OUT_PUBLICATION);
+	char kind = pg_value(found, 0, LEFT_OUT_KIND)[0];
+	struct buf why = BUF_INIT(PG_SQL_MAX_BYTES), remedy = BUF_INIT(PG_SQL_MAX_BYTES);
+	if (kind == 'l')
+		buf_printf(&why, "publishes it with a column list");
+	else
+		buf_printf(&why, "doesn't publish its %sgenerated column \"%s\"", kind == 'v' ? "virtual " : "",
+		           pg_value(found, 0, LEFT_OUT_COLUMN));
+	if (kind == 'l') {
+		buf_puts(&remedy, "take the column list away");
+	} else {
+		buf_puts(&remedy, kind == 'v' ? "make the column STORED, and run ALTER PUBLICATION " : "run ALTER PUBLICATION ");
+		pg_put_ident(&remedy, pub);
+		buf_puts(&remedy, " SET (publish_generated_columns = stored)");
+	}
+	(void)err_set(e, ERR_CONFIG, "Unable to create initial snapshot: publication \"%s\" %s, and with the replica identity FULL, which "
+	              "shapes need, Postgres would refuse every UPDATE and DELETE of table \"%s.%s\". To have shapes of it, %s",
+	              pub, why.data, pg_value(found, 0, LEFT_OUT_SCHEMA), pg_value(found, 0, LEFT_OUT_TABLE), remedy.data);
+	buf_clear(&why);
+	buf_clear(&remedy);
+	return -1;
+}
+
+static int check_left_out(const struct join *j, struct err *e)
+{
+	if (j->server_version < SCHEMA_PUBLICATIONS_SINCE) /* no generated columns are published there, no lists */
+		return 0;
+	char oid[12];
+	snprintf(oid, sizeof oid, "%" PRIu32, j->table->oid);
+	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
+	put_left_out_sql(j->server_version, &sql);
+	PGresult *found = pg_query(j->conn, sql.data, 2, (const char *const[]){j->config->publication_name, oid}, e);
+	buf_clear(&sql);
+	if (found == NULL)
+		return -1;
+	int rc = PQntuples(found) > 0 ? err_left_out(found, e) : 0;
+	PQclear(found);
+	return rc;
+}
+
 /* One pass over what is missing. */
 static int alter_missing(const struct join *j, bool *added, struct err *e)
 {
@@ -375,6 +451,8 @@ static int make_complete(struct join *j, bool *changed, bool *added, struct err 
 			return verify_manual(j, e);
 		if (state_complete(j))
 			return 0;
+		if (check_left_out(j, e) != 0)
+			return -1;
 		*changed = true;
 		if (alter_missing(j, added, e) != 0)
 			return -1;

@@ -319,12 +319,11 @@ static int choose(struct arena *a, const struct pg_table *t, const struct def_li
 static int check_generated(struct arena *a, const struct pg_table *t, const uint8_t *chosen, bool listed,
                            int server_version, struct def_error *e)
 {
-	if (server_version == 0 || server_version >= PG_GENERATED_REPLICATED)
-		return 0;
+	bool stored_too = server_version != 0 && server_version < PG_GENERATED_REPLICATED;
 	struct def_name *names = arena_alloc(a, (t->ncolumns + 1u) * sizeof *names);
 	size_t count = 0;
 	for (size_t i = 0; i < t->ncolumns; i++)
-		if (chosen[i] && t->columns[i].generated)
+		if (chosen[i] && t->columns[i].generated && (stored_too || t->columns[i].is_virtual))
 			names[count++] = (struct def_name){t->columns[i].name, strlen(t->columns[i].name)};
 	if (count == 0)
 		return 0;
@@ -452,7 +451,12 @@ bool def_selects_generated(const struct shape_def *d)
 	return false;
 }
 
-const char *def_where_generated(const struct shape_def *d)
+static bool is_unpublished(const struct pg_column *c, bool stored_published)
+{
+	return c->is_virtual || (c->generated && !stored_published);
+}
+
+const char *def_where_unpublished(const struct shape_def *d, bool stored_published)
 {
 	const struct pg_table *t = d->table;
 	struct where *w = NULL;
@@ -460,11 +464,11 @@ const char *def_where_generated(const struct shape_def *d)
 	const char *name = NULL;
 	bool any = false;
 	for (uint16_t i = 0; d->where != NULL && i < t->ncolumns; i++)
-		any |= t->columns[i].generated;
+		any |= is_unpublished(&t->columns[i], stored_published);
 	if (!any || where_load(t, d->where, strlen(d->where), &w, &ignored) != 0)
 		return NULL;
 	for (uint16_t i = 0; i < t->ncolumns && name == NULL; i++)
-		if (t->columns[i].generated && where_uses(w, i))
+		if (is_unpublished(&t->columns[i], stored_published) && where_uses(w, i))
 			name = t->columns[i].name;
 	where_free(w);
 	return name;

@@ -74,7 +74,8 @@ int def_where_sql(const struct shape_def *d, struct buf *out, struct err *e) MUS
 /* True if the definition selects a generated column. */
 bool def_selects_generated(const struct shape_def *d);
 
-/* A generated column that the condition looks at, NULL if there is none. */
-const char *def_where_generated(const struct shape_def *d);
+/* A generated column that the condition looks at and the stream lacks, NULL if there is none: a virtual one, or a stored
+ * one if those aren't published. */
+const char *def_where_unpublished(const struct shape_def *d, bool stored_published);
 
 #endif

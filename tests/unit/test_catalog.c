@@ -79,7 +79,7 @@ static const char stored[] =
 	"[\"id\",1,20,-1,\"int8\",0,true,false,false,1,-1],"
 	"[\"b\",3,16,-1,\"bool\",0,false,false,true,-1,-1],"
 	"[\"a\\\"\\n\",4,25,-1,\"text\",0,true,true,false,0,1],"
-	"[\"m\",5,20003,-1,\"_mood\",0,false,false,false,-1,-1]],\"leaves\":[5,7],"
+	"[\"m\",5,20003,-1,\"_mood\",0,false,\"v\",false,-1,-1]],\"leaves\":[5,7],"
 	"\"types\":[[20001,\"s\",\"mood\",\"e\",0,0,-1,[\"sad\",\"o\\\"k\"]],[20002,\"s\",\"d\",\"d\",0,20001,-1,[]],"
 	"[20003,\"s\",\"_mood\",\"b\",20002,0,-1,[]]],"
 	"\"collations\":[[100,\"pg_catalog\",\"default\",\"b\",true,\"C.UTF-8\",\"C.UTF-8\",\"1\"],"
@@ -141,6 +141,7 @@ static void test_json_round_trip(void)
 	CHECK_INT(t->nleaves, 2);
 	CHECK_INT(t->leaves[1], 7);
 	CHECK(t->columns[1].is_bool && t->columns[2].generated && !t->columns[1].not_null);
+	CHECK(!t->columns[2].is_virtual && t->columns[3].generated && t->columns[3].is_virtual && !t->columns[1].generated);
 	CHECK_INT(pg_table_column(t, "a\"\n", 3), 2);
 	CHECK_INT(pg_table_column(t, "a", 1), -1);
 	/* sorted by name */

@@ -795,3 +795,84 @@ test('quoted, mixed-case and odd names', async (t) => {
   for (const f of followers) f.check()
   w.undisturbed()
 })
+
+// ---------------------------------------------------------------- joining breaks nobody's statements
+
+// What the table's users do all day.
+const writes = async (w, table) => {
+  await w.sql(`UPDATE ${table} SET n = n + 1`)
+  await w.sql(`DELETE FROM ${table} WHERE id = 2`)
+  await w.sql(`INSERT INTO ${table} (id, n) VALUES (2, 5)`)
+}
+
+const refusal = async (w, params, ...parts) => {
+  const answer = await shape(w.busbar.url, { offset: '-1', ...params })
+  assert(answer.status === 503 || answer.status === 400, `${answer.status} ${answer.text()}`)
+  for (const part of parts) assert(answer.text().includes(part), `${part}: ${answer.text()}`)
+  return answer
+}
+
+test('PostgreSQL 18: a virtual generated column can be neither asked for nor looked at, and its table is left alone', async (t) => {
+  const w = await world(t, {
+    version: '18',
+    sql: ['CREATE TABLE t (id int PRIMARY KEY, n int, g int GENERATED ALWAYS AS (n * 2) VIRTUAL)', 'INSERT INTO t (id, n) VALUES (1, 1), (2, 2)'],
+  })
+  for (const params of [{}, { columns: 'id,g' }, { columns: 'id,n', where: 'g = 4' }])
+    equal((await refusal(w, { table: 't', ...params }, 'generated')).status, 400, JSON.stringify(params))
+  await refusal(w, { table: 't', columns: 'id,n' }, 'virtual generated column', 'STORED', 'publish_generated_columns = stored')
+  await writes(w, 't')
+  equal((await w.sql("SELECT relreplident FROM pg_class WHERE relname = 't'")).rows[0].relreplident, 'd')
+  equal(await published(w), false)
+})
+
+test('PostgreSQL 18: a stored generated column that the publication leaves out: the table is left alone', async (t) => {
+  const w = await world(t, {
+    version: '18',
+    sql: [
+      'CREATE TABLE t (id int PRIMARY KEY, n int, g int GENERATED ALWAYS AS (n * 2) STORED)',
+      'CREATE TABLE p (id int PRIMARY KEY, n int, g int GENERATED ALWAYS AS (n * 2) STORED) PARTITION BY RANGE (id)',
+      'CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (100)',
+      'INSERT INTO t (id, n) VALUES (1, 1), (2, 2); INSERT INTO p (id, n) VALUES (1, 1), (2, 2)',
+    ],
+  })
+  await w.sql(`ALTER PUBLICATION ${w.publication} SET (publish_generated_columns = none)`)
+  for (const table of ['t', 'p']) {
+    await refusal(w, { table, columns: 'id,n' }, 'generated column', `ALTER PUBLICATION`, 'SET (publish_generated_columns = stored)')
+    await writes(w, table)
+  }
+  await w.sql(`ALTER PUBLICATION ${w.publication} SET (publish_generated_columns = stored)`)
+  for (const table of ['t', 'p']) {
+    await until('there is a shape', async () => (await shape(w.busbar.url, { table, columns: 'id,n', offset: '-1' })).status === 200)
+    await writes(w, table)
+  }
+})
+
+for (const version of ['15', '18'])
+  test(`PostgreSQL ${version}: a table in somebody's publication with a column list is left alone`, async (t) => {
+    const w = await world(t, {
+      version,
+      sql: ['CREATE TABLE t (id int PRIMARY KEY, n int, v text)', 'INSERT INTO t (id, n) VALUES (1, 1), (2, 2)', 'CREATE PUBLICATION theirs FOR TABLE t (id, n)'],
+    })
+    await refusal(w, { table: 't' }, 'theirs', 'column list')
+    await writes(w, 't')
+    await w.sql('ALTER PUBLICATION theirs SET TABLE t')
+    await until('there is a shape', async () => (await shape(w.busbar.url, { table: 't', offset: '-1' })).status === 200)
+    await writes(w, 't')
+  })
+
+test("PostgreSQL 18: a table with a generated column that somebody's publication leaves out is left alone", async (t) => {
+  const w = await world(t, {
+    version: '18',
+    sql: [
+      'CREATE SCHEMA other',
+      'CREATE TABLE other.t (id int PRIMARY KEY, n int, g int GENERATED ALWAYS AS (n * 2) STORED)',
+      'INSERT INTO other.t (id, n) VALUES (1, 1), (2, 2)',
+      'CREATE PUBLICATION theirs FOR TABLES IN SCHEMA other',
+    ],
+  })
+  await refusal(w, { table: 'other.t' }, 'theirs', 'generated column')
+  await writes(w, 'other.t')
+  await w.sql('ALTER PUBLICATION theirs SET (publish_generated_columns = stored)')
+  await until('there is a shape', async () => (await shape(w.busbar.url, { table: 'other.t', offset: '-1' })).status === 200)
+  await writes(w, 'other.t')
+})
