@@ -74,6 +74,10 @@ int def_where_sql(const struct shape_def *d, struct buf *out, struct err *e) MUS
 /* True if the definition selects a generated column. */
 bool def_selects_generated(const struct shape_def *d);
 
+/* Why a table whose keys clash (PG_KEYS_CLASH) has no shapes, and the SQL that mends it. */
+#define DEF_TEXT_BYTES_MAX (256u << 10) /* 1,600 quoted names */
+void def_keys_clash(const struct pg_table *t, struct buf *out);
+
 /* A generated column that the condition looks at, NULL if there is none. */
 const char *def_where_generated(const struct shape_def *d);
 
