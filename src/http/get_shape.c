@@ -142,6 +142,16 @@ static enum step generated_condition(struct request *r, const char *column)
 	return step;
 }
 
+/* Rows that clients couldn't tell apart: one of them would be lost to them. */
+static enum step keys_clash(struct request *r, const struct pg_table *t)
+{
+	struct buf text = BUF_INIT(DEF_TEXT_BYTES_MAX);
+	def_keys_clash(t, &text);
+	enum step step = reply_error(r, "table", text.failed ? "its primary key does not cover the rows of a child" : text.data);
+	buf_clear(&text);
+	return step;
+}
+
 /* The shape of this definition, made if there is none. */
 static enum step find_or_create(struct request *r, const struct shape_def *def)
 {
@@ -151,6 +161,8 @@ static enum step find_or_create(struct request *r, const struct shape_def *def)
 		enum step step = shape_hold_ready(r);
 		if (step != STEP_NEXT)
 			return step;
+		if (def->table->keys == PG_KEYS_CLASH)
+			return keys_clash(r, def->table);
 		if (def_selects_generated(def) && !shapes_publishes_generated(s))
 			return generated_unpublished(r);
 		const char *generated = def_where_unpublished(def, shapes_publishes_generated(s));

@@ -13,7 +13,8 @@
 #include "base/mem.h"
 #include "pg/query.h"
 
-#define TABLE_JSON_VERSION 2
+#define TABLE_JSON_VERSION 3
+#define TABLE_JSON_VERSION_OLDEST 2 /* knows nothing of keys and members */
 #define TABLE_COLUMNS_MAX 1600            /* Postgres's own */
 #define TABLE_JSON_MAX_BYTES (16u << 20)  /* 1,600 columns and 100,000 partitions are 2 MB */
 #define BOOL_OID 16
@@ -71,6 +72,12 @@ void pg_table_unref(struct pg_table *t)
 	free(t->columns);
 	free(t->pk);
 	free(t->leaves);
+	for (uint32_t i = 0; i < t->nmembers; i++) {
+		free(t->members[i].schema);
+		free(t->members[i].name);
+	}
+	free(t->members);
+	free(t->clash);
 	free(t->schema);
 	free(t->name);
 	free(t->schema_json);
@@ -92,6 +99,14 @@ bool pg_table_has_leaf(const struct pg_table *t, uint32_t oid)
 		if (t->leaves[i] == oid)
 			return true;
 	return false;
+}
+
+const struct pg_member *pg_table_member(const struct pg_table *t, uint32_t oid)
+{
+	for (uint32_t i = 0; i < t->nmembers; i++)
+		if (t->members[i].oid == oid)
+			return &t->members[i];
+	return NULL;
 }
 
 int pg_table_column(const struct pg_table *t, const char *name, size_t len)
@@ -240,9 +255,19 @@ bool pg_column_keeps_values(const struct pg_table *then, const struct pg_column 
 	       keeps_labels(then, now, a->type_oid, 0);
 }
 
+static bool same_members(const struct pg_table *then, const struct pg_table *now)
+{
+	bool same = then->nmembers == now->nmembers;
+	for (uint32_t i = 0; same && i < then->nmembers; i++) {
+		const struct pg_member *a = &then->members[i], *b = &now->members[i];
+		same = a->oid == b->oid && strcmp(a->schema, b->schema) == 0 && strcmp(a->name, b->name) == 0;
+	}
+	return same;
+}
+
 bool pg_table_same_columns(const struct pg_table *then, const struct pg_table *now)
 {
-	if (then->ncolumns != now->ncolumns || then->npk != now->npk ||
+	if (then->ncolumns != now->ncolumns || then->npk != now->npk || then->keys != now->keys || !same_members(then, now) ||
 	    !same_collation(&then->collations[0], &now->collations[0]))
 		return false;
 	for (uint16_t i = 0; i < then->ncolumns; i++) {
@@ -347,9 +372,10 @@ void pg_table_schema_json(const struct pg_table *t, const uint16_t *selected, ui
 
 /* ---- the stored form ----
  *
- * {"v":2,"oid":16390,"schema":"public","name":"items","relkind":"r",
+ * {"v":3,"oid":16390,"schema":"public","name":"items","relkind":"r",
  *  "columns":[["id",1,23,-1,"int4",0,not_null,generated,is_bool,pk_index,collation],…],"leaves":[…],
  *  (generated: false, true, or "v" if it is virtual)
+ *  "keys":0,"clash":"\"schema\".\"name\"" or null,"members":[[oid,"schema","name"],…],
  *  "types":[[oid,"schema","name","kind",elem_oid,base_oid,base_typmod,["label",…]],…],
  *  "collations":[[oid,"schema","name","provider",deterministic,"collate","ctype","version" or null],…]}
  */
@@ -416,6 +442,19 @@ void pg_table_to_json(const struct pg_table *t, struct buf *out)
 	buf_puts(out, "],\"leaves\":[");
 	for (uint32_t i = 0; i < t->nleaves; i++)
 		buf_printf(out, i > 0 ? ",%" PRIu32 : "%" PRIu32, t->leaves[i]);
+	buf_printf(out, "],\"keys\":%d,\"clash\":", (int)t->keys);
+	if (t->clash != NULL)
+		put_text(out, t->clash);
+	else
+		buf_puts(out, "null");
+	buf_puts(out, ",\"members\":[");
+	for (uint32_t i = 0; i < t->nmembers; i++) {
+		buf_printf(out, i > 0 ? ",[%" PRIu32 "," : "[%" PRIu32 ",", t->members[i].oid);
+		put_text(out, t->members[i].schema);
+		buf_putc(out, ',');
+		put_text(out, t->members[i].name);
+		buf_putc(out, ']');
+	}
 	buf_puts(out, "],\"types\":[");
 	for (uint16_t i = 0; i < t->ntypes; i++) {
 		buf_puts(out, i > 0 ? "," : "");
@@ -569,8 +608,38 @@ static void read_leaves(const json_t *v, struct pg_table *t, bool *bad)
 		t->leaves[i] = (uint32_t)read_int(json_array_get(v, i), 1, UINT32_MAX, bad);
 }
 
+/* Keys and members, of the stored form or of what the statement makes. */
+static void read_keys(const json_t *v, struct pg_table *t, bool *bad)
+{
+	t->keys = (enum pg_keys)read_int(json_object_get(v, "keys"), PG_KEYS_UNIQUE, PG_KEYS_UNKNOWN, bad);
+	const json_t *clash = json_object_get(v, "clash"), *members = json_object_get(v, "members");
+	t->clash = json_is_null(clash) ? NULL : read_name(clash, bad);
+	size_t n = json_array_size(members);
+	if (!json_is_array(members))
+		*bad = true;
+	if (n == 0)
+		return;
+	t->members = mem_zalloc(n * sizeof t->members[0]);
+	t->nmembers = (uint32_t)n;
+	for (size_t i = 0; i < n; i++) {
+		const json_t *m = json_array_get(members, i);
+		t->members[i].oid = (uint32_t)read_int(json_array_get(m, 0), 1, UINT32_MAX, bad);
+		t->members[i].schema = read_name(json_array_get(m, 1), bad);
+		t->members[i].name = read_name(json_array_get(m, 2), bad);
+	}
+}
+
+/* The version before had neither: a primary key was believed to be one, and children had their parent's name. */
+static void keys_of_before(struct pg_table *t)
+{
+	bool keyed = false;
+	for (uint16_t i = 0; i < t->ncolumns; i++)
+		keyed = keyed || t->columns[i].pk_index >= 0;
+	t->keys = keyed && (t->relkind == 'p' || t->nleaves == 0) ? PG_KEYS_UNIQUE : PG_KEYS_UNKNOWN;
+}
+
 /* NULL if the value isn't what pg_table_to_json() writes. */
-static struct pg_table *table_from_value(const json_t *v)
+static struct pg_table *table_from_value(const json_t *v, bool has_keys)
 {
 	bool bad = false;
 	const json_t *columns = json_object_get(v, "columns");
@@ -589,6 +658,10 @@ static struct pg_table *table_from_value(const json_t *v)
 	for (size_t i = 0; i < n; i++)
 		read_column(json_array_get(columns, i), &t->columns[i], &bad);
 	read_leaves(json_object_get(v, "leaves"), t, &bad);
+	if (has_keys)
+		read_keys(v, t, &bad);
+	else
+		keys_of_before(t);
 	read_types(json_object_get(v, "types"), t, &bad);
 	read_collations(json_object_get(v, "collations"), t, &bad);
 	if (bad || !table_finish(t)) {
@@ -605,10 +678,10 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 	if (v == NULL)
 		return err_set(e, ERR_PROTOCOL, "a stored table isn't JSON: %s", why.text);
 	int rc = 0;
-	const json_t *version = json_object_get(v, "v");
-	if (!json_is_integer(version) || json_integer_value(version) != TABLE_JSON_VERSION)
+	json_int_t version = json_integer_value(json_object_get(v, "v"));
+	if (version < TABLE_JSON_VERSION_OLDEST || version > TABLE_JSON_VERSION)
 		rc = err_set(e, ERR_PROTOCOL, "a stored table isn't of version %d", TABLE_JSON_VERSION);
-	else if ((*out = table_from_value(v)) == NULL)
+	else if ((*out = table_from_value(v, version > TABLE_JSON_VERSION_OLDEST)) == NULL)
 		rc = err_set(e, ERR_PROTOCOL, "a stored table lacks parts or has wrong ones");
 	json_decref(v);
 	return rc;
@@ -616,8 +689,9 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 
 /* ---- the catalog ----
  *
- * One row per column. The partitions' oids come with the first row only, and so do types and collations, as
- * they are stored. A domain's base types are followed down to the last; type names are of the element for
+ * One row per column. The partitions' oids come with the first row only, and so do types, collations and what is
+ * known of keys, as they are stored. An index guards the keys of a table (or of a child by inheritance) if it is valid
+ * and unique without a condition, over columns of the key alone, none of which can be null twice. A domain's base types are followed down to the last; type names are of the element for
  * columns with declared dimensions. Types below FIRST_UNPINNED_OID are those of pg_type.dat. What a major
  * version calls a locale, and where it keeps the provider, is read through JSON, so that one statement
  * serves all of them.
@@ -633,6 +707,38 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 	"  SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN rel ON rel.oid = i.inhparent" \
 	"  UNION" \
 	"  SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN down ON down.oid = i.inhparent" \
+	"), members (oid) AS (" \
+	"  SELECT oid FROM rel" \
+	"  UNION" \
+	"  SELECT down.oid FROM down JOIN rel ON rel.relkind = 'r'" \
+	"    JOIN pg_catalog.pg_class k ON k.oid = down.oid AND k.relkind = 'r'" \
+	"), keyed (name) AS (" \
+	"  SELECT a.attname FROM rel" \
+	"    JOIN pg_catalog.pg_attribute a ON a.attrelid = rel.oid AND a.attnum > 0 AND NOT a.attisdropped" \
+	"    LEFT JOIN pg_catalog.pg_index x ON x.indrelid = rel.oid AND x.indisprimary" \
+	"  WHERE x.indexrelid IS NULL OR pg_catalog.array_position(x.indkey::pg_catalog.int2[], a.attnum) < x.indnkeyatts" \
+	"), guarded (oid, keys) AS (" \
+	"  SELECT members.oid, coalesce(pg_catalog.min(CASE x.indimmediate WHEN true THEN 0 WHEN false THEN 1 END), 2)" \
+	"  FROM members LEFT JOIN pg_catalog.pg_index x ON x.indrelid = members.oid AND x.indisunique AND x.indisvalid" \
+	"    AND x.indpred IS NULL AND NOT EXISTS (" \
+	"      SELECT FROM pg_catalog.generate_series(0, x.indnkeyatts - 1) i (at)" \
+	"        LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = x.indkey[i.at]" \
+	"          AND a.attname IN (SELECT keyed.name FROM keyed)" \
+	"      WHERE a.attnum IS NULL OR (NOT coalesce((pg_catalog.to_jsonb(x)->>'indnullsnotdistinct')::pg_catalog.bool, false)" \
+	"        AND (NOT a.attnotnull OR EXISTS (" \
+	"          SELECT FROM pg_catalog.pg_constraint n WHERE n.conrelid = x.indrelid AND n.contype = 'n'" \
+	"            AND n.conkey[1] = a.attnum AND NOT n.convalidated))))" \
+	"  GROUP BY members.oid" \
+	"), keys (json) AS (" \
+	"  SELECT pg_catalog.json_build_object(" \
+	"    'keys', CASE WHEN pg_catalog.max(g.keys) = 2 AND pg_catalog.bool_or(p.has) THEN 3 ELSE pg_catalog.max(g.keys) END," \
+	"    'clash', pg_catalog.min(pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname))" \
+	"      FILTER (WHERE g.keys = 2 AND p.has)," \
+	"    'members', coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(c.oid::pg_catalog.int8, n.nspname::pg_catalog.text," \
+	"      c.relname::pg_catalog.text) ORDER BY c.oid) FILTER (WHERE c.oid <> rel.oid), '[]'))" \
+	"  FROM guarded g JOIN pg_catalog.pg_class c ON c.oid = g.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace," \
+	"    rel, LATERAL (SELECT EXISTS (" \
+	"      SELECT FROM pg_catalog.pg_index x WHERE x.indrelid = rel.oid AND x.indisprimary)) p (has)" \
 	"), below (oid) AS (" \
 	"  SELECT a.atttypid FROM rel" \
 	"    JOIN pg_catalog.pg_attribute a ON a.attrelid = rel.oid AND a.attnum > 0 AND NOT a.attisdropped" \
@@ -686,8 +792,8 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 	"    ) SELECT 1 FROM base WHERE base.oid = 16))," \
 	"  CASE WHEN pk.at < pk.n THEN pk.at ELSE -1 END, a.attcollation," \
 	"  CASE WHEN a.attnum = pg_catalog.min(a.attnum) OVER () THEN" \
-	"    (SELECT pg_catalog.json_build_object('types', coalesce(types.list, '[]'), 'collations', collations.list)" \
-	"     FROM types, collations) END " \
+	"    (SELECT pg_catalog.json_build_object('types', coalesce(types.list, '[]'), 'collations', collations.list," \
+	"       'keys', keys.json) FROM types, collations, keys) END " \
 	"FROM rel" \
 	"  JOIN pg_catalog.pg_attribute a ON a.attrelid = rel.oid AND a.attnum > 0 AND NOT a.attisdropped" \
 	"  JOIN pg_catalog.pg_type ty ON ty.oid = a.atttypid" \
@@ -722,13 +828,14 @@ static void parse_leaves(const char *s, struct pg_table *t)
 	}
 }
 
-/* Types and collations; false if that isn't what the statement makes. */
+/* Types, collations and keys; false if that isn't what the statement makes. */
 static bool parse_more(const char *text, struct pg_table *t)
 {
 	bool bad = false;
 	json_t *v = json_loads(text, 0, NULL);
 	read_types(json_object_get(v, "types"), t, &bad);
 	read_collations(json_object_get(v, "collations"), t, &bad);
+	read_keys(json_object_get(v, "keys"), t, &bad);
 	json_decref(v);
 	return !bad;
 }

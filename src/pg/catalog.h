@@ -54,6 +54,21 @@ struct pg_collation {
 	char *version;       /* as recorded by the server, NULL if none */
 };
 
+/* What the catalog promises of rows and their keys (the primary key, or all columns): the further down, the less. */
+enum pg_keys {
+	PG_KEYS_UNIQUE,    /* no two rows have the same at any moment */
+	PG_KEYS_AT_COMMIT, /* ... when a transaction ends: what sees to it is deferrable */
+	PG_KEYS_COUNTED,   /* no primary key, and nothing that keeps whole rows from being equal */
+	PG_KEYS_CLASH,     /* with a primary key, of which a child (`clash`) may have the same value again */
+	PG_KEYS_UNKNOWN,   /* of a stored form of before */
+};
+
+/* A child by inheritance. Its rows have its own name in their keys: parent and child may use the same values. */
+struct pg_member {
+	uint32_t oid;
+	char *schema, *name;
+};
+
 struct pg_table {
 	_Atomic uint32_t refs;
 	uint32_t oid;
@@ -66,6 +81,10 @@ struct pg_table {
 	/* Tables whose rows are also this table's: all partitions or children, at all levels. */
 	uint32_t nleaves;
 	uint32_t *leaves;
+	enum pg_keys keys;
+	char *clash;               /* PG_KEYS_CLASH: "schema"."name" of the table in question, else NULL */
+	uint32_t nmembers;         /* children by inheritance, at all levels; none of a partitioned table */
+	struct pg_member *members;
 	uint16_t ntypes;
 	struct pg_type *types;     /* all that are not built in */
 	uint16_t ncollations;
@@ -81,6 +100,9 @@ int pg_table_column(const struct pg_table *t, const char *name, size_t len);
 
 /* True if `oid` is one of its partitions or children, at any level. */
 bool pg_table_has_leaf(const struct pg_table *t, uint32_t oid);
+
+/* The child of that oid, NULL: it is none by inheritance. */
+const struct pg_member *pg_table_member(const struct pg_table *t, uint32_t oid);
 
 /* 0: found, *out is the caller's reference. 1: there is no such table. -1: error. */
 int pg_catalog_lookup(PGconn *conn, const char *schema, const char *name, struct pg_table **out, struct err *e) MUST_USE;

@@ -8,6 +8,7 @@
 #include <wctype.h>
 
 #include "base/mem.h"
+#include "pg/query.h"
 #include "where/where.h"
 
 #define IDENTIFIER_CHARS_MAX 63
@@ -454,6 +455,29 @@ bool def_selects_generated(const struct shape_def *d)
 static bool is_unpublished(const struct pg_column *c, bool stored_published)
 {
 	return c->is_virtual || (c->generated && !stored_published);
+}
+
+static void put_key_names(const struct pg_table *t, struct buf *out)
+{
+	for (uint16_t i = 0; i < t->npk; i++) {
+		if (i > 0)
+			buf_puts(out, ", ");
+		pg_put_ident(out, t->columns[t->pk[i]].name);
+	}
+}
+
+void def_keys_clash(const struct pg_table *t, struct buf *out)
+{
+	if (t->relkind == 'p') {
+		buf_puts(out, "the primary key is not valid for all partitions yet: each needs an index on (");
+		put_key_names(t, out);
+		buf_puts(out, ") that is attached to it");
+		return;
+	}
+	buf_printf(out, "its child %s may have several rows with the same primary key; give it one of its own: ALTER TABLE %s ADD PRIMARY KEY (",
+	           t->clash, t->clash);
+	put_key_names(t, out);
+	buf_putc(out, ')');
 }
 
 const char *def_where_unpublished(const struct shape_def *d, bool stored_published)

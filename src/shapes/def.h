@@ -77,5 +77,8 @@ bool def_selects_generated(const struct shape_def *d);
 /* A generated column that the condition looks at and the stream lacks, NULL if there is none: a virtual one, or a stored
  * one if those aren't published. */
 const char *def_where_unpublished(const struct shape_def *d, bool stored_published);
+/* Why a table whose keys clash (PG_KEYS_CLASH) has no shapes, and the SQL that mends it. */
+#define DEF_TEXT_BYTES_MAX (256u << 10) /* 1,600 quoted names */
+void def_keys_clash(const struct pg_table *t, struct buf *out);
 
 #endif

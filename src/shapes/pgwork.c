@@ -805,6 +805,14 @@ static const char *shape_misfit(const struct shape *x, const struct pg_table *no
 	for (uint16_t i = 0; i < then->npk; i++)
 		if (strcmp(then->columns[then->pk[i]].name, now->columns[now->pk[i]].name) != 0)
 			return "the table's key changed";
+	if (now->keys > then->keys)
+		return now->keys == PG_KEYS_CLASH ? "a child may have the same keys as its parent or another child" :
+		       "what kept the table's keys unique was dropped, or made deferrable";
+	for (uint32_t i = 0; i < then->nmembers; i++) {
+		const struct pg_member *m = pg_table_member(now, then->members[i].oid);
+		if (m != NULL && (strcmp(m->schema, then->members[i].schema) != 0 || strcmp(m->name, then->members[i].name) != 0))
+			return "a child was renamed";
+	}
 	for (uint16_t i = 0; i < x->def.nselected; i++) {
 		const struct pg_column *c = &then->columns[x->def.selected[i]];
 		int at = column_now(c, now);
@@ -1025,6 +1033,14 @@ static const char watch_sql[] =
 	" (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid)::pg_catalog.text || ' ' ||"
 	" (SELECT pg_catalog.sum(a.xmin::pg_catalog.text::pg_catalog.int8) FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid)::pg_catalog.text || ' ' ||"
 	" coalesce((SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary), 0)::pg_catalog.text || ' ' ||"
+	/* What keeps keys apart: indexes, and of children by inheritance their names and columns too. */
+	" coalesce((SELECT pg_catalog.count(*)::pg_catalog.text || ' ' || pg_catalog.sum(i.xmin::pg_catalog.text::pg_catalog.int8)::pg_catalog.text"
+	" FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid), '')::pg_catalog.text || ' ' ||"
+	" CASE WHEN c.relkind = 'r' THEN coalesce((SELECT pg_catalog.sum(k.xmin::pg_catalog.text::pg_catalog.int8 +"
+	" (SELECT pg_catalog.count(*) + coalesce(pg_catalog.sum(x.xmin::pg_catalog.text::pg_catalog.int8), 0)"
+	" FROM pg_catalog.pg_index x WHERE x.indrelid = k.oid) +"
+	" (SELECT pg_catalog.sum(a.xmin::pg_catalog.text::pg_catalog.int8) FROM pg_catalog.pg_attribute a WHERE a.attrelid = k.oid))"
+	" FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class k ON k.oid = i.inhrelid WHERE i.inhparent = c.oid)::pg_catalog.text, '') ELSE '' END || ' ' ||"
 	" coalesce((SELECT r.oid FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid"
 	" WHERE r.prrelid = c.oid AND p.pubname = $2), 0)::pg_catalog.text"
 	" FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1::pg_catalog.oid[])";

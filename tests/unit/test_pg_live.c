@@ -213,6 +213,72 @@ static void test_lookup(void)
 	run(other, "ROLLBACK");
 }
 
+/* What keeps keys apart, and what doesn't. */
+static void test_key_kinds(void)
+{
+	static const struct {
+		const char *sql;
+		enum pg_keys keys;
+		const char *clash;
+	} cases[] = {
+		{"CREATE TABLE bb_live.k (a int, b int, PRIMARY KEY (a, b))", PG_KEYS_UNIQUE, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int, PRIMARY KEY (a, b) DEFERRABLE)", PG_KEYS_AT_COMMIT, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int, PRIMARY KEY (a) DEFERRABLE INITIALLY DEFERRED)", PG_KEYS_AT_COMMIT, NULL},
+		/* Another index has the key's columns, or some of them. */
+		{"CREATE TABLE bb_live.k (a int, b int, PRIMARY KEY (a, b) DEFERRABLE, UNIQUE (b, a))", PG_KEYS_UNIQUE, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int, PRIMARY KEY (a, b) DEFERRABLE, UNIQUE (b))", PG_KEYS_UNIQUE, NULL},
+		{"CREATE TABLE bb_live.k (a int PRIMARY KEY DEFERRABLE, b int NOT NULL UNIQUE)", PG_KEYS_AT_COMMIT, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int)", PG_KEYS_COUNTED, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int, UNIQUE (b))", PG_KEYS_COUNTED, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int NOT NULL, UNIQUE (a, b))", PG_KEYS_COUNTED, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int NOT NULL, UNIQUE (b) INCLUDE (a))", PG_KEYS_UNIQUE, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int NOT NULL, UNIQUE (b) DEFERRABLE)", PG_KEYS_AT_COMMIT, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int NOT NULL); CREATE UNIQUE INDEX ON bb_live.k (b) WHERE a > 1", PG_KEYS_COUNTED, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int NOT NULL); CREATE UNIQUE INDEX ON bb_live.k (b, (a + 1))", PG_KEYS_COUNTED, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int NOT NULL); CREATE INDEX ON bb_live.k (b)", PG_KEYS_COUNTED, NULL},
+		{"CREATE TABLE bb_live.k (a int PRIMARY KEY DEFERRABLE) PARTITION BY RANGE (a);"
+		 "CREATE TABLE bb_live.k1 PARTITION OF bb_live.k FOR VALUES FROM (0) TO (9)", PG_KEYS_AT_COMMIT, NULL},
+		{"CREATE TABLE bb_live.k (a int) PARTITION BY RANGE (a);"
+		 "CREATE TABLE bb_live.k1 PARTITION OF bb_live.k (PRIMARY KEY (a)) FOR VALUES FROM (0) TO (9)", PG_KEYS_COUNTED, NULL},
+		{"CREATE TABLE bb_live.k (a int NOT NULL) PARTITION BY RANGE (a);"
+		 "CREATE TABLE bb_live.k1 PARTITION OF bb_live.k FOR VALUES FROM (0) TO (9);"
+		 "ALTER TABLE ONLY bb_live.k ADD PRIMARY KEY (a)", PG_KEYS_CLASH, "bb_live.k"},
+		{"CREATE TABLE bb_live.k (a int PRIMARY KEY); CREATE TABLE bb_live.\"K 1\" (c int) INHERITS (bb_live.k)", PG_KEYS_CLASH,
+		 "bb_live.\"K 1\""},
+		{"CREATE TABLE bb_live.k (a int PRIMARY KEY); CREATE TABLE bb_live.k1 (c int, PRIMARY KEY (a)) INHERITS (bb_live.k)",
+		 PG_KEYS_UNIQUE, NULL},
+		{"CREATE TABLE bb_live.k (a int PRIMARY KEY); CREATE TABLE bb_live.k1 (PRIMARY KEY (a)) INHERITS (bb_live.k);"
+		 "CREATE TABLE bb_live.k2 () INHERITS (bb_live.k1)", PG_KEYS_CLASH, "bb_live.k2"},
+		{"CREATE TABLE bb_live.k (a int PRIMARY KEY);"
+		 "CREATE TABLE bb_live.k1 (PRIMARY KEY (a) DEFERRABLE) INHERITS (bb_live.k)", PG_KEYS_AT_COMMIT, NULL},
+		/* A column that only the child has is none of its parent's. */
+		{"CREATE TABLE bb_live.k (a int PRIMARY KEY); CREATE TABLE bb_live.k1 (c int, PRIMARY KEY (a, c)) INHERITS (bb_live.k)",
+		 PG_KEYS_CLASH, "bb_live.k1"},
+		{"CREATE TABLE bb_live.k (a int); CREATE TABLE bb_live.k1 () INHERITS (bb_live.k)", PG_KEYS_COUNTED, NULL},
+		{"CREATE TABLE bb_live.k (a int NOT NULL UNIQUE); CREATE TABLE bb_live.k1 (PRIMARY KEY (a)) INHERITS (bb_live.k)",
+		 PG_KEYS_UNIQUE, NULL},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		run(admin, cases[i].sql);
+		struct pg_table *t = lookup("k");
+		if (!CHECK_INT(t->keys, cases[i].keys))
+			printf("  %s\n", cases[i].sql);
+		CHECK_STR(t->clash != NULL ? t->clash : "", cases[i].clash != NULL ? cases[i].clash : "");
+		for (uint32_t k = 0; k < t->nmembers; k++)
+			CHECK(t->relkind == 'r' && pg_table_has_leaf(t, t->members[k].oid) && strcmp(t->members[k].schema, "bb_live") == 0);
+		CHECK(t->relkind == 'p' ? t->nmembers == 0 : t->nmembers == t->nleaves);
+		pg_table_unref(t);
+		run(admin, "DROP TABLE bb_live.k CASCADE");
+	}
+	if (PQserverVersion(admin) >= 150000) {
+		run(admin, "CREATE TABLE bb_live.k (a int, b int, UNIQUE NULLS NOT DISTINCT (a))");
+		struct pg_table *t = lookup("k");
+		CHECK_INT(t->keys, PG_KEYS_UNIQUE);
+		pg_table_unref(t);
+		run(admin, "DROP TABLE bb_live.k");
+	}
+}
+
 /* Types that aren't built in, down to the last, and collations; and that what matters of them is noticed. */
 static void test_types(void)
 {
@@ -961,6 +1027,7 @@ int main(void)
 	setup();
 	test_lookup();
 	test_types();
+	test_key_kinds();
 	test_unseen_parents();
 	test_partitions();
 	test_join_and_leave();
