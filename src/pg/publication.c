@@ -63,7 +63,7 @@ static void pause_ms(int64_t ms)
 enum {
 	STATE_OID, STATE_SCHEMA, STATE_NAME, STATE_IS_PARTITION, STATE_FULL, STATE_PUBLISHABLE, STATE_REL_OID, STATE_FILTERED,
 	STATE_BY_SCHEMA, STATE_ANCESTOR_REL_OID, STATE_PUB_OID, STATE_ALL_TABLES, STATE_ALL_OPERATIONS, STATE_VIA_ROOT,
-	STATE_MAY_ALTER, STATE_GENERATED, STATE_RELKIND,
+	STATE_MAY_ALTER, STATE_GENERATED, STATE_RELKIND, STATE_PUB_XMIN,
 };
 
 /* Is table `c` in publication `pub` through its schema? */
@@ -97,7 +97,7 @@ static void put_ancestor_sql(int server_version, struct buf *sql)
 
 static void put_state_sql(int server_version, struct buf *sql)
 {
-	buf_puts(sql, "WITH RECURSIVE pub AS (SELECT * FROM pg_catalog.pg_publication WHERE pubname = $1::pg_catalog.text),"
+	buf_puts(sql, "WITH RECURSIVE pub AS (SELECT p.*, p.xmin AS altered FROM pg_catalog.pg_publication p WHERE pubname = $1::pg_catalog.text),"
 	              " down (oid) AS ("
 	              "  SELECT $2::pg_catalog.oid"
 	              "  UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN down ON down.oid = i.inhparent) "
@@ -111,7 +111,7 @@ static void put_state_sql(int server_version, struct buf *sql)
 	buf_puts(sql, " END, pub.oid, pub.puballtables, pub.pubinsert AND pub.pubupdate AND pub.pubdelete AND pub.pubtruncate,"
 	              " pub.pubviaroot, pg_catalog.pg_has_role(pub.pubowner, 'USAGE'), ");
 	buf_puts(sql, server_version < GENERATED_COLUMNS_SINCE ? "false" : "pub.pubgencols = 's'");
-	buf_puts(sql, ", c.relkind "
+	buf_puts(sql, ", c.relkind, pub.altered "
 	              "FROM down JOIN pg_catalog.pg_class c ON c.oid = down.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
 	              " LEFT JOIN pub ON true"
 	              " LEFT JOIN pg_catalog.pg_publication_rel pr ON pr.prpubid = pub.oid AND pr.prrelid = c.oid "
@@ -155,6 +155,27 @@ static int state_read(struct join *j, struct err *e)
 	return 0;
 }
 
+/* Changes of a leaf then come as its root's, a TRUNCATE of a leaf doesn't come at all. */
+static int check_via_root(const struct join *j, struct err *e)
+{
+	bool root_published = state_bool(j, 0, STATE_ALL_TABLES) || !PQgetisnull(j->state, 0, STATE_ANCESTOR_REL_OID);
+	const char *why;
+	if (state_text(j, 0, STATE_RELKIND)[0] == 'p')
+		why = "would not tell of a TRUNCATE of one of its partitions";
+	else if (state_bool(j, 0, STATE_IS_PARTITION) && root_published)
+		why = "publishes its changes as those of its root";
+	else
+		return 0;
+	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
+	buf_puts(&sql, "ALTER PUBLICATION ");
+	pg_put_ident(&sql, j->config->publication_name);
+	(void)err_set(e, ERR_CONFIG, "Publication \"%s\" has publish_via_partition_root set: for table \"%s.%s\" it %s. "
+	              "Run this: %s SET (publish_via_partition_root = false);",
+	              j->config->publication_name, j->table->schema, j->table->name, why, sql.data);
+	buf_clear(&sql);
+	return -1;
+}
+
 /* What no ALTER of ours can put right, or none that we would run without being asked. */
 static int state_check(const struct join *j, struct err *e)
 {
@@ -170,12 +191,7 @@ static int state_check(const struct join *j, struct err *e)
 			return err_set(e, ERR_CONFIG, "Unable to create initial snapshot: table \"%s.%s\" can't be published "
 			               "(it is unlogged, temporary, foreign or a system table)",
 			               state_text(j, i, STATE_SCHEMA), state_text(j, i, STATE_NAME));
-	bool root_published = state_bool(j, 0, STATE_ALL_TABLES) || !PQgetisnull(j->state, 0, STATE_ANCESTOR_REL_OID);
-	if (state_bool(j, 0, STATE_VIA_ROOT) && state_bool(j, 0, STATE_IS_PARTITION) && root_published)
-		return err_set(e, ERR_CONFIG, "Publication \"%s\" has publish_via_partition_root set, so that changes of partition \"%s.%s\" "
-		               "are published as its root's: unset it, or use a shape of the root table",
-		               pub, j->table->schema, j->table->name);
-	return 0;
+	return state_bool(j, 0, STATE_VIA_ROOT) ? check_via_root(j, e) : 0;
 }
 
 /* Is the table of this row published, all columns and rows? Partitions below the table are through it. */
@@ -706,7 +722,9 @@ static int join_run(struct join *j, const struct pg_join *known, struct pg_join 
 	if (make_complete(j, &changed, &added, e) != 0)
 		return -1;
 	bool as_known = known != NULL && known->publication_rel_oid == state_rel_oid(j);
-	if (changed || !as_known) {
+	/* A publication that was altered may have left out what those who wrote before it changed had to tell. */
+	bool altered = as_known && known->publication_xmin != pg_value_oid(j->state, 0, STATE_PUB_XMIN);
+	if (changed || !as_known || altered) {
 		if (wait_for_writers(j, e) != 0)
 			return -1;
 		/* Not for a known table below which something was new: its FULL, under an exclusive lock, did the
@@ -715,6 +733,7 @@ static int join_run(struct join *j, const struct pg_join *known, struct pg_join 
 			return -1;
 	}
 	out->publication_rel_oid = state_rel_oid(j);
+	out->publication_xmin = pg_value_oid(j->state, 0, STATE_PUB_XMIN);
 	out->added_by_us = added || (as_known && known->added_by_us);
 	out->generated_published = state_bool(j, 0, STATE_GENERATED);
 	return 0;

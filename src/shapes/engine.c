@@ -65,6 +65,7 @@ static void free_registry(struct shapes *s)
 	struct table_state *t;
 	for (size_t i = 0; (t = map_next(&s->tables, &i)) != NULL;) {
 		pg_table_unref(t->table);
+		free(t->ground);
 		free(t);
 	}
 	registry_cache_clear(s);

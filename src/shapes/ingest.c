@@ -188,7 +188,7 @@ static int on_change(void *ctx, const struct wal_change *c, struct err *e)
 	struct shapes *s = ctx;
 	struct ingest *in = s->ingest;
 	if (in->unresolved)
-		return err_set(e, ERR_PG_CONN, "cannot look up whose partition a relation is; starting again from what is durable");
+		return err_set(e, ERR_PG_CONN, "cannot look into the catalog; starting again from what is durable");
 	bool inside = c->kind == WAL_COMMIT || c->kind == WAL_INSERT || c->kind == WAL_UPDATE || c->kind == WAL_DELETE ||
 	              c->kind == WAL_TRUNCATE;
 	if (inside && !in->in_txn)
@@ -223,7 +223,7 @@ static bool on_ready(void *ctx)
 {
 	struct shapes *s = ctx;
 	struct ingest *in = s->ingest;
-	if (in->resolving != 0)
+	if (in->resolving != 0 || ground_awaited(s))
 		return false;
 	if (!txn_try_finish(s))
 		return false;
@@ -300,7 +300,7 @@ static void on_lost(void *ctx)
 	struct shapes *s = ctx;
 	struct ingest *in = s->ingest;
 	atomic_fetch_add(&s->outages, 1);
-	in->streaming = in->unresolved = false;
+	in->streaming = in->unresolved = in->grounding = false;
 	in->resolving = 0;
 	if (in->ending) {
 		/* Complete: what was read of it is all there is. It is finished by on_idle(). */

@@ -87,6 +87,9 @@ struct ingest {
 	bool publishing;
 	bool streaming;
 	bool unresolved;       /* a look-up failed: what came since can't be routed */
+	uint64_t starts;       /* of the stream */
+	bool grounding;        /* a PG thread looks at the ground of all tables: nothing is read before */
+	int64_t grounding_until_ms;
 	uint32_t resolving;    /* oid whose ancestors a PG thread looks up; 0: none */
 	uint32_t relation_version;
 
@@ -184,6 +187,8 @@ void mark_set_seen(struct shapes *s, lsn_t lsn);
 void cmd_run_all(struct shapes *s);
 
 /* ingest_start.c: the sink's `start` (wal/stream.h) */
+/* True while what changed of publication and tables when nobody looked is still looked for; not for ever. */
+bool ground_awaited(struct shapes *s);
 int ingest_on_start(void *ctx, const struct stream_server *server, lsn_t *start_at, struct err *e);
 
 #endif

@@ -200,6 +200,12 @@ static void run_command(struct shapes *s, struct cmd *c)
 	case CMD_RESOLVED:
 		resolved(s, c);
 		break;
+	case CMD_GROUND:
+		if (s->ingest->grounding && c->number == s->ingest->starts) {
+			s->ingest->grounding = false;
+			s->ingest->unresolved = c->result != 0;
+		}
+		break;
 	case CMD_PRUNE:
 		/* A shape that joins may yet need to know of one that has ended since its snapshot. */
 		if (s->ingest->njoining == 0)

@@ -94,6 +94,9 @@
 #define TABLE_FRESH_MS 200
 /* Tables with shapes are watched by one small query this often: drops, renames, partitions. */
 #define TABLE_WATCH_MS 1000
+/* The start of the stream waits so long until somebody has looked at the ground of all tables; beyond, the stream
+ * starts again. */
+#define GROUND_WAIT_MS 30000
 /* A table leaves the publication this long after its last shape. */
 #define TABLE_LINGER_MS 600000
 
@@ -252,6 +255,7 @@ struct shape {
 	uint64_t chunk_bytes; /* the threshold it was made with */
 	_Atomic int64_t read_ms;
 	_Atomic bool dropped; /* no request finds it any more; its snapshot is given up */
+	bool grounded;        /* it stands on its table's ground (ground.c); under registry_lock */
 
 	/* under shape_lock(): what readers see */
 	struct {
@@ -392,6 +396,8 @@ struct table_state {
 	struct pg_table *table; /* a reference; replaced when the catalog says otherwise */
 	struct pg_join join;
 	bool joined;
+	char *ground;      /* what its shapes stand on (ground.c), NULL: nobody has looked yet */
+	uint64_t ground_version; /* how often that has changed in this process */
 	bool joining;      /* a PG thread is at it: one at a time */
 	char watched[192];  /* what the watching query said last; "" nothing yet */
 	uint32_t nshapes;
@@ -413,7 +419,7 @@ struct table_lookup {
 	struct wait_list waiters;
 };
 
-enum job_kind { JOB_LOOKUP, JOB_CREATE, JOB_RESOLVE, JOB_WAL_END };
+enum job_kind { JOB_LOOKUP, JOB_CREATE, JOB_RESOLVE, JOB_WAL_END, JOB_GROUND };
 
 struct job {
 	struct job *next;
@@ -422,11 +428,13 @@ struct job {
 	struct shape *shapes[SNAPSHOT_SHARED_MAX]; /* JOB_CREATE: references, of one table */
 	int nshapes;
 	uint32_t oid, xid;           /* JOB_RESOLVE: the relation, the transaction that it came with */
+	uint64_t number;             /* JOB_GROUND: the start of the stream that waits for it */
 };
 
 /* Commands into INGEST. A command with `done` is waited for by a PG thread. */
 enum cmd_kind {
 	CMD_REGISTER, CMD_FILTER, CMD_UNREGISTER, CMD_DROP, CMD_RESOLVED, CMD_PRUNE, CMD_NOP,
+	CMD_GROUND, /* what was looked for at the start of the stream is in the queue before it; result -1: it couldn't be */
 	CMD_SUBSET_BEGIN, CMD_SUBSET_END, /* around the snapshot of a subset query; always both */
 };
 
@@ -439,6 +447,7 @@ struct cmd {
 	uint64_t joined;           /* CMD_SUBSET_BEGIN: transactions so far; CMD_SUBSET_END: given back */
 	bool mark_pending;         /* CMD_SUBSET_END: the mark covers the snapshot once the writer has done its queue */
 	uint64_t xmin;             /* CMD_PRUNE */
+	uint64_t number;           /* CMD_GROUND: the job's */
 	uint32_t oid;              /* CMD_RESOLVED: the leaf */
 	uint32_t xid;              /* CMD_RESOLVED: the transaction INGEST asked in; 0: nobody asked */
 	uint32_t ancestors[16];
@@ -576,6 +585,8 @@ void shapes_rotate_table(struct shapes *s, uint32_t oid, const char *why);
 void shapes_rotate_all(struct shapes *s, const char *why);
 void shape_set_failed(struct shape *s, const struct err *e);
 struct table_state *registry_table(struct shapes *s, uint32_t oid); /* with registry_lock held */
+/* Puts the table's record into the writer's queue; with registry_lock held. */
+void table_save(struct shapes *s, const struct table_state *t);
 /* Returns what the cache holds now: the older of two that say the same, so that shapes share it. */
 struct pg_table *registry_cache_put(struct shapes *s, struct pg_table *t, int64_t verified_ms);
 /* Not believed any more (0: of all tables); it stays as the answer for when Postgres is away. */
@@ -583,6 +594,18 @@ void registry_cache_doubt(struct shapes *s, uint32_t oid);
 void registry_cache_clear(struct shapes *s);
 /* Links a loaded or new shape into the maps, registry_lock held for writing. */
 void registry_link(struct shapes *s, struct shape *shape);
+
+/* ground.c */
+/* Before a snapshot begins, for ground_born(). */
+uint64_t ground_version(struct shapes *s, uint32_t oid);
+/*
+ * In a snapshot that is taken: its shapes stand on what it shows of table and publication; older ones that don't bear
+ * the difference rotate. 1: take the snapshot again. -1: not everything is published (ERR_CONFIG), or an error.
+ */
+int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, uint64_t version, struct shape *const *shapes, int n,
+                struct err *e) MUST_USE;
+/* One look at the ground of all tables with shapes; what doesn't bear the difference rotates. PG threads. */
+int ground_look(struct shapes *s, PGconn *conn, struct err *e) MUST_USE;
 
 /* record.c */
 void record_shape(const struct shape *s, const struct pg_snapshot *snap, bool complete, uint32_t nchunks, struct buf *out);

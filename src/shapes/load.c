@@ -77,6 +77,7 @@ static int load_shape(void *ctx, uint64_t id, const void *p, size_t len, struct 
 		r.snap.xip = NULL;
 		r.snap.nxip = 0;
 		shape->in.filter.known = true;
+		shape->grounded = true;
 		registry_link(s, shape);
 		map_put(&l->by_id, &shape->id, sizeof shape->id, shape);
 		l->nloaded++;
@@ -112,6 +113,7 @@ static int load_table(void *ctx, uint64_t oid, const void *p, size_t len, struct
 		at->table = t.table;
 		at->join = t.join;
 		at->joined = true;
+		at->ground = t.ground;
 	}
 	at->idle_since_ms = clock_mono_ms();
 	ingest_adopt_table(s, at->table);

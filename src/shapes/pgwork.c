@@ -322,7 +322,7 @@ static bool creation_cancelled(void *ctx)
 	return true;
 }
 
-static void save_table(struct shapes *s, const struct table_state *t)
+void table_save(struct shapes *s, const struct table_state *t)
 {
 	struct item *it = item_new(ITEM_TABLE);
 	struct buf b = BUF_INIT(RECORD_BYTES_MAX);
@@ -378,7 +378,7 @@ static void release_table(struct shapes *s, struct pg_table *table, const struct
 				t->table = pg_table_ref(table);
 			}
 			if (news)
-				save_table(s, t);
+				table_save(s, t);
 		}
 	}
 	pthread_rwlock_unlock(&s->registry_lock);
@@ -492,6 +492,7 @@ static int take_once(struct creation *c, struct pg_table *table, struct pg_snaps
 	PGconn *conn = connection(c->w, true, e);
 	if (conn == NULL)
 		return -1;
+	uint64_t version = ground_version(s, table->oid);
 	if (pg_snapshot_begin(conn, table, e) != 0)
 		return -1;
 	struct cmd reg = command(CMD_REGISTER, c);
@@ -502,9 +503,12 @@ static int take_once(struct creation *c, struct pg_table *table, struct pg_snaps
 	pthread_mutex_unlock(&s->server_lock);
 	if (pg_snapshot_take(conn, table, server.system_id, server.timeline, snap, e) != 0 || check_leaves(conn, table, e) != 0)
 		return -1;
+	int rc = ground_born(s, conn, table, version, c->shapes, c->n, e);
+	if (rc != 0)
+		return rc;
 	struct cmd filter = command(CMD_FILTER, c);
 	filter.snap = snap;
-	int rc = cmd_call(s, &filter);
+	rc = cmd_call(s, &filter);
 	if (rc < 0)
 		return err_set(e, ERR_PG_CONN, "Database connection not available");
 	return rc;
@@ -955,6 +959,7 @@ static void leave_table(struct worker *w, struct pg_table *t)
 		if (st->nshapes == 0) {
 			map_del(&s->tables, &st->oid, sizeof st->oid);
 			pg_table_unref(st->table);
+			free(st->ground);
 			free(st);
 		}
 		struct item *it = item_new(ITEM_TABLE);
@@ -1133,6 +1138,20 @@ static void watch_result(struct worker *w, const char *now, struct pg_table *t)
 	}
 }
 
+/* The stream has started and waits for this: what happened while there was none. */
+static void run_ground(struct worker *w, struct job *j)
+{
+	struct err e = {0};
+	PGconn *conn = connection(w, false, &e);
+	struct cmd *c = mem_zalloc(sizeof *c);
+	c->kind = CMD_GROUND;
+	c->number = j->number;
+	c->result = conn == NULL ? -1 : ground_look(w->s, conn, &e);
+	if (c->result != 0)
+		log_warning("Looking at the publication and our tables: %s", e.text);
+	cmd_post(w->s, c);
+}
+
 static void run_watch(struct worker *w)
 {
 	struct shapes *s = w->s;
@@ -1152,6 +1171,8 @@ static void run_watch(struct worker *w)
 	buf_putc(&oids, '}');
 	struct err e;
 	PGconn *conn = n > 0 ? connection(w, false, &e) : NULL;
+	if (conn != NULL && ground_look(s, conn, &e) != 0)
+		log_warning("Looking at the publication and our tables: %s", e.text);
 	if (conn != NULL) {
 		const char *params[] = {oids.data, s->config->publication_name};
 		PGresult *r = PQexecParams(conn, watch_sql, 2, NULL, params, NULL, NULL, 0);
@@ -1307,6 +1328,9 @@ static void run_job(struct worker *w, struct job *j)
 		break;
 	case JOB_WAL_END:
 		run_wal_end(w);
+		break;
+	case JOB_GROUND:
+		run_ground(w, j);
 		break;
 	}
 	job_free(j);

@@ -12,6 +12,7 @@
 #include "shapes/internal.h"
 
 #define RECORD_VERSION 1
+#define TABLE_RECORD_VERSION 2 /* 1: without the publication's xmin and a ground */
 
 #define FLAG_REPLICA_FULL 1u
 #define FLAG_CHANGES_ONLY 2u
@@ -218,32 +219,39 @@ int record_shape_parse(const char *p, size_t len, struct map *tables, struct sha
 
 void record_table(const struct table_state *t, struct buf *out)
 {
-	put_u8(out, RECORD_VERSION);
+	put_u8(out, TABLE_RECORD_VERSION);
 	put_u8(out, (uint8_t)((t->join.added_by_us ? 1u : 0u) | (t->join.generated_published ? 2u : 0u)));
 	put_u32(out, t->join.publication_rel_oid);
+	put_u32(out, t->join.publication_xmin);
 	struct buf json = BUF_INIT(RECORD_BYTES_MAX);
 	pg_table_to_json(t->table, &json);
 	put_bytes(out, json.data, json.len);
 	buf_clear(&json);
+	put_text(out, t->ground != NULL ? t->ground : "");
 }
 
 int record_table_parse(const char *p, size_t len, struct table_state *out, struct err *e)
 {
 	struct cursor c = {p, len, false};
 	memset(out, 0, sizeof *out);
-	if (get_u8(&c) != RECORD_VERSION)
+	uint8_t version = get_u8(&c);
+	if (version != RECORD_VERSION && version != TABLE_RECORD_VERSION)
 		return err_set(e, ERR_IO, "store: a table record of an unknown version");
 	uint8_t flags = get_u8(&c);
 	out->join.added_by_us = (flags & 1) != 0;
 	out->join.generated_published = (flags & 2) != 0;
 	out->join.publication_rel_oid = get_u32(&c);
+	out->join.publication_xmin = version == RECORD_VERSION ? 0 : get_u32(&c);
 	out->joined = true;
 	size_t n;
 	const char *json = get_bytes(&c, &n);
-	if (!is_done(&c))
+	size_t nground = 0;
+	const char *ground = version == RECORD_VERSION ? "" : get_bytes(&c, &nground);
+	if (!is_done(&c) || memchr(ground, '\0', nground) != NULL)
 		return err_set(e, ERR_IO, "store: a damaged table record");
 	if (pg_table_from_json(json, n, &out->table, e) != 0)
 		return -1;
+	out->ground = nground > 0 ? mem_strndup(ground, nground) : NULL;
 	out->oid = out->table->oid;
 	return 0;
 }

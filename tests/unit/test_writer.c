@@ -153,6 +153,7 @@ static void world_close(struct world *w)
 	struct table_state *t;
 	for (size_t i = 0; (t = map_next(&s->tables, &i)) != NULL;) {
 		pg_table_unref(t->table);
+		free(t->ground);
 		free(t);
 	}
 	map_clear(&s->by_handle);

@@ -641,6 +641,33 @@ test('rule 8: a shape of a leaf beside one of its root', async (t) => {
   w.undisturbed()
 })
 
+test('rule 8: publish_via_partition_root: 503 with what mends it, for root and leaf, before and after', { timeout: 90000 }, async (t) => {
+  const w = await world(t, { sql: [...PARTITIONED, put(1, 'a'), TABLE, fill(1, 3)] })
+  const [root] = await followed(w, { table: 'p' })
+  const via = (on) => w.sql(`ALTER PUBLICATION ${w.publication} SET (publish_via_partition_root = ${on})`)
+  await via(true)
+  // The stream would not tell of this.
+  await w.sql('TRUNCATE p_a')
+  for (const table of ['p', 'p_a']) {
+    const refused = await until(
+      'it is refused',
+      async () => {
+        const a = await shape(w.busbar.url, { table, offset: '-1' })
+        return a.status === 503 ? a.json().message : undefined
+      },
+      15000,
+      100,
+    )
+    assert(refused.includes(`ALTER PUBLICATION "${w.publication}" SET (publish_via_partition_root = false);`), refused)
+  }
+  // Nothing against a table that is no partition.
+  equal((await shape(w.busbar.url, { table: 't', offset: '-1' })).status, 200, 'status of another table')
+  await via(false)
+  await w.sql(put(2, 'b'))
+  await w.agree(w.followers, 40000)
+  assert(root.refetches.length > 0, 'the shape was not rotated')
+})
+
 // ---------------------------------------------------------------- row-level security, rights, manual mode
 
 test('row-level security: 503 that names the policy', async (t) => {

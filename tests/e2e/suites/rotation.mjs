@@ -247,6 +247,131 @@ test('ALTER TABLE again and again under writers: every follower ends with the ta
   rotated(b, 0)
 })
 
+// ---------------------------------------------------------------- the publication
+
+// Changes that the stream can't tell of, for it left them out. `others`: what the bystander's table has to do with it.
+const GAPS = [
+  {
+    name: 'operations taken and given back',
+    sql: (p) => [
+      `ALTER PUBLICATION ${p} SET (publish = 'insert')`,
+      "UPDATE a SET v = 'unseen' WHERE id = 1",
+      `ALTER PUBLICATION ${p} SET (publish = 'insert, update, delete, truncate')`,
+    ],
+    all: true,
+    reason: /altered, and may have published less/,
+  },
+  {
+    name: 'the entry dropped and added',
+    sql: (p) => [`ALTER PUBLICATION ${p} DROP TABLE a`, "UPDATE a SET v = 'unseen'", `ALTER PUBLICATION ${p} ADD TABLE ONLY a`],
+    reason: /left the publication/,
+  },
+  {
+    name: 'a row filter',
+    sql: (p) => [`ALTER PUBLICATION ${p} SET TABLE a WHERE (id > 2), b`, "UPDATE a SET v = 'unseen' WHERE id = 1"],
+    reason: /row filter|left the publication/,
+  },
+  {
+    name: 'a schema dropped and added',
+    prepare: (p) => [`ALTER PUBLICATION ${p} ADD TABLES IN SCHEMA public`, `ALTER PUBLICATION ${p} DROP TABLE a, b`],
+    sql: (p) => [
+      `ALTER PUBLICATION ${p} DROP TABLES IN SCHEMA public`,
+      "UPDATE a SET v = 'unseen'",
+      `ALTER PUBLICATION ${p} ADD TABLES IN SCHEMA public`,
+    ],
+    all: true,
+    manual: true,
+    reason: /left the publication/,
+  },
+]
+
+for (const down of [false, true])
+  for (const gap of GAPS)
+    test(`the publication, ${gap.name}${down ? ' while Busbar is down' : ''}`, { timeout: 120000 }, async (t) => {
+      const w = await world(t, {
+        sql: [...SQL, 'ALTER TABLE a REPLICA IDENTITY FULL', 'ALTER TABLE b REPLICA IDENTITY FULL'],
+        env: gap.manual ? { ELECTRIC_MANUAL_TABLE_PUBLISHING: 'true' } : {},
+        start: false,
+      })
+      if (gap.manual) await w.sql(`CREATE PUBLICATION ${w.publication} FOR TABLE a, b`)
+      for (const s of gap.prepare?.(w.publication) ?? []) await w.sql(s)
+      await w.busbar.start()
+      const { a, named, b } = await followed(w)
+      await w.sql("INSERT INTO a VALUES (10, 'x', 'y'); INSERT INTO b VALUES (10, 'x')")
+      await w.agree()
+      if (down) await w.busbar.term()
+      const s = await w.session()
+      for (const text of gap.sql(w.publication)) await s.query(text)
+      await s.query("INSERT INTO a VALUES (11, 'x', 'y'); INSERT INTO b VALUES (11, 'x')")
+      if (down) await w.busbar.start()
+      await w.agree(w.followers, 20000)
+      rotated([...a, ...named])
+      if (!gap.all) rotated(b, 0)
+      assert(gap.reason.test(w.busbar.output), `the log doesn't say why: ${w.busbar.tail(20)}`)
+      // Nor once more, later or at the next start.
+      await w.busbar.term()
+      await w.busbar.start()
+      await s.query("UPDATE a SET v = 'seen'; UPDATE b SET v = 'seen'")
+      await w.agree()
+      rotated([...a, ...named])
+    })
+
+for (const version of ['14', '18'])
+  test(`the publication, PostgreSQL ${version}: operations taken and given back while Busbar is down`, async (t) => {
+    const w = await world(t, { version, sql: SQL })
+    const { a } = await followed(w)
+    await w.busbar.term()
+    const s = await w.session()
+    for (const text of GAPS[0].sql(w.publication)) await s.query(text)
+    await w.busbar.start()
+    await w.agree()
+    rotated(a)
+  })
+
+test('the publication: changes of it that leave nothing out rotate nothing', { timeout: 120000 }, async (t) => {
+  const w = await world(t, {
+    sql: [...SQL, 'CREATE TABLE c (id int PRIMARY KEY)', 'CREATE SCHEMA other', 'CREATE TABLE other.d (id int)'],
+  })
+  await followed(w)
+  const p = w.publication
+  const changes = [
+    `ALTER PUBLICATION ${p} ADD TABLE c`,
+    `ALTER PUBLICATION ${p} DROP TABLE c`,
+    `ALTER PUBLICATION ${p} SET TABLE a, b, c`,
+    `ALTER PUBLICATION ${p} SET TABLE a, b`,
+    `ALTER PUBLICATION ${p} ADD TABLES IN SCHEMA other, public`,
+    `ALTER PUBLICATION ${p} DROP TABLES IN SCHEMA other`,
+    `ALTER PUBLICATION ${p} DROP TABLES IN SCHEMA public`,
+    `COMMENT ON PUBLICATION ${p} IS 'ours'`,
+  ]
+  for (const [i, change] of changes.entries()) {
+    await w.sql(change)
+    await delay(i === 4 ? 1500 : 300) // the watch looks in between
+  }
+  await w.sql("UPDATE a SET v = 'seen'; UPDATE b SET v = 'seen'")
+  await w.agree()
+  await w.busbar.term()
+  for (const change of changes) await w.sql(change)
+  await w.busbar.start()
+  await w.sql("UPDATE a SET v = 'again'; UPDATE b SET v = 'again'")
+  await w.agree()
+  w.undisturbed()
+})
+
+test('the publication: an inherited child whose entry left and came back', { timeout: 120000 }, async (t) => {
+  const w = await world(t, { sql: [...SQL, 'CREATE TABLE child () INHERITS (a)', "INSERT INTO child VALUES (20, 'v', 'w')"] })
+  const { a, b } = await followed(w)
+  await w.busbar.term()
+  const s = await w.session()
+  await s.query(`ALTER PUBLICATION ${w.publication} DROP TABLE child`)
+  await s.query("UPDATE child SET v = 'unseen'")
+  await s.query(`ALTER PUBLICATION ${w.publication} ADD TABLE child`)
+  await w.busbar.start()
+  await w.agree()
+  rotated(a)
+  rotated(b, 0)
+})
+
 test('DELETE /v1/shape: parked clients are told, the next request makes another', async (t) => {
   const w = await world(t, { sql: SQL })
   const { a, b } = await followed(w)

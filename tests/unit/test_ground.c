@@ -1,0 +1,71 @@
+/* test_ground.c - what a difference between two readings of a table's ground means. */
+#include <string.h>
+
+#include "check.h"
+#include "pg/ground.h"
+
+static void gap(const char *then, const char *now, const char *want)
+{
+	const char *got = pg_ground_gap(then, now);
+	if (!CHECK(want == NULL ? got == NULL : got != NULL && strstr(got, want) != NULL))
+		printf("  %s -> %s: %s\n", then, now, got != NULL ? got : "nothing");
+}
+
+static void test_publication(void)
+{
+	gap("p1.5.111100 r7", "p1.5.111100 r7", NULL);
+	gap("p1.5.111100 r7", "p1.6.111100 r7", "altered");
+	gap("p1.5.111100 r7", "p1.6.100000 r7", "all operations");
+	gap("p1.5.111100 r7", "p1.6.111110 r7", "options");
+	gap("p1.5.111100 r7", "p2.5.111100 r7", "made again");
+	gap("p1.5.111100 r7", "p11.5.111100 r7", "made again");
+	gap("p1.5.111100 r7", "-", "was dropped");
+	gap("-", "p1.5.111100 r7", "made again");
+}
+
+static void test_entries(void)
+{
+	gap("p1.5.111100 r7", "p1.5.111100 r8", "came back");
+	gap("p1.5.111100 r7", "p1.5.111100 r77", "came back");
+	gap("p1.5.111100 r7", "p1.5.111100", "taken out");
+	gap("p1.5.111100 r7", "f9.8 p1.5.111100 r7", "filter");
+	gap("p1.5.111100 r7", "p1.5.111100 r7 s9", NULL);
+	gap("p1.5.111100 r7 s9", "p1.5.111100 s9", NULL);
+	gap("p1.5.111100 r7", "p1.5.111100 s9", "came back");
+	gap("a p1.5.111100", "a p1.5.111100 r3", NULL);
+	gap("p1.5.111100 s7", "p1.5.111100 s8", "came back");
+}
+
+static void test_children(void)
+{
+	gap("c20.r8 p1.5.111100 r7", "c20.r8 p1.5.111100 r7", NULL);
+	gap("c20.r8 p1.5.111100 r7", "c20.r9 p1.5.111100 r7", "child");
+	gap("c20.r8 p1.5.111100 r7", "c2.r8 c201.r8 p1.5.111100 r7", "child");
+	gap("c20.r8 c20.s3 p1.5.111100 r7", "c20.s3 p1.5.111100 r7", NULL);
+	gap("c20.r8 p1.5.111100 r7", "c20.r8 c21.r9 p1.5.111100 r7", NULL); /* one more: others see to that */
+}
+
+static void test_check(void)
+{
+	struct err e;
+	CHECK_INT(pg_ground_check("p1.5.111100 r7", "p", "s", "t", &e), 0);
+	CHECK_INT(pg_ground_check("-", "p", "s", "t", &e), -1);
+	CHECK_STR(e.text, "Publication \"p\" not found in the database");
+	CHECK_INT(pg_ground_check("p1.5.110100 r7", "p", "s", "t", &e), -1);
+	CHECK_INT(e.kind, ERR_CONFIG);
+	CHECK(strstr(e.text, "all required operations") != NULL);
+	CHECK_INT(pg_ground_check("p1.5.1111", "p", "s", "t", &e), -1);
+	CHECK_INT(e.kind, ERR_TIMEOUT);
+	CHECK_INT(pg_ground_check("f7.8 p1.5.111100 s4", "p", "s", "t", &e), -1);
+	CHECK_INT(e.kind, ERR_TIMEOUT);
+	CHECK_INT(pg_ground_check("", "p", "s", "t", &e), -1);
+}
+
+int main(void)
+{
+	test_publication();
+	test_entries();
+	test_children();
+	test_check();
+	return check_done("ground");
+}
