@@ -24,11 +24,16 @@ struct setup {
 	struct stream_server *server; /* filled step by step */
 	int64_t wal_sender_timeout_ms; /* 0: none */
 	bool slot_lost;                /* drop the slot even if it looks well */
+	bool version_said;             /* that the server is newer than what was tested: once per process */
+	bool pooled_seen;              /* setup_pooled() needn't look any more */
 	bool hinted;                   /* the hint about pending transactions was logged: once per process */
 };
 
 /* Session settings; who the server is; refusals (too old, SQL_ASCII, standby). */
 int setup_identify(struct setup *u, struct err *e) MUST_USE;
+/* Whether snapshots can connect, where they have a URL of their own: wrong credentials end the start, as those of the
+ * stream do. Asked once per process; an outage of theirs is nothing to wait for here. */
+int setup_pooled(struct setup *u, struct err *e) MUST_USE;
 /* The advisory lock of the slot's name; waits for ever. */
 int setup_lock(struct setup *u, struct err *e) MUST_USE;
 /* The publication exists with all operations; a slot that is older than it has been dropped. */
