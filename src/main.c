@@ -72,17 +72,26 @@ static void notify_fatal(void *ctx)
 }
 
 /* Waits for a signal (0) or the engine's fatal error (1). */
-static int wait_for_end(int signals, int event)
+static int wait_for_end(int signals, int event, struct shapes *shapes)
 {
-	struct pollfd fds[] = {{signals, POLLIN, 0}, {event, POLLIN, 0}};
-	while (poll(fds, 2, -1) < 0 && errno == EINTR)
-		continue;
-	if (fds[1].revents != 0)
-		return 1;
-	struct signalfd_siginfo info;
-	if (read(signals, &info, sizeof info) == (ssize_t)sizeof info)
-		log_notice("Stopping: received %s", strsignal((int)info.ssi_signo));
-	return 0;
+	for (;;) {
+		struct pollfd fds[] = {{signals, POLLIN, 0}, {event, POLLIN, 0}};
+		int ready = poll(fds, 2, SHAPES_TICK_MS);
+		if (ready == 0)
+			shapes_tick(shapes);
+		if (ready == 0 || (ready < 0 && errno == EINTR))
+			continue;
+		if (fds[1].revents != 0)
+			return 1;
+		struct signalfd_siginfo info;
+		if (read(signals, &info, sizeof info) != (ssize_t)sizeof info)
+			return 0;
+		if (info.ssi_signo != SIGHUP) {
+			log_notice("Stopping: received %s", strsignal((int)info.ssi_signo));
+			return 0;
+		}
+		log_notice("SIGHUP changes nothing: settings are read at start, and the log goes to stdout");
+	}
 }
 
 static int run(const struct config *c)
@@ -95,8 +104,12 @@ static int run(const struct config *c)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGQUIT);
+	sigaddset(&set, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGUSR1, SIG_IGN); /* would end us, and nobody who sends one means that */
+	signal(SIGUSR2, SIG_IGN);
 	int signals = signalfd(-1, &set, SFD_CLOEXEC), event = eventfd(0, EFD_CLOEXEC);
 	if (signals < 0 || event < 0)
 		(void)err_errno(&e, errno, "cannot set up signals");
@@ -110,7 +123,7 @@ static int run(const struct config *c)
 		goto out;
 	}
 	shapes_on_fatal(shapes, notify_fatal, &event);
-	rc = wait_for_end(signals, event);
+	rc = wait_for_end(signals, event, shapes);
 	if (rc == 1 && shapes_fatal(shapes, &e))
 		fatal(&e);
 out:

@@ -10,21 +10,26 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "base/mount.h"
 #include "base/mem.h"
 
 #define STORE_FORMAT_VERSION 3u
 #define STORE_FORMAT_OLDEST 1u /* read, and from then on of this version */
 #define STORE_READERS_MAX 126 /* LMDB's own default for its reader table; readers beyond it wait for a slot */
+#define LOCK_RETRY_MS 50
 #define STORE_PATH_MAX 4096
 #define FREE_BYTES_LEAST (1u << 20) /* a failed write with less than this free was for want of room */
 
@@ -36,6 +41,8 @@ static const char *const db_names[DB_COUNT] = {"meta", "shapes", "tables", "jour
 /* Address space to reserve, the first that the process may have: the file only grows as it is used. */
 static const size_t map_sizes[] = {(size_t)1 << 40, (size_t)256 << 30, (size_t)64 << 30, (size_t)16 << 30, (size_t)4 << 30,
                                    (size_t)1 << 30};
+
+int store_lock_wait_ms = 5000;
 
 struct store_read {
 	struct store *store;
@@ -136,6 +143,23 @@ static int lmdb_error(struct err *e, int rc, const char *what)
 
 /* ---- opening ---- */
 
+#define FUSE_MAGIC 0x65735546
+
+/* Behind FUSE there may be anything: the kernel's list of mounts says what. */
+static bool is_remote_fuse(const char *path)
+{
+	struct stat st;
+	char type[64] = "fuse";
+	FILE *mounts = fopen("/proc/self/mountinfo", "re");
+	bool found = mounts != NULL && stat(path, &st) == 0 && mount_type(mounts, st.st_dev, type, sizeof type);
+	if (mounts != NULL)
+		fclose(mounts);
+	if (found && mount_is_remote_fuse(type))
+		return true;
+	log_warning("The storage directory is on a FUSE filesystem (%s): the store is as safe as its mmap() and fsync() are", type);
+	return false;
+}
+
 static bool is_network_filesystem(const char *path)
 {
 	/* f_type values of linux/magic.h: NFS, SMB, CIFS, SMB2, AFS, CEPH, NCP, CODA. */
@@ -146,7 +170,7 @@ static bool is_network_filesystem(const char *path)
 	for (size_t i = 0; i < ARRAY_LEN(types); i++)
 		if (((unsigned long)fs.f_type & 0xFFFFFFFF) == types[i])
 			return true;
-	return false;
+	return ((unsigned long)fs.f_type & 0xFFFFFFFF) == FUSE_MAGIC && is_remote_fuse(path);
 }
 
 /* mkdir -p, as Electric creates its storage directory. */
@@ -172,8 +196,20 @@ static int take_file_lock(struct store *s, const char *dir, struct err *e)
 	s->lock_fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
 	if (s->lock_fd < 0)
 		return err_errno(e, errno, "cannot open %s", file);
-	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
-		return 0;
+	/* Whoever is just ending (a rolling restart, a container that is replaced) gets the time for it. */
+	int64_t until = clock_mono_ms() + store_lock_wait_ms;
+	bool said = false;
+	while (flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+		if (errno != EWOULDBLOCK || clock_mono_ms() >= until)
+			goto failed;
+		if (!said)
+			log_notice("The storage directory %s is in use by another Busbar process, which may be ending: waiting up to %d s", dir,
+			           store_lock_wait_ms / 1000);
+		said = true;
+		(void)poll(NULL, 0, LOCK_RETRY_MS);
+	}
+	return 0;
+failed:
 	if (errno == EWOULDBLOCK)
 		return err_set(e, ERR_CONFIG, "the storage directory %s is in use by another Busbar process; stop it, or give this one "
 		               "another ELECTRIC_STORAGE_DIR", dir);
@@ -253,6 +289,15 @@ static void sync_directory(const char *path)
 	close(fd);
 }
 
+/* What the map may take: half of what the process may have, so that threads and memory find room. */
+static size_t address_space(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+		return SIZE_MAX;
+	return (size_t)limit.rlim_cur / 2;
+}
+
 static int env_open(struct store *s, struct err *e)
 {
 	int rc = ENOMEM;
@@ -266,17 +311,27 @@ static int env_open(struct store *s, struct err *e)
 	if (unlink(file) != 0 && errno != ENOENT)
 		return err_errno(e, errno, "cannot remove the stale %s", file);
 	unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | (s->temporary ? MDB_NOSYNC : 0u);
+	size_t allowed = address_space();
 	for (size_t i = 0; i < ARRAY_LEN(map_sizes) && (rc == ENOMEM || rc == EINVAL); i++) {
+		if (map_sizes[i] > allowed)
+			continue;
 		if ((rc = mdb_env_create(&s->env)) != 0)
 			break;
 		if ((rc = mdb_env_set_mapsize(s->env, map_sizes[i])) == 0 && (rc = mdb_env_set_maxdbs(s->env, DB_COUNT)) == 0 &&
 		    (rc = mdb_env_set_maxreaders(s->env, STORE_READERS_MAX)) == 0)
 			rc = mdb_env_open(s->env, s->path, flags, 0666);
-		if (rc == 0)
+		if (rc == 0) {
+			if (i > 0 && !s->born)
+				log_warning("The store can't grow beyond %zu GiB, for the process may not have more address space (ulimit -v)",
+				            map_sizes[i] >> 30);
 			break;
+		}
 		mdb_env_close(s->env);
 		s->env = NULL;
 	}
+	if (rc == ENOMEM)
+		return err_set(e, ERR_CONFIG, "store: no address space for the map of %s, which is at least 1 GiB: raise the limit "
+		               "(ulimit -v, LimitAS= of systemd) to 2 GiB at least, better unlimited", s->path);
 	if (rc != 0)
 		return lmdb_error(e, rc, s->path);
 	/* The meta pages come before anything else, so that a longer file always has them. */
@@ -335,6 +390,16 @@ int store_open(struct store **out, const char *dir, bool temporary, struct err *
 	}
 	*out = s;
 	return 0;
+}
+
+bool store_deleted(struct store *s)
+{
+	struct stat st;
+	int fd;
+	pthread_rwlock_rdlock(&s->gate);
+	bool gone = s->env != NULL && mdb_env_get_fd(s->env, &fd) == 0 && fstat(fd, &st) == 0 && st.st_nlink == 0;
+	pthread_rwlock_unlock(&s->gate);
+	return gone && !s->temporary;
 }
 
 static void env_close(struct store *s)

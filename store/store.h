@@ -38,8 +38,11 @@ struct store;
  * Refused with one clear line: a network filesystem, a directory another process holds, a format of
  * another version.
  */
+extern int store_lock_wait_ms; /* for the lock of a process that is ending; only tests change it */
 int store_open(struct store **out, const char *dir, bool temporary, struct err *e) MUST_USE;
 void store_close(struct store *s);
+/* True if the data file was deleted while we have it open: all that is written is lost at the end. Any thread. */
+bool store_deleted(struct store *s);
 /* Closes and opens the environment; readers wait meanwhile. On -1 it may be called again. A data file
  * that is gone is an error: no empty one takes its place. */
 int store_reopen(struct store *s, struct err *e) MUST_USE;

@@ -89,6 +89,12 @@ int err_errno(struct err *e, int errnum, const char *fmt, ...)
 	return -1;
 }
 
+void err_hide_values(struct err *e)
+{
+	if (e->kind == ERR_PG && strncmp(e->sqlstate, "22", 2) == 0)
+		snprintf(e->text, sizeof e->text, "a row has a value for which the condition fails (SQLSTATE %s)", e->sqlstate);
+}
+
 void err_clear(struct err *e)
 {
 	e->kind = ERR_NONE;

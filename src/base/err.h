@@ -39,6 +39,9 @@ int err_wrap(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* As err_set, with ": <strerror(errnum)>" behind the text. ENOSPC becomes ERR_FULL. */
 int err_errno(struct err *e, int errnum, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
+/* What Postgres says of an error of data (class 22) may quote a value of a row: the text becomes one that doesn't. */
+void err_hide_values(struct err *e);
+
 void err_clear(struct err *e);
 
 #endif

@@ -20,6 +20,10 @@
 #define LOG_RING_BYTES (256u << 10)  /* lines beyond it are dropped and counted */
 #define LOG_DIRECT_WAIT_MS 1000      /* for a line without the thread: at start, and at the end */
 
+#define SELDOM_KEYS 256              /* that are remembered */
+#define SELDOM_BURST 40              /* lines of all keys at once, then SELDOM_PER_S */
+#define SELDOM_PER_S 4
+
 static enum log_level least_level = LOG_INFO;
 static const char *const names[] = {"debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"};
 
@@ -32,6 +36,13 @@ static struct {
 	bool stuck;    /* the end was reached with lines that nobody took: no line waits any more */
 	uint64_t put, taken; /* bytes ever; the ring holds what lies between */
 	uint64_t dropped;    /* lines since the last that said so */
+	struct seldom {
+		uint64_t key;
+		int64_t said_ms; /* 0: free */
+		uint64_t kept;   /* lines of this key since */
+	} seldom[SELDOM_KEYS];
+	int64_t allowed_ms;  /* time that lines of all keys have used up: one takes 1 / SELDOM_PER_S */
+	uint64_t kept;       /* new keys that found the allowance used up */
 	char ring[LOG_RING_BYTES];
 } out = {.lock = PTHREAD_MUTEX_INITIALIZER, .filled = PTHREAD_COND_INITIALIZER, .emptied = PTHREAD_COND_INITIALIZER};
 
@@ -153,6 +164,77 @@ void log_line(enum log_level level, const char *fmt, ...)
 	}
 	pthread_mutex_unlock(&out.lock);
 }
+
+/* ---- lines that would come again and again ---- */
+
+uint64_t log_repeat_key(uint64_t key, const void *p, size_t len)
+{
+	const unsigned char *bytes = p;
+	if (key == 0)
+		key = 0xcbf29ce484222325;
+	for (size_t i = 0; i < len; i++)
+		key = (key ^ bytes[i]) * 0x100000001b3;
+	return key;
+}
+
+/* The key's place, or the one that was said longest ago. */
+static struct seldom *seldom_of(uint64_t key)
+{
+	struct seldom *oldest = &out.seldom[0];
+	for (size_t i = 0; i < SELDOM_KEYS; i++) {
+		if (out.seldom[i].key == key && out.seldom[i].said_ms != 0)
+			return &out.seldom[i];
+		if (out.seldom[i].said_ms < oldest->said_ms)
+			oldest = &out.seldom[i];
+	}
+	*oldest = (struct seldom){.key = key};
+	return oldest;
+}
+
+/* True if a line of the key is due; then how many weren't said, of it and of others. */
+static bool seldom_due(uint64_t key, uint64_t *same, uint64_t *others)
+{
+	const int64_t each_ms = 1000 / SELDOM_PER_S;
+	int64_t now = clock_mono_ms();
+	pthread_mutex_lock(&out.lock);
+	struct seldom *k = seldom_of(key);
+	bool due = k->said_ms == 0 || now - k->said_ms >= LOG_SELDOM_MS;
+	if (out.allowed_ms < now - SELDOM_BURST * each_ms)
+		out.allowed_ms = now - SELDOM_BURST * each_ms;
+	if (!due) {
+		k->kept++;
+	} else if (out.allowed_ms + each_ms > now) {
+		due = false;
+		out.kept++;
+	} else {
+		out.allowed_ms += each_ms;
+		*same = k->kept;
+		*others = out.kept;
+		*k = (struct seldom){.key = key, .said_ms = now > 0 ? now : 1};
+		out.kept = 0;
+	}
+	pthread_mutex_unlock(&out.lock);
+	return due;
+}
+
+void log_seldom(enum log_level level, uint64_t key, const char *fmt, ...)
+{
+	char text[LOG_LINE_BYTES_MAX], same_text[60] = "", others_text[60] = "";
+	uint64_t same = 0, others = 0;
+	if (level < least_level || !seldom_due(key, &same, &others))
+		return;
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	if (same > 0)
+		snprintf(same_text, sizeof same_text, " (%llu times more since it was said)", (unsigned long long)same);
+	if (others > 0)
+		snprintf(others_text, sizeof others_text, " (%llu other lines of the kind left out)", (unsigned long long)others);
+	log_line(level, "%s%s%s", text, same_text, others_text);
+}
+
+/* ---- the thread ---- */
 
 static void *writer(void *arg)
 {

@@ -34,6 +34,15 @@ void log_flush(int64_t ms);
 
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/*
+ * For what clients or rows can cause again and again: a line of the same key comes once in LOG_SELDOM_MS, then with the
+ * number of those that didn't; and of all keys together some at once, then a few a second. log_repeat_key(0, ...) begins a key,
+ * log_repeat_key(key, ...) goes on with it.
+ */
+#define LOG_SELDOM_MS 60000
+uint64_t log_repeat_key(uint64_t key, const void *p, size_t len);
+void log_seldom(enum log_level level, uint64_t key, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
 #define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
 #define log_info(...) log_line(LOG_INFO, __VA_ARGS__)
 #define log_notice(...) log_line(LOG_NOTICE, __VA_ARGS__)

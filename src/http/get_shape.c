@@ -172,7 +172,8 @@ static enum step find_or_create(struct request *r, const struct shape_def *def)
 		err_clear(&e);
 		found = shapes_get(s, def, &e);
 		if (found == NULL) {
-			log_warning("cannot create a shape of \"%s\".\"%s\": %s", def->table->schema, def->table->name, e.text);
+			log_seldom(LOG_WARNING, log_repeat_key(0, e.text, strlen(e.text)), "cannot create a shape of \"%s\".\"%s\": %s",
+			           def->table->schema, def->table->name, e.text);
 			return reply_message(r, 503, "Failed to create shape, please retry", 1, false);
 		}
 	}

@@ -138,7 +138,7 @@ static bool headers_fit(struct request *r, struct reply *p)
 	size_t pool_bytes = r->conn->daemon->pool_bytes;
 	if (!p->headers.failed && p->headers.len + request_bytes + HEADERS_OVERHEAD_BYTES <= pool_bytes)
 		return true;
-	log_error("the headers of a response take more than the %zu bytes there are for a connection: has the table several "
+	log_seldom(LOG_ERROR, log_repeat_key(0, "headers", 7), "the headers of a response take more than the %zu bytes there are for a connection: has the table several "
 	          "hundred columns? Name fewer in 'columns'", pool_bytes);
 	buf_clear(&p->headers);
 	reply_begin_shape(r, p, 500, NULL, TYPE_JSON);

@@ -199,7 +199,9 @@ static bool body_fill(struct subset_body *b)
 		b->ended = true;
 		break;
 	case SUBSET_FAILED:
-		log_warning("a subset of shape %s ends early: %s", shape_handle(r->shape), e.text);
+		err_hide_values(&e);
+		log_seldom(LOG_WARNING, log_repeat_key(0, e.text, strlen(e.text)), "a subset of shape %s ends early: %s", shape_handle(r->shape),
+		           e.text);
 		fine = false;
 		break;
 	default:
@@ -259,15 +261,27 @@ static bool passes(const char *sqlstate)
 	return false;
 }
 
+/*
+ * An error of data may quote a value of a row: one that the shape's own condition hides, or of a column that isn't
+ * selected. What the client's condition holds itself can be shown.
+ */
+static bool may_quote(const struct subset_request *q, const char *text)
+{
+	const char *first = strchr(text, '"'), *last = strrchr(text, '"');
+	if (q->def.where == NULL && q->def.nselected == q->def.table->ncolumns)
+		return true;
+	if (first == NULL || q->where == NULL)
+		return false;
+	size_t len = (size_t)(last - first);
+	return len > 1 && memmem(q->where, strlen(q->where), first + 1, len - 1) != NULL;
+}
+
 static enum step reply_failed(struct request *r, struct err *e)
 {
 	if (e->kind == ERR_PG && strncmp(e->sqlstate, "22", 2) == 0) {
-		/* The message may quote a value, and of a row that the shape's own condition would have hidden. */
-		if (r->subset->def.where == NULL)
-			return reply_bad_value(r, e->text);
-		char text[80];
-		snprintf(text, sizeof text, "a row has a value for which the condition fails (SQLSTATE %s)", e->sqlstate);
-		return reply_bad_value(r, text);
+		if (!may_quote(r->subset, e->text))
+			err_hide_values(e);
+		return reply_bad_value(r, e->text);
 	}
 	switch (e->kind) {
 	case ERR_NOT_FOUND:
@@ -284,7 +298,7 @@ static enum step reply_failed(struct request *r, struct err *e)
 	/* 42501 is about the role's rights, as when a shape is made. */
 	if (e->kind == ERR_PG && (passes(e->sqlstate) || strcmp(e->sqlstate, "42501") == 0))
 		return reply_message(r, 503, e->text, 10, true);
-	log_error("a subset of shape %s: %s", shape_handle(r->shape), e->text);
+	log_seldom(LOG_ERROR, log_repeat_key(0, e->text, strlen(e->text)), "a subset of shape %s: %s", shape_handle(r->shape), e->text);
 	return reply_message(r, 500, e->text, 0, false);
 }
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -214,7 +215,9 @@ static int run_settings(PGconn *conn, enum pg_role role, struct err *e)
 	if (role == PG_ROLE_SNAPSHOT)
 		return 0;
 	char sql[600];
-	snprintf(sql, sizeof sql, "%s; SET statement_timeout = %d", pg_session_settings_sql(false),
+	/* A role's own default may be "read only". */
+	snprintf(sql, sizeof sql, "%s; SET default_transaction_read_only = off; SET statement_timeout = %d",
+	         pg_session_settings_sql(false),
 	         role == PG_ROLE_ADMIN ? PG_ADMIN_STATEMENT_TIMEOUT_MS : 0);
 	PGresult *res = PQexec(conn, sql);
 	int r = PQresultStatus(res) == PGRES_COMMAND_OK ? 0 : pg_error(e, conn, res);
@@ -359,11 +362,36 @@ struct verdict {
 	char *line;
 	size_t max;
 	const struct config *config;
+	char role[2 * 64 + 3]; /* the user's name, quoted as SQL has it */
 };
+
+/* A name as SQL has it; what doesn't fit is left out. */
+static void quote_name(char *out, size_t max, const char *name)
+{
+	size_t n = 0;
+	out[n++] = '"';
+	for (; *name != '\0' && n + 4 < max; name++) {
+		if (*name == '"')
+			out[n++] = '"';
+		out[n++] = *name;
+	}
+	out[n++] = '"';
+	out[n] = '\0';
+}
 
 static enum pg_error_class say(struct verdict *v, enum pg_error_class class, const char *prefix, const char *text)
 {
 	snprintf(v->line, v->max, "%s%s", prefix, text);
+	return class;
+}
+
+static enum pg_error_class sayf(struct verdict *v, enum pg_error_class class, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static enum pg_error_class sayf(struct verdict *v, enum pg_error_class class, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(v->line, v->max, fmt, ap);
+	va_end(ap);
 	return class;
 }
 
@@ -386,6 +414,9 @@ static enum pg_error_class classify_network(struct verdict *v, const struct err 
 				return say(v, PG_FATAL, "domain does not exist: ", v->config->database.host);
 		return say(v, PG_RETRY, "", e->text); /* the resolver itself is down */
 	}
+	if (has(e, "no password supplied"))
+		return sayf(v, PG_FATAL, "the database asks for the password of user \"%s\", and the URL has none: "
+		            "postgresql://user:password@host/database", v->config->database.user);
 	if (has(e, "server does not support SSL"))
 		return say(v, PG_FATAL, "", "Database server not configured to accept SSL connections");
 	if (has(e, "root certificate file"))
@@ -414,6 +445,13 @@ static enum pg_error_class classify_authorization(struct verdict *v, const struc
 	if (has(e, "no pg_hba.conf entry"))
 		return say(v, PG_FATAL, "Connection rejected: ", e->text);
 	return say(v, PG_RETRY, "", e->text);
+}
+
+/* PgBouncer before 1.23, Amazon's RDS Proxy, and those that take a replication connection for an ordinary one. */
+static bool is_pooler(const struct err *e)
+{
+	return has(e, "unsupported startup parameter") || has(e, "RDS Proxy") ||
+	       (is(e, "42601") && has(e, "IDENTIFY_SYSTEM"));
 }
 
 /* What poolers and hosted services say with a code of no use; matched by text. */
@@ -448,7 +486,8 @@ static bool lacks_replication(const struct err *e)
 
 enum pg_error_class pg_classify(const struct config *c, const struct err *e, char *line, size_t line_max)
 {
-	struct verdict v = {line, line_max, c};
+	struct verdict v = {.line = line, .max = line_max, .config = c};
+	quote_name(v.role, sizeof v.role, c->database.user != NULL ? c->database.user : "");
 	if (e->kind == ERR_CONFIG)
 		return say(&v, PG_FATAL, "", e->text);
 	if (e->kind == ERR_PG_CONN && e->sqlstate[0] == '\0')
@@ -461,9 +500,16 @@ enum pg_error_class pg_classify(const struct config *c, const struct err *e, cha
 		return say(&v, PG_FATAL, "",
 		           "Busbar requires wal_level >= logical: set wal_level = logical in postgresql.conf and restart Postgres");
 	if (lacks_replication(e))
-		return say(&v, PG_FATAL, "",
-		           "User does not have the REPLICATION attribute: run ALTER ROLE ... REPLICATION as a superuser");
-	if (is(e, "28P01") || is(e, "3D000") || is(e, "42601") || is(e, "42602"))
+		return sayf(&v, PG_FATAL, "User does not have the REPLICATION attribute: run ALTER ROLE %s REPLICATION as a superuser "
+		            "(on Amazon RDS: GRANT rds_replication TO %s)", v.role, v.role);
+	if (is_pooler(e))
+		return sayf(&v, PG_FATAL, "The database URL leads to a connection pooler, which has no replication connections: set "
+		            "DATABASE_URL to the address of Postgres itself, and ELECTRIC_POOLED_DATABASE_URL to the pooler (it said: %s)",
+		            e->text);
+	if (is(e, "28P01"))
+		return sayf(&v, PG_FATAL, "%s: is the user's password in the URL the right one, with its special characters "
+		            "percent-encoded?", e->text);
+	if (is(e, "3D000") || is(e, "42601") || is(e, "42602"))
 		return say(&v, PG_FATAL, "", e->text);
 	if (is(e, "28000"))
 		return classify_authorization(&v, e);
@@ -473,4 +519,47 @@ enum pg_error_class pg_classify(const struct config *c, const struct err *e, cha
 	if (is(e, "XX000") || is(e, "08P01") || is(e, "08000"))
 		return say(&v, hosted_fatal(e) ? PG_FATAL : PG_RETRY, "", e->text);
 	return say(&v, PG_RETRY, "", e->text);
+}
+
+/* ---- what to do about it ---- */
+
+static void append(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void append(struct err *e, const char *fmt, ...)
+{
+	size_t len = strlen(e->text);
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(e->text + len, sizeof e->text - len, fmt, ap);
+	va_end(ap);
+}
+
+void pg_advise(struct err *e, const struct config *c, enum pg_role role, const char *schema, const char *table)
+{
+	if (e->kind == ERR_PG_CONN && role == PG_ROLE_SNAPSHOT && pg_pooled_differs(c))
+		append(e, " (ELECTRIC_POOLED_DATABASE_URL)");
+	if (e->kind != ERR_PG || !is(e, "42501"))
+		return;
+	char user[140], s[140], t[140];
+	bool owner = has(e, "must be owner of"); /* which only administration needs to be */
+	quote_name(user, sizeof user, role_url(c, owner ? PG_ROLE_ADMIN : role)->user);
+	quote_name(s, sizeof s, schema);
+	quote_name(t, sizeof t, table);
+	if (owner)
+		append(e, ". Run, as the owner: ALTER TABLE %s.%s REPLICA IDENTITY FULL; and ALTER TABLE %s.%s OWNER TO %s, or GRANT the "
+		       "owner's role TO %s; or add the table to the publication yourself and set ELECTRIC_MANUAL_TABLE_PUBLISHING=true",
+		       s, t, s, t, user, user);
+	else if (has(e, "for schema"))
+		append(e, ". Run, as its owner: GRANT USAGE ON SCHEMA %s TO %s", s, user);
+	else
+		append(e, ". Run, as its owner: GRANT SELECT ON %s.%s TO %s", s, t, user);
+}
+
+bool pg_pooled_differs(const struct config *c)
+{
+	const struct config_url *a = &c->database, *b = &c->pooled_database;
+	if (b->host == NULL || b->user == NULL)
+		return false;
+	const char *ours = a->password != NULL ? a->password : "", *theirs = b->password != NULL ? b->password : "";
+	return strcmp(a->host, b->host) != 0 || a->port != b->port || strcmp(a->user, b->user) != 0 ||
+	       strcmp(a->database, b->database) != 0 || strcmp(ours, theirs) != 0 || a->sslmode != b->sslmode;
 }

@@ -60,6 +60,12 @@ enum pg_error_class { PG_RETRY, PG_FATAL, PG_SLOT_LOST };
 /* Works on every PostgreSQL from 14 to 18, whose wordings differ. `line` gets the text to show. */
 enum pg_error_class pg_classify(const struct config *c, const struct err *e, char *line, size_t line_max);
 
+/* Adds what mends it to an error about a table, with the names filled in: a missing right, or which URL it was. */
+void pg_advise(struct err *e, const struct config *c, enum pg_role role, const char *schema, const char *table);
+
+/* True if snapshots have a URL of their own. */
+bool pg_pooled_differs(const struct config *c);
+
 /* host:port for messages. */
 const char *pg_address(const struct config_url *u, char *buf, size_t max);
 

@@ -155,6 +155,25 @@ static int state_read(struct join *j, struct err *e)
 	return 0;
 }
 
+/* Adds a statement that the user may run, made of these and the names of the row's table and the publication. */
+static int advise(const struct join *j, int row, const char *before, bool publication, const char *between, bool table,
+                  const char *after, struct err *e)
+{
+	struct buf sql = BUF_INIT(sizeof e->text);
+	buf_puts(&sql, before);
+	if (publication)
+		pg_put_ident(&sql, j->config->publication_name);
+	buf_puts(&sql, between);
+	if (table)
+		pg_put_table(&sql, state_text(j, row, STATE_SCHEMA), state_text(j, row, STATE_NAME));
+	buf_puts(&sql, after);
+	size_t len = e == NULL ? 0 : strlen(e->text);
+	if (e != NULL && !sql.failed)
+		snprintf(e->text + len, sizeof e->text - len, ". Run, as the owner: %s", sql.data);
+	buf_clear(&sql);
+	return -1;
+}
+
 /* Changes of a leaf then come as its root's, a TRUNCATE of a leaf doesn't come at all. */
 static int check_via_root(const struct join *j, struct err *e)
 {
@@ -182,9 +201,11 @@ static int state_check(const struct join *j, struct err *e)
 	const char *pub = j->config->publication_name;
 	if (PQgetisnull(j->state, 0, STATE_PUB_OID))
 		return err_set(e, ERR_CONFIG, "Publication \"%s\" not found in the database", pub);
-	if (!state_bool(j, 0, STATE_ALL_OPERATIONS))
-		return err_set(e, ERR_CONFIG, "Publication \"%s\" does not publish all required operations: INSERT, UPDATE, DELETE, TRUNCATE",
-		               pub);
+	if (!state_bool(j, 0, STATE_ALL_OPERATIONS)) {
+		(void)err_set(e, ERR_CONFIG, "Publication \"%s\" does not publish all required operations: INSERT, UPDATE, DELETE, TRUNCATE",
+		              pub);
+		return advise(j, 0, "ALTER PUBLICATION ", true, " SET (publish = 'insert, update, delete, truncate')", false, "", e);
+	}
 	/* Rows of these would be in the snapshot and their changes never come. */
 	for (int i = 0; i < PQntuples(j->state); i++)
 		if (!state_bool(j, i, STATE_PUBLISHABLE))
@@ -242,15 +263,17 @@ static int err_missing(const struct join *j, int row, bool manual, struct err *e
 	if (state_bool(j, row, STATE_FILTERED))
 		return err_set(e, ERR_CONFIG, "Publication \"%s\" publishes table \"%s.%s\" with a row filter or a column list: "
 		               "add the table without them", pub, schema, name);
-	return err_set(e, ERR_CONFIG, "Database table \"%s.%s\" is missing from the publication \"%s\" and %s", schema, name, pub,
-	               manual ? "the ELECTRIC_MANUAL_TABLE_PUBLISHING setting prevents Electric from adding it"
-	                      : "Electric lacks privileges to add it");
+	(void)err_set(e, ERR_CONFIG, "Database table \"%s.%s\" is missing from the publication \"%s\" and %s", schema, name, pub,
+	              manual ? "the ELECTRIC_MANUAL_TABLE_PUBLISHING setting prevents Electric from adding it"
+	                     : "Electric lacks privileges to add it");
+	return advise(j, row, "ALTER PUBLICATION ", true, " ADD TABLE ", true, "", e);
 }
 
 static int err_not_full(const struct join *j, int row, struct err *e)
 {
-	return err_set(e, ERR_CONFIG, "Database table \"%s.%s\" does not have its replica identity set to FULL",
-	               state_text(j, row, STATE_SCHEMA), state_text(j, row, STATE_NAME));
+	(void)err_set(e, ERR_CONFIG, "Database table \"%s.%s\" does not have its replica identity set to FULL",
+	              state_text(j, row, STATE_SCHEMA), state_text(j, row, STATE_NAME));
+	return advise(j, row, "ALTER TABLE ", false, "", true, " REPLICA IDENTITY FULL", e);
 }
 
 static int verify_manual(const struct join *j, struct err *e)

@@ -15,6 +15,7 @@
 static void init_locks(struct shapes *s)
 {
 	pthread_rwlock_init(&s->registry_lock, NULL);
+	pthread_mutex_init(&s->removed_lock, NULL);
 	pthread_mutex_init(&s->headers_lock, NULL);
 	for (int i = 0; i < SHAPE_LOCKS; i++)
 		pthread_mutex_init(&s->shape_locks[i], NULL);
@@ -93,6 +94,14 @@ void shapes_stop(struct shapes *s)
 		stream_free(s->stream);
 	store_close(s->store);
 	free(s);
+}
+
+void shapes_tick(struct shapes *s)
+{
+	registry_tell_removed(s);
+	if (store_deleted(s->store))
+		log_seldom(LOG_ERROR, log_repeat_key(0, "deleted", 7), "The files in ELECTRIC_STORAGE_DIR (%s) were deleted while in use: what "
+		           "they hold is still served, and lost at the next start. Restart Busbar to begin anew", s->config->storage_dir);
 }
 
 /* ---- status ---- */

@@ -512,6 +512,14 @@ struct shapes {
 
 	pthread_mutex_t shape_locks[SHAPE_LOCKS];
 
+	/* What was said last of a shape that went, and how many others went since by the same cause: registry.c. */
+	pthread_mutex_t removed_lock;
+	struct {
+		char table[2 * 64 + 2], why[160];
+		size_t more;
+		int64_t said_ms;
+	} removed;
+
 	pthread_mutex_t status_lock;
 	struct wait_list status_waiters;
 	enum stream_phase phase;
@@ -549,7 +557,6 @@ struct shapes {
 
 	_Atomic bool stopping, ingest_quit;
 	_Atomic unsigned outages;      /* of the stream: connections older than the last are doubtful */
-	_Atomic int64_t complained_ms;
 	_Atomic lsn_t seen, durable, received;
 	_Atomic lsn_t delivered;       /* the largest LSN a client of this process can have seen */
 	_Atomic lsn_t mark;            /* as it stands in the store */
@@ -580,6 +587,8 @@ struct shape *shape_make(struct shapes *s, const struct shape_def *def, uint64_t
 void shape_rotate(struct shape *s, const char *why);
 /* Its first half: out of the registry; false if it was out already. */
 bool shape_unlink(struct shape *s, const char *why);
+/* Says how many shapes went besides the one that was named, when no more follow. Called every now and then. */
+void registry_tell_removed(struct shapes *s);
 /* All active shapes of a table (and, with `ancestors`, …): calls rotate on each. */
 void shapes_rotate_table(struct shapes *s, uint32_t oid, const char *why);
 void shapes_rotate_all(struct shapes *s, const char *why);

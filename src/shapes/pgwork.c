@@ -83,6 +83,8 @@ static PGconn *connection(struct worker *w, bool snapshot, struct err *e)
 		drop_connection(conn);
 	if (*conn == NULL)
 		*conn = pg_connect(w->s->config, snapshot ? PG_ROLE_SNAPSHOT : PG_ROLE_ADMIN, e);
+	if (*conn == NULL && snapshot)
+		pg_advise(e, w->s->config, PG_ROLE_SNAPSHOT, "", "");
 	w->used_ms = clock_mono_ms();
 	return *conn;
 }
@@ -659,12 +661,16 @@ static int copy_shape(struct creation *cr, struct shape *shape, const struct pg_
 }
 
 /* The client's text for what went wrong (http.md 8.3). */
-static void client_text(struct err *e)
+static void client_text(const struct creation *c, struct err *e)
 {
 	if (e->kind == ERR_PG_CONN) {
-		log_warning("Snapshot: %s", e->text);
+		log_seldom(LOG_WARNING, log_repeat_key(0, e->text, strlen(e->text)), "Snapshot: %s", e->text);
 		snprintf(e->text, sizeof e->text, "Database connection not available");
+		return;
 	}
+	const struct pg_table *t = c->shapes[0]->def.table;
+	err_hide_values(e);
+	pg_advise(e, c->w->s->config, c->w->snap != NULL ? PG_ROLE_SNAPSHOT : PG_ROLE_ADMIN, t->schema, t->name);
 }
 
 /*
@@ -740,7 +746,7 @@ static void run_create(struct worker *w, struct job *j)
 			continue;
 		rc = c.n > 1 && own.kind != ERR_CANCELLED ? go_on_without(w, &own) : -1;
 		e = own;
-		client_text(&own);
+		client_text(&c, &own);
 		shape_set_failed(j->shapes[done], &own);
 	}
 	if (rc == 0 && clock_mono_ms() - began_ms <= (int64_t)QUICK_COPY_MS * c.n)
@@ -750,7 +756,7 @@ static void run_create(struct worker *w, struct job *j)
 	if (rc != 0) {
 		if (e.kind == ERR_NOT_FOUND)
 			registry_cache_doubt(s, table->oid);
-		client_text(&e);
+		client_text(&c, &e);
 		for (int i = done; i < c.n; i++)
 			shape_set_failed(j->shapes[i], &e);
 	}

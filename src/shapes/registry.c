@@ -15,6 +15,7 @@
 #include "shapes/internal.h"
 
 #define CACHE_KEY_MAX (2 * 64 * 4 + 2) /* schema and name: identifiers have at most 63 characters */
+#define REMOVED_TOGETHER_MS 1000 /* shapes that go by one cause within this are counted, not named */
 #define HANDLE_HASH_MASK ((1u << 27) - 1) /* as Electric's: phash2's range */
 
 pthread_mutex_t *shape_lock(const struct shape *s) { return &s->engine->shape_locks[s->id % SHAPE_LOCKS]; }
@@ -246,12 +247,49 @@ static void give_up_copy(struct shapes *s)
 	pthread_mutex_unlock(&s->writer.lock);
 }
 
+/* With the lock. */
+static void tell_removed(struct shapes *s)
+{
+	if (s->removed.more > 0)
+		log_info("Removed %zu more shapes of %s: %s", s->removed.more, s->removed.table, s->removed.why);
+	s->removed.more = 0;
+	s->removed.said_ms = 0;
+}
+
+void registry_tell_removed(struct shapes *s)
+{
+	pthread_mutex_lock(&s->removed_lock);
+	if (s->removed.said_ms != 0 && clock_mono_ms() - s->removed.said_ms >= REMOVED_TOGETHER_MS)
+		tell_removed(s);
+	pthread_mutex_unlock(&s->removed_lock);
+}
+
+/* A cause that ends thousands of shapes is two lines: the first shape's, and how many followed. */
+static void log_removed(struct shapes *s, const struct shape *shape, const char *why)
+{
+	char table[sizeof s->removed.table], reason[sizeof s->removed.why];
+	snprintf(table, sizeof table, "%s.%s", shape->def.table->schema, shape->def.table->name);
+	snprintf(reason, sizeof reason, "%s", why);
+	pthread_mutex_lock(&s->removed_lock);
+	bool again = s->removed.said_ms != 0 && strcmp(s->removed.table, table) == 0 && strcmp(s->removed.why, reason) == 0;
+	if (!again) {
+		tell_removed(s);
+		memcpy(s->removed.table, table, sizeof table);
+		memcpy(s->removed.why, reason, sizeof reason);
+		s->removed.said_ms = clock_mono_ms();
+	} else {
+		s->removed.more++;
+	}
+	log_line(again ? LOG_DEBUG : LOG_INFO, "Removing shape %s of %s: %s", shape->handle, table, why);
+	pthread_mutex_unlock(&s->removed_lock);
+}
+
 bool shape_unlink(struct shape *shape, const char *why)
 {
 	struct shapes *s = shape->engine;
 	if (!unlink_shape(s, shape))
 		return false;
-	log_info("Removing shape %s of %s.%s: %s", shape->handle, shape->def.table->schema, shape->def.table->name, why);
+	log_removed(s, shape, why);
 	give_up_copy(s);
 	return true;
 }
@@ -275,10 +313,10 @@ void shape_set_failed(struct shape *shape, const struct err *e)
 	wait_list_wake_all(&shape->tail.waiters);
 	pthread_mutex_unlock(shape_lock(shape));
 	if (was_in) {
-		/* Clients ask again and again: a line a second says it as well. */
-		int64_t now = clock_mono_ms(), last = atomic_load(&s->complained_ms);
-		bool quiet = now - last < 1000 || !atomic_compare_exchange_strong(&s->complained_ms, &last, now);
-		log_line(quiet ? LOG_DEBUG : LOG_WARNING, "Shape %s of %s.%s could not be made: %s", shape->handle, shape->def.table->schema, shape->def.table->name, e->text);
+		/* Clients ask again and again. */
+		uint64_t key = log_repeat_key(log_repeat_key(0, shape->def.identity, shape->def.identity_len), e->text, strlen(e->text));
+		log_seldom(LOG_WARNING, key, "Shape %s of %s.%s could not be made: %s", shape->handle, shape->def.table->schema,
+		           shape->def.table->name, e->text);
 		post_drop(s, shape);
 	}
 }

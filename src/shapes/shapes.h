@@ -73,6 +73,10 @@ void shape_def_copy(struct shape_def *to, const struct shape_def *from);
 
 /* Opens the store, loads what it holds and starts the threads. Known shapes can be served at once. */
 int shapes_start(struct shapes **out, const struct config *config, struct err *e) MUST_USE;
+/* Looks around, every SHAPES_TICK_MS: tells what nobody else would. For the thread that waits for signals. */
+#define SHAPES_TICK_MS 1000
+void shapes_tick(struct shapes *s);
+
 /* True when the engine has met something fatal: main exits with `e`'s line. */
 bool shapes_fatal(struct shapes *s, struct err *e);
 /* `notify` (may be NULL) is called once, from any thread, when shapes_fatal() turns true. */

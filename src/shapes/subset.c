@@ -452,8 +452,11 @@ static void run(struct worker *w, struct subset *q)
 	if (rc != 0 && e.kind == ERR_NOT_FOUND)
 		registry_cache_doubt(w->all->engine, q->def.table->oid);
 	if (rc != 0 && e.kind == ERR_PG_CONN) {
-		log_warning("Subset: %s", e.text);
+		pg_advise(&e, w->all->engine->config, PG_ROLE_SNAPSHOT, "", "");
+		log_seldom(LOG_WARNING, log_repeat_key(0, e.text, strlen(e.text)), "Subset: %s", e.text);
 		err_set(&e, ERR_PG_CONN, "Database connection not available");
+	} else if (rc != 0) {
+		pg_advise(&e, w->all->engine->config, PG_ROLE_SNAPSHOT, q->def.table->schema, q->def.table->name);
 	}
 	row_form_free(w->form);
 	tell(q, rc == 0 ? SUBSET_END : SUBSET_FAILED, rc == 0 ? NULL : &e);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 
 #define SQL_BYTES_MAX 4096 /* longest statement here with its two names, which Postgres limits to 63 bytes */
+#define VERSION_UNTESTED 190000
 #define VERSION_MIN 140000
 #define VERSION_GENERATED 180000        /* publish_generated_columns */
 #define VERSION_STANDBY_SNAPSHOT 160000 /* pg_log_standby_snapshot() */
@@ -102,7 +103,7 @@ static const char settings_sql[] =
 	"SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout',"
 	" 'lock_timeout', 'transaction_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout')"
 	" UNION ALL SELECT pg_catalog.set_config(name, value, false) FROM (VALUES ('client_encoding', 'UTF8'),"
-	" ('client_min_messages', 'warning')," /* stream.c must hear a warning */
+	" ('default_transaction_read_only', 'off'), ('client_min_messages', 'warning')," /* stream.c must hear a warning */
 	" ('search_path', 'pg_catalog'), ('bytea_output', 'hex'), ('DateStyle', 'ISO, DMY'), ('TimeZone', 'UTC'),"
 	" ('extra_float_digits', '1'), ('IntervalStyle', 'iso_8601')) AS s (name, value)";
 
@@ -196,10 +197,36 @@ int setup_identify(struct setup *u, struct err *e)
 	}
 	int r = refuse_server(s, field(res, 2), field_true(res, 3), e);
 	PQclear(res);
+	if (r == 0 && s->version_num >= VERSION_UNTESTED && !u->version_said) {
+		u->version_said = true;
+		log_warning("PostgreSQL %d is newer than what Busbar has been tested with, 14 to %d", s->version_num / 10000,
+		            VERSION_UNTESTED / 10000 - 1);
+	}
 	if (r == 0)
 		log_info("Postgres server version = %d, system identifier = %s, timeline_id = %u", s->version_num, s->system_id,
 		         s->timeline);
 	return r;
+}
+
+int setup_pooled(struct setup *u, struct err *e)
+{
+	if (u->pooled_seen || !pg_pooled_differs(u->config))
+		return 0;
+	PGconn *conn = loop_connect(u->loop, u->config, PG_ROLE_SNAPSHOT, SETUP_HELPER_TIMEOUT_MS, e);
+	if (conn == NULL && e->kind == ERR_CANCELLED)
+		return -1;
+	u->pooled_seen = true;
+	if (conn != NULL) {
+		PQfinish(conn);
+		return 0;
+	}
+	struct config theirs = *u->config; /* to look at; whose it is doesn't change */
+	theirs.database = theirs.pooled_database;
+	char line[sizeof e->text];
+	if (pg_classify(&theirs, e, line, sizeof line) == PG_FATAL)
+		return err_set(e, ERR_CONFIG, "ELECTRIC_POOLED_DATABASE_URL: %s", line);
+	log_warning("The database can't be reached by ELECTRIC_POOLED_DATABASE_URL: %s. No shapes can be made until it can", line);
+	return 0;
 }
 
 /* ---- lock ---- */
@@ -401,7 +428,11 @@ static int read_publication(struct setup *u, struct publication *out, struct err
 
 static int publication_missing(const struct setup *u, struct err *e)
 {
-	return err_set(e, ERR_CONFIG, "Publication \"%s\" not found in the database", u->config->publication_name);
+	const struct config_url *url = &u->config->database;
+	return err_set(e, ERR_CONFIG, "Publication \"%s\" not found in the database, and user %s may not create it. Run, as the "
+	               "database's owner: CREATE PUBLICATION %s; ALTER PUBLICATION %s OWNER TO %s; or GRANT CREATE ON DATABASE %s TO %s",
+	               u->config->publication_name, IDENT(url->user), IDENT(u->config->publication_name),
+	               IDENT(u->config->publication_name), IDENT(url->user), IDENT(url->database), IDENT(url->user));
 }
 
 /* The old slot goes before the publication comes: a crash between the two must not leave a slot whose
@@ -440,8 +471,9 @@ int setup_publication(struct setup *u, struct err *e)
 		return publication_missing(u, e);
 	/* Also where the publication is ours: without one of the four, shapes would silently miss changes. */
 	if (!p.complete)
-		return err_set(e, ERR_CONFIG, "Publication \"%s\" does not publish all required operations: INSERT, UPDATE, DELETE, TRUNCATE",
-		               u->config->publication_name);
+		return err_set(e, ERR_CONFIG, "Publication \"%s\" does not publish all required operations: INSERT, UPDATE, DELETE, "
+		               "TRUNCATE. Run, as its owner: ALTER PUBLICATION %s SET (publish = 'insert, update, delete, truncate')",
+		               u->config->publication_name, IDENT(u->config->publication_name));
 	u->server->publishes_generated = p.generated;
 	return 0;
 }

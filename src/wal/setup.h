@@ -34,6 +34,8 @@ struct setup {
 	struct stream_server *server; /* filled step by step */
 	int64_t wal_sender_timeout_ms; /* 0: none */
 	bool slot_lost;                /* drop the slot even if it looks well */
+	bool version_said;             /* that the server is newer than what was tested: once per process */
+	bool pooled_seen;              /* setup_pooled() needn't look any more */
 	bool hinted;                   /* the hint about pending transactions was logged: once per process */
 	/* How a session of this stream is told from others when it is found holding the lock. */
 	char name[40];                 /* its application_name, with a number nobody else has */
@@ -47,6 +49,9 @@ struct setup {
 void setup_init(struct setup *u);
 /* Session settings; who the server is; refusals (too old, SQL_ASCII, standby). */
 int setup_identify(struct setup *u, struct err *e) MUST_USE;
+/* Whether snapshots can connect, where they have a URL of their own: wrong credentials end the start, as those of the
+ * stream do. Asked once per process; an outage of theirs is nothing to wait for here. */
+int setup_pooled(struct setup *u, struct err *e) MUST_USE;
 /* The advisory lock of the slot's name; waits for ever, but between statements. */
 int setup_lock(struct setup *u, struct err *e) MUST_USE;
 /* The publication exists with all operations; a slot that is older than it has been dropped. */

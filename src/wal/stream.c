@@ -64,6 +64,7 @@ struct stream {
 
 	/* of the connection */
 	bool started;        /* sink->start() was called: sink->lost() is due */
+	bool ran;            /* of the process: the stream has run once */
 	bool sink_refused;   /* the error is the sink's own: always tried again */
 	bool in_transaction; /* between Begin and Commit */
 	bool send_blocked;   /* feedback is still in libpq's buffer */
@@ -455,7 +456,7 @@ static int set_up(struct stream *s, lsn_t *start_at, struct err *e)
 {
 	struct setup *u = &s->setup;
 	u->conn = s->conn;
-	if (setup_identify(u, e) < 0)
+	if (setup_identify(u, e) < 0 || setup_pooled(u, e) < 0)
 		return -1;
 	set_phase(s, STREAM_WAITING_LOCK, NULL);
 	if (setup_lock(u, e) < 0)
@@ -488,6 +489,7 @@ static void set_running(struct stream *s, lsn_t start_at)
 		log_notice("Reconnection succeeded after %lldms", (long long)(now_ms - s->failing_since_ms));
 	s->failing_since_ms = 0;
 	s->last_error[0] = '\0';
+	s->ran = true;
 	set_phase(s, STREAM_RUNNING, NULL);
 }
 
@@ -536,7 +538,10 @@ static int64_t next_backoff(struct stream *s)
 static int judge(struct stream *s, struct err *e)
 {
 	enum pg_error_class class = pg_classify(s->config, e, s->last_error, sizeof s->last_error);
-	if (s->sink_refused)
+	/* What worked may work again: a database that is made anew, a password that is being changed. Whoever has data goes on
+	 * serving it. */
+	bool was_fatal = class == PG_FATAL && s->ran;
+	if (s->sink_refused || was_fatal)
 		class = PG_RETRY;
 	if (class == PG_FATAL) {
 		enum err_kind kind = e->kind;

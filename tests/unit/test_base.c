@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/arena.h"
@@ -15,6 +16,7 @@
 #include "base/lsn.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/mount.h"
 #include "check.h"
 
 static void test_buf_max(void)
@@ -287,8 +289,34 @@ static void test_clock_and_mem(void)
 	free(p);
 }
 
+static void test_mounts(void)
+{
+	static const char text[] = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
+	                           "40 22 0:35 / /mnt/a rw - fuse.sshfs host:/x rw,user_id=0\n"
+	                           "41 22 0:36 / /mnt/b rw shared:7 master:2 - fuse.gocryptfs /y rw\n"
+	                           "nonsense\n";
+	static const struct {
+		unsigned minor_number;
+		const char *type;
+		bool remote;
+	} want[] = {{35, "fuse.sshfs", true}, {36, "fuse.gocryptfs", false}};
+	for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+		char type[32] = "";
+		FILE *f = fmemopen((void *)(uintptr_t)text, sizeof text - 1, "r");
+		CHECK(mount_type(f, makedev(0, want[i].minor_number), type, sizeof type));
+		CHECK_STR(type, want[i].type);
+		CHECK_INT(mount_is_remote_fuse(type), want[i].remote);
+		fclose(f);
+	}
+	char type[32];
+	FILE *f = fmemopen((void *)(uintptr_t)text, sizeof text - 1, "r");
+	CHECK(!mount_type(f, makedev(9, 9), type, sizeof type));
+	fclose(f);
+}
+
 int main(void)
 {
+	test_mounts();
 	test_buf_max();
 	test_buf_put();
 	test_json_plain_run();

@@ -217,8 +217,49 @@ static void test_abort(void)
 	close(result);
 }
 
+static void repeats(int result)
+{
+	start_log();
+	uint64_t a = log_repeat_key(log_repeat_key(0, "shape", 5), "reason", 6), b = log_repeat_key(log_repeat_key(0, "shape", 5), "another", 7);
+	for (int i = 0; i < 1000; i++) {
+		log_seldom(LOG_INFO, a, "line a %d", i);
+		log_seldom(LOG_INFO, b, "line b %d", i);
+	}
+	for (int i = 0; i < 5000; i++) {
+		uint64_t key = log_repeat_key(0, &i, sizeof i);
+		log_seldom(LOG_INFO, key, "line of its own %d", i);
+	}
+	log_thread_stop();
+	(void)result;
+}
+
+static int count(const char *text, const char *what)
+{
+	int n = 0;
+	for (const char *p = text; (p = strstr(p, what)) != NULL; p++)
+		n++;
+	return n;
+}
+
+/* What comes again and again is said once, and different lines not without an end either. */
+static void test_seldom(void)
+{
+	int result;
+	pid_t pid;
+	int lines = start(repeats, &result, &pid);
+	struct buf b = BUF_INIT(64u << 20);
+	read_all(lines, &b);
+	CHECK_INT(status_of(pid), 0);
+	CHECK_INT(count(b.data, "] line a "), 1);
+	CHECK_INT(count(b.data, "] line b "), 1);
+	CHECK(count(b.data, "] line of its own") >= 30 && count(b.data, "] line of its own") < 1000);
+	buf_clear(&b);
+	close(result);
+}
+
 int main(void)
 {
+	test_seldom();
 	test_unread();
 	test_dropped();
 	test_threads();

@@ -64,7 +64,9 @@ static void test_network(void)
 
 static void test_authorization(void)
 {
-	refused(PG_FATAL, "28P01", "password authentication failed for user \"u\"", NULL);
+	refused(PG_FATAL, "28P01", "password authentication failed for user \"u\"",
+	        "password authentication failed for user \"u\": is the user's password in the URL the right one, with its special "
+	        "characters percent-encoded?");
 	refused(PG_FATAL, "XX000", "password authentication failed for user 'u'", NULL);
 	refused(PG_FATAL, "08P01", "password authentication failed for user \"u\"", NULL);
 	refused(PG_FATAL, "3D000", "database \"x\" does not exist", NULL);
@@ -75,7 +77,8 @@ static void test_authorization(void)
 	        "Connection rejected: no pg_hba.conf entry for host \"10.0.0.1\", user \"u\", database \"d\", SSL encryption");
 	refused(PG_RETRY, "28000", "pg_hba.conf rejects connection for host \"10.0.0.1\", user \"u\", database \"d\"", NULL);
 	refused(PG_RETRY, "28000", "branch is being made", NULL);
-	const char *const no_attribute = "User does not have the REPLICATION attribute: run ALTER ROLE ... REPLICATION as a superuser";
+	const char *const no_attribute = "User does not have the REPLICATION attribute: run ALTER ROLE \"u\" REPLICATION as a "
+	                                 "superuser (on Amazon RDS: GRANT rds_replication TO \"u\")";
 	refused(PG_FATAL, "42501", "must be superuser or replication role to start walsender", no_attribute);   /* 14, 15 */
 	refused(PG_FATAL, "42501", "permission denied to start WAL sender", no_attribute);                      /* 16 to 18 */
 	answer(PG_FATAL, "42501", "must be superuser or replication role to use replication slots", no_attribute);
@@ -111,6 +114,44 @@ static void test_configuration(void)
 	CHECK_INT(classify(ERR_CONFIG, "", "Publication \"p\" not found in the database"), PG_FATAL);
 	CHECK_STR(line, "Publication \"p\" not found in the database");
 	CHECK_INT(classify(ERR_PROTOCOL, "", "malformed"), PG_RETRY);
+}
+
+/* A URL that leads elsewhere than to Postgres. */
+static void test_pooler(void)
+{
+#define LEADS \
+	"The database URL leads to a connection pooler, which has no replication connections: set DATABASE_URL to the address of " \
+	"Postgres itself, and ELECTRIC_POOLED_DATABASE_URL to the pooler (it said: "
+	refused(PG_FATAL, "08P01", "unsupported startup parameter: replication", LEADS "unsupported startup parameter: replication)");
+	answer(PG_FATAL, "42601", "syntax error at or near \"IDENTIFY_SYSTEM\"", LEADS "syntax error at or near \"IDENTIFY_SYSTEM\")");
+	network(PG_FATAL, "connection to server at \"x\" (10.0.0.1), port 1 failed: fe_sendauth: no password supplied",
+	        "the database asks for the password of user \"u\", and the URL has none: postgresql://user:password@host/database");
+}
+
+static const char *advised(enum pg_role role, enum err_kind kind, const char *sqlstate, const char *text)
+{
+	static struct err e;
+	(void)err_set(&e, kind, "%s", text);
+	snprintf(e.sqlstate, sizeof e.sqlstate, "%s", sqlstate);
+	pg_advise(&e, &config, role, "my\"s", "items");
+	return e.text;
+}
+
+/* The SQL that mends it, ready to be run. */
+static void test_advice(void)
+{
+	static char pooled[] = "reader";
+	config.pooled_database = (struct config_url){.user = pooled, .host = host, .database = database, .port = 6432};
+	CHECK_STR(advised(PG_ROLE_SNAPSHOT, ERR_PG, "42501", "permission denied for table items"),
+	          "permission denied for table items. Run, as its owner: GRANT SELECT ON \"my\"\"s\".\"items\" TO \"reader\"");
+	CHECK_STR(advised(PG_ROLE_ADMIN, ERR_PG, "42501", "permission denied for schema my\"s"),
+	          "permission denied for schema my\"s. Run, as its owner: GRANT USAGE ON SCHEMA \"my\"\"s\" TO \"u\"");
+	CHECK(strstr(advised(PG_ROLE_ADMIN, ERR_PG, "42501", "must be owner of table items"),
+	             "ALTER TABLE \"my\"\"s\".\"items\" OWNER TO \"u\"") != NULL);
+	CHECK_STR(advised(PG_ROLE_SNAPSHOT, ERR_PG_CONN, "28P01", "password authentication failed"),
+	          "password authentication failed (ELECTRIC_POOLED_DATABASE_URL)");
+	CHECK_STR(advised(PG_ROLE_ADMIN, ERR_PG_CONN, "28P01", "password authentication failed"), "password authentication failed");
+	CHECK_STR(advised(PG_ROLE_ADMIN, ERR_PG, "57014", "cancelled"), "cancelled");
 }
 
 static void test_slot(void)
@@ -168,6 +209,8 @@ int main(void)
 	test_outages();
 	test_configuration();
 	test_slot();
+	test_pooler();
+	test_advice();
 	test_small();
 	test_refused_port();
 	return check_done("test_pg_classify");

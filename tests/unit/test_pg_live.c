@@ -557,7 +557,8 @@ static void test_join_and_leave(void)
 	}
 	run(admin, "CREATE PUBLICATION bb_live_all WITH (publish = 'insert')");
 	CHECK_INT(pg_publication_join(admin, &all, NEW_MINOR, t, NULL, NULL, NULL, &j, &e), -1);
-	CHECK_STR(e.text, "Publication \"bb_live_all\" does not publish all required operations: INSERT, UPDATE, DELETE, TRUNCATE");
+	CHECK_STR(e.text, "Publication \"bb_live_all\" does not publish all required operations: INSERT, UPDATE, DELETE, TRUNCATE. Run, "
+	                  "as the owner: ALTER PUBLICATION \"bb_live_all\" SET (publish = 'insert, update, delete, truncate')");
 	run(admin, "DROP PUBLICATION bb_live_all");
 	CHECK_INT(pg_publication_join(admin, &all, NEW_MINOR, t, NULL, NULL, NULL, &j, &e), -1);
 	CHECK_STR(e.text, "Publication \"bb_live_all\" not found in the database");
@@ -686,11 +687,13 @@ static void test_cannot_alter(void)
 	config.manual_table_publishing = true;
 	CHECK_INT(join(t, NULL, &out, &e), -1);
 	CHECK_STR(e.text, "Database table \"bb_live.hands\" is missing from the publication \"bb_live_pub\" and the "
-	                  "ELECTRIC_MANUAL_TABLE_PUBLISHING setting prevents Electric from adding it");
+	                  "ELECTRIC_MANUAL_TABLE_PUBLISHING setting prevents Electric from adding it. Run, as the owner: ALTER PUBLICATION "
+	                  "\"bb_live_pub\" ADD TABLE \"bb_live\".\"hands\"");
 	CHECK_INT(e.kind, ERR_CONFIG);
 	run(admin, "ALTER PUBLICATION bb_live_pub ADD TABLE bb_live.hands");
 	CHECK_INT(join(t, NULL, &out, &e), -1);
-	CHECK_STR(e.text, "Database table \"bb_live.hands\" does not have its replica identity set to FULL");
+	CHECK_STR(e.text, "Database table \"bb_live.hands\" does not have its replica identity set to FULL. Run, as the owner: "
+	                  "ALTER TABLE \"bb_live\".\"hands\" REPLICA IDENTITY FULL");
 	CHECK_STR(value(admin, "SELECT relreplident FROM pg_class WHERE oid = 'bb_live.hands'::regclass"), "d");
 	CHECK_INT(pg_publication_leave(admin, &config, t, &e), 0);
 	run(admin, "ALTER TABLE bb_live.hands REPLICA IDENTITY FULL");
@@ -703,10 +706,11 @@ static void test_cannot_alter(void)
 	run(other, "SET ROLE bb_live_role");
 	CHECK_INT(join_as(other, NEW_MINOR, t, NULL, &out, &e), -1);
 	CHECK_STR(e.text, "Database table \"bb_live.hands\" is missing from the publication \"bb_live_pub\" and Electric lacks "
-	                  "privileges to add it");
+	                  "privileges to add it. Run, as the owner: ALTER PUBLICATION \"bb_live_pub\" ADD TABLE \"bb_live\".\"hands\"");
 	run(admin, "ALTER PUBLICATION bb_live_pub ADD TABLE bb_live.hands");
 	CHECK_INT(join_as(other, NEW_MINOR, t, NULL, &out, &e), -1);
-	CHECK_STR(e.text, "Database table \"bb_live.hands\" does not have its replica identity set to FULL");
+	CHECK_STR(e.text, "Database table \"bb_live.hands\" does not have its replica identity set to FULL. Run, as the owner: "
+	                  "ALTER TABLE \"bb_live\".\"hands\" REPLICA IDENTITY FULL");
 	run(admin, "ALTER TABLE bb_live.hands REPLICA IDENTITY FULL");
 	CHECK_INT(join_as(other, NEW_MINOR, t, NULL, &out, &e), 0);
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -117,9 +118,46 @@ static void test_open(void)
 	drop_dir();
 }
 
+/* A process that is ending is waited for. */
+static void test_lock_wait(void)
+{
+	fresh_dir();
+	int ready[2];
+	CHECK(pipe(ready) == 0);
+	pid_t child = fork();
+	if (child == 0) {
+		(void)must_open(dir);
+		if (write(ready[1], "x", 1) != 1)
+			_exit(1);
+		(void)poll(NULL, 0, 300); /* what it still has to do */
+		_exit(0);
+	}
+	char byte;
+	CHECK(read(ready[0], &byte, 1) == 1);
+	store_lock_wait_ms = 30000;
+	store_close(must_open(dir));
+	waitpid(child, NULL, 0);
+	close(ready[0]);
+	close(ready[1]);
+	drop_dir();
+}
+
+static void test_deleted(void)
+{
+	fresh_dir();
+	struct store *s = must_open(dir);
+	CHECK(!store_deleted(s));
+	char file[TEMP_DIR_MAX + 32];
+	snprintf(file, sizeof file, "%s/busbar/data.mdb", dir);
+	CHECK(unlink(file) == 0 && store_deleted(s));
+	store_close(s);
+	drop_dir();
+}
+
 static void test_lock(void)
 {
 	fresh_dir();
+	store_lock_wait_ms = 0;
 	struct store *s = must_open(dir), *other = NULL;
 	err_clear(&e);
 	CHECK(store_open(&other, dir, false, &e) == -1);
@@ -1432,6 +1470,8 @@ int main(void)
 	uint64_t seed = test_seed("test_store");
 	test_open();
 	test_lock();
+	test_lock_wait();
+	test_deleted();
 	test_version();
 	test_meta();
 	test_shapes_and_tables();

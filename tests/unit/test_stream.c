@@ -487,7 +487,8 @@ static void test_fatal(void)
 		expect_fatal(&c, "Database server not configured to accept SSL connections");
 	sql("ALTER PUBLICATION busbar_test_stream_pub SET (publish = 'insert')");
 	expect_fatal(&config, "Publication \"busbar_test_stream_pub\" does not publish all required operations: "
-	                      "INSERT, UPDATE, DELETE, TRUNCATE");
+	                      "INSERT, UPDATE, DELETE, TRUNCATE. Run, as its owner: ALTER PUBLICATION \"busbar_test_stream_pub\" SET "
+	                      "(publish = 'insert, update, delete, truncate')");
 }
 
 /* Nobody there: it retries, and stops at once. */

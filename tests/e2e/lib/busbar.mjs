@@ -11,6 +11,32 @@ import { atExit, freePort, temporary, until, within } from './util.mjs'
 const REPO = resolve(dirname(fileURLToPath(import.meta.url)), '../../..')
 export const BINARY = resolve(process.env.BUSBAR ?? `${REPO}/build/busbar`)
 
+// Lines of any daemon that show what they must not: the runner fails the test in which they came.
+export const leaks = []
+
+// What a daemon was given and may never say.
+function secretsOf(env) {
+  const secrets = []
+  for (const k of ['DATABASE_URL', 'ELECTRIC_POOLED_DATABASE_URL', 'ELECTRIC_QUERY_DATABASE_URL']) {
+    const password = /^[^:]*:\/\/[^:@/]*:([^@]*)@/.exec(env[k] ?? '')?.[1]
+    if (password) secrets.push(password, decodeURIComponent(password))
+  }
+  if (env.ELECTRIC_SECRET) secrets.push(env.ELECTRIC_SECRET, encodeURIComponent(env.ELECTRIC_SECRET))
+  return [...new Set(secrets)]
+}
+
+function watchForSecrets(env) {
+  const secrets = secretsOf(env)
+  let rest = ''
+  return (text) => {
+    const lines = (rest + text).split('\n')
+    rest = lines.pop()
+    for (const line of lines)
+      if (secrets.some((s) => line.includes(s)) || /\b(api_)?secret=(?!\[REDACTED\])[^\s&]/i.test(line) || /:\/\/(?!user:password@host)[^:@/\s]*:[^@/\s]+@/.test(line))
+        leaks.push(line)
+  }
+}
+
 const ACTIVE_MS = 20000
 const STOP_MS = 10000
 
@@ -52,7 +78,11 @@ export class Busbar {
     this.code = undefined
     this.starts++
     this.mark = this.output.length
-    const take = (d) => (this.output += d)
+    const watch = watchForSecrets(env)
+    const take = (d) => {
+      this.output += d
+      watch(String(d))
+    }
     child.stdout.on('data', take)
     child.stderr.on('data', take)
     this.exited = new Promise((done) => {

@@ -1,6 +1,7 @@
 // Runs the tests of one suite, one after the other (`suite.mjs` starts it).
 // E2E_ONLY runs those whose `suite: name` holds the text. Ends with a line `NAME: N passed, N failed`.
 
+import { leaks } from './busbar.mjs'
 import { delay } from './util.mjs'
 
 const tests = []
@@ -83,6 +84,8 @@ export async function run(suite) {
       }
     }
     await context.finish()
+    if (leaks.length && !problem) problem = new Error(`a secret stands in the log: ${leaks[0].slice(0, 200)}`)
+    leaks.length = 0
     const seconds = ((Date.now() - started) / 1000).toFixed(1)
     if (problem) {
       const reason = process.env.E2E_VERBOSE === '1' ? problem.stack : problem.message

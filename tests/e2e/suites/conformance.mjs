@@ -5,7 +5,7 @@ import { spawn } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Busbar } from '../lib/busbar.mjs'
+import { Busbar, leaks } from '../lib/busbar.mjs'
 import { cluster } from '../lib/setup.mjs'
 import { temporary } from '../lib/util.mjs'
 
@@ -31,7 +31,7 @@ const MAIN = [
 const RUNS = [
   { name: 'main', env: {}, files: MAIN },
   { name: 'timeouts', env: { ELECTRIC_LONG_POLL_TIMEOUT: '2000' }, files: ['11-timeouts'] },
-  { name: 'secret', env: { ELECTRIC_SECRET: 'conformance secret' }, insecure: false, files: ['12-secret'] },
+  { name: 'secret', env: { ELECTRIC_SECRET: 'conformance secret', ELECTRIC_LOG_LEVEL: 'debug' }, insecure: false, files: ['12-secret'] },
 ]
 
 // Answers of which only the frame or the moment differs (docs/differences.md has the reasons): the record is changed in
@@ -146,6 +146,11 @@ export async function run(suite) {
       console.log(`FAIL ${suite}: run '${r.name}'\n   ${e.message}\n   ${busbar.tail(10).replaceAll(' / ', '\n   ')}`)
     }
     await busbar.stop()
+    if (leaks.length) {
+      failed++
+      console.log(`FAIL ${suite}: a secret stands in the log: ${leaks[0].slice(0, 200)}`)
+    }
+    leaks.length = 0
   }
   console.log(`${suite}: ${passed} passed, ${failed} failed`)
   return failed

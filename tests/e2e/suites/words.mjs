@@ -1,11 +1,14 @@
 // What Busbar says: refusals and their order, texts that tell what to do, settings, the log.
 
 import { spawn } from 'node:child_process'
-import { BINARY } from '../lib/busbar.mjs'
-import { get } from '../lib/http.mjs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Busbar, BINARY } from '../lib/busbar.mjs'
+import { get, readAll, shape } from '../lib/http.mjs'
+import { Postgres } from '../lib/pg.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
-import { equal, freePort, temporary, until, within } from '../lib/util.mjs'
+import { assert, delay, equal, freePort, temporary, until, within } from '../lib/util.mjs'
 
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY, v text)'
 
@@ -83,4 +86,232 @@ test('a log that nobody reads stops neither requests nor the end', { timeout: 60
   for (let i = 0; i < 200; i++) equal((await get(path, { timeout: 5000 })).status, 400, `request ${i}`)
   child.kill('SIGTERM')
   equal(await within('it ends after SIGTERM', 10000, ended), 0, 'exit status')
+})
+
+// ---------------------------------------------------------------- what to do
+
+// A start that ends by itself: its exit status and what it said.
+async function startAndEnd(busbar) {
+  await busbar.start({ active: false })
+  const code = await within(() => `it ends: ${busbar.tail()}`, 20000, busbar.exited)
+  return { code, said: busbar.outputSinceStart() }
+}
+
+const linesWith = (busbar, text) => busbar.output.split('\n').filter((l) => l.includes(text))
+
+test('a start that lacks a right says which SQL gives it', async (t) => {
+  const role = `plain_${process.pid}`
+  const w = await world(t, { sql: [TABLE, 'INSERT INTO t VALUES (1)'], start: false })
+  await w.sql(`CREATE ROLE ${role} LOGIN`)
+  w.busbar.databaseUrl = w.pg.url(w.db, role)
+  const first = await startAndEnd(w.busbar)
+  equal(first.code, 1, 'exit status without REPLICATION')
+  const alter = `ALTER ROLE "${role}" REPLICATION`
+  assert(first.said.includes(`run ${alter} as a superuser`), first.said)
+  assert(first.said.includes(`GRANT rds_replication TO "${role}"`), first.said)
+  await w.sql(alter)
+  const second = await startAndEnd(w.busbar)
+  equal(second.code, 1, 'exit status without a publication')
+  const grant = `GRANT CREATE ON DATABASE "${w.db}" TO "${role}"`
+  assert(second.said.includes(grant) && second.said.includes(`CREATE PUBLICATION "${w.publication}"`), second.said)
+  await w.sql(grant)
+  await w.busbar.start()
+  await w.busbar.term()
+  await w.sql(`ALTER PUBLICATION ${w.publication} SET (publish = 'insert')`)
+  const third = await startAndEnd(w.busbar)
+  const set = `ALTER PUBLICATION "${w.publication}" SET (publish = 'insert, update, delete, truncate')`
+  assert(third.code === 1 && third.said.includes(set), third.said)
+  await w.sql(set)
+  await w.busbar.start()
+})
+
+test('a table that lacks a right says which SQL gives it', async (t) => {
+  const role = `bare_${process.pid}`
+  const w = await world(t, { start: false, env: { ELECTRIC_MANUAL_TABLE_PUBLISHING: 'true' } })
+  await w.sql('CREATE SCHEMA "my s"; CREATE TABLE "my s".t (id int PRIMARY KEY); INSERT INTO "my s".t VALUES (1)')
+  await w.sql(`CREATE ROLE ${role} LOGIN REPLICATION; CREATE PUBLICATION ${w.publication}`)
+  w.busbar.databaseUrl = w.pg.url(w.db, role)
+  await w.busbar.start()
+  // Each refusal has the statement that mends it; when all have been run there are rows.
+  const wanted = [
+    `ALTER PUBLICATION "${w.publication}" ADD TABLE "my s"."t"`,
+    'ALTER TABLE "my s"."t" REPLICA IDENTITY FULL',
+    `GRANT USAGE ON SCHEMA "my s" TO "${role}"`,
+    `GRANT SELECT ON "my s"."t" TO "${role}"`,
+  ]
+  for (const sql of wanted) {
+    await until(
+      `a refusal with ${sql}`,
+      async () => {
+        const r = await shape(w.busbar.url, { table: '"my s".t', offset: '-1' })
+        equal(r.status, 503, r.text())
+        return r.json().message.includes(sql)
+      },
+      20000,
+      200,
+    )
+    await w.sql(sql)
+  }
+  await until('rows', async () => (await shape(w.busbar.url, { table: '"my s".t', offset: '-1' })).status === 200, 20000, 200)
+})
+
+test('a role that is read-only by default works', async (t) => {
+  const role = `readonly_${process.pid}`
+  const w = await world(t, { sql: [TABLE, 'INSERT INTO t VALUES (1)'], start: false })
+  await w.sql(`CREATE ROLE ${role} SUPERUSER LOGIN; ALTER ROLE ${role} SET default_transaction_read_only = on`)
+  w.busbar.databaseUrl = w.pg.url(w.db, role)
+  await w.busbar.start()
+  equal((await readAll(w.busbar.url, { table: 't' })).changes.length, 1, 'rows')
+})
+
+// A server of the test's own on which this role needs its password.
+async function lockedServer(t) {
+  const pg = await Postgres.create()
+  t.cleanup(() => pg.stop('immediate'))
+  const hba = join(pg.data, 'pg_hba.conf')
+  writeFileSync(hba, `host all locked all scram-sha-256\n${readFileSync(hba, 'utf8')}`)
+  pg.reload()
+  await pg.query('postgres', "CREATE ROLE locked SUPERUSER LOGIN PASSWORD 'right-password'; CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
+  await until('the password is asked for', async () => {
+    const { rows } = await pg.query('postgres', "SELECT count(*)::int AS n FROM pg_hba_file_rules WHERE 'locked' = ANY (user_name)")
+    return rows[0].n === 1
+  })
+  return pg
+}
+
+test('a wrong, a missing and a pooled password each end the start with their cause', async (t) => {
+  const pg = await lockedServer(t)
+  const right = pg.url('postgres', 'locked', 'right-password')
+  const cases = [
+    [{ databaseUrl: pg.url('postgres', 'locked', 'wrong-password') }, /is the user's password in the URL the right one/],
+    [{ databaseUrl: pg.url('postgres', 'locked') }, /asks for the password of user "locked", and the URL has none/],
+    [{ databaseUrl: right, env: { ELECTRIC_POOLED_DATABASE_URL: pg.url('postgres', 'locked', 'wrong-password') } }, /ELECTRIC_POOLED_DATABASE_URL: .*the right one/],
+    [{ databaseUrl: right, env: { ELECTRIC_POOLED_DATABASE_URL: pg.url('no_such', 'locked', 'right-password') } }, /ELECTRIC_POOLED_DATABASE_URL: database "no_such"/],
+  ]
+  for (const [options, expected] of cases) {
+    const busbar = new Busbar(options)
+    t.cleanup(() => busbar.stop())
+    const { code, said } = await startAndEnd(busbar)
+    assert(code === 1 && expected.test(said), `ended with ${code}: ${said}`)
+  }
+})
+
+test('a password that is changed and a database made anew end nothing', { timeout: 120000 }, async (t) => {
+  const pg = await lockedServer(t)
+  await pg.query('postgres', 'CREATE DATABASE app')
+  const table = 'CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)'
+  await pg.query('app', table)
+  const busbar = new Busbar({ databaseUrl: pg.url('app', 'locked', 'right-password') })
+  t.cleanup(() => busbar.stop())
+  await busbar.start()
+  const before = await readAll(busbar.url, { table: 't' })
+  const cut = () => pg.query('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'locked'")
+  await pg.query('postgres', "ALTER ROLE locked PASSWORD 'another-password'")
+  await cut()
+  await until('it says why', () => linesWith(busbar, 'password authentication failed').length > 0)
+  equal((await shape(busbar.url, { table: 't', offset: '-1' })).status, 200, 'status of a shape that is there')
+  await pg.query('postgres', "ALTER ROLE locked PASSWORD 'right-password'")
+  await busbar.active(30000)
+  equal((await shape(busbar.url, { table: 't', offset: before.offset, handle: before.handle })).status, 200, 'the shape goes on')
+
+  await pg.query('postgres', 'ALTER ROLE locked NOLOGIN')
+  await cut()
+  await until('the slot is free', async () => {
+    const { rows } = await pg.query('postgres', 'SELECT active FROM pg_replication_slots')
+    return rows.length === 1 && !rows[0].active
+  })
+  await pg.query('postgres', 'SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots')
+  await pg.query('postgres', 'DROP DATABASE app WITH (FORCE)')
+  await pg.query('postgres', 'ALTER ROLE locked LOGIN')
+  await until('it says that the database is gone', () => linesWith(busbar, 'database "app" does not exist').length > 0)
+  assert(busbar.running(), busbar.tail())
+  await pg.query('postgres', 'CREATE DATABASE app')
+  await pg.query('app', `${table}; INSERT INTO t VALUES (2)`)
+  await busbar.active(30000)
+  const gone = await shape(busbar.url, { table: 't', offset: before.offset, handle: before.handle })
+  equal(gone.status, 409, 'status of the shape of the old database')
+  equal((await readAll(busbar.url, { table: 't' })).changes.length, 2, 'rows of the new database')
+})
+
+// ---------------------------------------------------------------- the log
+
+test('why a shape cannot be made is said once for each reason', async (t) => {
+  const w = await world(t, { sql: [TABLE], env: { ELECTRIC_MANUAL_TABLE_PUBLISHING: 'true' }, start: false })
+  await w.sql(`CREATE PUBLICATION ${w.publication}`)
+  await w.busbar.start()
+  const began = Date.now()
+  for (let i = 0; i < 6 || Date.now() - began < 3000; i++) {
+    const r = await shape(w.busbar.url, { table: 't', offset: '-1', where: `id = ${i % 2}` })
+    equal(r.status, 503, r.text())
+    await delay(100)
+  }
+  equal(linesWith(w.busbar, 'could not be made').length, 2, 'lines for two shapes')
+})
+
+test('shapes that go by one cause are counted', async (t) => {
+  const w = await world(t, { sql: [TABLE, 'INSERT INTO t VALUES (1)'] })
+  for (let i = 0; i < 30; i++) equal((await shape(w.busbar.url, { table: 't', offset: '-1', where: `id > ${i}` })).status, 200)
+  await w.sql('TRUNCATE t')
+  await until('the count', () => linesWith(w.busbar, 'Removed 29 more shapes of public.t').length === 1)
+  equal(linesWith(w.busbar, 'Removing shape').length, 1, 'shapes that are named')
+})
+
+test('the value of a row stands in no log line, nor in an answer to who does not see it', async (t) => {
+  const w = await world(t, { sql: ['CREATE TABLE t (id int PRIMARY KEY, hidden text)', "INSERT INTO t VALUES (1, 'value-of-a-row')"] })
+  const failing = 'hidden::int = 1'
+  const a = await shape(w.busbar.url, { table: 't', offset: '-1', columns: 'id', subset__where: failing })
+  equal(a.status, 400, a.text())
+  assert(!a.text().includes('value-of-a-row'), a.text())
+  const b = await shape(w.busbar.url, { table: 't', offset: '-1', where: failing })
+  equal(b.status, 500, b.text())
+  assert(!b.text().includes('value-of-a-row'), b.text())
+  // What the client sent itself comes back, and so does what it may see anyway.
+  const own = await shape(w.busbar.url, { table: 't', offset: '-1', columns: 'id', subset__where: "coalesce(nullif(hidden, hidden), 'no-number')::int = 1" })
+  assert(own.status === 400 && own.text().includes('no-number'), own.text())
+  const all = await shape(w.busbar.url, { table: 't', offset: '-1', subset__where: failing })
+  assert(all.status === 400 && all.text().includes('value-of-a-row'), all.text())
+  // A changed row for which the condition fails.
+  await w.sql('CREATE TABLE u (id int PRIMARY KEY, hidden text)')
+  await readAll(w.busbar.url, { table: 'u', where: failing })
+  await w.sql("INSERT INTO u VALUES (1, 'value-of-a-row')")
+  await until('the failing row is told', () => linesWith(w.busbar, 'cannot be evaluated for a changed row').length === 1)
+  equal(linesWith(w.busbar, 'value-of-a-row'), [], 'lines with the value')
+})
+
+// ---------------------------------------------------------------- the process
+
+test('signals: those that mean nothing here end nothing, SIGQUIT stops as SIGTERM does', async (t) => {
+  const w = await world(t, { sql: [TABLE] })
+  for (const signal of ['SIGUSR1', 'SIGUSR2', 'SIGHUP']) w.busbar.child.kill(signal)
+  await until('SIGHUP is answered', () => linesWith(w.busbar, 'SIGHUP changes nothing').length === 1)
+  equal((await w.busbar.health()).status, 200, 'health')
+  w.busbar.child.kill('SIGQUIT')
+  equal(await within('it ends', 10000, w.busbar.exited), 0, 'exit status')
+})
+
+test('a storage directory that is deleted is told', async (t) => {
+  const w = await world(t, { sql: [TABLE] })
+  rmSync(w.busbar.storage, { recursive: true })
+  await until('a line', () => linesWith(w.busbar, 'were deleted while in use').length === 1)
+})
+
+test('a process that is ending is waited for', async (t) => {
+  const w = await world(t, { sql: [TABLE] })
+  const next = new Busbar({ databaseUrl: w.busbar.databaseUrl, env: w.busbar.env, storage: w.busbar.storage })
+  t.cleanup(() => next.stop())
+  await next.start({ active: false })
+  await until('it waits', () => linesWith(next, 'which may be ending: waiting').length === 1)
+  await w.busbar.term()
+  await next.active()
+})
+
+test('little address space: the start says what the store may hold, or that there is too little', async (t) => {
+  const w = await world(t, { sql: [TABLE], start: false })
+  const env = { PATH: process.env.PATH, DATABASE_URL: w.busbar.databaseUrl, ELECTRIC_INSECURE: 'true', ELECTRIC_PORT: '0' }
+  env.ELECTRIC_STORAGE_DIR = temporary('store')
+  const child = spawn('bash', ['-c', `ulimit -v 1000000; exec ${BINARY}`], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  let said = ''
+  child.stdout.on('data', (d) => (said += d))
+  equal(await within('it ends', 10000, new Promise((done) => child.on('close', done))), 1, 'exit status')
+  assert(/no address space .* raise the limit \(ulimit -v/.test(said), said)
 })
