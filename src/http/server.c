@@ -35,10 +35,9 @@ static int listen_on(struct http *h, struct err *e)
 	setsockopt(h->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 	struct sockaddr_in6 a6 = {.sin6_family = AF_INET6, .sin6_addr = in6addr_any, .sin6_port = htons((uint16_t)port)};
 	struct sockaddr_in a4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-	/* Accepted sockets inherit these. */
-	int send_ms = (int)h->config->tcp_send_timeout_ms;
+	/* Accepted sockets inherit this. (Not TCP_USER_TIMEOUT: to the kernel a slow reader's closed window is a dead peer;
+	 * conn_check_progress() tells them apart.) */
 	setsockopt(h->listen_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-	setsockopt(h->listen_fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &send_ms, sizeof send_ms);
 	if (v6)
 		setsockopt(h->listen_fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
 	int bound = v6 ? bind(h->listen_fd, (struct sockaddr *)&a6, sizeof a6)

@@ -344,7 +344,10 @@ static void test_etags(void)
 	CHECK(params_etag_listed("\"h:-1:0_0\"", "h:-1:0_0"));
 	CHECK(params_etag_listed("\"other\",  \"h:-1:0_0\" ", "h:-1:0_0"));
 	CHECK(params_etag_listed("h:-1:0_0", "h:-1:0_0"));
-	CHECK(!params_etag_listed("W/\"h:-1:0_0\"", "h:-1:0_0"));
+	CHECK(params_etag_listed("W/\"h:-1:0_0\"", "h:-1:0_0"));
+	CHECK(params_etag_listed("\"other\", W/\"h:-1:0_0\"", "h:-1:0_0"));
+	CHECK(!params_etag_listed("W/", "h:-1:0_0"));
+	CHECK(!params_etag_listed("w/\"h:-1:0_0\"", "h:-1:0_0"));
 	CHECK(!params_etag_listed("*", "h:-1:0_0"));
 	CHECK(!params_etag_listed("", "h:-1:0_0"));
 	CHECK(!params_etag_listed("\",\",,", "h:-1:0_0"));
