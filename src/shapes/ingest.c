@@ -76,7 +76,7 @@ static enum change_view view_of(const struct wal_change *c, uint8_t hits)
 	return hits == HIT_NEW ? VIEW_ENTERS : VIEW_LEAVES;
 }
 
-static void row_for_route(struct shapes *s, const struct route *route, const struct relation *rel, const struct wal_change *c)
+void row_for_route(struct shapes *s, const struct route *route, const struct relation *rel, const struct wal_change *c)
 {
 	struct ingest *in = s->ingest;
 	if (route == NULL)
@@ -88,6 +88,20 @@ static void row_for_route(struct shapes *s, const struct route *route, const str
 		select_hits(s, sel, rel, c);
 	for (size_t i = 0; i < in->nhits; i++)
 		row_for_shape(s, in->hits[i], rel, c, view_of(c, in->hits[i]->in.hits));
+}
+
+void txn_bound(struct shapes *s)
+{
+	if (s->ingest->txn_bytes > TXN_BYTES_MAX || s->ingest->txn_refs_bytes > TXN_REFS_BYTES_MAX)
+		txn_stage(s, false);
+}
+
+static void change_for_route(struct shapes *s, struct route *route, const struct relation *rel, const struct wal_change *c)
+{
+	if (route != NULL && (route->loose != NULL || route->held != NULL))
+		keys_hold(s, route, rel, c);
+	else
+		row_for_route(s, route, rel, c);
 }
 
 /* ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE, if set: the shapes that such a transaction touches rotate. */
@@ -123,13 +137,13 @@ static int row_change(struct shapes *s, const struct wal_change *c, struct err *
 		struct relation *rel = relation_of(in, c->u.row.relation_oid);
 		if (rel == NULL)
 			return err_set(e, ERR_PROTOCOL, "a change of relation %u came before its description", c->u.row.relation_oid);
-		row_for_route(s, route, rel, c);
+		change_for_route(s, route, rel, c);
 		for (size_t i = 0; leaf != NULL && i < leaf->n; i++)
-			row_for_route(s, route_get(in, leaf->roots[i], false), rel, c);
+			change_for_route(s, route_get(in, leaf->roots[i], false), rel, c);
 	}
 	in->op += 2;
-	if (in->txn_bytes > TXN_BYTES_MAX || in->txn_refs_bytes > TXN_REFS_BYTES_MAX)
-		txn_stage(s, false);
+	txn_bound(s);
+	keys_bound(s);
 	return 0;
 }
 
@@ -177,6 +191,7 @@ static int commit(struct shapes *s, const struct wal_change *c, struct err *e)
 		txn_clear(in);
 		return 0;
 	}
+	keys_commit(s);
 	in->end_lsn = c->u.commit.end_lsn;
 	in->ending = true;
 	txn_try_finish(s);
@@ -416,6 +431,7 @@ void ingest_free(struct shapes *s)
 	struct ingest *in = s->ingest;
 	if (in == NULL)
 		return;
+	keys_clear(in);
 	struct relation *rel;
 	for (size_t i = 0; (rel = map_next(&in->relations, &i)) != NULL;)
 		relation_free(rel);
@@ -440,6 +456,7 @@ void ingest_free(struct shapes *s)
 	map_clear(&in->formats);
 	buf_clear(&in->scratch);
 	txn_free(in);
+	arena_clear(&in->held_rows);
 	free(in->touched);
 	free(in->hits);
 	free(in->recent);

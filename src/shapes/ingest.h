@@ -75,6 +75,11 @@ struct ingest {
 	size_t nspare;
 	int64_t wire_bytes;
 	bool staged, oversize;
+	struct held *held;     /* by table; ingest_keys.c */
+	struct arena held_rows;
+	uint64_t held_number;  /* the change that `held_change` is of, 0: none */
+	const struct held_change *held_change;
+	struct relation *old_relations; /* that changes are held of */
 
 	lsn_t processed;       /* commits below are published (or were before we started) */
 	lsn_t keepalive;       /* a position from a keepalive that waits to be made durable */
@@ -120,6 +125,8 @@ void rendered_forget(struct rendered *r);
 /* As the stream described it last, or NULL. */
 struct relation *relation_of(struct ingest *in, uint32_t oid);
 void relation_free(struct relation *r);
+/* Nobody stays bound to it, and it is freed. */
+void relation_drop(struct ingest *in, struct relation *r);
 /* A Relation message: replaces what was known; formats bound to it bind anew. */
 void relation_put(struct shapes *s, const struct wal_relation *w);
 /* Whose partition a relation is, or NULL. */
@@ -137,6 +144,28 @@ void route_remove_shape(struct shapes *s, struct shape *shape);
 void ingest_drop(struct shapes *s, struct shape *shape);
 /* Out of the registry too. What is queued after it can't become durable before it. */
 void ingest_rotate(struct shapes *s, struct shape *shape, const char *why);
+
+/* ingest.c */
+/* Gives a change to the shapes of a route, at in->op. */
+void row_for_route(struct shapes *s, const struct route *route, const struct relation *rel, const struct wal_change *c);
+/* Stages the transaction if it has become too large for memory. */
+void txn_bound(struct shapes *s);
+
+/* ingest_keys.c: tables whose keys are unique at the end of a transaction only */
+bool keys_are_loose(const struct shape *s);
+void keys_route_add(struct route *r, const struct shape *s);
+void keys_route_remove(struct route *r, const struct shape *s);
+/* The route is about to be freed. */
+void keys_route_gone(struct route *r);
+/* Keeps a change until the commit; copies it. */
+void keys_hold(struct shapes *s, struct route *route, const struct relation *rel, const struct wal_change *c);
+/* Lets go of what is held when it is too much. */
+void keys_bound(struct shapes *s);
+/* At the commit, before anything of the transaction is published. */
+void keys_commit(struct shapes *s);
+/* True if changes may be held of a relation that was replaced: then it lives until the transaction's end. */
+bool keys_keep(struct ingest *in, struct relation *old);
+void keys_clear(struct ingest *in);
 
 /* ingest_select.c: conditions */
 /* Puts the shape's condition into the filter of its table: -1 if it doesn't fit the table any more. */

@@ -60,6 +60,7 @@ void txn_clear(struct ingest *in)
 		txn_shape_free(in, in->touched[i]);
 	in->ntouched = 0;
 	no_fresh(in);
+	keys_clear(in);
 	in->in_txn = in->skip = in->staged = in->ending = in->oversize = false;
 	in->wire_bytes = 0;
 }

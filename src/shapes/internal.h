@@ -192,6 +192,7 @@ struct relation {
 	uint32_t *types;
 	bool *identity;  /* the column is part of the replica identity */
 	bool resolved; /* its ancestors are known (or there are no parents to ask about) */
+	struct relation *next_old; /* replaced, but changes that are held came with it */
 };
 
 /* Renders a change for a format as one view shows it; fills views[view] but for change_seq. `op` is its position. */
@@ -466,6 +467,9 @@ struct route { /* INGEST's: the shapes of a table */
 	struct shape **plain;  /* those without a condition */
 	size_t nplain, plain_cap;
 	struct selection *selections; /* those with one */
+	struct pg_table *loose; /* not NULL: keys are unique at commits only, for `nloose` of the shapes; ingest_keys.c */
+	size_t nloose;
+	struct held *held;      /* of the running transaction */
 };
 
 struct leaf { /* INGEST's: whose partition or child a relation is, at all levels */
