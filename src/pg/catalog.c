@@ -14,7 +14,7 @@
 #include "pg/query.h"
 
 #define TABLE_JSON_VERSION 3
-#define TABLE_JSON_VERSION_OLDEST 2 /* knows nothing of keys and members */
+#define TABLE_JSON_VERSION_OLDEST 2 /* knows nothing of keys, members and the parts of types */
 #define TABLE_COLUMNS_MAX 1600            /* Postgres's own */
 #define TABLE_JSON_MAX_BYTES (16u << 20)  /* 1,600 columns and 100,000 partitions are 2 MB */
 #define BOOL_OID 16
@@ -22,7 +22,6 @@
 #define NUMERIC_OID 1700
 #define DEFAULT_COLLATION_OID 100
 #define VARLENA_HEADER_BYTES 4            /* counted in the typmod of text types and numeric */
-#define TYPE_DEPTH_MAX 32                 /* domains over domains over arrays … */
 
 /* ---- life cycle ---- */
 
@@ -38,6 +37,9 @@ static void type_clear(struct pg_type *y)
 	for (uint16_t i = 0; i < y->nlabels; i++)
 		free(y->labels[i]);
 	free(y->labels);
+	for (uint16_t i = 0; i < y->nparts; i++)
+		free(y->parts[i].name);
+	free(y->parts);
 	free(y->schema);
 	free(y->name);
 }
@@ -181,21 +183,70 @@ static bool same_text(const char *a, const char *b)
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-/* The same type in both tables, and what it is made of. Types below types are few: a domain's base is no
- * circle, which the depth makes sure of for a damaged stored form. */
-static bool same_type(const struct pg_table *then, const struct pg_table *now, uint32_t oid, int depth)
+/* A type of a table, and what it is made of, at any depth: each once, in `list`; returns how many. */
+static size_t type_closure(const struct pg_table *t, uint32_t oid, const struct pg_type **list, bool *seen)
 {
-	const struct pg_type *a = pg_table_type(then, oid), *b = pg_table_type(now, oid);
-	if (a == NULL || b == NULL || depth > TYPE_DEPTH_MAX)
-		return a == NULL && b == NULL;
+	size_t n = 0;
+	const struct pg_type *first = pg_table_type(t, oid);
+	memset(seen, 0, t->ntypes * sizeof *seen);
+	if (first == NULL)
+		return 0;
+	seen[first - t->types] = true;
+	list[n++] = first;
+	for (size_t at = 0; at < n; at++) {
+		const struct pg_type *y = list[at];
+		for (uint32_t k = 0; k < 2u + y->nparts; k++) {
+			const struct pg_type *below = pg_table_type(t, k == 0 ? y->elem_oid : k == 1 ? y->base_oid : y->parts[k - 2].type_oid);
+			if (below == NULL || seen[below - t->types])
+				continue;
+			seen[below - t->types] = true;
+			list[n++] = below;
+		}
+	}
+	return n;
+}
+
+/* Holds for a type of the column and all it is made of, as they were then and are now. */
+static bool each_type(const struct pg_table *then, const struct pg_table *now, uint32_t oid,
+                      bool (*holds)(const struct pg_type *a, const struct pg_type *b))
+{
+	if (pg_table_type(then, oid) == NULL)
+		return true;
+	const struct pg_type **list = mem_alloc(then->ntypes * sizeof *list);
+	bool *seen = mem_alloc(then->ntypes * sizeof *seen), all = true;
+	size_t n = type_closure(then, oid, list, seen);
+	for (size_t i = 0; all && i < n; i++) {
+		const struct pg_type *b = pg_table_type(now, list[i]->oid);
+		all = b != NULL && holds(list[i], b);
+	}
+	free(list);
+	free(seen);
+	return all;
+}
+
+static bool same_parts(const struct pg_type *a, const struct pg_type *b, bool names)
+{
+	bool same = a->nparts == b->nparts;
+	for (uint16_t i = 0; same && i < a->nparts; i++)
+		same = a->parts[i].id == b->parts[i].id && a->parts[i].type_oid == b->parts[i].type_oid &&
+		       a->parts[i].typmod == b->parts[i].typmod && (!names || strcmp(a->parts[i].name, b->parts[i].name) == 0);
+	return same || !a->parts_known || !b->parts_known;
+}
+
+static bool type_is_same(const struct pg_type *a, const struct pg_type *b)
+{
 	if (a->kind != b->kind || a->elem_oid != b->elem_oid || a->base_oid != b->base_oid || a->base_typmod != b->base_typmod ||
 	    a->nlabels != b->nlabels || strcmp(a->schema, b->schema) != 0 || strcmp(a->name, b->name) != 0)
 		return false;
 	for (uint16_t i = 0; i < a->nlabels; i++)
 		if (strcmp(a->labels[i], b->labels[i]) != 0)
 			return false;
-	uint32_t below = a->elem_oid != 0 ? a->elem_oid : a->base_oid;
-	return below == 0 || same_type(then, now, below, depth + 1);
+	return same_parts(a, b, true);
+}
+
+static bool same_type(const struct pg_table *then, const struct pg_table *now, uint32_t oid)
+{
+	return (pg_table_type(then, oid) == NULL) == (pg_table_type(now, oid) == NULL) && each_type(then, now, oid, type_is_same);
 }
 
 static bool same_collation(const struct pg_collation *a, const struct pg_collation *b)
@@ -212,7 +263,7 @@ bool pg_column_same_meaning(const struct pg_table *then, const struct pg_column 
 		return false;
 	if (a->collation >= 0 && !same_collation(&then->collations[a->collation], &now->collations[b->collation]))
 		return false;
-	return same_type(then, now, a->type_oid, 0);
+	return same_type(then, now, a->type_oid);
 }
 
 static bool typmod_keeps_values(uint32_t type_oid, int32_t then, int32_t now)
@@ -236,23 +287,33 @@ static bool has_label(const struct pg_type *t, const char *label)
 	return false;
 }
 
-static bool keeps_labels(const struct pg_table *then, const struct pg_table *now, uint32_t oid, int depth)
+/* Each label of then is there, and is what it was. */
+static bool keeps_labels(const struct pg_type *a, const struct pg_type *b)
 {
-	const struct pg_type *a = pg_table_type(then, oid), *b = pg_table_type(now, oid);
-	if (a == NULL || b == NULL || depth > TYPE_DEPTH_MAX)
-		return true;
-	for (uint16_t i = 0; i < a->nlabels; i++)
-		if (!has_label(b, a->labels[i]))
+	bool by_oid = a->parts_known && b->parts_known && a->nparts == a->nlabels && b->nparts == b->nlabels;
+	for (uint16_t i = 0; i < a->nlabels; i++) {
+		if (!by_oid && !has_label(b, a->labels[i]))
 			return false;
-	return (a->elem_oid == 0 || keeps_labels(then, now, a->elem_oid, depth + 1)) &&
-	       (a->base_oid == 0 || keeps_labels(then, now, a->base_oid, depth + 1));
+		uint16_t at = 0;
+		while (by_oid && at < b->nparts && b->parts[at].id != a->parts[i].id)
+			at++;
+		if (by_oid && (at == b->nparts || strcmp(a->labels[i], b->labels[at]) != 0))
+			return false;
+	}
+	return true;
+}
+
+/* The text of a value is what it was. Names of attributes aren't in it. */
+static bool type_keeps_values(const struct pg_type *a, const struct pg_type *b)
+{
+	return keeps_labels(a, b) && (a->kind == 'e' || same_parts(a, b, false));
 }
 
 bool pg_column_keeps_values(const struct pg_table *then, const struct pg_column *a, const struct pg_table *now,
                             const struct pg_column *b)
 {
 	return a->type_oid == b->type_oid && typmod_keeps_values(a->type_oid, a->typmod, b->typmod) &&
-	       keeps_labels(then, now, a->type_oid, 0);
+	       each_type(then, now, a->type_oid, type_keeps_values);
 }
 
 static bool same_members(const struct pg_table *then, const struct pg_table *now)
@@ -376,7 +437,7 @@ void pg_table_schema_json(const struct pg_table *t, const uint16_t *selected, ui
  *  "columns":[["id",1,23,-1,"int4",0,not_null,generated,is_bool,pk_index,collation],…],"leaves":[…],
  *  (generated: false, true, or "v" if it is virtual)
  *  "keys":0,"clash":"\"schema\".\"name\"" or null,"members":[[oid,"schema","name"],…],
- *  "types":[[oid,"schema","name","kind",elem_oid,base_oid,base_typmod,["label",…]],…],
+ *  "types":[[oid,"schema","name","kind",elem_oid,base_oid,base_typmod,["label",…],[[id,type_oid,typmod,"name"],…]],…],
  *  "collations":[[oid,"schema","name","provider",deterministic,"collate","ctype","version" or null],…]}
  */
 
@@ -401,7 +462,14 @@ static void put_type(const struct pg_type *y, struct buf *out)
 		buf_puts(out, i > 0 ? "," : "");
 		put_text(out, y->labels[i]);
 	}
-	buf_puts(out, "]]");
+	buf_puts(out, y->parts_known ? "],[" : "]");
+	for (uint16_t i = 0; i < y->nparts; i++) {
+		const struct pg_type_part *p = &y->parts[i];
+		buf_printf(out, "%s[%" PRIu32 ",%" PRIu32 ",%" PRId32 ",", i > 0 ? "," : "", p->id, p->type_oid, p->typmod);
+		put_text(out, p->name);
+		buf_putc(out, ']');
+	}
+	buf_puts(out, y->parts_known ? "]]" : "]");
 }
 
 static void put_collation(const struct pg_collation *c, struct buf *out)
@@ -529,10 +597,34 @@ static char *read_text(const json_t *v, bool *bad)
 	return mem_strdup(json_is_string(v) ? json_string_value(v) : "");
 }
 
+static void read_parts(const json_t *v, struct pg_type *y, bool *bad)
+{
+	size_t n = json_array_size(v);
+	if (!json_is_array(v) || n > UINT16_MAX)
+		*bad = true;
+	y->parts_known = true;
+	if (n == 0 || *bad)
+		return;
+	y->parts = mem_zalloc(n * sizeof y->parts[0]);
+	y->nparts = (uint16_t)n;
+	for (size_t i = 0; i < n; i++) {
+		const json_t *part = json_array_get(v, i);
+		if (!json_is_array(part) || json_array_size(part) != 4)
+			*bad = true;
+		y->parts[i].id = (uint32_t)read_int(json_array_get(part, 0), 0, UINT32_MAX, bad);
+		y->parts[i].type_oid = (uint32_t)read_int(json_array_get(part, 1), 0, UINT32_MAX, bad);
+		y->parts[i].typmod = (int32_t)read_int(json_array_get(part, 2), INT32_MIN, INT32_MAX, bad);
+		y->parts[i].name = read_text(json_array_get(part, 3), bad);
+	}
+}
+
 static void read_type(const json_t *v, struct pg_type *y, bool *bad)
 {
-	if (!json_is_array(v) || json_array_size(v) != 8)
+	size_t size = json_array_size(v);
+	if (!json_is_array(v) || (size != 8 && size != 9))
 		*bad = true;
+	if (size == 9)
+		read_parts(json_array_get(v, 8), y, bad);
 	y->oid = (uint32_t)read_int(json_array_get(v, 0), 1, UINT32_MAX, bad);
 	y->schema = read_name(json_array_get(v, 1), bad);
 	y->name = read_name(json_array_get(v, 2), bad);
@@ -691,7 +783,8 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
  *
  * One row per column. The partitions' oids come with the first row only, and so do types, collations and what is
  * known of keys, as they are stored. An index guards the keys of a table (or of a child by inheritance) if it is valid
- * and unique without a condition, over columns of the key alone, none of which can be null twice. A domain's base types are followed down to the last; type names are of the element for
+ * and unique without a condition, over columns of the key alone, none of which can be null twice. What a type is made of
+ * is followed down to the last; type names are of the element for
  * columns with declared dimensions. Types below FIRST_UNPINNED_OID are those of pg_type.dat. What a major
  * version calls a locale, and where it keeps the provider, is read through JSON, so that one statement
  * serves all of them.
@@ -743,9 +836,15 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 	"  SELECT a.atttypid FROM rel" \
 	"    JOIN pg_catalog.pg_attribute a ON a.attrelid = rel.oid AND a.attnum > 0 AND NOT a.attisdropped" \
 	"  UNION" \
-	"  SELECT CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END" \
-	"  FROM below JOIN pg_catalog.pg_type t ON t.oid = below.oid AND t.oid >= " FIRST_UNPINNED_OID \
-	"  WHERE t.typtype = 'd' OR t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc" \
+	"  SELECT x.oid FROM below JOIN pg_catalog.pg_type t ON t.oid = below.oid AND t.oid >= " FIRST_UNPINNED_OID "," \
+	"  LATERAL (" \
+	"   SELECT CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END" \
+	"   WHERE t.typtype = 'd' OR t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc" \
+	"   UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a" \
+	"   WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped" \
+	"   UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE t.typtype = 'r' AND r.rngtypid = t.oid" \
+	"   UNION ALL SELECT r.rngtypid FROM pg_catalog.pg_range r WHERE t.typtype = 'm' AND r.rngmultitypid = t.oid" \
+	"  ) x (oid)" \
 	"), types (list) AS (" \
 	"  SELECT pg_catalog.json_agg(pg_catalog.json_build_array(t.oid::pg_catalog.int8, n.nspname::pg_catalog.text," \
 	"    t.typname::pg_catalog.text, t.typtype::pg_catalog.text," \
@@ -753,7 +852,17 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 	"      THEN t.typelem::pg_catalog.int8 ELSE 0 END," \
 	"    t.typbasetype::pg_catalog.int8, t.typtypmod," \
 	"    coalesce((SELECT pg_catalog.json_agg(l.enumlabel::pg_catalog.text ORDER BY l.enumsortorder)" \
-	"      FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid), '[]')) ORDER BY t.oid)" \
+	"      FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid), '[]')," \
+	"    coalesce((SELECT pg_catalog.json_agg(pg_catalog.json_build_array(p.id, p.type, p.typmod, p.name) ORDER BY p.at) FROM (" \
+	"      SELECT l.oid::pg_catalog.int8, 0, -1, '', l.enumsortorder FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid" \
+	"      UNION ALL SELECT a.attnum, a.atttypid::pg_catalog.int8, a.atttypmod, a.attname::pg_catalog.text, a.attnum" \
+	"      FROM pg_catalog.pg_attribute a" \
+	"      WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped" \
+	"      UNION ALL SELECT 0, r.rngsubtype::pg_catalog.int8, -1, '', 0 FROM pg_catalog.pg_range r" \
+	"      WHERE t.typtype = 'r' AND r.rngtypid = t.oid" \
+	"      UNION ALL SELECT 0, r.rngtypid::pg_catalog.int8, -1, '', 0 FROM pg_catalog.pg_range r" \
+	"      WHERE t.typtype = 'm' AND r.rngmultitypid = t.oid" \
+	"    ) p (id, type, typmod, name, at)), '[]')) ORDER BY t.oid)" \
 	"  FROM below JOIN pg_catalog.pg_type t ON t.oid = below.oid AND t.oid >= " FIRST_UNPINNED_OID \
 	"    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace" \
 	"), collations (list) AS (" \

@@ -31,6 +31,14 @@ struct pg_column {
 	int collation;       /* index into the table's collations, -1: its type has none */
 };
 
+/* What a type is made of: an attribute of a composite type (attnum, name, type), a label of an enum (its oid: a label that
+ * was renamed keeps it), the subtype of a range, the range of a multirange. */
+struct pg_type_part {
+	uint32_t id, type_oid; /* 0: none */
+	int32_t typmod;
+	char *name;            /* "" if it has none */
+};
+
 /* A type of a column that isn't built in (oid >= 10000: not in pg_type.dat; those of information_schema are
  * here too), or that such a type is made of. */
 struct pg_type {
@@ -42,6 +50,9 @@ struct pg_type {
 	int32_t base_typmod;
 	uint16_t nlabels;    /* of enums: labels in order */
 	char **labels;
+	bool parts_known;    /* stored forms before version 3 don't say */
+	uint16_t nparts;
+	struct pg_type_part *parts;
 };
 
 /* A collation as the catalog has it; of "default" what the database has. */

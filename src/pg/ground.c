@@ -1,6 +1,7 @@
 /* ground.c - reading what shapes stand on, and comparing two readings; see ground.h. */
 #include "pg/ground.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "pg/query.h"
@@ -37,6 +38,16 @@ static const char entries_sql[] =
 	"  UNION ALL SELECT a.root, 'r' || r.oid::pg_catalog.text FROM above a"
 	"   JOIN pg_catalog.pg_publication_rel r ON r.prrelid = a.oid JOIN pub ON pub.oid = r.prpubid";
 
+static const char files_sql[] =
+	"  UNION ALL SELECT m.root, 'x' || c.oid::pg_catalog.text || '.' || c.relfilenode::pg_catalog.text || '.' ||"
+	"   coalesce((SELECT pg_catalog.string_agg(a.attnum::pg_catalog.text || ':' || a.xmin::pg_catalog.text, ',' ORDER BY a.attnum)"
+	"    FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated = 's' AND NOT a.attisdropped), '')"
+	"   FROM member m JOIN pg_catalog.pg_class c ON c.oid = m.oid AND c.relkind = 'r'"
+	"  UNION ALL SELECT t.oid, 'k' || a.attnum::pg_catalog.text || '.' || a.xmin::pg_catalog.text || '.' ||"
+	"   a.atthasmissing::pg_catalog.int4::pg_catalog.text || '.' || coalesce(d.oid, 0)::pg_catalog.text"
+	"   FROM t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped"
+	"    LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = t.oid AND d.adnum = a.attnum";
+
 static const char plain_entries_sql[] =
 	"  UNION ALL SELECT m.root, m.prefix || 'r' || r.oid::pg_catalog.text"
 	"   FROM member m JOIN pg_catalog.pg_publication_rel r ON r.prrelid = m.oid JOIN pub ON pub.oid = r.prpubid WHERE m.whole";
@@ -60,6 +71,7 @@ static void put_sql(int server_version, struct buf *sql)
 	buf_puts(sql, server_version < GENERATED_COLUMNS_SINCE ? "false" : "pub.pubgencols = 's'");
 	buf_puts(sql, "), 'tf', '10') FROM t, pub");
 	buf_puts(sql, entries_sql);
+	buf_puts(sql, files_sql);
 	buf_puts(sql, server_version < SCHEMA_PUBLICATIONS_SINCE ? plain_entries_sql : filtered_entries_sql);
 	buf_puts(sql, ") SELECT t.oid, coalesce((SELECT pg_catalog.string_agg(w, ' ' ORDER BY w COLLATE \"C\")"
 	              " FROM (SELECT DISTINCT word.w FROM word WHERE word.root = t.oid) d), '-') FROM t");
@@ -212,4 +224,69 @@ const char *pg_ground_gap(const char *then, const char *now)
 	if (!still_published(then, now, NULL))
 		return is_published(now) ? "the table left the publication and came back" : "the table was taken out of the publication";
 	return children_gap(then, now);
+}
+
+/* ---- columns ---- */
+
+/* A word's parts between dots: "k3.764.0.16401". */
+static struct word part_of(struct word w, int n)
+{
+	size_t from = n == 0 ? 0 : up_to_dot(w, n) + 1;
+	if (from > w.len)
+		return (struct word){"", 0};
+	return (struct word){w.p + from, up_to_dot((struct word){w.p + from, w.len - from}, 1)};
+}
+
+/* The word that begins with the same first part; len 0: none. */
+static struct word word_like(const char *ground, struct word first)
+{
+	struct word w;
+	for (const char *at = ground; next_word(&at, &w);)
+		if (same_word(part_of(w, 0), first))
+			return w;
+	return (struct word){"", 0};
+}
+
+/* By their first parts; a dot sorts before all digits. */
+static int by_first(struct word a, struct word b)
+{
+	size_t n = up_to_dot(a, 1) + 1, m = up_to_dot(b, 1) + 1, least = n < m ? n : m;
+	int c = memcmp(a.p, b.p, least);
+	return c != 0 || n == m ? c : n < m ? -1 : 1;
+}
+
+/* One that was there and still is has another file; `generated`: and other generated columns. */
+static bool another_file(const char *then, const char *now, bool generated)
+{
+	struct word was, is = {"", 0};
+	const char *now_at = now;
+	for (const char *at = then; next_word(&at, &was);) {
+		if (was.p[0] != 'x')
+			continue;
+		while ((is.len == 0 || by_first(is, was) < 0) && next_word(&now_at, &is))
+			;
+		if (is.len > 0 && by_first(is, was) == 0 && !same_word(part_of(was, 1), part_of(is, 1)) &&
+		    (!generated || !same_word(part_of(was, 2), part_of(is, 2))))
+			return true;
+	}
+	return false;
+}
+
+bool pg_ground_moved(const char *then, const char *now)
+{
+	return strcmp(then, now) != 0 && another_file(then, now, false);
+}
+
+bool pg_ground_rewrote(const char *then, const char *now, int16_t attnum, bool generated)
+{
+	char name[16];
+	struct word column = {name, (size_t)snprintf(name, sizeof name, "k%d", attnum)};
+	struct word was = word_like(then, column), is = word_like(now, column);
+	if (generated && another_file(then, now, true))
+		return true;
+	if (was.len == 0 || is.len == 0 || same_word(part_of(was, 1), part_of(is, 1)))
+		return false;
+	struct word missed = part_of(was, 2), misses = part_of(is, 2), was_default = part_of(was, 3), is_default = part_of(is, 3);
+	bool filled = missed.p[0] == '1' && misses.p[0] == '0' && same_word(was_default, is_default) && is_default.p[0] != '0';
+	return !filled && another_file(then, now, false);
 }

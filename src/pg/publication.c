@@ -502,71 +502,88 @@ static int make_complete(struct join *j, bool *changed, bool *added, struct err 
 
 /* ---- rule 1: the writers ----
  *
- * Who has an xid is read from pg_locks: each transaction holds a lock on its own xid from before its
- * first WAL record until after it has left the list of running ones, whoever asks may see it (in
- * pg_stat_activity other users' are hidden), and PREPARE TRANSACTION keeps it. The view is one
- * consistent picture, so a transaction can't slip through between being active and prepared; where
- * the database isn't known (yet), it counts. Keys are sorted bytewise, for still_there().
+ * A change that was written before the table was published is decoded as unpublished, whenever its transaction
+ * commits. So the snapshot must show it: whoever may have written to the table, or to one below it, before our
+ * (or the operator's) ADD TABLE had committed must be gone from the list of running transactions first. All of
+ * them hold a lock on what they wrote: RowExclusive, or AccessExclusive for a TRUNCATE. They took it before their
+ * first WAL record, and release it after they have left that list (COMMIT and COMMIT PREPARED first become
+ * visible, then let locks go; before that, a commit may hang for a synchronous standby, with its locks). So
+ * nobody else need be waited for, whatever he has written elsewhere: what he writes to this table from now on is
+ * written behind the publication's commit, and decoded as published.
+ *
+ * The holders are read when the publication has been changed and everybody sees that. The family is read by the
+ * same statement: a partition that came since the table was looked up has writers, too. One that a transaction
+ * made which is still running isn't to be seen, but whoever makes a child holds ShareUpdateExclusive on the
+ * parent, which may itself be below the table, so that ADD TABLE didn't wait for him. That lock counts for those
+ * who have an xid: VACUUM and CREATE INDEX CONCURRENTLY, which write no rows and may take hours, hold it without.
+ * pg_locks shows locks of the fast path as well; one that moves from there to the shared table is seen twice
+ * rather than never, and PREPARE gives all locks away under that table's lock.
+ *
+ * A holder is known by his virtual transaction; or by an xid, for before 14.1 PREPARE changed it to -1/xid. (If he
+ * had no xid at the first look he had written nothing until then.) A prepared transaction has no pid. Locks of
+ * subtransactions are their top transaction's; if they abort, both rows and locks are gone.
  */
 static const char writers_sql[] =
-	"SELECT ('x' || l.transactionid::pg_catalog.text) COLLATE \"C\", l.pid, p.gid, a.state"
-	" FROM pg_catalog.pg_locks l"
-	" LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid"
-	" LEFT JOIN pg_catalog.pg_prepared_xacts p ON l.pid IS NULL AND p.transaction = l.transactionid"
-	" WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted"
-	" AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()"
-	" AND COALESCE(a.datname, p.database, pg_catalog.current_database()) = pg_catalog.current_database()"
-	" UNION ALL "
-	"SELECT ('v' || l.virtualtransaction) COLLATE \"C\", l.pid, NULL, a.state"
-	" FROM pg_catalog.pg_locks l"
-	" LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid"
-	" WHERE l.locktype = 'relation' AND l.granted AND l.relation = ANY ($1::pg_catalog.oid[])"
-	" AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())"
-	" AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')"
-	" AND l.pid <> pg_catalog.pg_backend_pid()" /* not the prepared, which have xids */
-	" ORDER BY 1";
-/* ShareUpdateExclusive (VACUUM, CREATE INDEX CONCURRENTLY) and Share (CREATE INDEX) write no rows, and may
- * take hours: they don't count. */
+	"WITH RECURSIVE family (oid) AS ("
+	"  SELECT $1::pg_catalog.oid UNION SELECT i.inhrelid FROM family f JOIN pg_catalog.pg_inherits i ON i.inhparent = f.oid),"
+	" l AS MATERIALIZED (SELECT * FROM pg_catalog.pg_locks WHERE granted),"
+	" holder AS ("
+	"  SELECT l.virtualtransaction AS vxid, pg_catalog.min(l.pid) AS pid,"
+	"   pg_catalog.bool_or(l.mode <> 'ShareUpdateExclusiveLock') AS writes"
+	"  FROM l JOIN family f ON f.oid = l.relation WHERE l.locktype = 'relation'"
+	"   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())"
+	"   AND l.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock',"
+	"    'AccessExclusiveLock')"
+	"   AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()"
+	"  GROUP BY 1),"
+	" writer AS ("
+	"  SELECT h.vxid, h.pid, h.writes, (SELECT pg_catalog.string_agg(x.transactionid::pg_catalog.text, ' ') FROM l x"
+	"   WHERE x.locktype = 'transactionid' AND x.mode = 'ExclusiveLock' AND x.virtualtransaction = h.vxid) AS xids"
+	"  FROM holder h) "
+	"SELECT w.vxid, w.pid, p.gid, a.state, w.xids FROM writer w"
+	" LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = w.pid"
+	" LEFT JOIN pg_catalog.pg_prepared_xacts p ON w.pid IS NULL"
+	"  AND p.transaction::pg_catalog.text = ANY (pg_catalog.string_to_array(w.xids, ' '))"
+	" WHERE w.writes OR w.xids IS NOT NULL"
+	" ORDER BY w.pid, w.vxid";
 
-/* "{1,2}" of the table and all below it. */
-static void put_family(const struct pg_table *t, struct buf *out)
+enum { WRITER_VXID, WRITER_PID, WRITER_GID, WRITER_STATE, WRITER_XIDS };
+
+/* Have two lists of xids, "755 756", one in common? */
+static bool share_xid(const char *a, const char *b)
 {
-	buf_printf(out, "{%" PRIu32, t->oid);
-	for (uint32_t i = 0; i < t->nleaves; i++)
-		buf_printf(out, ",%" PRIu32, t->leaves[i]);
-	buf_putc(out, '}');
+	for (size_t n; (n = strcspn(a, " ")) > 0; a += n + (a[n] == ' '))
+		for (const char *p = b; *p != '\0'; p += strcspn(p, " "), p += *p == ' ')
+			if (strcspn(p, " ") == n && memcmp(a, p, n) == 0)
+				return true;
+	return false;
 }
 
-/* Clears waiting[i] for each row of `first` that `now` doesn't have; both are sorted. Returns how many wait. */
+static bool same_writer(const PGresult *first, int i, const PGresult *now, int k)
+{
+	return strcmp(pg_value(first, i, WRITER_VXID), pg_value(now, k, WRITER_VXID)) == 0 ||
+	       share_xid(pg_value(first, i, WRITER_XIDS), pg_value(now, k, WRITER_XIDS));
+}
+
+/* Clears waiting[i] for each row of `first` that `now` doesn't have. Returns how many wait. */
 static int still_there(const PGresult *first, bool *waiting, const PGresult *now)
 {
-	int left = 0, at = 0, n = PQntuples(now);
+	int left = 0;
 	for (int i = 0; i < PQntuples(first); i++) {
-		if (!waiting[i])
-			continue;
-		const char *key = pg_value(first, i, 0);
-		while (at < n && strcmp(pg_value(now, at, 0), key) < 0)
-			at++;
-		waiting[i] = at < n && strcmp(pg_value(now, at, 0), key) == 0;
-		left += waiting[i];
+		bool there = false;
+		for (int k = 0; waiting[i] && !there && k < PQntuples(now); k++)
+			there = same_writer(first, i, now, k);
+		waiting[i] = there;
+		left += there;
 	}
 	return left;
 }
 
-/* Is row i of `now` one of those waited for? */
-static bool is_waited_for(const PGresult *first, const bool *waiting, const PGresult *now, int i)
+/* Is row k of `now` one of those waited for? */
+static bool is_waited_for(const PGresult *first, const bool *waiting, const PGresult *now, int k)
 {
-	for (int k = 0; k < PQntuples(first); k++)
-		if (waiting[k] && strcmp(pg_value(first, k, 0), pg_value(now, i, 0)) == 0)
-			return true;
-	return false;
-}
-
-/* Does an earlier named row of `now` have the pid of row i? (Its xid, and its lock.) */
-static bool is_named(const PGresult *now, const int *named, int nnamed, int i)
-{
-	for (int k = 0; k < nnamed; k++)
-		if (!PQgetisnull(now, i, 1) && strcmp(pg_value(now, named[k], 1), pg_value(now, i, 1)) == 0)
+	for (int i = 0; i < PQntuples(first); i++)
+		if (waiting[i] && same_writer(first, i, now, k))
 			return true;
 	return false;
 }
@@ -575,25 +592,24 @@ static int err_writers(const struct join *j, const PGresult *first, const bool *
                        struct err *e)
 {
 	struct buf who = BUF_INIT(sizeof e->text);
-	int named[WRITERS_NAMED_MAX], nnamed = 0;
+	int nnamed = 0;
 	buf_puts(&who, "");
 	for (int i = 0; i < PQntuples(now); i++) {
-		if (!is_waited_for(first, waiting, now, i) || is_named(now, named, nnamed, i))
+		if (!is_waited_for(first, waiting, now, i))
 			continue;
 		if (nnamed == WRITERS_NAMED_MAX) {
 			buf_puts(&who, " and others");
 			break;
 		}
-		buf_puts(&who, nnamed > 0 ? ", " : "");
-		named[nnamed++] = i;
-		if (PQgetisnull(now, i, 1))
-			buf_printf(&who, "prepared transaction \"%s\"", pg_value(now, i, 2));
-		else if (PQgetisnull(now, i, 3))
-			buf_printf(&who, "pid %s", pg_value(now, i, 1)); /* the state of others' sessions may be hidden */
+		buf_puts(&who, nnamed++ > 0 ? ", " : "");
+		if (PQgetisnull(now, i, WRITER_PID))
+			buf_printf(&who, "prepared transaction \"%s\"", pg_value(now, i, WRITER_GID));
+		else if (PQgetisnull(now, i, WRITER_STATE))
+			buf_printf(&who, "pid %s", pg_value(now, i, WRITER_PID)); /* the state of others' sessions may be hidden */
 		else
-			buf_printf(&who, "pid %s (%s)", pg_value(now, i, 1), pg_value(now, i, 3));
+			buf_printf(&who, "pid %s (%s)", pg_value(now, i, WRITER_PID), pg_value(now, i, WRITER_STATE));
 	}
-	(void)err_set(e, ERR_TIMEOUT, "Snapshot timed out waiting for transactions that were running when table \"%s.%s\" was published "
+	(void)err_set(e, ERR_TIMEOUT, "Snapshot timed out waiting for transactions that were writing to table \"%s.%s\" when it was published "
 	              "(%d s). End them or try again later: %s",
 	              j->table->schema, j->table->name, PUB_WRITERS_MAX_MS / 1000, who.data);
 	buf_clear(&who);
@@ -603,9 +619,9 @@ static int err_writers(const struct join *j, const PGresult *first, const bool *
 /* Waits until all who could have written before the table was published have ended. */
 static int wait_for_writers(const struct join *j, struct err *e)
 {
-	struct buf family = BUF_INIT(PG_SQL_MAX_BYTES);
-	put_family(j->table, &family);
-	const char *const params[] = {family.data};
+	char oid[12];
+	snprintf(oid, sizeof oid, "%" PRIu32, j->table->oid);
+	const char *const params[] = {oid};
 	int64_t deadline_ms = clock_mono_ms() + PUB_WRITERS_MAX_MS, poll_ms = WRITERS_POLL_MIN_MS;
 	int rc = 0, left = 0;
 	bool *waiting = NULL;
@@ -640,7 +656,6 @@ out:
 	PQclear(first);
 	PQclear(now);
 	free(waiting);
-	buf_clear(&family);
 	return rc;
 }
 

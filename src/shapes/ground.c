@@ -15,6 +15,9 @@
 #include "pg/ground.h"
 #include "shapes/internal.h"
 
+#define ATTNUM_MAX 1600 /* Postgres's own; dropped columns count */
+#define WHY_MAX 320 /* of why a shape ends: a column's name has at most 252 bytes */
+
 uint64_t ground_version(struct shapes *s, uint32_t oid)
 {
 	pthread_rwlock_rdlock(&s->registry_lock);
@@ -34,24 +37,62 @@ static void set_ground(struct shapes *s, struct table_state *t, const char *now)
 		table_save(s, t);
 }
 
+/* By attnum: whether such a column was written anew; `generated`: for a generated one. */
+struct rewritten {
+	bool any;
+	bool plain[ATTNUM_MAX + 1], generated[ATTNUM_MAX + 1];
+};
+
+static void find_rewritten(const char *then, const char *now, struct rewritten *out)
+{
+	memset(out, 0, sizeof *out);
+	if (!pg_ground_moved(then, now))
+		return;
+	for (int16_t i = 1; i <= ATTNUM_MAX; i++) {
+		out->plain[i] = pg_ground_rewrote(then, now, i, false);
+		out->generated[i] = pg_ground_rewrote(then, now, i, true);
+		out->any = out->any || out->plain[i] || out->generated[i];
+	}
+}
+
+/* Why a shape can't stand on the table as it is now, in `why`; false: it can. */
+static bool misfit(const struct shape *x, const struct rewritten *r, char *why, size_t max)
+{
+	const struct pg_table *t = x->def.table;
+	for (uint16_t i = 0; i < t->ncolumns; i++) {
+		const struct pg_column *c = &t->columns[i];
+		if (c->attnum > ATTNUM_MAX || !(c->generated ? r->generated : r->plain)[c->attnum] || !shape_uses(x, i))
+			continue;
+		snprintf(why, max, "the values of column \"%s\" were written anew", c->name);
+		return true;
+	}
+	return false;
+}
+
 /* Rotates what doesn't bear the difference; its drops are in the writer's queue when it returns. */
 static void judge(struct shapes *s, uint32_t oid, const char *then, const char *now)
 {
 	const char *gap = pg_ground_gap(then, now);
-	if (gap == NULL)
+	struct rewritten rewritten;
+	find_rewritten(then, now, &rewritten);
+	if (gap == NULL && !rewritten.any)
 		return;
 	pthread_rwlock_rdlock(&s->registry_lock);
-	struct shape **doomed = mem_alloc((s->by_handle.len + 1) * sizeof *doomed), *x;
+	struct shape **standing = mem_alloc((s->by_handle.len + 1) * sizeof *standing), *x;
 	size_t n = 0;
 	for (size_t i = 0; (x = map_next(&s->by_handle, &i)) != NULL;)
 		if (x->def.table->oid == oid && x->grounded)
-			doomed[n++] = shape_ref(x);
+			standing[n++] = shape_ref(x);
 	pthread_rwlock_unlock(&s->registry_lock);
 	for (size_t i = 0; i < n; i++) {
-		shape_rotate(doomed[i], gap);
-		shape_unref(doomed[i]);
+		char why[WHY_MAX];
+		if (gap != NULL)
+			shape_rotate(standing[i], gap);
+		else if (misfit(standing[i], &rewritten, why, sizeof why))
+			shape_rotate(standing[i], why);
+		shape_unref(standing[i]);
 	}
-	free(doomed);
+	free(standing);
 	struct cmd nop = {.kind = CMD_NOP};
 	cmd_call(s, &nop);
 }

@@ -214,6 +214,7 @@ static int on_change(void *ctx, const struct wal_change *c, struct err *e)
 	case WAL_COMMIT:
 		return commit(s, c, e);
 	case WAL_RELATION:
+		look_at_relation(s, &c->u.relation);
 		relation_put(s, &c->u.relation);
 		struct relation *r = relation_of(in, c->u.relation.oid);
 		if (!r->resolved && in->nroots > 0)
@@ -238,7 +239,7 @@ static bool on_ready(void *ctx)
 {
 	struct shapes *s = ctx;
 	struct ingest *in = s->ingest;
-	if (in->resolving != 0 || ground_awaited(s))
+	if (in->resolving != 0 || ground_awaited(s) || look_awaited(s))
 		return false;
 	if (!txn_try_finish(s))
 		return false;
@@ -315,7 +316,7 @@ static void on_lost(void *ctx)
 	struct shapes *s = ctx;
 	struct ingest *in = s->ingest;
 	atomic_fetch_add(&s->outages, 1);
-	in->streaming = in->unresolved = in->grounding = false;
+	in->streaming = in->unresolved = in->grounding = in->looking = false;
 	in->resolving = 0;
 	if (in->ending) {
 		/* Complete: what was read of it is all there is. It is finished by on_idle(). */
@@ -461,6 +462,7 @@ void ingest_free(struct shapes *s)
 	free(in->hits);
 	free(in->recent);
 	free(in->doubts);
+	free(in->look_oids);
 	free(in);
 	s->ingest = NULL;
 }

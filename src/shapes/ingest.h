@@ -95,6 +95,11 @@ struct ingest {
 	uint64_t starts;       /* of the stream */
 	bool grounding;        /* a PG thread looks at the ground of all tables: nothing is read before */
 	int64_t grounding_until_ms;
+	bool looking;          /* a PG thread looks at the tables look_oids (ingest_look.c) */
+	uint64_t looks;
+	int64_t look_until_ms;
+	uint32_t *look_oids;
+	size_t nlook;
 	uint32_t resolving;    /* oid whose ancestors a PG thread looks up; 0: none */
 	uint32_t relation_version;
 
@@ -211,6 +216,14 @@ bool mark_covers(struct shapes *s, lsn_t lsn);
 void mark_idle(struct shapes *s);
 /* Everything up to `lsn` is delivered; wakes who waits for it. The mark must cover it. */
 void mark_set_seen(struct shapes *s, lsn_t lsn);
+
+/* ingest_look.c: tables that may have changed */
+/* A Relation message came and isn't known yet: the stream may have to wait for a look. */
+void look_at_relation(struct shapes *s, const struct wal_relation *w);
+/* CMD_LOOKED */
+void look_done(struct shapes *s, const struct cmd *c);
+/* True while the stream waits; not for ever. */
+bool look_awaited(struct shapes *s);
 
 /* ingest_cmd.c: runs every queued command (cmd_post(), cmd_call()) */
 void cmd_run_all(struct shapes *s);

@@ -206,6 +206,9 @@ static void run_command(struct shapes *s, struct cmd *c)
 			s->ingest->unresolved = c->result != 0;
 		}
 		break;
+	case CMD_LOOKED:
+		look_done(s, c);
+		break;
 	case CMD_PRUNE:
 		/* A shape that joins may yet need to know of one that has ended since its snapshot. */
 		if (s->ingest->njoining == 0)

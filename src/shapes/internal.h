@@ -97,6 +97,10 @@
 /* The start of the stream waits so long until somebody has looked at the ground of all tables; beyond, the stream
  * starts again. */
 #define GROUND_WAIT_MS 30000
+/* …and as soon as the stream gives a sign, at most this often. */
+#define TABLE_WATCH_SOON_MS 100
+/* The stream waits so long for a look at tables that may have changed; beyond, their shapes rotate. */
+#define LOOK_WAIT_MS 10000
 /* A table leaves the publication this long after its last shape. */
 #define TABLE_LINGER_MS 600000
 
@@ -401,6 +405,7 @@ struct table_state {
 	uint64_t ground_version; /* how often that has changed in this process */
 	bool joining;      /* a PG thread is at it: one at a time */
 	char watched[192];  /* what the watching query said last; "" nothing yet */
+	uint64_t watched_ground; /* the ground's version then */
 	uint32_t nshapes;
 	int64_t idle_since_ms; /* of the last shape's end */
 };
@@ -420,7 +425,7 @@ struct table_lookup {
 	struct wait_list waiters;
 };
 
-enum job_kind { JOB_LOOKUP, JOB_CREATE, JOB_RESOLVE, JOB_WAL_END, JOB_GROUND };
+enum job_kind { JOB_LOOKUP, JOB_CREATE, JOB_RESOLVE, JOB_WAL_END, JOB_GROUND, JOB_LOOK };
 
 struct job {
 	struct job *next;
@@ -428,14 +433,17 @@ struct job {
 	struct table_lookup *lookup; /* JOB_LOOKUP: a reference */
 	struct shape *shapes[SNAPSHOT_SHARED_MAX]; /* JOB_CREATE: references, of one table */
 	int nshapes;
-	uint32_t oid, xid;           /* JOB_RESOLVE: the relation, the transaction that it came with */
-	uint64_t number;             /* JOB_GROUND: the start of the stream that waits for it */
+	uint32_t oid, xid;           /* JOB_RESOLVE: the relation, the transaction that it came with; JOB_LOOK: that */
+	uint64_t number;             /* JOB_GROUND: the start of the stream that waits for it; JOB_LOOK: its own */
+	uint32_t *oids;              /* JOB_LOOK: tables with shapes; the job's */
+	size_t noids;
 };
 
 /* Commands into INGEST. A command with `done` is waited for by a PG thread. */
 enum cmd_kind {
 	CMD_REGISTER, CMD_FILTER, CMD_UNREGISTER, CMD_DROP, CMD_RESOLVED, CMD_PRUNE, CMD_NOP,
 	CMD_GROUND, /* what was looked for at the start of the stream is in the queue before it; result -1: it couldn't be */
+	CMD_LOOKED, /* a JOB_LOOK is done: its rotations are in the queue before this; result -1: an outage */
 	CMD_SUBSET_BEGIN, CMD_SUBSET_END, /* around the snapshot of a subset query; always both */
 };
 
@@ -448,7 +456,8 @@ struct cmd {
 	uint64_t joined;           /* CMD_SUBSET_BEGIN: transactions so far; CMD_SUBSET_END: given back */
 	bool mark_pending;         /* CMD_SUBSET_END: the mark covers the snapshot once the writer has done its queue */
 	uint64_t xmin;             /* CMD_PRUNE */
-	uint64_t number;           /* CMD_GROUND: the job's */
+	uint64_t number;           /* CMD_GROUND, CMD_LOOKED: the job's */
+	lsn_t lsn;                 /* CMD_LOOKED: where the WAL ended before the look */
 	uint32_t oid;              /* CMD_RESOLVED: the leaf */
 	uint32_t xid;              /* CMD_RESOLVED: the transaction INGEST asked in; 0: nobody asked */
 	uint32_t ancestors[16];
@@ -470,6 +479,7 @@ struct route { /* INGEST's: the shapes of a table */
 	struct pg_table *loose; /* not NULL: keys are unique at commits only, for `nloose` of the shapes; ingest_keys.c */
 	size_t nloose;
 	struct held *held;      /* of the running transaction */
+	lsn_t looked_upto;     /* where the WAL ended when the table was looked at last (ingest_look.c) */
 };
 
 struct leaf { /* INGEST's: whose partition or child a relation is, at all levels */
@@ -558,6 +568,7 @@ struct shapes {
 	bool pg_stop;
 	int64_t next_reconcile_ms, next_watch_ms;
 	bool reconcile_queued, reconcile_now;
+	_Atomic bool watch_soon;       /* the stream has seen a sign that something changed */
 
 	_Atomic bool stopping, ingest_quit;
 	_Atomic unsigned outages;      /* of the stream: connections older than the last are doubtful */
@@ -598,6 +609,8 @@ void shapes_rotate_table(struct shapes *s, uint32_t oid, const char *why);
 void shapes_rotate_all(struct shapes *s, const char *why);
 void shape_set_failed(struct shape *s, const struct err *e);
 struct table_state *registry_table(struct shapes *s, uint32_t oid); /* with registry_lock held */
+/* True if the shape shows the column, has it in its key, or its condition looks at it. */
+bool shape_uses(const struct shape *s, uint16_t column);
 /* Puts the table's record into the writer's queue; with registry_lock held. */
 void table_save(struct shapes *s, const struct table_state *t);
 /* Returns what the cache holds now: the older of two that say the same, so that shapes share it. */

@@ -57,6 +57,7 @@ static void job_free(struct job *j)
 	table_lookup_unref(j->lookup);
 	for (int i = 0; i < j->nshapes; i++)
 		shape_unref(j->shapes[i]);
+	free(j->oids);
 	free(j);
 }
 
@@ -248,7 +249,7 @@ static int wait_until_seen(struct shapes *s, PGconn *conn, uint32_t xid, struct 
 				continue;
 			waits = true;
 			if (late)
-				shapes_rotate_table(s, parents[i], "a partition came with a transaction that still counts as running");
+				shapes_rotate_table(s, parents[i], "a transaction that changed the table still counts as running");
 		}
 		free(parents);
 		if (waits && stopping(s))
@@ -359,10 +360,10 @@ static bool same_leaves(const struct pg_table *a, const struct pg_table *b)
 
 /*
  * `join`: what the join brought, NULL if it failed. The table's leaves are replaced only by whoever has
- * dealt with the difference (`leaves`): an attached or detached partition must not be overlooked because
+ * dealt with the difference (to `dealt_with`): an attached or detached partition must not be overlooked because
  * a new shape came with a newer view.
  */
-static void release_table(struct shapes *s, struct pg_table *table, const struct pg_join *join, bool leaves)
+static void release_table(struct shapes *s, struct pg_table *table, const struct pg_join *join, const struct pg_table *dealt_with)
 {
 	bool look = false;
 	pthread_rwlock_wrlock(&s->registry_lock);
@@ -370,7 +371,7 @@ static void release_table(struct shapes *s, struct pg_table *table, const struct
 	if (t != NULL) {
 		t->joining = false;
 		if (join != NULL) {
-			bool replace = t->table != table && (leaves || same_leaves(t->table, table));
+			bool replace = t->table != table && (t->table == dealt_with || same_leaves(t->table, table));
 			look = t->table != table && !replace;
 			bool news = !t->joined || memcmp(&t->join, join, sizeof *join) != 0 || replace;
 			t->joined = true;
@@ -441,7 +442,7 @@ static int join_table(struct creation *c, struct pg_table *table, struct err *e)
 	/* It left and came back: what older shapes missed is gone for them. Before the record says so. */
 	if (rc == 0 && has_known && known.publication_rel_oid != now.publication_rel_oid)
 		rotate_older(s, table->oid, c->shapes, c->n, "the table left the publication and came back");
-	release_table(s, table, rc == 0 ? &now : NULL, false);
+	release_table(s, table, rc == 0 ? &now : NULL, NULL);
 	return rc;
 }
 
@@ -777,6 +778,18 @@ static bool condition_uses(const struct shape_def *d, uint16_t column)
 	return uses;
 }
 
+bool shape_uses(const struct shape *s, uint16_t column)
+{
+	const struct shape_def *d = &s->def;
+	for (uint16_t i = 0; i < d->nselected; i++)
+		if (d->selected[i] == column)
+			return true;
+	for (uint16_t i = 0; i < line_key_columns(d->table); i++)
+		if (line_key_column(d->table, i) == column)
+			return true;
+	return d->where != NULL && condition_uses(d, column);
+}
+
 /* Where the column is now, -1: it is gone. One of its name with another number was made after it was dropped, or
  * renamed, and has values that the stream never told of. */
 static int column_now(const struct pg_column *c, const struct pg_table *now)
@@ -869,74 +882,164 @@ static int check_publication(struct worker *w, PGconn *conn, struct pg_table *wa
 		return 0; /* somebody joins it right now */
 	uint32_t oid = was->oid, rel = 0;
 	if (!has_known) {
-		release_table(s, was, NULL, false);
+		release_table(s, was, NULL, NULL);
 		return 0;
 	}
 	if (pg_publication_check(conn, s->config, &oid, 1, &rel, e) != 0) {
-		release_table(s, was, NULL, false);
+		release_table(s, was, NULL, NULL);
 		return -1;
 	}
 	if (rel != known.publication_rel_oid) {
 		/* What happened to the table meanwhile never came. The next request joins it again. */
 		rotate_older(s, oid, NULL, 0, rel == 0 ? "the table was taken out of the publication" : "the table left the publication and came back");
-		release_table(s, was, NULL, false);
+		release_table(s, was, NULL, NULL);
 		return 0;
 	}
 	int rc = pg_publication_join(conn, s->config, server_version(s), now, &known, stopping, s, &join, e);
 	if (rc == 0 && join.publication_rel_oid != known.publication_rel_oid)
 		rotate_older(s, oid, NULL, 0, "the table left the publication and came back");
-	release_table(s, now, rc == 0 ? &join : NULL, true);
+	release_table(s, now, rc == 0 ? &join : NULL, was);
 	if (rc != 0)
 		log_warning("Table %s.%s: %s", now->schema, now->name, e->text);
 	return 0;
 }
 
-/* One table that has shapes: catalog, partitions, publication. -1: an outage, try again later. */
-static int reconcile_table(struct worker *w, struct pg_table *was, struct err *e)
+static bool is_tables_view(struct shapes *s, const struct pg_table *was)
 {
-	struct shapes *s = w->s;
-	PGconn *conn = connection(w, false, e);
-	if (conn == NULL)
-		return -1;
-	struct pg_table *now = NULL;
-	int rc = pg_catalog_lookup_oid(conn, was->oid, &now, e);
+	pthread_rwlock_rdlock(&s->registry_lock);
+	const struct table_state *t = registry_table(s, was->oid);
+	bool is = t != NULL && t->table == was;
+	pthread_rwlock_unlock(&s->registry_lock);
+	return is;
+}
+
+/* What became of the leaves since `was`. -1: an outage. */
+static int look_at_leaves(struct shapes *s, PGconn *conn, const struct pg_table *was, const struct pg_table *now, struct err *e)
+{
+	/* INGEST hears of each leaf that came or went, not of all that there were a moment ago: it may have met
+	 * a younger one since. */
+	if (same_leaves(was, now))
+		return 0;
+	registry_cache_doubt(s, was->oid); /* whoever comes after a rotation finds the leaves of now */
+	if (!is_tables_view(s, was))
+		return 0; /* somebody else is dealing with it */
+	/* A partition is published through its table, from its first row on; a child's rows come once it is itself. */
+	if (now->relkind != 'p')
+		shapes_rotate_table(s, was->oid, "a child was added or removed");
+	for (uint32_t i = 0; i < was->nleaves; i++)
+		if (!pg_table_has_leaf(now, was->leaves[i])) {
+			shapes_rotate_table(s, was->oid, "a partition was detached or dropped");
+			if (post_leaf(s, conn, was->leaves[i], 0, e) < 0)
+				return -1;
+		}
+	for (uint32_t i = 0; i < now->nleaves; i++)
+		if (!pg_table_has_leaf(was, now->leaves[i]) && post_leaf(s, conn, now->leaves[i], 0, e) < 0)
+			return -1;
+	struct cmd nop = {.kind = CMD_NOP};
+	cmd_call(s, &nop); /* the rotations above are in the writer's queue */
+	return 0;
+}
+
+/* The catalog's view of a table that has shapes: *now is the caller's, NULL if it is gone. -1: an outage. */
+static int look_at_table(struct shapes *s, PGconn *conn, struct pg_table *was, struct pg_table **now, struct err *e)
+{
+	*now = NULL;
+	int rc = pg_catalog_lookup_oid(conn, was->oid, now, e);
 	if (rc < 0)
 		return -1;
 	if (rc == 1) {
 		shapes_rotate_table(s, was->oid, "the table was dropped");
 		return 0;
 	}
-	if (!pg_table_same_columns(was, now))
+	if (!pg_table_same_columns(was, *now))
 		registry_cache_doubt(s, was->oid);
-	rotate_misfits(s, now);
-	/* INGEST hears of each leaf that came or went, not of all that there were a moment ago: it may have met
-	 * a younger one since. */
-	bool news = !same_leaves(was, now);
-	if (news)
-		registry_cache_doubt(s, was->oid); /* whoever comes after a rotation finds the leaves of now */
-	/* A partition is published through its table, from its first row on; a child's rows come once it is itself. */
-	if (news && now->relkind != 'p')
-		shapes_rotate_table(s, was->oid, "a child was added or removed");
-	for (uint32_t i = 0; i < was->nleaves; i++)
-		if (!pg_table_has_leaf(now, was->leaves[i])) {
-			shapes_rotate_table(s, was->oid, "a partition was detached or dropped");
-			if (post_leaf(s, conn, was->leaves[i], 0, e) < 0)
-				goto outage;
-		}
-	for (uint32_t i = 0; i < now->nleaves; i++)
-		if (!pg_table_has_leaf(was, now->leaves[i]) && post_leaf(s, conn, now->leaves[i], 0, e) < 0)
-			goto outage;
-	if (news) {
-		struct cmd nop = {.kind = CMD_NOP};
-		cmd_call(s, &nop); /* the rotations above are in the writer's queue */
-	}
-	if (check_publication(w, conn, was, now, e) != 0)
-		goto outage;
-	pg_table_unref(now);
-	return 0;
-outage:
-	pg_table_unref(now);
+	rotate_misfits(s, *now);
+	if (look_at_leaves(s, conn, was, *now, e) == 0)
+		return 0;
+	pg_table_unref(*now);
+	*now = NULL;
 	return -1;
+}
+
+/* One table that has shapes: catalog, partitions, publication. -1: an outage, try again later. */
+static int reconcile_table(struct worker *w, struct pg_table *was, struct err *e)
+{
+	struct pg_table *now;
+	PGconn *conn = connection(w, false, e);
+	if (conn == NULL || look_at_table(w->s, conn, was, &now, e) != 0)
+		return -1;
+	int rc = now != NULL ? check_publication(w, conn, was, now, e) : 0;
+	pg_table_unref(now);
+	return rc;
+}
+
+/* The leaves of `was` have been dealt with; the publication hasn't been looked at. */
+static void view_replaced(struct shapes *s, const struct pg_table *was, struct pg_table *now)
+{
+	pthread_rwlock_wrlock(&s->registry_lock);
+	struct table_state *t = registry_table(s, was->oid);
+	if (t != NULL && t->table == was) {
+		t->table = pg_table_ref(now);
+		if (t->joined)
+			table_save(s, t);
+	} else {
+		was = NULL;
+	}
+	pthread_rwlock_unlock(&s->registry_lock);
+	if (was != NULL)
+		pg_table_unref((struct pg_table *)was);
+}
+
+static lsn_t wal_insert_lsn(PGconn *conn, struct err *e)
+{
+	lsn_t lsn = 0;
+	PGresult *r = pg_query(conn, "SELECT pg_catalog.pg_current_wal_insert_lsn()", 0, NULL, e);
+	if (r != NULL && !lsn_parse(PQgetvalue(r, 0, 0), &lsn))
+		(void)err_set(e, ERR_PROTOCOL, "Postgres answered with a position that can't be read");
+	PQclear(r);
+	return lsn;
+}
+
+static int look_at_one(struct worker *w, PGconn *conn, uint32_t oid, bool *changed, struct err *e)
+{
+	struct shapes *s = w->s;
+	struct pg_table *was = NULL, *now;
+	pthread_rwlock_rdlock(&s->registry_lock);
+	struct table_state *t = registry_table(s, oid);
+	if (t != NULL && t->nshapes > 0)
+		was = pg_table_ref(t->table);
+	pthread_rwlock_unlock(&s->registry_lock);
+	if (was == NULL)
+		return 0;
+	int rc = look_at_table(s, conn, was, &now, e);
+	if (rc == 0 && now != NULL && !same_leaves(was, now)) {
+		view_replaced(s, was, now);
+		*changed = true; /* new leaves are to be REPLICA IDENTITY FULL */
+	}
+	pg_table_unref(now);
+	pg_table_unref(was);
+	return rc;
+}
+
+/* INGEST waits for this: tables of which it got another description. */
+static void run_look(struct worker *w, struct job *j)
+{
+	struct shapes *s = w->s;
+	struct err e = {0};
+	struct cmd *c = mem_zalloc(sizeof *c);
+	c->kind = CMD_LOOKED;
+	c->number = j->number;
+	bool changed = false;
+	PGconn *conn = connection(w, false, &e);
+	if (conn == NULL || (j->xid != 0 && wait_until_seen(s, conn, j->xid, &e) != 0) || (c->lsn = wal_insert_lsn(conn, &e)) == 0)
+		c->result = -1;
+	for (size_t i = 0; c->result == 0 && i < j->noids; i++)
+		c->result = look_at_one(w, conn, j->oids[i], &changed, &e);
+	if (c->result != 0)
+		log_warning("Looking at a changed table: %s", e.text);
+	cmd_post(s, c);
+	if (changed)
+		reconcile_soon(s);
 }
 
 /* Tables without shapes for a while leave the publication, if it was us who added them. */
@@ -953,7 +1056,7 @@ static void leave_table(struct worker *w, struct pg_table *t)
 	bool used = registry_table(s, t->oid)->nshapes > 0;
 	pthread_rwlock_unlock(&s->registry_lock);
 	if (used) { /* meanwhile; one that comes after our claim waits for it, and joins the table again */
-		release_table(s, t, NULL, false);
+		release_table(s, t, NULL, NULL);
 		return;
 	}
 	int rc = known && join.added_by_us ? pg_publication_leave(conn, s->config, t, &e) : 0;
@@ -1063,7 +1166,9 @@ static const char watch_sql[] =
 static const char watch_types_sql[] =
 	"SELECT t.oid, t.xmin::pg_catalog.text || ' ' || (SELECT pg_catalog.count(*)::pg_catalog.text || ' ' ||"
 	" coalesce(pg_catalog.sum(l.xmin::pg_catalog.text::pg_catalog.int8), 0)::pg_catalog.text"
-	" FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid) FROM pg_catalog.pg_type t WHERE t.oid = ANY ($1::pg_catalog.oid[])"
+	" FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid) || coalesce((SELECT ' ' || pg_catalog.string_agg(a.attnum::pg_catalog.text ||"
+	" a.attisdropped::pg_catalog.text || a.xmin::pg_catalog.text, ' ' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a"
+	" WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0), '') FROM pg_catalog.pg_type t WHERE t.oid = ANY ($1::pg_catalog.oid[])"
 	" UNION ALL"
 	" SELECT c.oid, c.xmin::pg_catalog.text FROM pg_catalog.pg_collation c WHERE c.oid = ANY ($1::pg_catalog.oid[])";
 
@@ -1134,7 +1239,8 @@ static void watch_result(struct worker *w, const char *now, struct pg_table *t)
 		snprintf(was, sizeof was, "%s", st->watched);
 		snprintf(st->watched, sizeof st->watched, "%s", now);
 		/* At the first look too: the table may have changed since the shape was made, and the stream doesn't tell. */
-		differs = strcmp(was, st->watched) != 0;
+		differs = strcmp(was, st->watched) != 0 || st->watched_ground != st->ground_version;
+		st->watched_ground = st->ground_version;
 	}
 	pthread_rwlock_unlock(&s->registry_lock);
 	struct err e = {0};
@@ -1313,8 +1419,10 @@ static bool take_reconcile(struct shapes *s)
 static bool take_watch(struct shapes *s)
 {
 	int64_t now = clock_mono_ms();
-	if (s->reconcile_queued || now < s->next_watch_ms)
+	bool soon = atomic_load(&s->watch_soon) && now >= s->next_watch_ms - TABLE_WATCH_MS + TABLE_WATCH_SOON_MS;
+	if (s->reconcile_queued || (!soon && now < s->next_watch_ms))
 		return false;
+	atomic_store(&s->watch_soon, false);
 	s->next_watch_ms = now + TABLE_WATCH_MS;
 	s->reconcile_queued = true;
 	return true;
@@ -1338,6 +1446,9 @@ static void run_job(struct worker *w, struct job *j)
 	case JOB_GROUND:
 		run_ground(w, j);
 		break;
+	case JOB_LOOK:
+		run_look(w, j);
+		break;
 	}
 	job_free(j);
 }
@@ -1354,7 +1465,7 @@ static void *worker_main(void *arg)
 		bool reconcile = j == NULL && !w->creates && take_reconcile(s);
 		bool watch = j == NULL && !w->creates && !reconcile && take_watch(s);
 		if (j == NULL && !reconcile && !watch) {
-			clock_cond_wait(&s->job_cond, &s->job_lock, TABLE_WATCH_MS);
+			clock_cond_wait(&s->job_cond, &s->job_lock, atomic_load(&s->watch_soon) ? TABLE_WATCH_SOON_MS : TABLE_WATCH_MS);
 			if (clock_mono_ms() - w->used_ms > CONNECTION_IDLE_MS && (w->admin != NULL || w->snap != NULL)) {
 				pthread_mutex_unlock(&s->job_lock);
 				drop_connection(&w->admin);

@@ -61,8 +61,35 @@ static void test_check(void)
 	CHECK_INT(pg_ground_check("", "p", "s", "t", &e), -1);
 }
 
+static void rewrote(const char *then, const char *now, bool generated, bool want)
+{
+	if (!CHECK(pg_ground_rewrote(then, now, 3, generated) == want))
+		printf("  %s -> %s\n", then, now);
+}
+
+static void test_rewrites(void)
+{
+	const char *then = "k3.764.0.0 k4.764.1.88 x20.5001. x200.5003.";
+	rewrote(then, then, false, false);
+	rewrote(then, "k3.765.0.0 k4.764.1.88 x20.5009. x200.5003.", false, true);  /* TYPE … USING */
+	rewrote(then, "k3.765.0.0 k4.764.1.88 x20.5001. x200.5009.", false, true);  /* of a partition's rows */
+	rewrote(then, "k3.765.0.0 k4.764.1.88 x20.5001. x200.5003.", false, false); /* SET STATISTICS */
+	rewrote(then, "k3.764.0.0 k4.765.0.88 x20.5009. x200.5003.", false, false); /* VACUUM FULL, another's fast default */
+	rewrote(then, "k3.765.0.0 k4.764.1.88 x20.5001. x21.5009. x200.5003.", false, false); /* one more partition */
+	rewrote(then, "k3.765.0.0 k4.764.1.88 x200.5003.", false, false);
+	rewrote("k3.764.1.88 x20.5001.", "k3.765.0.88 x20.5002.", false, false); /* VACUUM FULL after a fast default */
+	rewrote("k3.764.1.88 x20.5001.", "k3.765.0.89 x20.5002.", false, true);  /* a TYPE makes the default anew */
+	rewrote("k3.764.1.0 x20.5001.", "k3.765.0.0 x20.5002.", false, true);    /* the default is gone: nobody knows */
+	rewrote("k3.764.0.88 x20.5001.3:764", "k3.764.0.88 x20.5002.3:765", true, true); /* a partition's own expression */
+	rewrote("k3.764.0.88 x20.5001.3:764", "k3.764.0.88 x20.5002.3:765", false, false);
+	rewrote("k3.764.0.88 x20.5001.3:764", "k3.764.0.88 x20.5002.3:764", true, false);
+	rewrote("p1.5.111100 r7", "k3.765.0.0 p1.5.111100 r7 x20.5002.", false, false);
+	CHECK(pg_ground_gap("k3.1.0.0 p1.5.111100 r7 x1.2.", "k3.2.0.0 p1.5.111100 r7 x1.3.") == NULL);
+}
+
 int main(void)
 {
+	test_rewrites();
 	test_publication();
 	test_entries();
 	test_children();

@@ -336,6 +336,9 @@ static void test_types(void)
 		"ALTER TYPE bb_live.feel ADD VALUE 'new'",
 		"ALTER TYPE bb_live.feel RENAME VALUE 'b' TO 'bb'",
 		"ALTER DOMAIN bb_live.short RENAME TO shirt",
+		"ALTER TYPE bb_live.pair ADD ATTRIBUTE f bb_live.feel",
+		"ALTER TYPE bb_live.pair RENAME ATTRIBUTE x TO y",
+		"ALTER TYPE bb_live.pair DROP ATTRIBUTE f",
 		"ALTER TABLE bb_live.typed ALTER t TYPE text COLLATE \"POSIX\"",
 	};
 	for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
@@ -605,18 +608,56 @@ static void test_waits_for_writers(void)
 	CHECK_INT(job.rc, 0);
 	config.manual_table_publishing = false;
 
-	/* a lock without an xid, then an xid without a lock */
+	/* a lock without an xid counts, an xid without a lock doesn't: whatever it writes here comes later */
 	run(later, "BEGIN; DELETE FROM bb_live.w WHERE false");
 	job_start(&job, t, NULL);
 	CHECK(job_waits(&job));
 	run(later, "COMMIT; BEGIN; INSERT INTO bb_live.unrelated VALUES (1)");
 	job_end(&job);
 	CHECK_INT(job.rc, 0);
+	CHECK_INT(join(t, NULL, &out, &e), 0);
+	run(later, "COMMIT");
+
+	/* a subtransaction that wrote, and one that was given up */
+	run(later, "BEGIN; INSERT INTO bb_live.unrelated VALUES (2); SAVEPOINT s; INSERT INTO bb_live.w VALUES (7); RELEASE s");
 	job_start(&job, t, NULL);
+	CHECK(job_waits(&job));
+	run(later, "COMMIT; BEGIN; SAVEPOINT s; INSERT INTO bb_live.w VALUES (8); ROLLBACK TO s; INSERT INTO bb_live.unrelated VALUES (3)");
+	job_end(&job);
+	CHECK_INT(job.rc, 0);
+	CHECK_INT(join(t, NULL, &out, &e), 0);
+	run(later, "COMMIT");
+
+	/* a partition that was written to, and one that nobody sees yet, of a partition */
+	run(admin, "CREATE TABLE bb_live.wp (id int, k int) PARTITION BY LIST (k); ALTER TABLE bb_live.wp REPLICA IDENTITY FULL;"
+	           "CREATE TABLE bb_live.wp_1 PARTITION OF bb_live.wp FOR VALUES IN (1) PARTITION BY RANGE (id);"
+	           "CREATE TABLE bb_live.wp_11 PARTITION OF bb_live.wp_1 FOR VALUES FROM (0) TO (10);"
+	           "ALTER TABLE bb_live.wp_1 REPLICA IDENTITY FULL; ALTER TABLE bb_live.wp_11 REPLICA IDENTITY FULL");
+	struct pg_table *p = lookup("wp");
+	run(later, "BEGIN; INSERT INTO bb_live.wp_11 VALUES (1, 1)");
+	job_start(&job, p, NULL);
 	CHECK(job_waits(&job));
 	run(later, "COMMIT");
 	job_end(&job);
 	CHECK_INT(job.rc, 0);
+	CHECK_INT(pg_publication_leave(admin, &config, p, &e), 0);
+	run(later, "BEGIN; CREATE TABLE bb_live.wp_12 PARTITION OF bb_live.wp_1 FOR VALUES FROM (10) TO (20);"
+	           "INSERT INTO bb_live.wp_12 VALUES (11, 1)");
+	job_start(&job, p, NULL);
+	CHECK(job_waits(&job));
+	run(later, "COMMIT; ALTER TABLE bb_live.wp_12 REPLICA IDENTITY FULL");
+	job_end(&job);
+	CHECK_INT(job.rc, 0);
+	/* and one that came since the table was looked up; vacuuming isn't writing */
+	run(later, "BEGIN; INSERT INTO bb_live.wp_12 VALUES (12, 1)");
+	job_start(&job, p, NULL);
+	CHECK(job_waits(&job));
+	run(later, "COMMIT; BEGIN; LOCK TABLE bb_live.wp_12 IN SHARE UPDATE EXCLUSIVE MODE");
+	job_end(&job);
+	CHECK_INT(job.rc, 0);
+	CHECK_INT(join(p, NULL, &out, &e), 0);
+	run(later, "COMMIT");
+	pg_table_unref(p);
 
 	/* readers and their snapshots don't count */
 	run(later, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM bb_live.w");

@@ -110,21 +110,88 @@ for (const manual of [false, true]) {
   })
 }
 
-test('rule 1: a writer that got its xid elsewhere and writes to the table after it joined', async (t) => {
-  const w = await world(t, { sql: [TABLE, FULL, 'CREATE TABLE other (id int)'] })
-  const early = await w.session()
-  await early.query('BEGIN')
-  await early.query('INSERT INTO other VALUES (1)')
+test('rule 1: who wrote to other tables holds up nobody, prepared or not', { timeout: 90000 }, async (t) => {
+  const w = await world(t, { sql: [TABLE, FULL, fill(1, 3), 'CREATE TABLE other (id int)'] })
+  const [open, prepared] = [await w.session(), await w.session()]
+  await open.query('BEGIN; INSERT INTO other VALUES (1)')
+  await prepared.query('BEGIN; INSERT INTO other VALUES (2)')
+  await prepared.query(`PREPARE TRANSACTION 'o_${w.db}'`)
+  t.cleanup(() => w.sql(`ROLLBACK PREPARED 'o_${w.db}'`).catch(() => {}))
+  const started = Date.now()
+  const answer = await shape(w.busbar.url, { table: 't', offset: '-1' }, { timeout: 60000 })
+  equal(answer.status, 200, `status (${answer.text().slice(0, 200)})`)
+  t.note(`answered after ${Date.now() - started} ms`)
   const f = w.follow({ table: 't' })
-  await joining(w)
-  await delay(500)
-  await early.query(fill(1, 3))
-  await early.query('COMMIT')
-  await f.ready(30000)
-  await w.sql(fill(20, 22))
+  await f.ready()
+  // They go on to this table, behind the publication's change.
+  await open.query(`${fill(10, 12)}; COMMIT`)
+  await w.sql(`COMMIT PREPARED 'o_${w.db}'`)
   await w.agree()
   w.undisturbed()
 })
+
+test('rule 1: a commit that hangs for a standby, of who wrote before the table joined', { timeout: 120000 }, async (t) => {
+  const pg = await Postgres.create()
+  const w = await world(t, { pg, sql: [TABLE, FULL, fill(1, 3), 'CREATE TABLE probe (i int)'], env: MANUAL, start: false })
+  await w.sql(`CREATE PUBLICATION ${w.publication}`)
+  await w.busbar.start()
+  const [writer, local] = [await w.session(), await w.session()]
+  await local.query('SET synchronous_commit = local')
+  await commitsHang(w, writer)
+  const hanging = writer.query(fill(10, 12))
+  const { pid } = (await local.query("SELECT pid FROM pg_locks WHERE relation = 't'::regclass AND pid <> pg_backend_pid()")).rows[0]
+  await until(
+    'its commit waits',
+    async () => (await local.query('SELECT wait_event FROM pg_stat_activity WHERE pid = $1', [pid])).rows[0].wait_event === 'SyncRep',
+  )
+  await local.query(`ALTER PUBLICATION ${w.publication} ADD TABLE t`)
+  const f = w.follow({ table: 't' })
+  await delay(1500)
+  assert(!f.confirmedAt, 'the snapshot was taken without it')
+  await commitsEnd(w)
+  await within('the writer', 10000, hanging)
+  await f.ready(40000)
+  await local.query(fill(20, 22))
+  await w.agree()
+  w.undisturbed()
+})
+
+test('rule 1: a partition of a partition, made and filled by who still runs while the root joins', async (t) => {
+  const w = await world(t, {
+    sql: [
+      'CREATE TABLE p (id int, k int, PRIMARY KEY (id, k)) PARTITION BY LIST (k)',
+      'CREATE TABLE p_1 PARTITION OF p FOR VALUES IN (1) PARTITION BY RANGE (id)',
+      'CREATE TABLE p_11 PARTITION OF p_1 FOR VALUES FROM (0) TO (10)',
+      ...['p', 'p_1', 'p_11'].map((name) => `ALTER TABLE ${name} REPLICA IDENTITY FULL`),
+    ],
+  })
+  const early = await w.session()
+  await early.query('BEGIN; CREATE TABLE p_12 PARTITION OF p_1 FOR VALUES FROM (10) TO (20); INSERT INTO p_12 VALUES (11, 1)')
+  const f = w.follow({ table: 'p' })
+  await until('the table is published', () => published(w, 'p_11'), 3000).catch(() => {})
+  await delay(1000)
+  await early.query('INSERT INTO p_12 VALUES (12, 1); COMMIT')
+  await f.ready(30000)
+  await w.sql('INSERT INTO p VALUES (1, 1), (13, 1)')
+  await w.agree()
+})
+
+for (const version of ['15', '15.12'])
+  test(`rule 1, PostgreSQL ${version}: a writer that got its xid elsewhere and writes to the table after it joined`, async (t) => {
+    const w = await world(t, { version, sql: [TABLE, FULL, 'CREATE TABLE other (id int)'] })
+    const early = await w.session()
+    await early.query('BEGIN')
+    await early.query('INSERT INTO other VALUES (1)')
+    const f = w.follow({ table: 't' })
+    await joining(w)
+    await delay(500)
+    await early.query(fill(1, 3))
+    await early.query('COMMIT')
+    await f.ready(30000)
+    await w.sql(fill(20, 22))
+    await w.agree()
+    w.undisturbed()
+  })
 
 test('rule 1: a writer that never ends: 503 that names its process, and no harm after', { timeout: 120000 }, async (t) => {
   const w = await world(t, { sql: [TABLE, FULL, fill(1, 3)] })
