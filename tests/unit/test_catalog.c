@@ -192,7 +192,7 @@ static void test_json_round_trip(void)
 /* [0] a composite type with a range of an enum in it. */
 #define NESTED(v, pair, mood, more) \
 	"{\"v\":" v ",\"oid\":1,\"schema\":\"s\",\"name\":\"t\",\"relkind\":\"r\",\"columns\":[" \
-	"[\"p\",1,20001,-1,\"pair\",0,false,false,false,-1,-1]],\"leaves\":[],\"types\":[" \
+	"[\"p\",1,20001,-1,\"pair\",0,true,false,false,0,-1]],\"leaves\":[],\"keys\":0,\"clash\":null,\"members\":[],\"types\":[" \
 	"[20001,\"s\",\"pair\",\"c\",0,0,-1,[]" pair "]" more ",[20003,\"s\",\"mood\",\"e\",0,0,-1,[" mood "]]" \
 	"],\"collations\":[" DEFAULT_COLLATION "]}"
 #define PAIR ",[[1,20002,-1,\"m\"],[3,23,-1,\"n\"]]"
