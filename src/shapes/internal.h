@@ -658,6 +658,8 @@ void journal_encode(struct item *const *items, size_t n, struct buf *out);
 int journal_decode(const char *p, size_t len,
                    int (*row)(void *ctx, uint64_t shape_id, struct log_offset at, uint32_t flags, struct line *line, struct err *e),
                    void *ctx, struct err *e) MUST_USE;
+/* The shapes that a damaged batch had rows for, some more than once; false: that can't be told. */
+bool journal_names(const char *p, size_t len, void (*each)(void *ctx, uint64_t shape_id), void *ctx);
 
 /* load.c */
 int engine_load(struct shapes *s, struct err *e) MUST_USE;
@@ -667,6 +669,7 @@ int writer_start(struct shapes *s, struct err *e) MUST_USE;
 void writer_stop(struct shapes *s); /* everything queued is committed, the mark drawn back */
 /* Adds to the fold list; also used while loading (before the thread runs). */
 void writer_track(struct shapes *s, struct shape *shape, uint64_t seq);
+void writer_untrack(struct shapes *s, struct shape *shape);
 /* Waits until everything queued by now is committed; false when stopping. */
 bool writer_flush(struct shapes *s);
 /* Blocks while too many snapshot rows are queued; false when stopping or the shape is dropped. */

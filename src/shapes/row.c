@@ -463,7 +463,7 @@ static int unpack(const char *p, size_t len, char end, struct buf *out, struct e
 	free(u.text);
 	if (good && !out->failed && lines >= 0 && (uint64_t)lines != out->len - before)
 		good = false;
-	return good ? 0 : err_set(e, ERR_IO, "store: a damaged snapshot piece (%zu bytes)", len);
+	return good ? 0 : err_set(e, ERR_DAMAGED, "store: a damaged snapshot piece (%zu bytes)", len);
 }
 
 int row_unpack(const char *p, size_t len, char end, struct buf *out, struct err *e)

@@ -120,7 +120,7 @@ void writer_track(struct shapes *s, struct shape *shape, uint64_t seq)
 	w->fold_shapes++;
 }
 
-static void untrack(struct shapes *s, struct shape *shape)
+void writer_untrack(struct shapes *s, struct shape *shape)
 {
 	struct writer *w = &s->writer;
 	if (!shape->wr.in_fold_list)
@@ -203,6 +203,17 @@ static void free_entries(struct entry *entries, size_t n)
 	free(entries);
 }
 
+/* What is damaged in the store costs its shape, and nobody else waits: the transaction goes on without it. */
+static int unless_damaged(struct shape *shape, const struct err *e)
+{
+	if (e->kind != ERR_DAMAGED)
+		return -1;
+	if (!atomic_load(&shape->dropped))
+		log_error("Shape %s is dropped: %s", shape->handle, e->text);
+	shape_rotate(shape, "its part of the store is damaged");
+	return 0;
+}
+
 struct folded {
 	struct shape *shape;
 	struct log_offset upto; /* {0, 0}: nothing */
@@ -231,10 +242,13 @@ static int fold_shape(struct shapes *s, struct fold *fold, struct shape *shape, 
 		return 0;
 	for (size_t i = 0; i < n; i++)
 		fold->bytes += entry_bytes(&entries[i]);
-	f->upto = entries[n - 1].at;
 	int rc = put_blocks(s->store, shape->id, entries, n, e);
+	if (rc == 0)
+		f->upto = entries[n - 1].at;
+	else
+		f->partial = false;
 	free_entries(entries, n);
-	return rc;
+	return rc == 0 ? 0 : unless_damaged(shape, e);
 }
 
 /* Commits it; then the tails are let go of. */
@@ -249,12 +263,12 @@ static int fold_commit(struct shapes *s, struct fold *fold, struct err *e)
 			tail_folded(f->shape, f->upto);
 		if (f->partial)
 			continue; /* it keeps its place, and its batches */
-		untrack(s, f->shape);
+		writer_untrack(s, f->shape);
 		/* Entries that aren't below the durable LSN yet stay, and with them the batch they are in. */
 		pthread_mutex_lock(shape_lock(f->shape));
 		bool left = f->shape->tail.n > 0;
 		pthread_mutex_unlock(shape_lock(f->shape));
-		if (left)
+		if (left && !atomic_load(&f->shape->dropped))
 			writer_track(s, f->shape, w->next_seq > 0 ? w->next_seq - 1 : 0);
 	}
 	return 0;
@@ -354,7 +368,7 @@ static int stage(struct shapes *s, const struct item *it, struct err *e)
 			entries[j - i] = it->rows[j].entry;
 		int rc = put_blocks(s->store, shape->id, entries, end - i, e);
 		free(entries);
-		if (rc != 0)
+		if (rc != 0 && unless_damaged(shape, e) != 0)
 			return -1;
 		i = end;
 	}
@@ -365,7 +379,8 @@ static int mark_last(struct shapes *s, const struct item *it, struct err *e)
 {
 	for (size_t i = 0; i < it->nends; i++) {
 		const struct staged_end *end = &it->ends[i];
-		if (store_insert_last(s->store, end->shape->id, end->at, end->split, LINE_LAST, LINE_LAST_LEN, end->chunk_end, e) != 0)
+		if (store_insert_last(s->store, end->shape->id, end->at, end->split, LINE_LAST, LINE_LAST_LEN, end->chunk_end, e) != 0 &&
+		    unless_damaged(end->shape, e) != 0)
 			return -1;
 	}
 	return 0;
@@ -376,7 +391,8 @@ static int unstage(struct shapes *s, const struct item *it, struct err *e)
 	for (size_t i = 0; i < it->len / sizeof(uint64_t); i++) {
 		uint64_t id;
 		memcpy(&id, it->data + i * sizeof id, sizeof id);
-		if (store_cut_log(s->store, id, it->tx, e) != 0)
+		/* One that is damaged is found by the next that reads or writes it. */
+		if (store_cut_log(s->store, id, it->tx, e) != 0 && e->kind != ERR_DAMAGED)
 			return -1;
 	}
 	return it->number == 1 ? 0 : store_put_meta_u64(s->store, "staging", 0, e);
@@ -428,9 +444,9 @@ static int write_item(struct shapes *s, struct batch *b, struct item *it, struct
 		it->shape->wr.drop_attempt = b->attempt;
 		return store_drop_shape(s->store, it->shape->id, e);
 	case ITEM_PIECE:
-		if (it->len == 0 || is_dropped(b, it->shape))
+		if ((it->len == 0 && !it->chunk_closed) || is_dropped(b, it->shape))
 			return 0;
-		return store_put_snapshot(s->store, it->shape->id, it->chunk, it->piece, it->data, it->len, e);
+		return store_put_snapshot(s->store, it->shape->id, it->chunk, it->piece, it->data, it->len, it->chunk_closed, e);
 	case ITEM_TABLE:
 		return it->len > 0 ? store_put_table(s->store, (uint32_t)it->number, it->data, it->len, e)
 		                   : store_drop_table(s->store, (uint32_t)it->number, e);
@@ -515,7 +531,7 @@ static void committed(struct shapes *s, struct item *it)
 		set_state(it->shape, SHAPE_LIVE);
 		break;
 	case ITEM_DROP:
-		untrack(s, it->shape);
+		writer_untrack(s, it->shape);
 		it->shape->wr.dropped = true;
 		w->gc_pending = true;
 		set_state(it->shape, SHAPE_GONE);

@@ -831,7 +831,7 @@ static void test_largest_id(void)
 		if (where == 2)
 			CHECK_OK(store_put_block(s, 70, &en, 1, true, &e), &e);
 		if (where == 3)
-			CHECK_OK(store_put_snapshot(s, 70, 0, 0, "{}\n", 3, &e), &e);
+			CHECK_OK(store_put_snapshot(s, 70, 0, 0, "{}\n", 3, false, &e), &e);
 		if (where == 4)
 			CHECK_OK(store_drop_shape(s, 70, &e), &e);
 		CHECK_OK(store_commit(s, &e), &e);
@@ -951,7 +951,7 @@ static void test_each_shape_once(void)
 int main(void)
 {
 	uint64_t seed = test_seed("test_writer");
-	log_init(LOG_EMERGENCY); /* failing disks are reported, as they should be */
+	log_init(getenv("TW_LOG") ? LOG_INFO : LOG_EMERGENCY); /* failing disks are reported, as they should be */
 	test_drops();
 	test_ids(false);
 	test_ids(true);
