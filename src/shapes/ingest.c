@@ -192,6 +192,7 @@ static int commit(struct shapes *s, const struct wal_change *c, struct err *e)
 		return 0;
 	}
 	keys_commit(s);
+	counts_commit(in);
 	in->end_lsn = c->u.commit.end_lsn;
 	in->ending = true;
 	txn_try_finish(s);
@@ -365,6 +366,7 @@ static void *ingest_main(void *arg)
 {
 	struct shapes *s = arg;
 	struct err e = {0};
+	counts_restore(s);
 	if (stream_run(s->stream, &e) != 0) {
 		pthread_mutex_lock(&s->status_lock);
 		s->fatal = true;

@@ -75,10 +75,13 @@ struct ingest {
 	size_t nspare;
 	int64_t wire_bytes;
 	bool staged, oversize;
+	struct key_undo *undo; /* what staging has counted; ingest_count.c */
+	size_t nundo, undo_cap;
 	struct held *held;     /* by table; ingest_keys.c */
 	struct arena held_rows;
 	uint64_t held_number;  /* the change that `held_change` is of, 0: none */
 	const struct held_change *held_change;
+	struct map renumbered; /* lines made for numbers, while entries get them */
 	struct relation *old_relations; /* that changes are held of */
 
 	lsn_t processed;       /* commits below are published (or were before we started) */
@@ -172,6 +175,25 @@ void keys_commit(struct shapes *s);
 bool keys_keep(struct ingest *in, struct relation *old);
 void keys_clear(struct ingest *in);
 
+/* ingest_count.c: tables where rows may be equal */
+/* Gives entries that the transaction has for the shape their numbers, once; false: it rotates. `undo`: what was counted
+ * can be taken back by counts_undo(). */
+bool counts_number(struct ingest *in, struct txn_shape *t, bool undo);
+/* Lets go of lines that were made for numbers, which shapes share until then. */
+void counts_forget_lines(struct ingest *in);
+/* At the commit: those still in memory. */
+void counts_commit(struct ingest *in);
+/* The transaction is lost; it will come again. */
+void counts_undo(struct shapes *s);
+void counts_txn_clear(struct ingest *in);
+/* CMD_COUNTS */
+void counts_take(struct shapes *s, struct shape *shape, struct key_counts *counts);
+/* Numbers entries that aren't of the running transaction; -1: what is known of the keys isn't right. */
+int counts_number_entries(struct ingest *in, struct shape *shape, struct entry *entries, size_t n, struct err *e) MUST_USE;
+/* Before the stream begins: what is known of keys is read from the logs. */
+void counts_restore(struct shapes *s);
+void counts_drop(struct shape *shape);
+
 /* ingest_select.c: conditions */
 /* Puts the shape's condition into the filter of its table: -1 if it doesn't fit the table any more. */
 int select_add(struct route *route, struct shape *shape, struct err *e) MUST_USE;
@@ -200,6 +222,8 @@ void txn_stage(struct shapes *s, bool ends);
 void txn_unstage(struct shapes *s);
 /* Whether the shape's snapshot has begun and isn't known yet. */
 void join_set(struct ingest *in, struct shape *shape, bool joining);
+/* Gives it what was kept for it meanwhile, but for what its snapshot shows. */
+void join_release(struct shapes *s, struct shape *shape);
 /* Drops what was kept for it meanwhile. */
 void join_clear(struct shape *shape);
 /* Goes on with a commit as far as mark and writer allow; true when nothing is left to do. */

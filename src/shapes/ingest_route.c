@@ -235,6 +235,7 @@ void route_remove_shape(struct shapes *s, struct shape *shape)
 	shape->in.routed = false;
 	join_set(in, shape, false);
 	join_clear(shape);
+	counts_drop(shape);
 	route_remove(in, shape->def.table->oid, shape);
 	if (route_is_root(shape))
 		in->nroots--;

@@ -47,6 +47,11 @@
 /* What one item may be of that, where there is more than one shape in it. */
 #define STAGE_BYTES_MAX (BATCH_BYTES_MAX / 2)
 #define PAGE_BYTES 4096u
+/* Keys counted for a shape of a table where rows may be equal, and for all such shapes: up to 40 bytes each. */
+#define SHAPE_KEYS_MAX 8000000u
+#define KEYS_MAX 24000000u
+/* Changes kept for such a shape while its first rows are copied, which are counted meanwhile; beyond, it rotates. */
+#define COUNTING_BYTES_MAX (64u << 20)
 /* Changes kept for a shape whose snapshot has begun and isn't known yet (a round trip); beyond, the
  * snapshot is taken again. */
 #define JOIN_BYTES_MAX (16u << 20)
@@ -211,6 +216,9 @@ struct row_form; /* what is the same in each row, rendered once */
 /* Borrows the definition until it is freed. `more_headers` goes behind the others: `,"name":…` or "". */
 struct row_form *row_form_new(const struct shape_def *def, const char *more_headers);
 void row_form_free(struct row_form *f);
+struct key_counts;
+/* Rows may be equal: counts them, and numbers their keys (keys.h). Borrowed until the form is freed. */
+void row_form_count(struct row_form *f, struct key_counts *counts);
 /* Appends a row as a line, with its newline. Values are those of the selected columns. */
 void row_put(struct row_form *f, const struct pg_copy_value *values, struct buf *out);
 /*
@@ -298,6 +306,8 @@ struct shape {
 		uint64_t open_bytes;  /* Σ text since the last chunk end */
 		uint64_t txn_seq;     /* the transaction that touched it last */
 		struct txn_shape *txn;
+		struct key_counts *counts; /* where rows may be equal: how often each key is there; ingest_count.c */
+		bool counting;        /* its first rows are being counted: what comes is buffered as while joining */
 	} in;
 
 	/* WRITER's */
@@ -444,6 +454,7 @@ enum cmd_kind {
 	CMD_REGISTER, CMD_FILTER, CMD_UNREGISTER, CMD_DROP, CMD_RESOLVED, CMD_PRUNE, CMD_NOP,
 	CMD_GROUND, /* what was looked for at the start of the stream is in the queue before it; result -1: it couldn't be */
 	CMD_LOOKED, /* a JOB_LOOK is done: its rotations are in the queue before this; result -1: an outage */
+	CMD_COUNTS, /* the first rows of a shape are counted: INGEST takes `counts` */
 	CMD_SUBSET_BEGIN, CMD_SUBSET_END, /* around the snapshot of a subset query; always both */
 };
 
@@ -455,6 +466,7 @@ struct cmd {
 	struct pg_snapshot *snap;  /* CMD_FILTER, CMD_SUBSET_END (NULL: there is none): borrowed from the waiting thread */
 	uint64_t joined;           /* CMD_SUBSET_BEGIN: transactions so far; CMD_SUBSET_END: given back */
 	bool mark_pending;         /* CMD_SUBSET_END: the mark covers the snapshot once the writer has done its queue */
+	struct key_counts *counts; /* CMD_COUNTS: it is emptied */
 	uint64_t xmin;             /* CMD_PRUNE */
 	uint64_t number;           /* CMD_GROUND, CMD_LOOKED: the job's */
 	lsn_t lsn;                 /* CMD_LOOKED: where the WAL ended before the look */
@@ -493,7 +505,9 @@ struct txn_shape { /* INGEST's: what the running transaction has for a shape */
 	struct entry *entries; /* those that aren't staged */
 	size_t n, cap;
 	struct txn_shape *next_fresh; /* among those with entries */
+	size_t ncounted;       /* entries whose keys have their numbers */
 	bool staged, rotate;
+	bool no_undo;          /* its counts can't be taken back: too much was staged */
 	bool marked;           /* the newest staged entry says that it is the last */
 	struct log_offset last; /* the newest staged entry, its flags, and where `last` would go in */
 	uint32_t last_flags, last_split, last_len;
@@ -579,6 +593,7 @@ struct shapes {
 	_Atomic size_t ahead_bytes;    /* queued for the writer or being written: ROWS and STAGE */
 	_Atomic bool store_failing;
 	_Atomic lsn_t published_tx;    /* last staged transaction the writer has published */
+	_Atomic size_t keys_counted;   /* of all shapes whose rows may be equal */
 	_Atomic uint64_t stat_transactions, stat_changes, stat_appended, stat_where_failures;
 
 	struct subsets *subsets; /* subset.c */
@@ -688,6 +703,10 @@ void ingest_adopt_table(struct shapes *s, const struct pg_table *t);
 void ingest_set_processed(struct shapes *s, lsn_t lsn);
 void cmd_post(struct shapes *s, struct cmd *c);             /* not waited for; INGEST frees it */
 int cmd_call(struct shapes *s, struct cmd *c);              /* waits; -1 when stopping */
+
+/* ingest_count.c: keys of rows that may be equal. Any thread: counts `c` against the limits; -1: too many. */
+int counts_charge(struct shapes *s, struct key_counts *c, const struct pg_table *t, struct err *e) MUST_USE;
+void counts_release(struct shapes *s, struct key_counts *c);
 
 /* tail.c: appends published entries under the shape's lock and wakes. Takes the line references. */
 void tail_publish(struct shape *s, struct entry *entries, size_t n);

@@ -146,6 +146,121 @@ void key_set_clear(struct key_set *s)
 	*s = (struct key_set){0};
 }
 
+/* ---- counts ---- */
+
+#define COUNT_SLOTS_MIN 16
+
+static size_t count_home(const struct key_counts *c, uint64_t a) { return a & (c->cap - 1); }
+
+/* Its slot, or the free one where it would be. */
+static struct key_count *count_slot(const struct key_counts *c, uint64_t a, uint32_t b)
+{
+	size_t i = count_home(c, a);
+	while (c->slots[i].n > 0 && (c->slots[i].a != a || c->slots[i].b != b))
+		i = (i + 1) & (c->cap - 1);
+	return &c->slots[i];
+}
+
+static void counts_grow(struct key_counts *c)
+{
+	struct key_counts more = *c;
+	more.cap = c->cap > 0 ? c->cap * 2 : COUNT_SLOTS_MIN;
+	more.slots = mem_zalloc(more.cap * sizeof *more.slots);
+	for (size_t i = 0; i < c->cap; i++)
+		if (c->slots[i].n > 0)
+			*count_slot(&more, c->slots[i].a, c->slots[i].b) = c->slots[i];
+	free(c->slots);
+	*c = more;
+}
+
+uint32_t key_counts_add(struct key_counts *c, struct key_hash k)
+{
+	if (c->n + c->n / 4 >= c->cap)
+		counts_grow(c);
+	struct key_count *slot = count_slot(c, k.a, (uint32_t)k.b);
+	if (slot->n == 0) {
+		*slot = (struct key_count){k.a, (uint32_t)k.b, 0};
+		c->n++;
+	}
+	return ++slot->n;
+}
+
+/* Closes the gap: whoever could have stood there moves up. */
+static void counts_remove(struct key_counts *c, struct key_count *slot)
+{
+	size_t gap = (size_t)(slot - c->slots), i = gap;
+	c->n--;
+	for (;;) {
+		i = (i + 1) & (c->cap - 1);
+		if (c->slots[i].n == 0)
+			break;
+		size_t home = count_home(c, c->slots[i].a);
+		if (((i - home) & (c->cap - 1)) < ((i - gap) & (c->cap - 1)))
+			continue;
+		c->slots[gap] = c->slots[i];
+		gap = i;
+	}
+	c->slots[gap].n = 0;
+}
+
+uint32_t key_counts_take(struct key_counts *c, struct key_hash k)
+{
+	struct key_count *slot = c->n > 0 ? count_slot(c, k.a, (uint32_t)k.b) : NULL;
+	if (slot == NULL || slot->n == 0)
+		return 0;
+	uint32_t was = slot->n--;
+	if (was == 1)
+		counts_remove(c, slot);
+	return was;
+}
+
+uint32_t key_counts_of(const struct key_counts *c, struct key_hash k)
+{
+	return c->n > 0 ? count_slot(c, k.a, (uint32_t)k.b)->n : 0;
+}
+
+void key_counts_clear(struct key_counts *c)
+{
+	free(c->slots);
+	*c = (struct key_counts){0};
+}
+
+/* ---- keys in lines ---- */
+
+#define LINE_BEGINS "{\"key\":\""
+/* A value is a text or null: `:{` comes behind no column's name. And a quote inside a text has a backslash before it. */
+#define HEADERS_BEGIN ",\"headers\":{"
+
+static const char *find(const char *p, const char *end, const char *what)
+{
+	return memmem(p, (size_t)(end - p), what, strlen(what));
+}
+
+bool key_line_read(const char *line, size_t len, size_t split, struct key_line *out)
+{
+	const size_t begins = sizeof LINE_BEGINS - 1;
+	const char *end = line + len, *p = line + begins;
+	if (len < begins || memcmp(line, LINE_BEGINS, begins) != 0)
+		return false;
+	while (p < end && *p != '"')
+		p += *p == '\\' ? 2 : 1;
+	if (p >= end)
+		return false;
+	out->key_at = begins;
+	out->key_end = (size_t)(p - line);
+	const char *headers = split > 0 ? line + split : find(p, end, HEADERS_BEGIN);
+	const char *operation = headers != NULL ? find(headers, end, "\"operation\":\"") : NULL;
+	if (operation == NULL || end - operation < 15)
+		return false;
+	out->operation = operation[13];
+	out->partner = find(operation, end, ",\"key_change_to\":") != NULL ? 1 : find(operation, end, ",\"key_change_from\":") != NULL ? -1 : 0;
+	const char *number = p;
+	while (number > line + begins && number[-1] >= '0' && number[-1] <= '9')
+		number--;
+	out->key_len = (size_t)((number < p ? number - 1 : p) - (line + begins));
+	return true;
+}
+
 /* ---- net effects ---- */
 
 static int compare(uint64_t x, uint64_t y) { return x < y ? -1 : x > y; }

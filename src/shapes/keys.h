@@ -42,6 +42,44 @@ void key_set_add(struct key_set *s, struct key_hash k);
 bool key_set_has(const struct key_set *s, struct key_hash k);
 void key_set_clear(struct key_set *s);
 
+/* ---- counts: how many rows have a key ---- */
+
+struct key_count {
+	uint64_t a;
+	uint32_t b;
+	uint32_t n; /* 0: free */
+};
+
+struct key_counts {
+	struct key_count *slots;
+	size_t cap, n;  /* n: keys */
+	size_t charged; /* as the owner has counted them against a limit */
+};
+
+/* How many there are now. */
+uint32_t key_counts_add(struct key_counts *c, struct key_hash k);
+/* How many there were; 0: none, and nothing has changed. */
+uint32_t key_counts_take(struct key_counts *c, struct key_hash k);
+uint32_t key_counts_of(const struct key_counts *c, struct key_hash k);
+void key_counts_clear(struct key_counts *c);
+
+/* ---- keys in lines ----
+ *
+ * Where rows may be equal, the n-th of them has the key with "/n" behind it, from the second on. No part of a key
+ * looks like that: they are in quotes, or `_`.
+ */
+
+/* What a line, of a snapshot or a log, says of a key. Borrowed from the line. */
+struct key_line {
+	size_t key_at, key_len; /* as it stands in the line, without its number */
+	size_t key_end;         /* the quote behind it */
+	char operation;         /* 'i', 'u', 'd' */
+	int partner;            /* 1: the other half of a changed key comes next, -1: it came before, 0: there is none */
+};
+/* `split`: where to look for its headers, 0 if that isn't known. false: the line has no key (a control message), or
+ * isn't one of ours. */
+bool key_line_read(const char *line, size_t len, size_t split, struct key_line *out);
+
 /* ---- net effects ---- */
 
 /* Half of a change: a row that came under a key, or went from under it. */

@@ -85,6 +85,10 @@ static int load_shape(void *ctx, uint64_t id, const void *p, size_t len, struct 
 	s->last_handle_us = made > s->last_handle_us ? made : s->last_handle_us;
 	if (!r.complete) {
 		doom(l, id);
+	} else if (r.def.table->keys >= PG_KEYS_CLASH) {
+		log_info("Removing shape %s of %s.%s: keys of its rows may be the same, which the Busbar that made it didn't tell apart",
+		         r.handle, r.def.table->schema, r.def.table->name);
+		doom(l, id);
 	} else {
 		/* Two of one definition: the older one's rotation wasn't durable when the newer was made. */
 		struct shape *twin = map_get(&s->by_identity, r.def.identity, r.def.identity_len);

@@ -19,6 +19,7 @@
 #include "pg/query.h"
 #include "shapes/def.h"
 #include "shapes/internal.h"
+#include "shapes/keys.h"
 #include "where/where.h"
 
 #define ADMIN_THREADS 2
@@ -558,6 +559,8 @@ struct copy {
 	size_t piece_bytes; /* of the lines in the piece */
 	size_t all_bytes;   /* of the pieces before it */
 	bool packed;        /* the piece is */
+	struct key_counts counts; /* where rows may be equal */
+	bool counts_only;   /* log=changes_only: no row is put anywhere */
 	bool discard; /* the shape is gone; the transaction must stay usable for those that share it */
 };
 
@@ -590,6 +593,8 @@ static int put_piece(struct copy *c, bool closes, struct err *e)
 	return 0;
 }
 
+static bool is_counted(const struct shape *shape) { return shape->def.table->keys == PG_KEYS_COUNTED; }
+
 static int copy_row(void *ctx, const struct pg_copy_value *values, struct err *e)
 {
 	struct copy *c = ctx;
@@ -610,6 +615,12 @@ static int copy_row(void *ctx, const struct pg_copy_value *values, struct err *e
 	}
 	if (c->piece.failed)
 		return err_set(e, ERR_LIMIT, "a row is too large for a snapshot");
+	if (is_counted(c->shape) && counts_charge(c->s, &c->counts, c->shape->def.table, e) != 0)
+		return -1;
+	if (c->counts_only) {
+		buf_reset(&c->piece);
+		return 0;
+	}
 	c->piece_bytes += line;
 	c->chunk_bytes += line; /* the row and one byte, as Electric counts */
 	if (c->chunk_bytes >= c->shape->chunk_bytes)
@@ -618,6 +629,14 @@ static int copy_row(void *ctx, const struct pg_copy_value *values, struct err *e
 	if (c->piece_bytes >= SNAPSHOT_PIECE_BYTES || (c->all_bytes == 0 && c->piece_bytes >= SNAPSHOT_PIECE_BYTES / 8))
 		return put_piece(c, false, e);
 	return 0;
+}
+
+/* INGEST goes on counting. What it has kept for the shape meanwhile is in the writer's queue when it has them, ahead of
+ * the snapshot's end. */
+static void hand_over_counts(struct copy *c)
+{
+	struct cmd cmd = {.kind = CMD_COUNTS, .shapes = {c->shape}, .nshapes = 1, .counts = &c->counts};
+	cmd_call(c->s, &cmd);
 }
 
 static void put_snapshot_end(const struct pg_snapshot *snap, struct buf *out)
@@ -636,12 +655,17 @@ static int copy_shape(struct creation *cr, struct shape *shape, const struct pg_
 	buf_init(&c.piece, (size_t)2 << 30);
 	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
 	int rc = def_where_sql(&shape->def, &sql, e);
-	if (rc == 0 && shape->def.log_mode == LOG_MODE_FULL)
+	if (is_counted(shape))
+		row_form_count(c.form, &c.counts);
+	c.counts_only = shape->def.log_mode == LOG_MODE_CHANGES_ONLY;
+	if (rc == 0 && (!c.counts_only || is_counted(shape)))
 		rc = pg_snapshot_copy(cr->w->snap, shape->def.table, shape->def.selected, shape->def.nselected, sql.data, copy_row, &c,
 		                      creation_cancelled, cr, e);
 	buf_clear(&sql);
 	if (rc == 0 && c.packed && c.piece.len > 0)
 		rc = put_piece(&c, false, e); /* what follows is a line */
+	if (rc == 0 && !c.discard && is_counted(shape))
+		hand_over_counts(&c);
 	if (rc == 0 && !c.discard) {
 		put_snapshot_end(snap, &c.piece);
 		rc = put_piece(&c, true, e);
@@ -658,6 +682,7 @@ static int copy_shape(struct creation *cr, struct shape *shape, const struct pg_
 	}
 	buf_clear(&c.piece);
 	row_form_free(c.form);
+	counts_release(s, &c.counts);
 	return rc;
 }
 

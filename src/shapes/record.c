@@ -390,7 +390,7 @@ int journal_decode(const char *p, size_t len,
 				rc = row(ctx, id & JOURNAL_ID_MASK, at, (uint32_t)(id >> JOURNAL_FLAGS_SHIFT), lines[line], e);
 		}
 	}
-	if (version != TABLE_RECORD_VERSION_OLDEST_UNSEALED) {
+	if (version != RECORD_VERSION_UNSEALED) {
 		(void)get_u64(&c);
 		(void)get_u64(&c);
 	}

@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "shapes/def.h"
 #include "shapes/internal.h"
+#include "shapes/keys.h"
 
 #define SUBSET_QUEUE_MAX 1000
 /* Rows kept for one client; and for all together, beyond which only clients that have taken all they had get
@@ -226,6 +227,7 @@ struct worker {
 	struct subset *q;
 	struct buf piece;
 	struct row_form *form;
+	struct key_counts counts; /* where rows may be equal: of this query alone, which sees all that are equal */
 	int64_t began_ms, waited_ms;
 	bool mark_pending;
 	struct err why; /* why give() refused */
@@ -305,6 +307,8 @@ static int take_row(void *ctx, const struct pg_copy_value *values, struct err *e
 	row_put(w->form, values, &w->piece);
 	if (w->piece.failed)
 		return err_set(e, ERR_LIMIT, "a row is too large for a subset");
+	if (w->q->def.table->keys == PG_KEYS_COUNTED && counts_charge(w->all->engine, &w->counts, w->q->def.table, e) != 0)
+		return -1;
 	if (w->piece.len < SUBSET_PIECE_BYTES || give(w))
 		return 0;
 	return err_set(e, ERR_CANCELLED, "the subset query was given up");
@@ -434,6 +438,8 @@ static void begin(struct worker *w, struct subset *q)
 	char mark[40];
 	snprintf(mark, sizeof mark, ",\"snapshot_mark\":%" PRIu32, q->mark); /* it is the last of a row's headers */
 	w->form = row_form_new(&q->def, mark);
+	if (q->def.table->keys == PG_KEYS_COUNTED)
+		row_form_count(w->form, &w->counts);
 }
 
 static void run(struct worker *w, struct subset *q)
@@ -459,6 +465,7 @@ static void run(struct worker *w, struct subset *q)
 		pg_advise(&e, w->all->engine->config, PG_ROLE_SNAPSHOT, q->def.table->schema, q->def.table->name);
 	}
 	row_form_free(w->form);
+	counts_release(w->all->engine, &w->counts);
 	tell(q, rc == 0 ? SUBSET_END : SUBSET_FAILED, rc == 0 ? NULL : &e);
 	buf_clear(&w->piece);
 	w->used_ms = clock_mono_ms();

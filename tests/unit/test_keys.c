@@ -57,6 +57,79 @@ static void test_set(void)
 	CHECK(!key_set_has(&s, numbered(1)));
 }
 
+/* Against plain arrays; keys that come and go make gaps that others have to close. */
+static void test_counts(uint64_t seed)
+{
+	struct rng r = rng_seeded(seed);
+	struct key_counts c = {0};
+	static uint32_t want[3000];
+	size_t keys = 0;
+	CHECK_INT(key_counts_take(&c, numbered(1)), 0);
+	CHECK_INT(key_counts_of(&c, numbered(1)), 0);
+	for (int i = 0; i < 300000; i++) {
+		/* Grows, shrinks to little, and so on. */
+		uint64_t k = rng_below(&r, ARRAY_LEN(want));
+		bool add = rng_below(&r, 10) < (i / 20000 % 2 == 0 ? 7 : 2);
+		uint32_t before = want[k];
+		if (add) {
+			keys += want[k]++ == 0;
+			if (key_counts_add(&c, numbered(k)) != want[k])
+				CHECK(false);
+		} else {
+			if (key_counts_take(&c, numbered(k)) != before)
+				CHECK(false);
+			if (before > 0)
+				keys -= --want[k] == 0;
+		}
+		if (c.n != keys)
+			CHECK(false);
+	}
+	for (uint64_t k = 0; k < ARRAY_LEN(want); k++)
+		CHECK_INT(key_counts_of(&c, numbered(k)), want[k]);
+	key_counts_clear(&c);
+	CHECK_INT(key_counts_of(&c, numbered(1)), 0);
+}
+
+#define KEY "\\\"public\\\".\\\"t\\\"/\\\"a\\\\\\\"//1\\\"/_"
+#define HEADERS(op, more) "\"headers\":{\"relation\":[\"public\",\"\\\"operation\\\":\\\"x\"],\"operation\":\"" op "\",\"lsn\":\"1\"" more "}}"
+
+static void test_lines(void)
+{
+	static const struct {
+		const char *line;
+		char operation;
+		int partner;
+		size_t number_len;
+	} cases[] = {
+		{"{\"key\":\"" KEY "\",\"value\":{\"headers\":\"x\"}," HEADERS("insert", ""), 'i', 0, 0},
+		{"{\"key\":\"" KEY "/12\",\"value\":{\"a\":\",\\\"headers\\\":{\\\"operation\\\":\\\"u\"}," HEADERS("delete", ""), 'd', 0, 3},
+		{"{\"key\":\"" KEY "\",\"value\":{}," HEADERS("delete", ",\"key_change_to\":\"k\""), 'd', 1, 0},
+		{"{\"key\":\"" KEY "/2\",\"value\":{\"headers\":null}," HEADERS("insert", ",\"key_change_from\":\"k\""), 'i', -1, 2},
+		{"{\"key\":\"" KEY "\",\"value\":{},\"headers\":{\"operation\":\"insert\",\"relation\":[\"a\",\"b\"]}}", 'i', 0, 0},
+	};
+	struct key_line k;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		const char *line = cases[i].line, *headers = strstr(line, ",\"headers\":{\"");
+		for (int with_split = 0; with_split < 2; with_split++) {
+			size_t split = with_split ? (size_t)(headers - line) + strlen(",\"headers\":{") : 0;
+			if (!CHECK(key_line_read(line, strlen(line), split, &k)))
+				continue;
+			CHECK(k.operation == cases[i].operation && k.partner == cases[i].partner);
+			CHECK_INT(k.key_len, strlen(KEY));
+			CHECK(memcmp(line + k.key_at, KEY, strlen(KEY)) == 0);
+			CHECK_INT(k.key_end, k.key_at + k.key_len + cases[i].number_len);
+		}
+		/* What is cut is refused, or at least read within its bounds. */
+		for (size_t n = 0; n < strlen(line); n++) {
+			char *cut = mem_alloc(n + 1);
+			memcpy(cut, line, n);
+			(void)key_line_read(cut, n, 0, &k);
+			free(cut);
+		}
+	}
+	CHECK(!key_line_read("{\"headers\":{\"control\":\"snapshot-end\"}}", 41, 0, &k));
+}
+
 /* Keys and rows as small numbers; `of` is the half itself. */
 static struct key_half half(uint64_t key, uint64_t row, uint64_t op, bool added)
 {
@@ -159,7 +232,10 @@ int main(void)
 {
 	test_hash();
 	test_set();
+	uint64_t seed = test_seed("test_keys");
+	test_counts(seed);
+	test_lines();
 	test_nets();
-	test_random(test_seed("test_keys"));
+	test_random(seed);
 	return check_done("test_keys");
 }

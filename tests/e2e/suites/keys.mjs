@@ -2,6 +2,7 @@
 // their keys did in it; and what can't be told apart is told to begin again.
 
 import { readAll, shape } from '../lib/http.mjs'
+import { Proxy } from '../lib/proxy.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
 import { Random, assert, equal, seed as newSeed, until } from '../lib/util.mjs'
@@ -248,5 +249,184 @@ test('a deferrable primary key: random transactions', { timeout: 300000 }, async
   }
   t.note(`${done} of 1500 transactions committed`)
   await w.agree(followers, 60000)
+  w.undisturbed()
+})
+
+// ---- rows that may be equal ----
+
+const LOGGED = ['CREATE TABLE log (a text, b int)', "INSERT INTO log VALUES ('x', 1), ('x', 1), ('x', 1), ('y', 2), (NULL, NULL), (NULL, NULL)"]
+const LOG_SHAPES = [{ where: "a = 'x'" }, { where: 'b < 2', replica: 'full' }]
+// One of the rows that are equal.
+const one = (condition) => `ctid IN (SELECT ctid FROM log WHERE ${condition} LIMIT 1)`
+
+test('a table without a key: equal rows are as many as in Postgres', { timeout: 180000 }, async (t) => {
+  const w = await world(t, { sql: LOGGED })
+  const followers = await followed(w, 'log', LOG_SHAPES)
+  await w.agree()
+  const steps = [
+    "INSERT INTO log VALUES ('x', 1)",
+    `DELETE FROM log WHERE ${one("a = 'x'")}`,
+    `UPDATE log SET b = 5 WHERE ${one("a = 'x'")}`,
+    `DELETE FROM log WHERE ${one('a IS NULL')}`,
+    `BEGIN; INSERT INTO log VALUES ('x', 1), ('z', 0), ('z', 0); UPDATE log SET b = 1 WHERE ${one("a = 'x' AND b = 5")};
+     UPDATE log SET a = 'x', b = 1 WHERE a = 'z'; DELETE FROM log WHERE ${one("a = 'x'")}; COMMIT`,
+    `BEGIN; SAVEPOINT s; INSERT INTO log VALUES ('x', 1); ROLLBACK TO s; INSERT INTO log SELECT * FROM log; COMMIT`,
+    "UPDATE log SET b = b + 1 WHERE a = 'x'",
+    "UPDATE log SET a = 'x', b = 1",
+    `DELETE FROM log WHERE ${one('true')}`,
+  ]
+  for (const sql of steps) {
+    await w.sql(sql)
+    await w.agree().catch((e) => {
+      throw new Error(`${sql}: ${e.message}`)
+    })
+  }
+  // The lines of a change of the second of two equal rows name its keys.
+  await w.sql("DELETE FROM log; INSERT INTO log VALUES ('p', 1), ('p', 1), ('q', 1)")
+  await w.agree()
+  const at = { handle: followers[0].handle, offset: followers[0].offset }
+  await w.sql(`UPDATE log SET a = 'q' WHERE ${one("a = 'p'")}`)
+  await w.agree()
+  const [gone, come] = (await shape(w.busbar.url, { table: 'log', ...at })).changes()
+  const key = (a, n) => `"public"."log"/"${a}"/"1"${n}`
+  equal([gone.key, gone.headers.key_change_to], [key('p', '/2'), key('q', '/2')], 'the row that went')
+  equal([come.key, come.headers.key_change_from, come.headers.operation], [key('q', '/2'), key('p', '/2'), 'insert'], 'the row that came')
+  // The counts outlive the process, and a crash.
+  for (const end of ['term', 'kill9']) {
+    await w.busbar[end]()
+    await w.busbar.start()
+    assert(/Counted \d+ rows of 4 shapes/.test(w.busbar.outputSinceStart()), 'no word of the counting')
+    await w.sql(`DELETE FROM log WHERE ${one("a = 'q'")}; INSERT INTO log VALUES ('p', 1), ('p', 1)`)
+    await w.agree()
+    await w.sql(`DELETE FROM log WHERE ${one("a = 'p'")}`)
+    await w.agree()
+  }
+  w.undisturbed()
+  const again = w.follow({ table: 'log' }, 'poll', { name: 'a newcomer' })
+  await w.agree([again])
+})
+
+test('a table without a key: its first rows are copied while it is written to', { timeout: 240000 }, async (t) => {
+  const w = await world(t, {
+    sql: [
+      'CREATE TABLE log (a text, b int)',
+      // Enough for packed pieces; each row eight times.
+      "INSERT INTO log SELECT repeat('x/', 40) || g % 2500, g % 2500 FROM generate_series(1, 20000) g",
+      'CREATE TABLE bystander (id int PRIMARY KEY)',
+    ],
+  })
+  const bystander = w.follow({ table: 'bystander' })
+  let writing = true
+  const writers = Array.from({ length: 2 }, async (_, n) => {
+    const s = await w.session()
+    for (let i = n; writing; i += 7) {
+      await s.query(`DELETE FROM log WHERE ${one(`b = ${i % 2500}`)}`)
+      await s.query(`INSERT INTO log SELECT * FROM log WHERE b = ${(i * 3) % 2500} LIMIT 1`)
+      await s.query(`UPDATE log SET b = b + 1 WHERE ${one(`b = ${(i * 5) % 2500}`)}`)
+    }
+  })
+  // One after the other, so that each begins while the writers are at it.
+  for (const params of [{}, { where: 'b < 1000' }, { replica: 'full' }, { where: 'b % 3 = 0' }]) {
+    const f = w.follow({ table: 'log', ...params }, 'poll')
+    await f.ready()
+  }
+  writing = false
+  await Promise.all(writers)
+  await w.agree(w.followers, 60000)
+  w.undisturbed([bystander])
+  await w.busbar.kill9()
+  await w.busbar.start()
+  await w.sql(`DELETE FROM log WHERE ${one('b < 1000')}; INSERT INTO log SELECT * FROM log WHERE b = 1001`)
+  await w.agree(w.followers, 60000)
+  w.undisturbed([bystander])
+})
+
+test('a table without a key: a large transaction is lost with the connection, and comes again', { timeout: 240000 }, async (t) => {
+  const seed = newSeed()
+  t.note(`seed ${seed}`)
+  const w = await world(t, { sql: LOGGED, start: false })
+  const url = new URL(w.busbar.databaseUrl)
+  // All of it is some 24 MB; beyond 8 it is staged.
+  const proxy = await Proxy.create(`http://${url.host}`, { random: new Random(seed), low: 12e6, high: 18e6 })
+  t.cleanup(() => proxy.close())
+  url.host = new URL(proxy.url).host
+  w.busbar.databaseUrl = url.href
+  await w.busbar.start()
+  const followers = [w.follow({ table: 'log' }), w.follow({ table: 'log', where: 'b = 1' })]
+  await w.agree()
+  proxy.cutting = true
+  const sql = `BEGIN; INSERT INTO log SELECT repeat('y', 20000), 1 FROM generate_series(1, 600);
+    DELETE FROM log WHERE ctid IN (SELECT ctid FROM log WHERE b = 1 ORDER BY ctid LIMIT 300);
+    INSERT INTO log SELECT repeat('z', 20000), g % 2 FROM generate_series(1, 300) g; COMMIT`
+  await w.sql(sql)
+  await until('the connection was cut', () => proxy.cuts > 0, 20000)
+  proxy.cutting = false
+  await w.agree(w.followers, 60000)
+  w.undisturbed()
+  await w.sql(`DELETE FROM log WHERE ctid IN (SELECT ctid FROM log ORDER BY ctid DESC LIMIT 400)`)
+  await w.agree(followers, 60000)
+  w.undisturbed()
+})
+
+test('a table without a key: subsets, and log=changes_only', async (t) => {
+  const w = await world(t, { sql: LOGGED })
+  const a = await shape(w.busbar.url, { table: 'log', offset: '-1', subset__where: "a = 'x'" })
+  const keys = a.json().data.map((m) => m.key)
+  equal([...keys].sort(), ['"public"."log"/"x"/"1"', '"public"."log"/"x"/"1"/2', '"public"."log"/"x"/"1"/3'], 'keys')
+  // Its log counts rows that it doesn't show.
+  const begin = await shape(w.busbar.url, { table: 'log', offset: '-1', log: 'changes_only' })
+  equal(begin.status, 200, begin.text().slice(0, 200))
+  await w.sql(`DELETE FROM log WHERE ${one("a = 'x'")}`)
+  const next = await until('the delete', async () => {
+    const r = await shape(w.busbar.url, { table: 'log', offset: begin.offset, handle: begin.handle, log: 'changes_only' })
+    return r.changes().length > 0 && r.changes()
+  })
+  equal([next[0].key, next[0].headers.operation], ['"public"."log"/"x"/"1"/3', 'delete'], 'the change')
+  await w.busbar.term()
+  await w.busbar.start()
+  await until('it begins again', async () => {
+    const r = await shape(w.busbar.url, { table: 'log', offset: begin.offset, handle: begin.handle, log: 'changes_only' })
+    return r.status === 409
+  })
+})
+
+test('a table without a key: partitions and random transactions, with crashes', { timeout: 300000 }, async (t) => {
+  const seed = newSeed()
+  const r = new Random(seed)
+  t.note(`seed ${seed}`)
+  const w = await world(t, {
+    sql: [
+      'CREATE TABLE log (a text, b int) PARTITION BY RANGE (b)',
+      'CREATE TABLE log_1 PARTITION OF log FOR VALUES FROM (0) TO (3)',
+      'CREATE TABLE log_2 PARTITION OF log FOR VALUES FROM (3) TO (6)',
+      'CREATE TABLE log_3 PARTITION OF log DEFAULT',
+    ],
+  })
+  await followed(w, 'log', [{ where: "a = 'x'" }, { where: 'b < 4', replica: 'full' }])
+  w.follow({ table: 'log_2' })
+  await w.agree()
+  const writer = await w.session()
+  const a = () => `'${r.pick(['x', 'y', 'z/', '"'])}'`
+  // A table's ctids are of its partitions: with the partition they are one row's.
+  const row = () => `(tableoid, ctid) IN (SELECT tableoid, ctid FROM log WHERE b >= ${r.int(0, 7)} LIMIT ${r.int(1, 3)})`
+  const statements = [
+    () => `INSERT INTO log VALUES (${a()}, ${r.int(0, 7)})`,
+    () => `INSERT INTO log SELECT ${a()}, ${r.int(0, 7)} FROM generate_series(1, ${r.int(1, 4)})`,
+    () => `DELETE FROM log WHERE ${row()}`,
+    () => `UPDATE log SET b = ${r.int(0, 7)} WHERE ${row()}`,
+    () => `UPDATE log SET a = ${a()} WHERE ${row()}`,
+    () => `UPDATE log SET a = a WHERE ${row()}`,
+    () => `DELETE FROM log WHERE b = ${r.int(0, 7)} AND a = ${a()}`,
+  ]
+  for (let i = 0; i < 900; i++) {
+    await writer.query('BEGIN')
+    for (let k = r.int(1, 6); k > 0; k--) await writer.query(r.pick(statements)())
+    await writer.query(r.chance(0.9) ? 'COMMIT' : 'ROLLBACK')
+    if (i % 300 === 200) {
+      await w.busbar[r.chance(0.7) ? 'kill9' : 'term']()
+      await w.busbar.start()
+    }
+  }
+  await w.agree(w.followers, 60000)
   w.undisturbed()
 })
