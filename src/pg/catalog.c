@@ -412,6 +412,7 @@ void pg_table_schema_json(const struct pg_table *t, const uint16_t *selected, ui
  * {"v":3,"oid":16390,"schema":"public","name":"items","relkind":"r",
  *  "columns":[["id",1,23,-1,"int4",0,not_null,generated,is_bool,pk_index,collation],…],"leaves":[…],
  *  "types":[[oid,"schema","name","kind",elem_oid,base_oid,base_typmod,["label",…],[[id,type_oid,typmod,"name"],…]],…],
+ *  "denied":[attnum,…] if there are such columns,
  *  "collations":[[oid,"schema","name","provider",deterministic,"collate","ctype","version" or null],…]}
  */
 
@@ -483,6 +484,13 @@ void pg_table_to_json(const struct pg_table *t, struct buf *out)
 	buf_puts(out, "],\"leaves\":[");
 	for (uint32_t i = 0; i < t->nleaves; i++)
 		buf_printf(out, i > 0 ? ",%" PRIu32 : "%" PRIu32, t->leaves[i]);
+	bool denied = false;
+	for (uint16_t i = 0; i < t->ncolumns; i++) {
+		if (!t->columns[i].denied)
+			continue;
+		buf_printf(out, denied ? ",%d" : "],\"denied\":[%d", t->columns[i].attnum);
+		denied = true;
+	}
 	buf_puts(out, "],\"types\":[");
 	for (uint16_t i = 0; i < t->ntypes; i++) {
 		buf_puts(out, i > 0 ? "," : "");
@@ -658,6 +666,17 @@ static void read_leaves(const json_t *v, struct pg_table *t, bool *bad)
 		t->leaves[i] = (uint32_t)read_int(json_array_get(v, i), 1, UINT32_MAX, bad);
 }
 
+static void read_denied(const json_t *v, struct pg_table *t, bool *bad)
+{
+	if (v != NULL && !json_is_array(v))
+		*bad = true;
+	for (size_t i = 0; i < json_array_size(v); i++) {
+		int64_t attnum = read_int(json_array_get(v, i), 1, INT16_MAX, bad);
+		for (uint16_t k = 0; k < t->ncolumns; k++)
+			t->columns[k].denied = t->columns[k].denied || t->columns[k].attnum == attnum;
+	}
+}
+
 /* NULL if the value isn't what pg_table_to_json() writes. */
 static struct pg_table *table_from_value(const json_t *v)
 {
@@ -677,6 +696,7 @@ static struct pg_table *table_from_value(const json_t *v)
 		t->relkind = relkind[0];
 	for (size_t i = 0; i < n; i++)
 		read_column(json_array_get(columns, i), &t->columns[i], &bad);
+	read_denied(json_object_get(v, "denied"), t, &bad);
 	read_leaves(json_object_get(v, "leaves"), t, &bad);
 	read_types(json_object_get(v, "types"), t, &bad);
 	read_collations(json_object_get(v, "collations"), t, &bad);
@@ -793,8 +813,10 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 	"  CASE WHEN pk.at < pk.n THEN pk.at ELSE -1 END, a.attcollation," \
 	"  CASE WHEN a.attnum = pg_catalog.min(a.attnum) OVER () THEN" \
 	"    (SELECT pg_catalog.json_build_object('types', coalesce(types.list, '[]'), 'collations', collations.list)" \
-	"     FROM types, collations) END " \
-	"FROM rel" \
+	"     FROM types, collations) END," \
+	"  NOT pg_catalog.has_column_privilege(reader.name, rel.oid, a.attnum, 'SELECT') " \
+	"FROM rel CROSS JOIN (SELECT coalesce((SELECT r.rolname FROM pg_catalog.pg_roles r" \
+	"    WHERE r.rolname = pg_catalog.current_setting('" PG_READER_SETTING "', true)), CURRENT_USER) AS name) reader" \
 	"  JOIN pg_catalog.pg_attribute a ON a.attrelid = rel.oid AND a.attnum > 0 AND NOT a.attisdropped" \
 	"  JOIN pg_catalog.pg_type ty ON ty.oid = a.atttypid" \
 	"  LEFT JOIN pg_catalog.pg_type el ON el.oid = ty.typelem AND ty.typelem <> 0" \
@@ -807,7 +829,7 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 enum {
 	COL_OID, COL_SCHEMA, COL_NAME, COL_RELKIND, COL_LEAVES, COL_ATTNAME, COL_ATTNUM, COL_TYPE, COL_TYPMOD,
 	COL_TYPE_NAME, COL_DIMS, COL_NOT_NULL, COL_GENERATED, COL_IS_BOOL, COL_PK_INDEX,
-	COL_COLLATION, COL_MORE,
+	COL_COLLATION, COL_MORE, COL_DENIED,
 };
 
 /* "16390 16401" */
@@ -872,6 +894,7 @@ static struct pg_table *table_from_rows(const PGresult *res)
 			.generated = pg_value_bool(res, i, COL_GENERATED),
 			.is_bool = pg_value_bool(res, i, COL_IS_BOOL),
 			.pk_index = (int)pg_value_int(res, i, COL_PK_INDEX),
+			.denied = pg_value_bool(res, i, COL_DENIED),
 			.collation = fits ? collation_index(t, pg_value_oid(res, i, COL_COLLATION)) : t->ncollations,
 		};
 	return t;
