@@ -110,10 +110,14 @@ enum step shape_resolve_def(struct request *r, const struct shape_params *p, con
 	if (def_build(a, table, &p->def, shapes_server_version(r->http->shapes), def, &complaint) < 0)
 		return reply_error(r, complaint.field, complaint.text);
 	struct params_errors errors = {.count = 0};
-	if (condition_apply(r->conn->loop->conditions, a, p, def, &errors) == 0)
+	if (condition_apply(r->conn->loop->conditions, a, p, def, &errors) != 0) {
+		shape_def_clear(def);
+		return reply_errors(r, &errors);
+	}
+	if (def_check_rights(a, def, &complaint) == 0)
 		return STEP_NEXT;
 	shape_def_clear(def);
-	return reply_errors(r, &errors);
+	return reply_error(r, complaint.field, complaint.text);
 }
 
 /* ---- which shape ------------------------------------------------------------------------------------ */

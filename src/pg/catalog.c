@@ -438,6 +438,7 @@ void pg_table_schema_json(const struct pg_table *t, const uint16_t *selected, ui
  *  (generated: false, true, or "v" if it is virtual)
  *  "keys":0,"clash":"\"schema\".\"name\"" or null,"members":[[oid,"schema","name"],…],
  *  "types":[[oid,"schema","name","kind",elem_oid,base_oid,base_typmod,["label",…],[[id,type_oid,typmod,"name"],…]],…],
+ *  "denied":[attnum,…] if there are such columns,
  *  "collations":[[oid,"schema","name","provider",deterministic,"collate","ctype","version" or null],…]}
  */
 
@@ -510,6 +511,13 @@ void pg_table_to_json(const struct pg_table *t, struct buf *out)
 	buf_puts(out, "],\"leaves\":[");
 	for (uint32_t i = 0; i < t->nleaves; i++)
 		buf_printf(out, i > 0 ? ",%" PRIu32 : "%" PRIu32, t->leaves[i]);
+	bool denied = false;
+	for (uint16_t i = 0; i < t->ncolumns; i++) {
+		if (!t->columns[i].denied)
+			continue;
+		buf_printf(out, denied ? ",%d" : "],\"denied\":[%d", t->columns[i].attnum);
+		denied = true;
+	}
 	buf_printf(out, "],\"keys\":%d,\"clash\":", (int)t->keys);
 	if (t->clash != NULL)
 		put_text(out, t->clash);
@@ -730,6 +738,17 @@ static void keys_of_before(struct pg_table *t)
 	t->keys = keyed && (t->relkind == 'p' || t->nleaves == 0) ? PG_KEYS_UNIQUE : PG_KEYS_UNKNOWN;
 }
 
+static void read_denied(const json_t *v, struct pg_table *t, bool *bad)
+{
+	if (v != NULL && !json_is_array(v))
+		*bad = true;
+	for (size_t i = 0; i < json_array_size(v); i++) {
+		int64_t attnum = read_int(json_array_get(v, i), 1, INT16_MAX, bad);
+		for (uint16_t k = 0; k < t->ncolumns; k++)
+			t->columns[k].denied = t->columns[k].denied || t->columns[k].attnum == attnum;
+	}
+}
+
 /* NULL if the value isn't what pg_table_to_json() writes. */
 static struct pg_table *table_from_value(const json_t *v, bool has_keys)
 {
@@ -749,6 +768,7 @@ static struct pg_table *table_from_value(const json_t *v, bool has_keys)
 		t->relkind = relkind[0];
 	for (size_t i = 0; i < n; i++)
 		read_column(json_array_get(columns, i), &t->columns[i], &bad);
+	read_denied(json_object_get(v, "denied"), t, &bad);
 	read_leaves(json_object_get(v, "leaves"), t, &bad);
 	if (has_keys)
 		read_keys(v, t, &bad);
@@ -902,8 +922,10 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 	"  CASE WHEN pk.at < pk.n THEN pk.at ELSE -1 END, a.attcollation," \
 	"  CASE WHEN a.attnum = pg_catalog.min(a.attnum) OVER () THEN" \
 	"    (SELECT pg_catalog.json_build_object('types', coalesce(types.list, '[]'), 'collations', collations.list," \
-	"       'keys', keys.json) FROM types, collations, keys) END " \
-	"FROM rel" \
+	"       'keys', keys.json) FROM types, collations, keys) END," \
+	"  NOT pg_catalog.has_column_privilege(reader.name, rel.oid, a.attnum, 'SELECT') " \
+	"FROM rel CROSS JOIN (SELECT coalesce((SELECT r.rolname FROM pg_catalog.pg_roles r" \
+	"    WHERE r.rolname = pg_catalog.current_setting('" PG_READER_SETTING "', true)), CURRENT_USER) AS name) reader" \
 	"  JOIN pg_catalog.pg_attribute a ON a.attrelid = rel.oid AND a.attnum > 0 AND NOT a.attisdropped" \
 	"  JOIN pg_catalog.pg_type ty ON ty.oid = a.atttypid" \
 	"  LEFT JOIN pg_catalog.pg_type el ON el.oid = ty.typelem AND ty.typelem <> 0" \
@@ -916,7 +938,7 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 enum {
 	COL_OID, COL_SCHEMA, COL_NAME, COL_RELKIND, COL_LEAVES, COL_ATTNAME, COL_ATTNUM, COL_TYPE, COL_TYPMOD,
 	COL_TYPE_NAME, COL_DIMS, COL_NOT_NULL, COL_GENERATED, COL_IS_BOOL, COL_PK_INDEX,
-	COL_COLLATION, COL_MORE,
+	COL_COLLATION, COL_MORE, COL_DENIED,
 };
 
 /* "16390 16401" */
@@ -983,6 +1005,7 @@ static struct pg_table *table_from_rows(const PGresult *res)
 			.is_virtual = pg_value(res, i, COL_GENERATED)[0] == 'v',
 			.is_bool = pg_value_bool(res, i, COL_IS_BOOL),
 			.pk_index = (int)pg_value_int(res, i, COL_PK_INDEX),
+			.denied = pg_value_bool(res, i, COL_DENIED),
 			.collation = fits ? collation_index(t, pg_value_oid(res, i, COL_COLLATION)) : t->ncollations,
 		};
 	return t;

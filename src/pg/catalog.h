@@ -29,6 +29,7 @@ struct pg_column {
 	bool is_bool;        /* bool, or a domain over it: written true/false in a snapshot */
 	int pk_index;        /* position in the primary key, -1: not part of it */
 	int collation;       /* index into the table's collations, -1: its type has none */
+	bool denied;         /* the role that reads tables has no SELECT on it, neither by the table nor by the column */
 };
 
 /* What a type is made of: an attribute of a composite type (attnum, name, type), a label of an enum (its oid: a label that
@@ -115,7 +116,11 @@ bool pg_table_has_leaf(const struct pg_table *t, uint32_t oid);
 /* The child of that oid, NULL: it is none by inheritance. */
 const struct pg_member *pg_table_member(const struct pg_table *t, uint32_t oid);
 
-/* 0: found, *out is the caller's reference. 1: there is no such table. -1: error. */
+/*
+ * 0: found, *out is the caller's reference. 1: there is no such table. -1: error. Rights are those of the
+ * connection's role, or of the one in its setting PG_READER_SETTING, if there is such a role.
+ */
+#define PG_READER_SETTING "busbar.reader"
 int pg_catalog_lookup(PGconn *conn, const char *schema, const char *name, struct pg_table **out, struct err *e) MUST_USE;
 int pg_catalog_lookup_oid(PGconn *conn, uint32_t oid, struct pg_table **out, struct err *e) MUST_USE;
 

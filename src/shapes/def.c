@@ -498,6 +498,35 @@ const char *def_where_unpublished(const struct shape_def *d, bool stored_publish
 	return name;
 }
 
+int def_check_rights(struct arena *a, const struct shape_def *d, struct def_error *e)
+{
+	const struct pg_table *t = d->table;
+	struct def_name *denied = arena_alloc(a, (t->ncolumns + 1u) * sizeof *denied);
+	struct where *w = NULL;
+	struct err ignored;
+	size_t n = 0;
+	for (uint16_t i = 0; i < d->nselected; i++) {
+		const struct pg_column *c = &t->columns[d->selected[i]];
+		if (c->denied)
+			denied[n++] = (struct def_name){c->name, strlen(c->name)};
+	}
+	if (n > 0)
+		return fail_names(a, e, "columns", "The database role has no right to read the following columns: ", denied, n,
+		                  ". Grant it SELECT on them, or list only others in the 'columns' query param");
+	for (uint16_t i = 0; i < t->ncolumns; i++)
+		n += t->columns[i].denied;
+	if (n == 0 || d->where == NULL || where_load(t, d->where, strlen(d->where), &w, &ignored) != 0)
+		return 0;
+	n = 0;
+	for (uint16_t i = 0; i < t->ncolumns; i++)
+		if (t->columns[i].denied && where_uses(w, i))
+			denied[n++] = (struct def_name){t->columns[i].name, strlen(t->columns[i].name)};
+	where_free(w);
+	if (n == 0)
+		return 0;
+	return fail_names(a, e, "where", "The database role has no right to read the following columns: ", denied, n, "");
+}
+
 void shape_def_clear(struct shape_def *d)
 {
 	if (d->table != NULL)

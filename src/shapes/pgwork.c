@@ -71,6 +71,17 @@ static void drop_connection(PGconn **conn)
 	*conn = NULL;
 }
 
+/* Tables are read by the pooled URL's role, look-ups are made by the other's. */
+static int set_reader(const struct config *c, PGconn *conn, struct err *e)
+{
+	if (strcmp(c->database.user, c->pooled_database.user) == 0)
+		return 0;
+	PGresult *r = pg_query(conn, "SELECT pg_catalog.set_config('" PG_READER_SETTING "', $1, false)", 1,
+	                       (const char *const[]){c->pooled_database.user}, e);
+	PQclear(r);
+	return r != NULL ? 0 : -1;
+}
+
 static PGconn *connection(struct worker *w, bool snapshot, struct err *e)
 {
 	PGconn **conn = snapshot ? &w->snap : &w->admin;
@@ -87,6 +98,8 @@ static PGconn *connection(struct worker *w, bool snapshot, struct err *e)
 		*conn = pg_connect(w->s->config, snapshot ? PG_ROLE_SNAPSHOT : PG_ROLE_ADMIN, e);
 	if (*conn == NULL && snapshot)
 		pg_advise(e, w->s->config, PG_ROLE_SNAPSHOT, "", "");
+	if (*conn != NULL && !snapshot && set_reader(w->s->config, *conn, e) != 0)
+		drop_connection(conn);
 	w->used_ms = clock_mono_ms();
 	return *conn;
 }
@@ -497,17 +510,20 @@ static int take_once(struct creation *c, struct pg_table *table, struct pg_snaps
 	if (conn == NULL)
 		return -1;
 	uint64_t version = ground_version(s, table->oid);
-	if (pg_snapshot_begin(conn, table, e) != 0)
+	int rc = pg_snapshot_begin(conn, table, e);
+	if (rc < 0)
 		return -1;
 	struct cmd reg = command(CMD_REGISTER, c);
 	if (cmd_call(s, &reg) != 0)
 		return err_set(e, ERR_PG_CONN, "Database connection not available");
+	if (rc == 1 && (rc = pg_snapshot_lock_columns(conn, table, e)) != 0)
+		return rc;
 	pthread_mutex_lock(&s->server_lock);
 	struct stream_server server = s->server;
 	pthread_mutex_unlock(&s->server_lock);
 	if (pg_snapshot_take(conn, table, server.system_id, server.timeline, snap, e) != 0 || check_leaves(conn, table, e) != 0)
 		return -1;
-	int rc = ground_born(s, conn, table, version, c->shapes, c->n, e);
+	rc = ground_born(s, conn, table, version, c->shapes, c->n, e);
 	if (rc != 0)
 		return rc;
 	struct cmd filter = command(CMD_FILTER, c);

@@ -351,19 +351,23 @@ static int take_once(struct worker *w, struct err *e)
 	struct shapes *s = w->all->engine;
 	struct subset *q = w->q;
 	PGconn *conn = connection(w, e);
-	if (conn == NULL || pg_snapshot_begin(conn, q->def.table, e) != 0)
+	int locks = conn == NULL ? -1 : pg_snapshot_begin(conn, q->def.table, e);
+	if (locks < 0)
 		return -1;
 	struct cmd c = {.kind = CMD_SUBSET_BEGIN};
 	bool streaming = cmd_call(s, &c) == 0;
 	pthread_mutex_lock(&s->server_lock);
 	struct stream_server server = s->server;
 	pthread_mutex_unlock(&s->server_lock);
-	int rc = streaming ? pg_snapshot_take(conn, q->def.table, server.system_id, server.timeline, &q->snap, e) : -1;
+	int rc = streaming && locks == 1 ? pg_snapshot_lock_columns(conn, q->def.table, e) : streaming ? 0 : -1;
+	bool again = rc == 1;
+	if (rc == 0)
+		rc = pg_snapshot_take(conn, q->def.table, server.system_id, server.timeline, &q->snap, e);
 	struct cmd end = {.kind = CMD_SUBSET_END, .snap = rc == 0 ? &q->snap : NULL, .joined = c.joined};
 	int shows = cmd_call(s, &end);
 	w->mark_pending = end.mark_pending;
 	if (rc != 0 && streaming)
-		return -1;
+		return again ? 1 : -1;
 	return shows < 0 ? err_set(e, ERR_PG_CONN, "the replication stream is away") : shows;
 }
 

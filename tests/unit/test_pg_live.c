@@ -1061,6 +1061,88 @@ static void test_snapshot_privileges(void)
 	buf_clear(&r.text);
 }
 
+static void *lock_columns_run(void *ctx)
+{
+	struct begin_job *j = ctx;
+	j->rc = pg_snapshot_lock_columns(j->conn, j->t, &j->e);
+	return NULL;
+}
+
+/* The lock waits behind what `change` did in `other`, the snapshot is older. What the lock then says. */
+static int lock_columns_behind(PGconn *conn, const struct pg_table *t, const char *change)
+{
+	struct begin_job j = {.conn = conn, .t = t};
+	struct err e;
+	pthread_t thread;
+	run(other, "BEGIN");
+	run(other, change);
+	CHECK_INT(pg_snapshot_begin(conn, t, &e), 1);
+	REQUIRE(pthread_create(&thread, NULL, lock_columns_run, &j) == 0);
+	char ask[128];
+	snprintf(ask, sizeof ask, "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = %d", PQbackendPID(conn));
+	int64_t deadline_ms = clock_mono_ms() + 4000;
+	while (strcmp(value(admin, ask), "1") != 0 && clock_mono_ms() < deadline_ms)
+		tiny_pause();
+	run(other, "COMMIT");
+	pthread_join(thread, NULL);
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	return j.rc;
+}
+
+/* A role that may read some columns only. */
+static void test_column_grants(void)
+{
+	run(admin, "CREATE TABLE bb_live.granted (id int, secret text, v text) PARTITION BY RANGE (id);"
+	           "CREATE TABLE bb_live.granted_1 PARTITION OF bb_live.granted FOR VALUES FROM (0) TO (10);"
+	           "INSERT INTO bb_live.granted VALUES (1, 's', 'a'), (2, 's', 'b');"
+	           "GRANT SELECT (id, v) ON bb_live.granted TO bb_live_role;"
+	           "SELECT set_config('" PG_READER_SETTING "', 'bb_live_role', false)");
+	struct pg_table *t = lookup("granted");
+	CHECK(!t->columns[0].denied && t->columns[1].denied && !t->columns[2].denied);
+	struct buf json = BUF_INIT(1 << 20);
+	struct pg_table *stored = NULL;
+	struct err e;
+	pg_table_to_json(t, &json);
+	CHECK_INT(pg_table_from_json(json.data, json.len, &stored, &e), 0);
+	CHECK(stored != NULL && stored->columns[1].denied && !stored->columns[2].denied && pg_table_same_columns(t, stored));
+	pg_table_unref(stored);
+	run(admin, "SELECT set_config('" PG_READER_SETTING "', 'nobody at all', false)");
+	stored = lookup("granted");
+	CHECK(!stored->columns[1].denied);
+	pg_table_unref(stored);
+	run(admin, "SELECT set_config('" PG_READER_SETTING "', '', false)");
+
+	PGconn *conn = connect_db();
+	struct pg_snapshot s;
+	struct rows r = {.text = BUF_INIT(1 << 20), .ncolumns = 2};
+	uint16_t columns[] = {0, 2};
+	run(conn, "SET ROLE bb_live_role");
+	CHECK_INT(pg_snapshot_begin(conn, t, &e), 1);
+	CHECK_INT(pg_snapshot_lock_columns(conn, t, &e), 0);
+	CHECK_INT(pg_snapshot_take(conn, t, NULL, 0, &s, &e), 0);
+	CHECK_INT(pg_command(other, "SET lock_timeout = 100; TRUNCATE bb_live.granted_1", &e), -1);
+	CHECK_STR(e.sqlstate, "55P03");
+	run(other, "RESET lock_timeout");
+	CHECK_INT(pg_snapshot_copy(conn, t, columns, 2, NULL, put_row, &r, never, NULL, &e), 0);
+	CHECK_STR(r.text.data, "1|a\n2|b\n");
+	pg_snapshot_clear(&s);
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	CHECK_INT(lock_columns_behind(conn, t, "ALTER TABLE bb_live.granted ALTER v TYPE text USING v || '!'"), 1);
+	CHECK_INT(lock_columns_behind(conn, t, "TRUNCATE bb_live.granted_1"), 1);
+	CHECK_INT(lock_columns_behind(conn, t, "LOCK TABLE bb_live.granted IN ACCESS EXCLUSIVE MODE"), 0);
+	CHECK_INT(lock_columns_behind(conn, t, "ALTER TABLE bb_live.granted DROP v; ALTER TABLE bb_live.granted ADD v text;"
+	                                       "GRANT SELECT (v) ON bb_live.granted TO bb_live_role"), -1);
+	run(admin, "REVOKE ALL ON bb_live.granted FROM bb_live_role; REVOKE ALL (id, v) ON bb_live.granted FROM bb_live_role");
+	CHECK_INT(pg_snapshot_begin(conn, t, &e), 1); /* what is known of rights may be old */
+	CHECK_INT(pg_snapshot_lock_columns(conn, t, &e), -1);
+	CHECK_STR(e.sqlstate, "42501");
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	pg_table_unref(t);
+	PQfinish(conn);
+	buf_clear(&r.text);
+	buf_clear(&json);
+}
+
 int main(void)
 {
 	url = getenv("BUSBAR_TEST_DATABASE_URL");
@@ -1083,6 +1165,7 @@ int main(void)
 	test_snapshot();
 	test_rewrite_before_lock();
 	test_snapshot_privileges();
+	test_column_grants();
 	teardown();
 	PQfinish(admin);
 	PQfinish(other);

@@ -772,6 +772,47 @@ test('a table of somebody else: 503 that says so, and the stream goes on', async
   await w.agree()
 })
 
+test('a role that may read some columns of a table: shapes of these, and a 400 that names the others', async (t) => {
+  const role = `columns_${process.pid}`
+  const w = await world(t, {
+    sql: [
+      'CREATE TABLE t (id int PRIMARY KEY, v text, secret text) PARTITION BY RANGE (id)',
+      'CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (1000)',
+      'ALTER TABLE t REPLICA IDENTITY FULL; ALTER TABLE t_1 REPLICA IDENTITY FULL',
+      "INSERT INTO t SELECT g, 'v' || g, 'hidden' FROM generate_series(1, 3) g",
+      'CREATE TABLE other (id int PRIMARY KEY)',
+    ],
+    env: MANUAL,
+    start: false,
+  })
+  await w.sql(`CREATE PUBLICATION ${w.publication} FOR TABLE t`)
+  await w.sql(`CREATE ROLE ${role} LOGIN REPLICATION; GRANT SELECT (id, v) ON t TO ${role}`)
+  w.busbar.databaseUrl = w.pg.url(w.db, role)
+  await w.busbar.start()
+  for (const [params, field] of [
+    [{}, 'columns'],
+    [{ columns: 'id,secret' }, 'columns'],
+    [{ columns: 'id,v', where: "secret = 'hidden'" }, 'where'],
+  ]) {
+    const refused = await shape(w.busbar.url, { table: 't', offset: '-1', ...params })
+    equal(refused.status, 400, `status (${refused.text().slice(0, 200)})`)
+    assert(/secret/.test(JSON.stringify(refused.json().errors[field])), refused.text())
+  }
+  const all = ['poll', 'sse'].map((mode) => w.follow({ table: 't', columns: 'id,v' }, mode))
+  all.push(w.follow({ table: 't', columns: 'id,v', where: "v <> 'v2'" }))
+  await Promise.all(all.map((f) => f.ready()))
+  await w.sql("INSERT INTO t VALUES (10, 'x', 'hidden'); UPDATE t SET v = 'y' WHERE id = 1; UPDATE t SET secret = 'more'")
+  await w.agree()
+  const subset = await shape(w.busbar.url, { table: 't', columns: 'id,v', offset: 'now', 'subset[where]': 'id > 2' })
+  equal(subset.status, 200, `a subset (${subset.text().slice(0, 200)})`)
+  // A right that comes is noticed.
+  await w.sql(`GRANT SELECT ON t TO ${role}`)
+  const f = w.follow({ table: 't' })
+  await f.ready()
+  await w.agree()
+  w.undisturbed()
+})
+
 test('manual publishing: what is missing is said, nothing is altered', async (t) => {
   const w = await world(t, { sql: [TABLE, fill(1, 3)], env: MANUAL, start: false })
   await w.sql(`CREATE PUBLICATION ${w.publication}`)
