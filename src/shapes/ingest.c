@@ -303,7 +303,7 @@ static void on_keepalive(void *ctx, lsn_t wal_end)
 	if (wal_end - 1 <= in->mark_limit)
 		mark_set_seen(s, wal_end - 1);
 	else if (in->mark_limit == in->mark_wanted && (!in->mark_idle || somebody_waits(s)))
-		mark_request(s, wal_end + MARK_STEP_BYTES);
+		mark_request(s, lsn_add(wal_end, MARK_STEP_BYTES));
 	keepalive_poll(s);
 }
 

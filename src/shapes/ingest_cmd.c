@@ -104,7 +104,7 @@ static void snapshot_counts(struct shapes *s, const struct pg_snapshot *snap)
 	if (lsn > in->snapshots_lsn)
 		in->snapshots_lsn = lsn;
 	if (lsn > in->mark_limit || lsn > in->mark_wanted)
-		mark_request(s, (lsn > in->mark_wanted ? lsn : in->mark_wanted) + MARK_STEP_BYTES);
+		mark_request(s, lsn_add(lsn > in->mark_wanted ? lsn : in->mark_wanted, MARK_STEP_BYTES));
 }
 
 static void filter_shapes(struct shapes *s, struct cmd *c)
