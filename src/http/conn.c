@@ -159,17 +159,9 @@ void conns_trim_due(struct loop *l)
 	}
 }
 
-/* The versions whose pool was looked at: it comes from malloc() and begins with the first request's first
- * byte. With any other nothing is trimmed, a waiting client then keeps its whole pool. */
-static bool pool_is_known(void)
-{
-	const char *version = MHD_get_version();
-	return strcmp(version, "0.9.75") == 0 || strcmp(version, "1.0.1") == 0;
-}
-
 void conn_learn_pool(struct conn *c, const char *method)
 {
-	if (!pool_is_known())
+	if (!conn_can_sleep())
 		return;
 	/* The first byte of the first request is where the pool begins: look() has taken empty lines away. Should another
 	 * version of the library differ, nothing is trimmed. */
@@ -351,11 +343,15 @@ void conn_headers(struct conn *c)
 	conn_set_deadline(c, request_deadline(c, HEADERS_MAX_MS));
 }
 
-/* The library's version in which suspending a connection as its request ends was looked at and tested. With another
- * one connections don't sleep, all are of the large class, and their pools are trimmed while they wait. */
+/*
+ * The versions (Debian 12's and 13's) of which we know what the library doesn't promise, see ARCHITECTURE.md: that a
+ * connection may be suspended as its request ends, that it then reads nothing, and where its memory is. With any other
+ * connections don't sleep, all are of the large class, and nothing is given back while they wait.
+ */
 bool conn_can_sleep(void)
 {
-	return strcmp(MHD_get_version(), "0.9.75") == 0;
+	const char *version = MHD_get_version();
+	return strcmp(version, "0.9.75") == 0 || strcmp(version, "1.0.1") == 0;
 }
 
 /* The bytes that the daemon has read, *waiting: that it hasn't. */

@@ -70,14 +70,12 @@ static void connection_notify(void *cls, struct MHD_Connection *mhd, void **cont
 	conn_free(c);
 }
 
-#if MHD_VERSION >= 0x00097707
-/* One thread for each daemon: no locks, no descriptor to poke itself with, connections added at once. */
-#define DAEMON_THREADING MHD_USE_NO_THREAD_SAFETY
-#else
-#define DAEMON_THREADING 0
-#endif
-#define DAEMON_FLAGS \
-	(MHD_USE_NO_LISTEN_SOCKET | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | DAEMON_THREADING)
+#define DAEMON_FLAGS (MHD_USE_NO_LISTEN_SOCKET | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG)
+#define NO_THREAD_SAFETY (1u << 19) /* MHD_USE_NO_THREAD_SAFETY, which headers before 1.0 don't have */
+
+/* One thread for each daemon: no locks, no descriptor to poke itself with. Without it 1.x adds connections in a later
+ * run. Asked of the library that runs: one package name stands for both. */
+static unsigned daemon_flags(void) { return DAEMON_FLAGS | (MHD_get_version()[0] >= '1' ? NO_THREAD_SAFETY : 0); }
 
 static struct daemon *daemon_new(struct loop *l, size_t pool_bytes)
 {
@@ -85,7 +83,7 @@ static struct daemon *daemon_new(struct loop *l, size_t pool_bytes)
 	d->source.kind = SOURCE_DAEMON;
 	d->pool_bytes = pool_bytes;
 	d->mhd = MHD_start_daemon(
-		DAEMON_FLAGS, 0, NULL, NULL,
+		daemon_flags(), 0, NULL, NULL,
 		route_handle, l, MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		pool_bytes, MHD_OPTION_CONNECTION_LIMIT, (unsigned)(2 * DAEMON_CONNECTIONS_MAX),
 		MHD_OPTION_NOTIFY_CONNECTION, connection_notify, l, MHD_OPTION_NOTIFY_COMPLETED, route_completed, l,

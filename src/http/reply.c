@@ -280,8 +280,13 @@ void reply_refusal(struct buf *out, unsigned status, const char *why, bool head)
 {
 	buf_printf(out, "HTTP/1.1 %u %s\r\n", status, status_name(status));
 	put_date(out);
-	buf_printf(out, "content-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\nconnection: close\r\n"
-	           "content-length: %zu\r\n\r\n%s%s", strlen(why) + 1, head ? "" : why, head ? "" : "\n");
+	buf_puts(out, "connection: close\r\n");
+	if (status == 414) { /* COMPAT: nothing but the status */
+		buf_puts(out, "content-length: 0\r\n\r\n");
+		return;
+	}
+	buf_printf(out, "content-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\ncontent-length: %zu\r\n\r\n%s%s",
+	           strlen(why) + 1, head ? "" : why, head ? "" : "\n");
 }
 
 static void put_head(struct request *r, const struct reply *p, struct buf *out)

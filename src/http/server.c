@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "http/loop.h"
 
@@ -49,6 +50,17 @@ static int listen_on(struct http *h, struct err *e)
 	return -1;
 }
 
+/* The one that runs, which needn't be the one that we were built with. */
+static void tell_library(void)
+{
+	const char *version = MHD_get_version();
+	if (conn_can_sleep())
+		log_notice("libmicrohttpd %s: connections sleep between requests, waiting ones take some 6 KB each", version);
+	else
+		log_warning("libmicrohttpd %s isn't one of the versions that Busbar knows well (0.9.75, 1.0.1): connections stay awake, "
+		            "waiting ones take %u KB each, and to wake them takes longer", version, POOL_BYTES / 1024);
+}
+
 int http_start(struct http **out, const struct config *config, struct shapes *shapes, struct err *e)
 {
 	struct http *h = mem_zalloc(sizeof *h);
@@ -65,6 +77,7 @@ int http_start(struct http **out, const struct config *config, struct shapes *sh
 		goto failed;
 	}
 	log_notice("listening on port %d, up to %u connections", config->port, h->conns_max);
+	tell_library();
 	*out = h;
 	return 0;
 failed:
