@@ -32,7 +32,8 @@ static void usage(FILE *out)
 	config_help(out);
 }
 
-/* Warnings of the configuration go to the log, a line each. */
+/* Warnings of the configuration go to the log, a line each; also where it is refused, for a name that nobody knows may
+ * be why. */
 static int load_config(struct config *c, bool quiet, struct err *e)
 {
 	char *text = NULL;
@@ -43,7 +44,7 @@ static int load_config(struct config *c, bool quiet, struct err *e)
 		fclose(warnings);
 	if (rc == 0)
 		log_init(c->log_level);
-	for (char *line = text, *end; rc == 0 && line != NULL && *line != '\0'; line = end + 1) {
+	for (char *line = text, *end; line != NULL && *line != '\0'; line = end + 1) {
 		end = strchrnul(line, '\n');
 		bool last = *end == '\0';
 		*end = '\0';

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "pg/tls.h"
 
 #define PARAMS_MAX 24
 #define NUMBERS_MAX 8
@@ -243,6 +244,8 @@ PGconn *pg_connect(const struct config *c, enum pg_role role, struct err *e)
 		if (e != NULL && e->sqlstate[0] != '\0')
 			return NULL; /* a server answered: another address is no remedy */
 	}
+	if (e != NULL)
+		pg_tls_explain(c, role_url(c, role), e);
 	return NULL;
 }
 
@@ -421,6 +424,9 @@ static enum pg_error_class classify_network(struct verdict *v, const struct err 
 		return say(v, PG_FATAL, "", "Database server not configured to accept SSL connections");
 	if (has(e, "root certificate file"))
 		return say(v, PG_FATAL, tls, "Invalid CA certificate file");
+	const char *cause = strstr(e->text, PG_TLS_VERIFY_FAILED);
+	if (cause != NULL)
+		return say(v, PG_FATAL, tls, cause + sizeof PG_TLS_VERIFY_FAILED - 1);
 	if (has(e, "certificate verify failed") || has(e, "unknown ca"))
 		return say(v, PG_FATAL, tls, "Unknown CA");
 	if (has(e, "bad certificate"))

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "pg/tls.h"
 
 #define FOREVER_MS INT64_MAX
 
@@ -211,6 +212,7 @@ PGconn *loop_connect(struct loop *l, const struct config *c, enum pg_role role, 
 		if (e->kind == ERR_CANCELLED || e->sqlstate[0] != '\0')
 			return NULL; /* a server answered: another address is no remedy */
 	}
+	pg_tls_explain(c, u, e);
 	return NULL;
 }
 

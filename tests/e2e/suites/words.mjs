@@ -1,7 +1,7 @@
 // What Busbar says: refusals and their order, texts that tell what to do, settings, the log.
 
-import { spawn } from 'node:child_process'
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { chmodSync, chownSync, copyFileSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Busbar, BINARY } from '../lib/busbar.mjs'
 import { get, readAll, shape } from '../lib/http.mjs'
@@ -196,6 +196,62 @@ test('a wrong, a missing and a pooled password each end the start with their cau
   }
 })
 
+test('certificates: unknown issuer, expired, another host, an issuer that is no CA, each is told', { timeout: 120000 }, async (t) => {
+  const dir = temporary('certificates')
+  const file = (name) => join(dir, name)
+  const openssl = (...args) => execFileSync('openssl', args, { cwd: dir, stdio: ['ignore', 'ignore', 'pipe'] })
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+  for (const ca of ['ca', 'other']) openssl('req', '-x509', ...key, '-keyout', `${ca}.key`, '-out', `${ca}.pem`, '-days', '30', '-subj', `/CN=${ca} of the test`)
+  const issue = (name, host, by, days, extensions = `subjectAltName=DNS:${host}`) => {
+    openssl('req', ...key, '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', `/CN=${host}`)
+    writeFileSync(file(`${name}.ext`), extensions)
+    openssl('x509', '-req', '-in', `${name}.csr`, '-CA', `${by}.pem`, '-CAkey', `${by}.key`, '-out', `${name}.pem`, '-days', days, '-extfile', `${name}.ext`)
+  }
+  issue('good', 'localhost', 'ca', '30')
+  issue('expired', 'localhost', 'ca', '-1')
+  issue('elsewhere', 'db.example', 'ca', '30')
+  issue('unknown', 'localhost', 'other', '30')
+  issue('middle', 'middle of the test', 'ca', '30', 'basicConstraints=CA:FALSE')
+  issue('below', 'localhost', 'middle', '30')
+  writeFileSync(file('below.pem'), readFileSync(file('below.pem'), 'utf8') + readFileSync(file('middle.pem'), 'utf8'))
+
+  const pg = await Postgres.create()
+  t.cleanup(() => pg.stop('immediate'))
+  const serve = async (name) => {
+    await pg.stop()
+    const { uid, gid } = statSync(pg.data)
+    for (const [from, to] of [[`${name}.pem`, 'server.crt'], [`${name}.key`, 'server.key']]) {
+      copyFileSync(file(from), join(pg.data, to))
+      chownSync(join(pg.data, to), uid, gid)
+      chmodSync(join(pg.data, to), 0o600)
+    }
+    await pg.start()
+  }
+  pg.configure({ ssl: 'on' })
+  const cases = [
+    ['unknown', /Unknown CA: .*ca\.pem holds no certificate of \/CN=other of the test, which has issued \/CN=localhost/],
+    ['expired', /the certificate of \/CN=localhost has expired, on /],
+    ['elsewhere', /server certificate for "db\.example" does not match host name "localhost"/],
+    ['below', /the certificate of \/CN=middle of the test has issued another and isn't one of a CA/],
+    ['good', undefined],
+  ]
+  for (const [name, expected] of cases) {
+    await serve(name)
+    const busbar = new Busbar({
+      databaseUrl: `postgresql://postgres@localhost:${pg.port}/postgres`,
+      env: { ELECTRIC_DATABASE_CA_CERTIFICATE_FILE: file('ca.pem') },
+    })
+    t.cleanup(() => busbar.stop())
+    if (expected) {
+      const { code, said } = await startAndEnd(busbar)
+      assert(code === 1 && expected.test(said) && said.includes('SSL connection failed to verify server certificate: '), `${name}: ended with ${code}: ${said}`)
+    } else {
+      await busbar.start()
+      await busbar.term()
+    }
+  }
+})
+
 test('a password that is changed and a database made anew end nothing', { timeout: 120000 }, async (t) => {
   const pg = await lockedServer(t)
   await pg.query('postgres', 'CREATE DATABASE app')
@@ -231,6 +287,28 @@ test('a password that is changed and a database made anew end nothing', { timeou
   const gone = await shape(busbar.url, { table: 't', offset: before.offset, handle: before.handle })
   equal(gone.status, 409, 'status of the shape of the old database')
   equal((await readAll(busbar.url, { table: 't' })).changes.length, 2, 'rows of the new database')
+})
+
+test('names that are not read get a line, at start and in --check-config', () => {
+  const run = (args, env) => {
+    const r = spawnSync(BINARY, args, { env: { PATH: process.env.PATH, ...env }, encoding: 'utf8', timeout: 10000 })
+    return { code: r.status, said: `${r.stdout}${r.stderr}` }
+  }
+  const env = { DATABASE_URL: 'postgresql://u@127.0.0.1:1/x', AUTH_MODE: 'insecure', LOG_LEVEL: 'debug', ELECTRIC_WRITE_TO_PG_MODE: 'x', ELECTRIC_SECRETT: 'hidden-value' }
+  const lines = [
+    /^.*AUTH_MODE is not read: ELECTRIC_INSECURE has taken its place$/m,
+    /^.*LOG_LEVEL is not read: ELECTRIC_LOG_LEVEL has taken its place$/m,
+    /^.*ELECTRIC_WRITE_TO_PG_MODE is not read/m,
+    /^.*ELECTRIC_SECRETT is not known. Is ELECTRIC_SECRET meant\?$/m,
+  ]
+  for (const args of [[], ['--check-config']]) {
+    const refused = run(args, env)
+    assert(refused.code === 1 && /You must set ELECTRIC_SECRET .* AUTH_MODE/.test(refused.said), refused.said)
+    for (const line of lines) assert(line.test(refused.said), `no ${line} in ${refused.said}`)
+    assert(!refused.said.includes('hidden-value'), refused.said)
+  }
+  const good = run(['--check-config'], { ...env, ELECTRIC_INSECURE: 'true' })
+  assert(good.code === 0 && lines.every((l) => l.test(good.said)), good.said)
 })
 
 // ---------------------------------------------------------------- the log
