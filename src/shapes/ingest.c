@@ -88,6 +88,8 @@ static void row_for_route(struct shapes *s, const struct route *route, const str
 		select_hits(s, sel, rel, c);
 	for (size_t i = 0; i < in->nhits; i++)
 		row_for_shape(s, in->hits[i], rel, c, view_of(c, in->hits[i]->in.hits));
+	if (in->ncostly > 0)
+		select_dismiss(s);
 }
 
 /* ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE, if set: the shapes that such a transaction touches rotate. */
@@ -444,6 +446,7 @@ void ingest_free(struct shapes *s)
 	txn_free(in);
 	free(in->touched);
 	free(in->hits);
+	free(in->costly);
 	free(in->recent);
 	free(in->doubts);
 	free(in);
