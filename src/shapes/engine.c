@@ -73,6 +73,7 @@ static void free_registry(struct shapes *s)
 	map_clear(&s->by_handle);
 	map_clear(&s->by_identity);
 	map_clear(&s->tables);
+	registry_forget_costly(s);
 	map_clear(&s->inflight);
 }
 

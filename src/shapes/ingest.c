@@ -88,6 +88,8 @@ void row_for_route(struct shapes *s, const struct route *route, const struct rel
 		select_hits(s, sel, rel, c);
 	for (size_t i = 0; i < in->nhits; i++)
 		row_for_shape(s, in->hits[i], rel, c, view_of(c, in->hits[i]->in.hits));
+	if (in->ncostly > 0)
+		select_dismiss(s);
 }
 
 void txn_bound(struct shapes *s)
@@ -462,6 +464,7 @@ void ingest_free(struct shapes *s)
 	arena_clear(&in->held_rows);
 	free(in->touched);
 	free(in->hits);
+	free(in->costly);
 	free(in->recent);
 	free(in->doubts);
 	free(in->look_oids);

@@ -53,6 +53,8 @@ struct ingest {
 	struct map formats;    /* key -> format */
 	struct shape **hits;   /* those with a condition that the change at hand touches */
 	size_t nhits, hits_cap;
+	struct shape **costly; /* those whose condition takes too much work for a row of the change at hand; references */
+	size_t ncostly, costly_cap;
 	uint64_t failures;     /* evaluations that failed, ever */
 	int64_t failure_logged_ms;
 	struct map passed;     /* page number -> passed_page: xids the stream has passed */
@@ -200,6 +202,8 @@ int select_add(struct route *route, struct shape *shape, struct err *e) MUST_USE
 void select_remove(struct route *route, struct shape *shape);
 /* Fills in->hits with the shapes of the selection whose condition holds before or after the change. */
 void select_hits(struct shapes *s, struct selection *sel, const struct relation *rel, const struct wal_change *c);
+/* After the change: rotates those that were too costly. */
+void select_dismiss(struct shapes *s);
 
 /* ingest_txn.c: the running transaction, and shapes whose snapshot isn't known yet */
 /* Forgets the running transaction. */

@@ -528,6 +528,7 @@ struct shapes {
 	struct writer writer;
 
 	pthread_rwlock_t registry_lock;
+	struct map costly;                 /* identity -> struct costly: those whose condition was too costly lately */
 	struct map by_handle, by_identity; /* active shapes; each holds one reference (by_handle's) */
 	struct map tables;                 /* oid -> table_state */
 	struct map cache;                  /* "schema\0name" -> struct cached */
@@ -615,6 +616,9 @@ void status_poll(struct shapes *s);
 struct shape *shape_make(struct shapes *s, const struct shape_def *def, uint64_t id, const char *handle);
 /* Takes the shape out of the registry (idempotent) and has INGEST drop it. `why` is logged. Any thread. */
 void shape_rotate(struct shape *s, const char *why);
+/* The condition was too costly for a row: for a while, longer each time, no shape of it is made. */
+void registry_note_costly(struct shapes *s, const struct shape_def *def);
+void registry_forget_costly(struct shapes *s); /* at the end */
 /* Its first half: out of the registry; false if it was out already. */
 bool shape_unlink(struct shape *s, const char *why);
 /* Says how many shapes went besides the one that was named, when no more follow. Called every now and then. */

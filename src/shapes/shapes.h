@@ -141,6 +141,8 @@ void shape_unref(struct shape *s); /* NULL is fine */
 /* A reference to the active shape of this handle / identity, or NULL. */
 struct shape *shapes_by_handle(struct shapes *s, const char *handle, size_t len);
 struct shape *shapes_find(struct shapes *s, const struct shape_def *def);
+/* How many seconds nobody gets a shape of this definition, because a changed row was too costly for its condition; 0: none. */
+int shapes_costly_wait(struct shapes *s, const struct shape_def *def);
 /* The active shape of this definition, made if there is none. NULL with `e` if it can't be now. */
 struct shape *shapes_get(struct shapes *s, const struct shape_def *def, struct err *e);
 

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "where/pool_private.h"
 
+#define NODE_STEPS 4
 #define SET_MIN 5 /* elements below which comparing one by one is as fast */
 
 /* ---- failures and calls ----------------------------------------------------------------------------- */
@@ -39,12 +40,39 @@ void pool_call(struct where_pool *p, const struct sig *g, void *prepared)
 	c->prepared = prepared;
 }
 
+/* How much a function reads of an array or a number; texts have their length. */
+static uint64_t weight(const struct where_type *t, const struct where_value *v)
+{
+	if (t->base)
+		t = t->base;
+	if (v->is != WHERE_VALUE)
+		return 1;
+	if (!where_type_is_array(t))
+		return v->len + 1u;
+	const struct where_array *a = v->u.array;
+	uint64_t sum = (uint64_t)a->n * WHERE_CALL_STEPS;
+	for (uint32_t i = 0; i < a->n; i++)
+		sum += a->values[i].len;
+	return sum;
+}
+
+/* Before a call: for what it reads. */
+static int charge_args(struct where_pool *p, const struct sig *g, const struct where_value *args)
+{
+	uint64_t steps = WHERE_CALL_STEPS;
+	for (uint32_t i = 0; i < g->nargs; i++)
+		steps += g->weighs ? weight(g->arg_types[i], &args[i]) : args[i].is == WHERE_VALUE ? args[i].len : 0;
+	return where_spend(&p->call, steps);
+}
+
 static struct where_value invoke(struct where_pool *p, const struct sig *g, const struct where_impl *impl,
                                  const struct where_value *args, void *prepared)
 {
 	struct where_value out = {.is = WHERE_NULL};
 	pool_call(p, g, prepared);
-	if (impl->fn(&p->call, args, &out) != 0)
+	size_t used = p->arena->used, worked = p->arena->work;
+	if (charge_args(p, g, args) != 0 || impl->fn(&p->call, args, &out) != 0 ||
+	    where_spend(&p->call, p->arena->used - used + p->arena->work - worked) != 0)
 		return failed(p, -1);
 	return p->arena->used > p->limit ? too_much(p) : out;
 }
@@ -103,7 +131,7 @@ static struct where_value eval_column(struct where_pool *p, const struct slot *s
 	if (text.null)
 		return out;
 	pool_call(p, &(struct sig){.result = s->type, .typmod = -1}, NULL);
-	if (where_in(&p->call, s->type, text.p, text.len, &out) != 0)
+	if (where_spend(&p->call, text.len) != 0 || where_in(&p->call, s->type, text.p, text.len, &out) != 0)
 		return failed(p, s->column);
 	return out;
 }
@@ -278,7 +306,7 @@ static struct where_value eval_row_compare(struct where_pool *p, const struct sl
 		if (args[0].is == WHERE_NULL || args[1].is == WHERE_NULL)
 			return where_null();
 		const struct where_type *types[2] = {g->arg_types[i], g->arg_types[n + i]};
-		struct sig pair = {.nargs = 2, .typmod = -1, .collation = g->collation, .result = s->type, .arg_types = types};
+		struct sig pair = {.nargs = 2, .weighs = g->weighs, .typmod = -1, .collation = g->collation, .result = s->type, .arg_types = types};
 		struct where_value less = invoke(p, &pair, g->row_impls[i * 2], args, NULL);
 		struct where_value more = less;
 		if (less.is == WHERE_VALUE && less.u.i == 0)
@@ -351,6 +379,8 @@ static struct where_value eval_any(struct where_pool *p, const struct slot *s)
 		return where_null();
 	if (s->extra != NULL) {
 		const struct set *set = s->extra;
+		if (where_spend(&p->call, WHERE_CALL_STEPS + weight(s->sig->arg_types[0], &x)) != 0)
+			return failed(p, -1);
 		if (set_has(set, s->sig->arg_types[1], a, &x))
 			return where_bool(any);
 		return set->has_null ? where_null() : where_bool(!any);
@@ -369,6 +399,8 @@ static struct where_value eval_any(struct where_pool *p, const struct slot *s)
 
 static struct where_value array_value(struct where_pool *p, const struct where_array *a)
 {
+	if (where_spend(&p->call, (uint64_t)a->n * WHERE_CALL_STEPS) != 0)
+		return failed(p, -1);
 	struct where_value v = {.u.array = arena_dup(p->arena, a, sizeof *a), .is = WHERE_VALUE};
 	return p->arena->used > p->limit ? too_much(p) : v;
 }
@@ -587,6 +619,8 @@ static struct where_value eval_via_text(struct where_pool *p, const struct slot 
 		return failed(p, -1);
 	if (p->text.failed)
 		return too_much(p);
+	if (where_spend(&p->call, 2 * (uint64_t)p->text.len) != 0)
+		return failed(p, -1);
 	const char *text = arena_strndup(p->arena, p->text.data ? p->text.data : "", p->text.len);
 	if (where_in(&p->call, s->type, text, p->text.len, &out) != 0)
 		return failed(p, -1);
@@ -668,8 +702,9 @@ const struct where_value *pool_eval(struct where_pool *p, uint32_t id)
 	struct slot *s = &p->slots[id];
 	if (s->stamp == p->stamp || s->kind == WHERE_CONST)
 		return &s->memo;
+	p->call.work += NODE_STEPS;
 	s->memo = compute(p, s);
-	if (!(s->flags & SLOT_OPEN))
+	if (!(s->flags & SLOT_OPEN) && !p->call.too_costly) /* with more to spend it may yet have a value */
 		s->stamp = p->stamp;
 	return &s->memo;
 }

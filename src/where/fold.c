@@ -125,7 +125,7 @@ static int fold(struct where_pool *p, uint32_t node, struct at at, uint32_t *id)
 		return 0;
 	}
 	const struct where_proc *proc = p->slots[node].sig != NULL ? p->slots[node].sig->proc : NULL;
-	bool planned = p->as_planner && (proc == NULL || proc->volatility == 'i');
+	bool planned = p->call.too_costly || (p->as_planner && (proc == NULL || proc->volatility == 'i'));
 	if (at.lazy && !planned) {
 		*id = node;
 		return 0;
@@ -698,12 +698,16 @@ void where_pool_fold_as_planner(struct where_pool *p) { p->as_planner = true; }
 int where_pool_add(struct where_pool *p, const struct where_node *n, uint32_t *id, char reason[WHERE_REASON_MAX])
 {
 	p->prepare_failed = false;
+	p->call.work = 0;
+	where_pool_budget(p, WHERE_FOLD_STEPS_MAX);
 	int rc = add(p, n, (struct at){false, 0}, id);
+	bool too_costly = p->call.too_costly;
+	where_pool_budget(p, 0);
 	arena_reset(&p->fold);
 	if (rc == 0)
 		return 0;
 	memcpy(reason, p->call.reason, WHERE_REASON_MAX);
-	return p->prepare_failed ? -2 : -1;
+	return too_costly ? -3 : p->prepare_failed ? -2 : -1;
 }
 
 uint32_t where_pool_make(struct where_pool *p, enum where_kind kind, const uint32_t *args, uint32_t nargs)

@@ -1257,6 +1257,9 @@ static void check_constants(struct builder *b, node_ref n)
 		where_pool_unref(pool, id);
 	else if (rc == -2)
 		build_fail(b, -1, "%s", reason);
+	else if (rc == -3)
+		build_fail(b, -1, WHERE_TOO_COSTLY ": the constants of this condition take too much work to compute; put the results in "
+		           "their place");
 	else
 		build_fail(b, -1, "Failed to apply function to constant arguments");
 	where_pool_free(pool);

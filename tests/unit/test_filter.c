@@ -11,7 +11,7 @@ struct member {
 	struct filter_member hold;
 	char *text;
 	uint32_t alone; /* its condition in a pool of its own */
-	bool in, found, failed;
+	bool in, found, failed, costly;
 };
 
 static void on_found(void *ctx, void *member)
@@ -282,6 +282,58 @@ static void test_undecided(void)
 			printf("%s: %d %d\n", cases[i].text, all[i].found, all[i].failed);
 		remove_member(f, &all[i]);
 	}
+	check_empty(f);
+	filter_free(f);
+}
+
+/* ---- costs ------------------------------------------------------------------------------------------ */
+
+static int ncostly;
+
+static void on_costly(void *ctx, void *member)
+{
+	(void)ctx;
+	((struct member *)member)->costly = true;
+	ncostly++;
+}
+
+#define COSTLY_ALL 60
+
+/* Above the row's work the dearest are named, all of their kind, and all others still get their right answer. */
+static void test_costs(void)
+{
+	static const char *const texts[] = {
+		"md5(repeat(t, 100000)) = 'x'", "md5(repeat(t, 100000)) = 'y' AND a = 5", "md5(repeat(t, 100000)) <> 'y'", /* indexed, and not */
+		"length(repeat(v, 450000)) % 2 = 7", "t || v ~ 'b' AND repeat(t, 450000) LIKE '%y%x_z%'",
+	};
+	struct row row = {.texts = {[COL_A] = "5", [COL_B] = "0", [COL_T] = "xxxxxxxxxx", [COL_V] = "abcdefghij"}};
+	struct filter *f = filter_new(table);
+	struct member all[COSTLY_ALL];
+	size_t found = 0;
+	int n = (int)ARRAY_LEN(texts);
+	for (int i = 0; i < COSTLY_ALL; i++) {
+		char text[200];
+		snprintf(text, sizeof text, i % 2 ? "length(t || %d) > 3 AND a <> %d" : "t LIKE '%%x%%' AND a <> %d", i, i);
+		CHECK(add_member(f, &all[i], i < n ? texts[i] : text));
+	}
+	for (int pass = 0; pass < 2; pass++) {
+		filter_limit(f, 1 << 22, on_costly);
+		found = 0;
+		ncostly = 0;
+		filter_row(f, test_fetch, &row, on_found, on_failed, &found);
+		for (int i = 0; i < COSTLY_ALL; i++) {
+			bool costly = pass == 0 && i < n;
+			if (!all[i].in)
+				continue;
+			if (!CHECK(all[i].costly == costly && !all[i].failed && (i < n || all[i].found == (i != 5))))
+				printf("%d: %s: costly %d, found %d, failed %d\n", pass, all[i].text, all[i].costly, all[i].found, all[i].failed);
+			if (all[i].costly)
+				remove_member(f, &all[i]);
+			all[i].costly = all[i].found = all[i].failed = false;
+		}
+	}
+	for (int i = n; i < COSTLY_ALL; i++)
+		remove_member(f, &all[i]);
 	check_empty(f);
 	filter_free(f);
 }
@@ -604,6 +656,7 @@ int main(int argc, char **argv)
 	test_many();
 	test_failed_index();
 	test_undecided();
+	test_costs();
 	test_random(rounds, 200, 100);
 	printf("found %zu, failed %zu\n", found_in_all, failed_in_all);
 	CHECK(found_in_all > 1000 && failed_in_all > 100); /* or the test would say little */

@@ -298,6 +298,31 @@ static void test_rows(void)
 		CHECK(sql(elsewhere[i])[0] != '(');
 }
 
+/* Constants that take too much work are refused, however that is made; what is usual isn't near. */
+static void test_costly(void)
+{
+	static const char *const costly[] = {
+		"md5(repeat('ab', 49000001)) = 'x'", "t = repeat('a', 20000000)", "t = lpad('a', 20000000)", "t = rpad('a', 5000000, 'xyz')",
+		"t = replace(repeat('a', 100000), 'a', repeat('b', 1000))", "repeat('ab', 40000) LIKE '%' || repeat('a_', 500) || 'c%'",
+		"factorial(20000) > 1", "(7 ^ 99999::numeric) * (7 ^ 9999::numeric) > 1",
+		"repeat('1', 100000)::numeric * repeat('9', 30000)::numeric > 1", "repeat('ab', 6000000) ~ 'c'",
+		"btrim(repeat('ä', 100000), repeat('ö', 5000) || 'ä') = t",
+		"sha512(decode(repeat('00', 6000000), 'hex')) = '\\x'", "t = translate(repeat('a', 10000000), 'a', 'b')",
+		"i4 = cardinality(string_to_array(repeat('a,', 2000000), ','))", "t = split_part(repeat('a', 1000000), 'a', -1)",
+		"true AND t = repeat('a', 20000000)", "b OR t = repeat('a', 20000000)", "CASE WHEN b THEN t = repeat('a', 20000000) END",
+		"i4 IN (1, length(repeat('a', 20000000)))",
+	};
+	for (size_t i = 0; i < ARRAY_LEN(costly); i++)
+		if (!CHECK(strstr(sql(costly[i]), "too costly: ") != NULL))
+			printf("%s: %.200s\n", costly[i], sql(costly[i]));
+	static const char *const usual[] = {
+		"t = repeat('a', 10000)", "t LIKE '%' || repeat('a', 1000) || '%'", "md5('x') = t", "i8 > 2 ^ 100::numeric", "i8 = exp(100::numeric)",
+		"t ~ '^(a|b)+$' AND 'abc' ~ '(a|b)*c'", "i8 = 123456789.123456789 * 987654321.987654321", "i8 = factorial(100)",
+	};
+	for (size_t i = 0; i < ARRAY_LEN(usual); i++)
+		CHECK(sql(usual[i])[0] == '(');
+}
+
 /* libpg_query 15 loses integers that are 0 or negative: they are read from the text again. */
 static void test_integers(void)
 {
@@ -412,6 +437,7 @@ int main(void)
 	test_growth();
 	test_param_bytes();
 	test_rows();
+	test_costly();
 	test_integers();
 	test_identity();
 	test_order_by();
