@@ -9,11 +9,11 @@
 #   chroot_run "$root" cmake -S . -B build-trixie
 #   chroot_exec "$root" build-trixie/busbar &                 $! is the daemon itself: signals reach it
 #
-# Both need root, the first Debian too. The repository and /tmp are at the same paths inside as outside, so that what is built inside
-# (in a build folder of its own) can be named outside, and tests that run outside can have a daemon that runs inside,
-# through a script of one line, `exec bash scripts/chroot.sh run FOLDER build-trixie/busbar "$@"`. /proc, /sys and /dev
-# are there, the network is the host's. All mounts belong to the command's own mount namespace and end with it: a tree
-# never has anything of the host's mounted in it that `rm -rf` could reach.
+# Both need root, the first Debian too. The repository and /tmp are at the same paths inside as outside, so that what is
+# built inside (in a build folder of its own) can be named outside, and tests that run outside can have a daemon that runs
+# inside, through a script of one line, `exec bash scripts/chroot.sh run FOLDER build-trixie/busbar "$@"`. /proc, /sys and
+# /dev are there, the network is the host's. All mounts, mmdebstrap's too, belong to the command's own mount namespace and end
+# with it: a tree never has anything of the host's mounted in it that `rm -rf` could reach.
 #
 # Packages come from where the host's apt gets its own. Trees lie in build-chroot/ (CHROOTS=FOLDER: elsewhere), under a
 # name made of release, architecture and package list, and are made anew when they are older than CHROOT_DAYS.
@@ -63,8 +63,11 @@ chroot_mmdebstrap() {
 	chroot_sources "$release" >"$sources"
 	set -- "$@" "$release" "$target"
 	[ ! -s "$sources" ] || set -- "$@" - # lines from standard input
-	# A tree that is lost with the machine's power is made anew: no syncing.
-	mmdebstrap --quiet --mode=root --dpkgopt=force-unsafe-io --aptopt="$settings" "$@" <"$sources"
+	# A tree that is lost with the machine's power is made anew: no syncing. Without manuals and translations, like
+	# Debian's slim images.
+	unshare --mount --propagation private mmdebstrap --quiet --mode=root --aptopt="$settings" --dpkgopt=force-unsafe-io \
+		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+		--dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*/*' "$@" <"$sources"
 	rc=$?
 	rm -f "$settings" "$sources"
 	return $rc
@@ -91,9 +94,9 @@ chroot_make() {
 		[ -z "$(find "$dir" -maxdepth 0 -mtime -$CHROOT_DAYS 2>/dev/null)" ] || exit 0
 		apt_install mmdebstrap debian-archive-keyring >&2 || exit 1
 		echo "==> making a tree of $release ($arch): $packages" >&2
-		rm -rf "$dir" "$dir.new"
+		rm -rf --one-file-system "$dir" "$dir.new"
 		chroot_mmdebstrap "$release" "$dir.new" --variant=$variant --architectures="$arch" --include="$packages" >&2 ||
-			{ rm -rf "$dir.new"; exit 1; }
+			{ rm -rf --one-file-system "$dir.new"; exit 1; }
 		touch "$dir.new" && mv "$dir.new" "$dir"
 	) 9>"$CHROOTS/$name.lock" || return 1
 	echo "$dir"

@@ -835,7 +835,7 @@ test('--help, --version, --check-config', async () => {
   equal(help.status, 0, '--help ends with')
   assert(/DATABASE_URL/.test(help.stdout), '--help names no DATABASE_URL')
   equal(run('--version').status, 0, '--version ends with')
-  assert(/\d+\.\d+/.test(run('--version').stdout), '--version names no version')
+  assert(/^busbar \d+\.\d+\.\d+ \(commit [\w.+-]+\)\n$/.test(run('--version').stdout), '--version names no version and commit')
   const good = run('--check-config', { DATABASE_URL: 'postgresql://u@127.0.0.1/x', ELECTRIC_INSECURE: 'true' })
   equal(good.status, 0, `--check-config ends with (${good.stderr})`)
   assert(run('--check-config', { ELECTRIC_INSECURE: 'true' }).status !== 0, '--check-config without DATABASE_URL ends with 0')
