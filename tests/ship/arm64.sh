@@ -10,7 +10,7 @@ ship_needs_chroot
 ship_database || exit 1
 
 DIR=build-ship/arm64
-PACKAGES=(libc6-dev libpq-dev libmicrohttpd-dev liblmdb-dev libjansson-dev libpg-query-dev tzdata)
+PACKAGES=(libc6-dev libpq-dev libssl-dev libmicrohttpd-dev liblmdb-dev libxxhash-dev libjansson-dev libpg-query-dev tzdata)
 
 sysroot() { sysroot=$(chroot_make -a arm64 bookworm "${PACKAGES[@]}"); }
 
