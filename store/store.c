@@ -30,8 +30,9 @@
 
 static_assert(sizeof(size_t) == 8, "the map is reserved in terabytes");
 
-enum { DB_META, DB_SHAPES, DB_TABLES, DB_JOURNAL, DB_BLOCKS, DB_CHUNKS, DB_SNAPSHOTS, DB_DROPPED, DB_COUNT };
-static const char *const db_names[DB_COUNT] = {"meta", "shapes", "tables", "journal", "blocks", "chunks", "snapshots", "dropped"};
+enum { DB_META, DB_SHAPES, DB_TABLES, DB_JOURNAL, DB_BLOCKS, DB_CHUNKS, DB_SNAPSHOTS, DB_DROPPED, DB_COMMITS, DB_COUNT };
+static const char *const db_names[DB_COUNT] = {"meta", "shapes", "tables", "journal", "blocks", "chunks", "snapshots", "dropped",
+                                                "commits"};
 
 /* Address space to reserve, the first that the process may have: the file only grows as it is used. */
 static const size_t map_sizes[] = {(size_t)1 << 40, (size_t)256 << 30, (size_t)64 << 30, (size_t)16 << 30, (size_t)4 << 30,
@@ -575,6 +576,38 @@ int store_trim_journal(struct store *s, uint64_t seq, size_t max, bool *more, st
 	return delete_range(s, DB_JOURNAL, from, sizeof from, seq_is_below, seq, &max, more, e);
 }
 
+int store_put_commits(struct store *s, lsn_t first, const void *p, size_t len, struct err *e)
+{
+	unsigned char key[8];
+	put_be64(key, first);
+	return put(s, DB_COMMITS, key, sizeof key, p, len, 0, e);
+}
+
+int store_trim_commits(struct store *s, uint64_t bytes, size_t max, uint64_t *gone, struct err *e)
+{
+	MDB_cursor *c;
+	MDB_val k, v;
+	require_writer(s);
+	*gone = 0;
+	int rc = mdb_cursor_open(s->txn, s->db[DB_COMMITS], &c);
+	if (rc != 0)
+		return write_failed(s, e, rc, "cursor");
+	while (rc == 0 && *gone < bytes && max-- > 0 && (rc = mdb_cursor_get(c, &k, &v, MDB_FIRST)) == 0) {
+		*gone += v.mv_size;
+		s->txn_puts++;
+		rc = mdb_cursor_del(c, 0);
+	}
+	mdb_cursor_close(c);
+	return rc == 0 || rc == MDB_NOTFOUND ? 0 : write_failed(s, e, rc, "delete");
+}
+
+int store_clear_commits(struct store *s, struct err *e)
+{
+	require_writer(s);
+	int rc = mdb_drop(s->txn, s->db[DB_COMMITS], 0);
+	return rc == 0 ? 0 : write_failed(s, e, rc, "delete");
+}
+
 int store_gc_step(struct store *s, size_t max, bool *more, struct err *e)
 {
 	static const int dbs[] = {DB_BLOCKS, DB_CHUNKS, DB_SNAPSHOTS};
@@ -857,6 +890,12 @@ int store_each_journal(struct store_read *r, int (*each)(void *, uint64_t, const
                        struct err *e)
 {
 	return each_of(r, DB_JOURNAL, each, ctx, e);
+}
+
+int store_each_commits(struct store_read *r, int (*each)(void *, uint64_t, const void *, size_t, struct err *), void *ctx,
+                       struct err *e)
+{
+	return each_of(r, DB_COMMITS, each, ctx, e);
 }
 
 struct block {

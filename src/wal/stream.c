@@ -259,8 +259,10 @@ static int take_keepalive(struct stream *s, const char *p, size_t len, struct er
 		return err_set(e, ERR_PROTOCOL, "keepalive of %zu bytes", len);
 	lsn_t wal_end = get_u64(p + 1);
 	advance(s, wal_end);
-	if (!s->in_transaction)
-		s->sink.keepalive(s->sink.ctx, wal_end);
+	if (!s->in_transaction && s->sink.keepalive(s->sink.ctx, wal_end, e) < 0) {
+		s->sink_refused = true;
+		return -1;
+	}
 	return p[KEEPALIVE_BYTES - 1] != 0 ? send_feedback(s, false, e) : 0;
 }
 

@@ -76,9 +76,9 @@ struct stream_sink {
 	int (*change)(void *ctx, const struct wal_change *change, struct err *e);
 	/*
 	 * A keepalive's walEnd, or the header walEnd while idle: only outside a transaction. Nothing below
-	 * it is still to come for us. Position of the *next* record: see design.md 2 rule 5.
+	 * it is still to come for us. Position of the *next* record: see design.md 2 rule 5. -1: as for change().
 	 */
-	void (*keepalive)(void *ctx, lsn_t wal_end);
+	int (*keepalive)(void *ctx, lsn_t wal_end, struct err *e);
 	/* False: the sink takes no more messages now (its named limits); the loop keeps up feedback, reads
 	 * nothing, and asks again when woken or after 100 ms. Called before each message. */
 	bool (*ready)(void *ctx);

@@ -89,11 +89,13 @@ static int on_change(void *ctx, const struct wal_change *c, struct err *e)
 	return result;
 }
 
-static void on_keepalive(void *ctx, lsn_t wal_end)
+static int on_keepalive(void *ctx, lsn_t wal_end, struct err *e)
 {
 	struct run *r = ctx;
+	(void)e;
 	LOCKED(r, r->keepalives++; r->keepalives_inside += r->inside;
 	       if (!r->hold_durable && wal_end > r->durable) r->durable = wal_end);
+	return 0;
 }
 
 static bool on_ready(void *ctx)
