@@ -508,6 +508,7 @@ struct shapes {
 	enum stream_wait wait;  /* what its set-up waits for */
 	int64_t started_ms;     /* this process */
 	_Atomic int currency;   /* enum shapes_currency */
+	_Atomic bool backing_off; /* the stream waits before it connects again */
 	bool stream_was_active; /* in this process */
 	bool loaded;
 	char phase_error[400];

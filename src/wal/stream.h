@@ -105,6 +105,9 @@ int stream_run(struct stream *s, struct err *e) MUST_USE;
 
 /* Any thread: makes the loop call `idle` soon (an eventfd). */
 void stream_wake(struct stream *s);
+/* Any thread: somebody waits for the connection: a back-off under way is shortened, but no attempt follows another by
+ * less than a second. */
+void stream_hurry(struct stream *s);
 /* From the sink's callbacks: a keepalive is wanted soon, to learn how far the server has come. */
 void stream_ask(struct stream *s);
 /* Any thread: makes stream_run() return within 200 ms, after a last feedback. */
