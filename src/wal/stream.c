@@ -242,18 +242,24 @@ static int give_up_connection(struct stream *s, const char *what, struct err *e)
 	               (long long)((clock_mono_ms() - s->heard_ms) / 1000), what);
 }
 
+static bool something_came(const struct stream *s)
+{
+	struct pollfd fd = {.fd = PQsocket(s->conn), .events = POLLIN};
+	return poll(&fd, 1, 0) > 0;
+}
+
 static int look_at_server(struct stream *s, struct err *e)
 {
 	struct setup_look look;
 	char what[400];
+	if (something_came(s)) /* we were away, or slow */
+		return 0;
 	int failed = setup_look(&s->setup, &look, e);
 	int64_t now_ms = clock_mono_ms();
 	if (failed && (e->kind == ERR_CANCELLED || loop_stopping(&s->loop)))
 		return -1;
 	s->look_ms = now_ms + LOOK_EVERY_MS;
-	/* The answer may have come meanwhile. */
-	struct pollfd fd = {.fd = PQsocket(s->conn), .events = POLLIN};
-	if (poll(&fd, 1, 0) > 0)
+	if (something_came(s))
 		return 0;
 	/* No room for another session, say, tells nothing of the walsender. */
 	if (failed && e->sqlstate[0] == '\0') {
