@@ -12,6 +12,7 @@ const struct seal_db seal_dbs[DB_COUNT] = {
 	[DB_META] = {"meta", 0},       [DB_SHAPES] = {"shapes", 8},         [DB_TABLES] = {"tables", 4},
 	[DB_JOURNAL] = {"journal", 8}, [DB_BLOCKS] = {"blocks", 24},        [DB_CHUNKS] = {"chunks", 24},
 	[DB_SNAPSHOTS] = {"snapshots", 16}, [DB_DROPPED] = {"dropped", 8},  [DB_HEADS] = {"heads", 8},
+	[DB_COMMITS] = {"commits", 8},
 };
 
 uint64_t seal_of(int db, const void *key, size_t key_len, const void *p, size_t len)

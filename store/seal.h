@@ -12,9 +12,11 @@
 #include <stdint.h>
 
 #define SEAL_BYTES 8
+#define SEAL_OF_NO_DB 255 /* a sum inside of a value */
 
 /* Part of the format: numbers are never given twice. */
-enum { DB_META, DB_SHAPES, DB_TABLES, DB_JOURNAL, DB_BLOCKS, DB_CHUNKS, DB_SNAPSHOTS, DB_DROPPED, DB_HEADS, DB_COUNT };
+enum { DB_META, DB_SHAPES, DB_TABLES, DB_JOURNAL, DB_BLOCKS, DB_CHUNKS, DB_SNAPSHOTS, DB_DROPPED, DB_HEADS, DB_COMMITS,
+       DB_COUNT };
 
 struct seal_db {
 	const char *name;

@@ -957,6 +957,38 @@ int store_trim_journal(struct store *s, uint64_t seq, size_t max, bool *more, st
 	return delete_range(s, DB_JOURNAL, from, sizeof from, seq_is_below, seq, &max, more, e);
 }
 
+int store_put_commits(struct store *s, lsn_t first, const void *p, size_t len, struct err *e)
+{
+	unsigned char key[8];
+	put_be64(key, first);
+	return put(s, DB_COMMITS, key, sizeof key, p, len, e);
+}
+
+int store_trim_commits(struct store *s, uint64_t bytes, size_t max, uint64_t *gone, struct err *e)
+{
+	MDB_cursor *c;
+	MDB_val k, v;
+	require_writer(s);
+	*gone = 0;
+	int rc = mdb_cursor_open(s->txn, s->db[DB_COMMITS], &c);
+	if (rc != 0)
+		return write_failed(s, e, rc, "cursor");
+	while (rc == 0 && *gone < bytes && max-- > 0 && (rc = mdb_cursor_get(c, &k, &v, MDB_FIRST)) == 0) {
+		*gone += v.mv_size > SEAL_BYTES ? v.mv_size - SEAL_BYTES : 0;
+		s->txn_puts++;
+		rc = mdb_cursor_del(c, 0);
+	}
+	mdb_cursor_close(c);
+	return rc == 0 || rc == MDB_NOTFOUND ? 0 : write_failed(s, e, rc, "delete");
+}
+
+int store_clear_commits(struct store *s, struct err *e)
+{
+	require_writer(s);
+	int rc = mdb_drop(s->txn, s->db[DB_COMMITS], 0);
+	return rc == 0 ? 0 : write_failed(s, e, rc, "delete");
+}
+
 int store_gc_step(struct store *s, size_t max, bool *more, struct err *e)
 {
 	static const int dbs[] = {DB_BLOCKS, DB_CHUNKS, DB_SNAPSHOTS, DB_HEADS};
@@ -1381,6 +1413,12 @@ int store_each_journal(struct store_read *r, int (*each)(void *, uint64_t, const
 	return each_of(r, DB_JOURNAL, each, ctx, e);
 }
 
+int store_each_commits(struct store_read *r, int (*each)(void *, uint64_t, const void *, size_t, struct err *), void *ctx,
+                       struct err *e)
+{
+	return each_of(r, DB_COMMITS, each, ctx, e);
+}
+
 struct heads {
 	int (*each)(void *ctx, uint64_t id, const struct store_head *h, struct err *e);
 	void *ctx;
@@ -1720,7 +1758,7 @@ int store_is_dropped(struct store_read *r, uint64_t id, struct err *e)
 	return rc == 0 ? 0 : rc == MDB_NOTFOUND ? 1 : lmdb_error(e, rc, "dropped");
 }
 
-uint64_t store_sum(const void *p, size_t len) { return seal_of(DB_COUNT, "", 0, p, len); }
+uint64_t store_sum(const void *p, size_t len) { return seal_of(SEAL_OF_NO_DB, "", 0, p, len); }
 
 uint64_t store_file_bytes(struct store *s)
 {

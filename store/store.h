@@ -83,6 +83,11 @@ int store_put_journal(struct store *s, uint64_t seq, const void *p, size_t len, 
 int store_trim_journal(struct store *s, uint64_t seq, size_t max, bool *more, struct err *e) MUST_USE;
 
 int store_drop_journal(struct store *s, uint64_t seq, struct err *e) MUST_USE;
+/* The last commits received, in runs: `first` is the position of a run's first, and its place in the order. */
+int store_put_commits(struct store *s, lsn_t first, const void *p, size_t len, struct err *e) MUST_USE;
+/* Removes the oldest runs until `bytes` are gone, at most `max` of them; *gone: how many bytes were. */
+int store_trim_commits(struct store *s, uint64_t bytes, size_t max, uint64_t *gone, struct err *e) MUST_USE;
+int store_clear_commits(struct store *s, struct err *e) MUST_USE;
 
 /* One log entry: its text is a, then b, then c (so that a caller can insert without copying). */
 struct store_entry {
@@ -126,6 +131,8 @@ int store_each_shape(struct store_read *r, int (*each)(void *ctx, uint64_t id, c
                      void *ctx, struct err *e) MUST_USE;
 int store_each_table(struct store_read *r, int (*each)(void *ctx, uint64_t oid, const void *p, size_t len, struct err *e),
                      void *ctx, struct err *e) MUST_USE;
+int store_each_commits(struct store_read *r, int (*each)(void *ctx, uint64_t first, const void *p, size_t len, struct err *e),
+                       void *ctx, struct err *e) MUST_USE;
 int store_each_journal(struct store_read *r, int (*each)(void *ctx, uint64_t seq, const void *p, size_t len, struct err *e),
                        void *ctx, struct err *e) MUST_USE;
 

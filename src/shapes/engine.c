@@ -149,6 +149,7 @@ void status_phase(struct shapes *s, enum stream_phase phase, const char *error)
 {
 	pthread_mutex_lock(&s->status_lock);
 	s->phase = phase;
+	s->backing_off = phase == STREAM_BACKING_OFF;
 	if (phase == STREAM_RUNNING)
 		s->stream_was_active = true;
 	/*
@@ -200,6 +201,9 @@ enum shapes_currency shapes_currency(struct shapes *s) { return (enum shapes_cur
 enum shapes_currency shapes_currency_wait(struct shapes *s, struct waiter *w)
 {
 	enum shapes_currency c = shapes_currency(s);
+	/* Whatever it asks for, it would rather have it as it is now. */
+	if (atomic_load_explicit(&s->backing_off, memory_order_relaxed))
+		stream_hurry(s->stream);
 	if (c != SHAPES_UNPROVEN)
 		return c;
 	pthread_mutex_lock(&s->status_lock);

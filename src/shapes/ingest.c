@@ -168,6 +168,14 @@ static void truncate_change(struct shapes *s, const struct wal_change *c)
 	}
 }
 
+/* Noticed by the stream: start() rotates all, and begins where the slot stands. */
+static int other_history(struct ingest *in, const struct err *e)
+{
+	free(in->other_history);
+	in->other_history = mem_strdup(e->text);
+	return -1;
+}
+
 static int begin(struct shapes *s, const struct wal_change *c, struct err *e)
 {
 	struct ingest *in = s->ingest;
@@ -180,7 +188,9 @@ static int begin(struct shapes *s, const struct wal_change *c, struct err *e)
 	in->op = 0;
 	/* Replays: by commit position and `<`; a position that was durable may be the next commit's own. */
 	in->skip = in->tx < in->processed;
-	return 0;
+	in->commit_us = c->u.begin.commit_time_us;
+	struct commit sent = {in->tx, in->commit_us, in->xid};
+	return commits_sent(&in->commits, &sent, in->skip, e) == 0 ? 0 : other_history(in, e);
 }
 
 static int commit(struct shapes *s, const struct wal_change *c, struct err *e)
@@ -279,7 +289,8 @@ static void on_idle(void *ctx)
 	keepalive_poll(s);
 	/* Until the stream has passed a snapshot, a restart of Postgres costs its shapes: on an idle server
 	 * nothing but a keepalive says that it has. */
-	if (in->streaming && !in->in_txn && in->snapshots_lsn > in->processed && in->snapshots_lsn > in->keepalive)
+	bool unsafe = in->snapshots_lsn > in->processed && in->snapshots_lsn > in->keepalive;
+	if (in->streaming && !in->in_txn && (unsafe || in->commits.comparing))
 		stream_ask(s->stream);
 	mark_idle(s);
 }
@@ -292,12 +303,14 @@ static bool somebody_waits(struct shapes *s)
 	return yes;
 }
 
-static void on_keepalive(void *ctx, lsn_t wal_end)
+static int on_keepalive(void *ctx, lsn_t wal_end, struct err *e)
 {
 	struct shapes *s = ctx;
 	struct ingest *in = s->ingest;
+	if (!in->in_txn && commits_passed(&in->commits, wal_end, in->processed, e) != 0)
+		return other_history(in, e);
 	if (in->in_txn || wal_end <= in->processed)
-		return;
+		return 0;
 	in->keepalive = wal_end;
 	/* The next record starts there, so all below has been seen; but no further than the mark allows: a
 	 * position alone isn't worth an fsync. */
@@ -307,11 +320,15 @@ static void on_keepalive(void *ctx, lsn_t wal_end)
 	else if (in->mark_limit == in->mark_wanted && (!in->mark_idle || somebody_waits(s)))
 		mark_request(s, lsn_add(wal_end, MARK_STEP_BYTES));
 	keepalive_poll(s);
+	return 0;
 }
 
 static lsn_t on_durable(void *ctx)
 {
-	return atomic_load(&((struct shapes *)ctx)->durable);
+	struct shapes *s = ctx;
+	/* As long as it isn't known whose history this is, the slot stays where it is: what is there to compare must be
+	 * there again for the next process, should this one end before all that is wrong is gone durably. */
+	return s->ingest->commits.comparing || s->ingest->other_history != NULL ? 0 : atomic_load(&s->durable);
 }
 
 static void on_lost(void *ctx)
@@ -465,6 +482,8 @@ void ingest_free(struct shapes *s)
 	free(in->touched);
 	free(in->hits);
 	free(in->costly);
+	commits_clear(&in->commits);
+	free(in->other_history);
 	free(in->recent);
 	free(in->doubts);
 	free(in->look_oids);

@@ -5,6 +5,7 @@
 #ifndef BUSBAR_SHAPES_INGEST_H
 #define BUSBAR_SHAPES_INGEST_H
 
+#include "shapes/commits.h"
 #include "shapes/internal.h"
 
 #define PASSED_PAGE_BITS 32768u /* xids a page of the passed set covers */
@@ -67,6 +68,7 @@ struct ingest {
 	bool in_txn, skip, ending;
 	uint32_t xid;
 	lsn_t tx, end_lsn;
+	int64_t commit_us;
 	uint64_t op, txn_number, change_number;
 	struct txn_shape **touched;
 	size_t ntouched, touched_cap;
@@ -87,6 +89,8 @@ struct ingest {
 	struct relation *old_relations; /* that changes are held of */
 
 	lsn_t processed;       /* commits below are published (or were before we started) */
+	struct commits commits; /* the last ones below it */
+	char *other_history;   /* why the server isn't the one we knew: all rotate at the next start; NULL: it is */
 	lsn_t keepalive;       /* a position from a keepalive that waits to be made durable */
 	int64_t keepalive_ms;
 	uint32_t *doubts;      /* transactions that an earlier process of ours may have passed, though they run */

@@ -59,6 +59,10 @@ static const char *why_rotate_all(struct shapes *s, const struct stream_server *
 	char a[LSN_TEXT_MAX], b[LSN_TEXT_MAX];
 	if (!known)
 		return NULL;
+	if (s->ingest->other_history != NULL) {
+		snprintf(text, max, "%s", s->ingest->other_history);
+		return text;
+	}
 	if (strcmp(was->system_id, server->system_id) != 0 || was->database_oid != server->database_oid) {
 		snprintf(text, max, "Detected different Postgres DB, with ID: %s", server->system_id);
 		return text;
@@ -112,15 +116,22 @@ static void rotate_unflushed(struct shapes *s, const struct stream_server *serve
 	} while (n == ARRAY_LEN(doomed));
 }
 
+/* The store forgets the commits it has as it sets the durable LSN. */
+static void set_durable(struct shapes *s, lsn_t to)
+{
+	struct item *it = item_new(ITEM_LSN);
+	it->lsn = to;
+	it->number = 1; /* set, not raised */
+	writer_put(s, it);
+	commits_reset(&s->ingest->commits, to);
+}
+
 /* What the slot has is all there is, and positions may be smaller than before. The stream goes on
  * when the store says so too: a flush position of the old history must not be acknowledged. */
 static int begin_anew(struct shapes *s, lsn_t from, struct err *e)
 {
 	struct ingest *in = s->ingest;
-	struct item *it = item_new(ITEM_LSN);
-	it->lsn = from;
-	it->number = 1; /* set, not raised */
-	writer_put(s, it);
+	set_durable(s, from);
 	in->mark_limit = 0;
 	mark_request(s, from);
 	if (!writer_flush(s))
@@ -138,10 +149,7 @@ static int begin_anew(struct shapes *s, lsn_t from, struct err *e)
 
 static int rewind_to(struct shapes *s, lsn_t to, struct err *e)
 {
-	struct item *it = item_new(ITEM_LSN);
-	it->lsn = to;
-	it->number = 1; /* set, not raised */
-	writer_put(s, it);
+	set_durable(s, to);
 	if (!writer_flush(s))
 		return err_set(e, ERR_CANCELLED, "stopping");
 	s->ingest->processed = to;
@@ -178,6 +186,24 @@ bool ground_awaited(struct shapes *s)
 	return in->grounding;
 }
 
+/*
+ * The stream begins where the slot stands, and what it brings of what we have is compared. Meanwhile known shapes are
+ * served as they were at our last position, as in an outage: if it turns out that the server lost that history, clients
+ * were told no more than what was true when we got it.
+ */
+static void begin_comparing(struct shapes *s, const struct stream_server *server)
+{
+	struct ingest *in = s->ingest;
+	char a[LSN_TEXT_MAX], b[LSN_TEXT_MAX];
+	/* A store from before commits were remembered (or whose list was damaged) has none. */
+	if (in->commits.n == 0)
+		set_durable(s, in->processed);
+	size_t n = commits_compare(&in->commits, server->confirmed_flush, in->processed);
+	if (n > 0)
+		log_notice("The server sends from %s on, where the slot stands; up to %s, %zu transactions are compared with what was "
+		           "received", lsn_text(server->confirmed_flush, a), lsn_text(in->processed, b), n);
+}
+
 int ingest_on_start(void *ctx, const struct stream_server *server, lsn_t *start_at, struct err *e)
 {
 	struct shapes *s = ctx;
@@ -190,7 +216,7 @@ int ingest_on_start(void *ctx, const struct stream_server *server, lsn_t *start_
 	bool known;
 	if (identity_load(s, &was, &known, e) != 0)
 		return -1;
-	char text[300];
+	char text[900];
 	const char *why = why_rotate_all(s, server, &was, known, text, sizeof text);
 	if (why != NULL) {
 		if (atomic_load(&s->nshapes) > 0)
@@ -206,6 +232,8 @@ int ingest_on_start(void *ctx, const struct stream_server *server, lsn_t *start_
 	}
 	if ((why != NULL || atomic_load(&s->durable) == 0) && begin_anew(s, server->confirmed_flush, e) != 0)
 		return -1;
+	free(in->other_history);
+	in->other_history = NULL;
 	/* Positions we have from keepalives alone may lie beyond where the new timeline left the old one;
 	 * what it wrote there since is to come. */
 	lsn_t left = why == NULL && known && was.timeline != server->timeline ? left_at(server, was.timeline) : 0;
@@ -222,7 +250,8 @@ int ingest_on_start(void *ctx, const struct stream_server *server, lsn_t *start_
 	for (size_t i = 0; (r = map_next(&in->relations, &i)) != NULL;)
 		r->resolved = false;
 	await_ground(s);
-	*start_at = in->processed;
+	begin_comparing(s, server);
+	*start_at = server->confirmed_flush;
 	in->streaming = true;
 	pthread_mutex_lock(&s->server_lock);
 	s->server = *server;

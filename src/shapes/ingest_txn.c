@@ -381,6 +381,15 @@ static void rotate_touched(struct shapes *s)
 	}
 }
 
+/* What the writer makes durable of the commit itself. */
+static void commit_note(const struct ingest *in, struct item *it)
+{
+	it->tx = in->tx;
+	it->lsn = in->end_lsn;
+	it->xid = in->xid;
+	it->commit_us = in->commit_us;
+}
+
 /* Publishes the small transaction at hand: tails first, then the position, then the writer. */
 static void publish(struct shapes *s)
 {
@@ -391,7 +400,7 @@ static void publish(struct shapes *s)
 	for (size_t i = 0; i < in->ntouched; i++)
 		total += in->touched[i]->n;
 	it->rows = mem_alloc(total * sizeof *it->rows);
-	it->lsn = in->end_lsn;
+	commit_note(in, it);
 	it->bytes = sizeof *it;
 	for (size_t i = 0; i < in->ntouched; i++) {
 		struct txn_shape *t = in->touched[i];
@@ -430,8 +439,7 @@ static void publish_staged(struct shapes *s)
 	txn_stage(s, true);
 	stage_ends(s);
 	struct item *it = item_new(ITEM_PUBLISH);
-	it->tx = in->tx;
-	it->lsn = in->end_lsn;
+	commit_note(in, it);
 	it->bytes = sizeof *it;
 	size_t cap = 0;
 	for (size_t i = 0; i < in->ntouched; i++)
@@ -446,6 +454,7 @@ static void finish_txn(struct shapes *s)
 {
 	struct ingest *in = s->ingest;
 	passed_add(in, in->xid);
+	commits_add(&in->commits, (struct commit){in->tx, in->commit_us, in->xid});
 	in->processed = in->end_lsn;
 	in->keepalive = 0;
 	in->delivered_ms = clock_mono_ms();

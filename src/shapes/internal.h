@@ -360,7 +360,9 @@ struct item {
 	size_t bytes;       /* what it counts against its queue limit */
 	size_t scattered;   /* besides those, a page for each place in the store that it changes */
 	lsn_t lsn;          /* ITEM_ROWS, ITEM_LSN, ITEM_PUBLISH: position all is durable below; ITEM_MARK: the mark */
-	lsn_t tx;           /* ITEM_STAGE, ITEM_PUBLISH, ITEM_UNSTAGE: the transaction */
+	lsn_t tx;           /* ITEM_ROWS, ITEM_STAGE, ITEM_PUBLISH, ITEM_UNSTAGE: the transaction */
+	int64_t commit_us;  /* ITEM_ROWS, ITEM_PUBLISH: when it committed, and its number */
+	uint32_t xid;
 	uint64_t number;    /* ITEM_MARK: its sequence; ITEM_TABLE: oid; ITEM_UNSTAGE: 1 if another follows */
 	struct shape *shape; /* a reference, for SHAPE, DROP, PIECE, COMPLETE */
 	uint32_t chunk, piece;
@@ -396,6 +398,7 @@ struct writer {
 	bool trim_pending;
 	int64_t rest_until_ms; /* no housekeeping before: it failed */
 	uint64_t next_id;      /* as it stands in the store */
+	uint64_t commits_bytes; /* of the list of commits */
 	struct shape *fold_head, *fold_tail;
 	size_t fold_shapes;
 	bool gc_pending;
@@ -555,6 +558,7 @@ struct shapes {
 	enum stream_wait wait;  /* what its set-up waits for */
 	int64_t started_ms;     /* this process */
 	_Atomic int currency;   /* enum shapes_currency */
+	_Atomic bool backing_off; /* the stream waits before it connects again */
 	bool stream_was_active; /* in this process */
 	bool loaded;
 	char phase_error[400];

@@ -378,6 +378,27 @@ static int load_definitions(struct loading *l, uint64_t *durable, uint64_t *mark
 	return failed ? -1 : 0;
 }
 
+static int load_run(void *ctx, uint64_t first, const void *p, size_t len, struct err *e)
+{
+	struct shapes *s = ctx;
+	(void)first;
+	s->writer.commits_bytes += len;
+	return commits_decode(&s->ingest->commits, p, len, e);
+}
+
+/* Without them nothing is lost but the proof that the server is the one we knew. */
+static void load_commits(struct shapes *s)
+{
+	struct err e = {0};
+	struct store_read *r = store_read_begin(s->store, &e);
+	if (r != NULL && store_each_commits(r, load_run, s, &e) != 0) {
+		log_warning("%s; it is forgotten", e.text);
+		s->ingest->commits.n = 0;
+	}
+	if (r != NULL)
+		store_read_end(r);
+}
+
 static int load_logs(struct loading *l, struct err *e)
 {
 	struct store_read *r = l->read = store_read_begin(l->s->store, e);
@@ -438,6 +459,7 @@ int engine_load(struct shapes *s, struct err *e)
 		/* All below the durable LSN is in the tails; what the mark doesn't cover was never told. */
 		s->seen = durable == 0 ? 0 : durable - 1 < mark ? durable - 1 : mark;
 		ingest_set_processed(s, durable);
+		load_commits(s);
 		adopt_all(s);
 	}
 	interned_clear(&l.tables);

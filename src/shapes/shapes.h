@@ -103,7 +103,7 @@ enum shapes_status shapes_status_wait(struct shapes *s, struct waiter *w);
  */
 enum shapes_currency { SHAPES_CURRENT, SHAPES_UNPROVEN, SHAPES_FOREIGN };
 enum shapes_currency shapes_currency(struct shapes *s);
-/* The same; in SHAPES_UNPROVEN it registers `w` for the end of that. */
+/* The same for a request, for which the stream may connect again sooner; in SHAPES_UNPROVEN it registers `w` for the end of that. */
 enum shapes_currency shapes_currency_wait(struct shapes *s, struct waiter *w);
 /* What GET /v1/ready says; for everybody to see: no names or addresses in it. */
 struct shapes_ready {

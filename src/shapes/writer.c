@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "shapes/commits.h"
 #include "shapes/internal.h"
 
 #define BATCH_ITEMS_MAX 20000
@@ -319,7 +320,42 @@ struct batch {
 	uint64_t attempt;  /* a shape with this number in wr.drop_attempt had its ITEM_DROP in it */
 	uint64_t next_id;  /* 0: no shape was in it */
 	struct buf journal;
+	struct buf commits;  /* a run */
+	lsn_t commits_first;
+	uint64_t commits_bytes; /* of the list, with all that this batch does to it */
 };
+
+static void put_commit(struct batch *b, struct commit commit)
+{
+	if (b->commits.len == 0)
+		b->commits_first = commit.lsn;
+	commits_encode(&commit, &b->commits);
+}
+
+/* Another history begins at `from`: nothing that came before is compared with it. */
+static int forget_commits(struct shapes *s, struct batch *b, lsn_t from, struct err *e)
+{
+	buf_reset(&b->commits);
+	b->commits_bytes = 0;
+	put_commit(b, (struct commit){.lsn = from});
+	return store_clear_commits(s->store, e);
+}
+
+static int write_commits(struct shapes *s, struct batch *b, struct err *e)
+{
+	const uint64_t max = (uint64_t)COMMITS_MAX * COMMIT_BYTES;
+	uint64_t gone = 0;
+	if (b->commits.len == 0)
+		return 0;
+	b->commits_bytes += b->commits.len;
+	if (store_put_commits(s->store, b->commits_first, b->commits.data, b->commits.len, e) != 0)
+		return -1;
+	/* In steps: pages at the front of the list aren't touched by each commit. */
+	if (b->commits_bytes > max + max / 8 && store_trim_commits(s->store, b->commits_bytes - max, GC_ENTRIES_MAX, &gone, e) != 0)
+		return -1;
+	b->commits_bytes -= gone < b->commits_bytes ? gone : b->commits_bytes;
+	return 0;
+}
 
 /*
  * Shapes that rows are to be staged for: what their tails hold comes before those rows, and nothing of it may
@@ -418,12 +454,15 @@ static int write_item(struct shapes *s, struct batch *b, struct item *it, struct
 	case ITEM_ROWS:
 		b->rows[b->nrows_items++] = it;
 		b->journal_refs += it->nrows;
+		put_commit(b, (struct commit){it->tx, it->commit_us, it->xid});
 		b->durable = it->lsn > b->durable ? it->lsn : b->durable;
 		return 0;
 	case ITEM_LSN:
 		if (it->number == 1) {
 			b->durable = it->lsn;
 			b->reset = true;
+			if (forget_commits(s, b, it->lsn, e) != 0)
+				return -1;
 		}
 		b->durable = it->lsn > b->durable ? it->lsn : b->durable;
 		return 0;
@@ -455,6 +494,7 @@ static int write_item(struct shapes *s, struct batch *b, struct item *it, struct
 	case ITEM_LAST:
 		return mark_last(s, it, e);
 	case ITEM_PUBLISH:
+		put_commit(b, (struct commit){it->tx, it->commit_us, it->xid});
 		b->durable = it->lsn > b->durable ? it->lsn : b->durable;
 		return store_put_meta_u64(s->store, "staging", 0, e);
 	case ITEM_UNSTAGE:
@@ -600,6 +640,8 @@ static int try_batch(struct shapes *s, struct batch *b, struct err *e)
 	b->has_mark = b->reset = false;
 	b->attempt++;
 	b->next_id = 0;
+	b->commits_bytes = w->commits_bytes;
+	buf_reset(&b->commits);
 	for (size_t i = 0; i < b->n; i++)
 		if (b->items[i]->kind == ITEM_STAGE && fold_before_staging(s, b->items[i], e) != 0)
 			return -1;
@@ -624,10 +666,13 @@ static int try_batch(struct shapes *s, struct batch *b, struct err *e)
 	}
 	if ((b->reset || b->durable > atomic_load(&s->durable)) && store_put_meta_u64(s->store, "durable", b->durable, e) != 0)
 		return -1;
+	if (write_commits(s, b, e) != 0)
+		return -1;
 	if (b->has_mark && store_put_meta_u64(s->store, "mark", b->mark, e) != 0)
 		return -1;
 	if (store_commit(s->store, e) != 0)
 		return -1;
+	w->commits_bytes = b->commits_bytes;
 	if (nrows > 0)
 		w->next_seq = seq + 1;
 	after_commit(s, b, seq, nrows > 0 ? b->journal.len : 0);
@@ -792,6 +837,7 @@ static void *writer_main(void *arg)
 	b.items = mem_alloc(BATCH_ITEMS_MAX * sizeof(struct item *));
 	b.rows = mem_alloc(BATCH_ITEMS_MAX * sizeof(struct item *));
 	buf_init(&b.journal, UINT32_MAX);
+	buf_init(&b.commits, (size_t)BATCH_ITEMS_MAX * COMMIT_BYTES);
 	bool stop = false;
 	while (!stop) {
 		take_items(s, &b, busy(w) ? 0 : w->rest_until_ms > clock_mono_ms() ? STORE_RETRY_MS : 1000, &stop);
@@ -806,6 +852,7 @@ static void *writer_main(void *arg)
 	free(b.items);
 	free(b.rows);
 	buf_clear(&b.journal);
+	buf_clear(&b.commits);
 	return NULL;
 }
 

@@ -250,7 +250,19 @@ static bool is_ours(const struct setup *u, struct setup_session session, const c
 	" AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"          \
 	" AND ((l.classid::bigint << 32) | l.objid::bigint) = pg_catalog.hashtext(%s)::bigint"
 
-/* Who holds the lock: a session that this process had before, or somebody else. */
+/* Its connection is closed on our side; the server may take a minute to notice, or have it hang. */
+static int end_former(struct setup *u, struct setup_session former, struct err *e)
+{
+	PGresult *res;
+	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e,
+	          "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.pid = %d AND " STARTED_US
+	          " = %lld", former.pid, (long long)former.started_us) < 0)
+		return e->kind == ERR_PG ? 0 : -1; /* it may have ended, or not be ours to end */
+	PQclear(res);
+	return 0;
+}
+
+/* Who holds the lock: a session that this process had before, which is ended, or somebody else. */
 static int look_at_holder(struct setup *u, struct err *e)
 {
 	PGresult *res;
@@ -272,7 +284,7 @@ static int look_at_holder(struct setup *u, struct err *e)
 	u->holder = holder;
 	PQclear(res);
 	waits(u, ours ? STREAM_WAIT_OWN_LOCK : STREAM_WAIT_FOREIGN_LOCK);
-	return 0;
+	return ours ? end_former(u, holder, e) : 0;
 }
 
 /*
@@ -590,6 +602,31 @@ int setup_history(struct setup *u, struct err *e)
 	if (expect(&res, 1, 2, e) < 0)
 		return -1;
 	setup_parse_history(PQgetvalue(res, 0, 1), (size_t)PQgetlength(res, 0, 1), u->server);
+	PQclear(res);
+	return 0;
+}
+
+/* ---- a stream that has fallen silent ---- */
+
+int setup_look(struct setup *u, struct setup_look *out, struct err *e)
+{
+	char sql[SQL_BYTES_MAX];
+	PGresult *res;
+	*out = (struct setup_look){.there = false};
+	snprintf(sql, sizeof sql,
+	         "SELECT coalesce(a.wait_event_type IN ('Client', 'Activity'), false),"
+	         " pg_catalog.concat_ws(', ', coalesce(a.wait_event, 'running'), 'sent ' || r.sent_lsn, 'spilled ' || s.spill_bytes,"
+	         " 'decoded ' || s.total_bytes) FROM pg_catalog.pg_stat_activity a"
+	         " LEFT JOIN pg_catalog.pg_stat_replication r ON r.pid = a.pid"
+	         " LEFT JOIN pg_catalog.pg_stat_replication_slots s ON s.slot_name = %s WHERE a.pid = %d",
+	         LITERAL(u->config->slot_name), u->sessions[(u->nsessions - 1) % SETUP_SESSIONS_MAX].pid);
+	if (helper_query(u, sql, &res, e) < 0)
+		return -1;
+	if (PQntuples(res) > 0 && PQnfields(res) >= 2) {
+		out->there = true;
+		out->waits = field_true(res, 0);
+		snprintf(out->state, sizeof out->state, "%s", field(res, 1));
+	}
 	PQclear(res);
 	return 0;
 }

@@ -62,6 +62,15 @@ int setup_history(struct setup *u, struct err *e) MUST_USE;
 /* START_REPLICATION; the connection is in COPY BOTH afterwards. */
 int setup_start(struct setup *u, lsn_t start_at, struct err *e) MUST_USE;
 
+/* What another session sees of the walsender that serves this connection. */
+struct setup_look {
+	bool there;      /* it exists */
+	bool waits;      /* ... and waits for its client, us: then it would have answered */
+	char state[300]; /* one that works changes this sooner or later: what it waits for, how far it has come */
+};
+/* Through a connection of its own. */
+int setup_look(struct setup *u, struct setup_look *out, struct err *e) MUST_USE;
+
 /* The lines "timeline <tab> LSN <tab> reason" of a timeline history file. */
 void setup_parse_history(const char *p, size_t len, struct stream_server *out);
 

@@ -15,6 +15,7 @@
 
 #include <poll.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -45,6 +46,18 @@
 #define BACKOFF_FIRST_MS 500    /* most breaks are over at once: a terminated backend, a restart of a proxy */
 #define BACKOFF_SECOND_MS 1000
 #define BACKOFF_MAX_MS 10000
+#define BACKOFF_ASKED_MS 1000   /* where somebody waits for it, see stream_hurry() */
+/*
+ * A walsender that lives answers a question at once, unless it reads a huge transaction that has nothing for us: older
+ * minor versions hear nothing then. So after this much silence another session looks at what it does (and again each
+ * time the second has passed). One that waits for us hangs, or its network swallows all: a new connection. One that
+ * seems to work may go on as long as it is seen to get on, else until a limit, which doubles with each connection that
+ * got no further than the one before: whatever it takes, it is reached in the end.
+ */
+#define SILENT_MAX_MS 25000
+#define LOOK_EVERY_MS 10000
+#define STALL_FIRST_MS 60000
+#define STALL_DOUBLINGS_MAX 6   /* 64 minutes */
 #define STABLE_MS 5000          /* a stream that ran this long starts its next back-off from the beginning */
 #define LAST_WORDS_MS 2000      /* for the error that ended the stream to come in */
 #define POSTGRES_EPOCH_US INT64_C(946684800000000) /* 2000-01-01 in Unix time */
@@ -76,10 +89,17 @@ struct stream {
 	bool hurried; /* see HURRY_MESSAGES */
 	unsigned window_at, napped_at; /* of `messages` */
 	int64_t window_us;
+	int64_t heard_ms;    /* something came, or we didn't listen */
+	int64_t look_ms;     /* the next look at a silent server */
+	char looked_like[300]; /* ... and what the last one showed; "" none yet */
+	int64_t moved_ms;    /* when that changed last */
 	int64_t running_since_ms, received_ms, sent_ms, asked_ms, feedback_ms;
 
 	/* over connections */
+	_Atomic bool hurry;       /* stream_hurry() */
 	int64_t backoff_ms;       /* the next wait; 0: none yet */
+	int stalls;               /* connections given up one after the other that got no further than `stalled_at` */
+	lsn_t stalled_at;
 	int64_t failing_since_ms; /* 0: not failing */
 	char last_error[900];
 };
@@ -126,6 +146,11 @@ void stream_free(struct stream *s)
 
 void stream_wake(struct stream *s) { loop_wake(&s->loop); }
 void stream_stop(struct stream *s) { loop_stop(&s->loop); }
+void stream_hurry(struct stream *s)
+{
+	if (!atomic_exchange(&s->hurry, true))
+		loop_wake(&s->loop);
+}
 void stream_ask(struct stream *s) { s->ask_now = true; }
 
 static void set_phase(struct stream *s, enum stream_phase phase, const char *error)
@@ -202,11 +227,72 @@ static int64_t feedback_due(struct stream *s)
 	return s->sent_ms + (acknowledgeable(s) > s->acked ? FEEDBACK_MIN_MS : s->feedback_ms);
 }
 
+/* ---- a silent server ---- */
+
+static int64_t stall_limit(const struct stream *s)
+{
+	int n = s->received > s->stalled_at ? 0 : s->stalls;
+	return (int64_t)STALL_FIRST_MS << (n < STALL_DOUBLINGS_MAX ? n : STALL_DOUBLINGS_MAX);
+}
+
+static int give_up_connection(struct stream *s, const char *what, struct err *e)
+{
+	s->stalls = s->received > s->stalled_at ? 1 : s->stalls + 1;
+	s->stalled_at = s->received > s->stalled_at ? s->received : s->stalled_at;
+	return err_set(e, ERR_PG_CONN, "the replication connection has been silent for %llds: %s",
+	               (long long)((clock_mono_ms() - s->heard_ms) / 1000), what);
+}
+
+static bool something_came(const struct stream *s)
+{
+	struct pollfd fd = {.fd = PQsocket(s->conn), .events = POLLIN};
+	return poll(&fd, 1, 0) > 0;
+}
+
+static int look_at_server(struct stream *s, struct err *e)
+{
+	struct setup_look look;
+	char what[400];
+	if (something_came(s)) /* we were away, or slow */
+		return 0;
+	int failed = setup_look(&s->setup, &look, e);
+	int64_t now_ms = clock_mono_ms();
+	if (failed && (e->kind == ERR_CANCELLED || loop_stopping(&s->loop)))
+		return -1;
+	s->look_ms = now_ms + LOOK_EVERY_MS;
+	if (something_came(s))
+		return 0;
+	/* No room for another session, say, tells nothing of the walsender. */
+	if (failed && e->sqlstate[0] == '\0') {
+		snprintf(what, sizeof what, "and Postgres doesn't answer elsewhere either (%.300s)", e->text);
+		return give_up_connection(s, what, e);
+	}
+	if (!failed && (!look.there || look.waits)) {
+		snprintf(what, sizeof what, "the server's process for it %s%s", look.there ? "doesn't react: " : "is gone", look.state);
+		return give_up_connection(s, what, e);
+	}
+	if (!failed && strcmp(look.state, s->looked_like) != 0) {
+		snprintf(s->looked_like, sizeof s->looked_like, "%s", look.state);
+		s->moved_ms = now_ms;
+	}
+	int64_t still_since_ms = s->moved_ms > s->heard_ms ? s->moved_ms : s->heard_ms;
+	if (now_ms - still_since_ms < stall_limit(s)) {
+		log_debug("The replication connection is silent; the server's process for it: %s", failed ? e->text : look.state);
+		return 0;
+	}
+	snprintf(what, sizeof what, "the server's process for it doesn't get on (%s); the next one gets more time", s->looked_like);
+	return give_up_connection(s, what, e);
+}
+
 /* What is due besides messages. `reading`: we are ready to take the answer to a question. */
 static int housekeep(struct stream *s, bool reading, struct err *e)
 {
 	loop_idle(&s->loop);
 	int64_t now_ms = clock_mono_ms();
+	if (!reading || s->received_ms > s->heard_ms)
+		s->heard_ms = reading ? s->received_ms : now_ms;
+	if (now_ms >= s->heard_ms + SILENT_MAX_MS && now_ms >= s->look_ms && look_at_server(s, e) < 0)
+		return -1;
 	bool ask = reading && (now_ms >= ask_due(s) || (s->ask_now && now_ms >= s->asked_ms + ASK_MIN_MS));
 	if (ask || now_ms >= feedback_due(s))
 		return send_feedback(s, ask, e);
@@ -260,8 +346,10 @@ static int take_keepalive(struct stream *s, const char *p, size_t len, struct er
 		return err_set(e, ERR_PROTOCOL, "keepalive of %zu bytes", len);
 	lsn_t wal_end = get_u64(p + 1);
 	advance(s, wal_end);
-	if (!s->in_transaction)
-		s->sink.keepalive(s->sink.ctx, wal_end);
+	if (!s->in_transaction && s->sink.keepalive(s->sink.ctx, wal_end, e) < 0) {
+		s->sink_refused = true;
+		return -1;
+	}
 	return p[KEEPALIVE_BYTES - 1] != 0 ? send_feedback(s, false, e) : 0;
 }
 
@@ -482,6 +570,9 @@ static void set_running(struct stream *s, lsn_t start_at)
 	s->tls = PQsslInUse(s->conn) != 0;
 	s->messages = s->window_at = s->napped_at = 0;
 	s->hurried = false;
+	s->heard_ms = s->moved_ms = now_ms;
+	s->look_ms = 0;
+	s->looked_like[0] = '\0';
 	s->running_since_ms = s->received_ms = s->sent_ms = s->asked_ms = now_ms;
 	int64_t third_ms = s->setup.wal_sender_timeout_ms / 3;
 	s->feedback_ms = third_ms > 0 && third_ms < FEEDBACK_MAX_MS ? third_ms : FEEDBACK_MAX_MS;
@@ -564,6 +655,19 @@ static int judge(struct stream *s, struct err *e)
 	return 0;
 }
 
+/* -1: stopped meanwhile. */
+static int back_off(struct stream *s, int64_t wait_ms, struct err *e)
+{
+	int64_t from_ms = clock_mono_ms(), until_ms = from_ms + wait_ms;
+	while (clock_mono_ms() < until_ms) {
+		if (loop_wait(&s->loop, -1, 0, until_ms, e) < 0)
+			return -1;
+		if (atomic_load(&s->hurry) && from_ms + BACKOFF_ASKED_MS < until_ms)
+			until_ms = from_ms + BACKOFF_ASKED_MS;
+	}
+	return 0;
+}
+
 int stream_run(struct stream *s, struct err *e)
 {
 	for (;;) {
@@ -582,8 +686,9 @@ int stream_run(struct stream *s, struct err *e)
 			return -1;
 		int64_t wait_ms = next_backoff(s);
 		log_warning("Reconnecting in %lldms", (long long)wait_ms);
+		atomic_store(&s->hurry, false);
 		set_phase(s, STREAM_BACKING_OFF, s->last_error);
-		if (loop_sleep(&s->loop, wait_ms, e) < 0 && loop_stopping(&s->loop))
+		if (back_off(s, wait_ms, e) < 0 && loop_stopping(&s->loop))
 			return 0;
 	}
 }

@@ -76,9 +76,9 @@ struct stream_sink {
 	int (*change)(void *ctx, const struct wal_change *change, struct err *e);
 	/*
 	 * A keepalive's walEnd, or the header walEnd while idle: only outside a transaction. Nothing below
-	 * it is still to come for us. Position of the *next* record: see design.md 2 rule 5.
+	 * it is still to come for us. Position of the *next* record: see design.md 2 rule 5. -1: as for change().
 	 */
-	void (*keepalive)(void *ctx, lsn_t wal_end);
+	int (*keepalive)(void *ctx, lsn_t wal_end, struct err *e);
 	/* False: the sink takes no more messages now (its named limits); the loop keeps up feedback, reads
 	 * nothing, and asks again when woken or after 100 ms. Called before each message. */
 	bool (*ready)(void *ctx);
@@ -105,6 +105,9 @@ int stream_run(struct stream *s, struct err *e) MUST_USE;
 
 /* Any thread: makes the loop call `idle` soon (an eventfd). */
 void stream_wake(struct stream *s);
+/* Any thread: somebody waits for the connection: a back-off under way is shortened, but no attempt follows another by
+ * less than a second. */
+void stream_hurry(struct stream *s);
 /* From the sink's callbacks: a keepalive is wanted soon, to learn how far the server has come. */
 void stream_ask(struct stream *s);
 /* Any thread: makes stream_run() return within 200 ms, after a last feedback. */

@@ -449,6 +449,63 @@ static void put_journal(struct store *s, uint64_t from, uint64_t to, size_t len)
 	free(text);
 }
 
+static int count_run(void *ctx, uint64_t first, const void *p, size_t len, struct err *err)
+{
+	uint64_t *sum = ctx;
+	(void)p;
+	(void)err;
+	sum[0] = sum[1] == 0 ? first : sum[0];
+	sum[1]++;
+	sum[2] += len;
+	return 0;
+}
+
+/* Runs of commits: the first one left, how many, their bytes. */
+static void check_runs(struct store *s, uint64_t first, uint64_t n, uint64_t bytes)
+{
+	uint64_t sum[3] = {0};
+	struct store_read *r = must_read(s);
+	CHECK_OK(store_each_commits(r, count_run, sum, &e), &e);
+	store_read_end(r);
+	CHECK_INT(sum[0], first);
+	CHECK_INT(sum[1], n);
+	CHECK_INT(sum[2], bytes);
+}
+
+static void test_commits(void)
+{
+	fresh_dir();
+	struct store *s = must_open(dir);
+	char run[200] = {0};
+	uint64_t gone;
+	must_begin(s);
+	for (uint64_t first = 1000; first < 2000; first += 10)
+		CHECK_OK(store_put_commits(s, first, run, 20, &e), &e);
+	CHECK_OK(store_put_commits(s, 1990, run, 200, &e), &e); /* the same again, longer */
+	must_commit(s);
+	check_runs(s, 1000, 100, 99 * 20 + 200);
+	must_begin(s);
+	CHECK_OK(store_trim_commits(s, 100, 3, &gone, &e), &e); /* no more than three */
+	CHECK_INT(gone, 60);
+	CHECK_OK(store_trim_commits(s, 30, 10, &gone, &e), &e); /* whole runs */
+	CHECK_INT(gone, 40);
+	must_commit(s);
+	check_runs(s, 1050, 95, 94 * 20 + 200);
+	must_begin(s);
+	CHECK_OK(store_clear_commits(s, &e), &e);
+	CHECK_OK(store_put_commits(s, 7, run, 20, &e), &e);
+	must_commit(s);
+	check_runs(s, 7, 1, 20);
+	must_begin(s);
+	CHECK_OK(store_trim_commits(s, 1000, 10, &gone, &e), &e);
+	CHECK_INT(gone, 20);
+	CHECK_OK(store_trim_commits(s, 1000, 10, &gone, &e), &e);
+	CHECK_INT(gone, 0);
+	must_commit(s);
+	check_runs(s, 0, 0, 0);
+	store_close(s);
+}
+
 static void test_journal(void)
 {
 	fresh_dir();
@@ -1496,6 +1553,7 @@ int main(void)
 	test_meta();
 	test_shapes_and_tables();
 	test_journal();
+	test_commits();
 	test_large();
 	for (uint64_t i = 0; i < (UNDER_TSAN || UNDER_ASAN ? 1 : 4); i++)
 		test_logs(seed + i);

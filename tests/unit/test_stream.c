@@ -42,6 +42,7 @@ struct run {
 	char value[64];
 	int64_t idle_ms, idle_gap_max_ms;
 	enum stream_wait wait;
+	int attempts;
 };
 
 #define LOCKED(r, statement) do { pthread_mutex_lock(&(r)->lock); statement; pthread_mutex_unlock(&(r)->lock); } while (0)
@@ -89,11 +90,13 @@ static int on_change(void *ctx, const struct wal_change *c, struct err *e)
 	return result;
 }
 
-static void on_keepalive(void *ctx, lsn_t wal_end)
+static int on_keepalive(void *ctx, lsn_t wal_end, struct err *e)
 {
 	struct run *r = ctx;
+	(void)e;
 	LOCKED(r, r->keepalives++; r->keepalives_inside += r->inside;
 	       if (!r->hold_durable && wal_end > r->durable) r->durable = wal_end);
+	return 0;
 }
 
 static bool on_ready(void *ctx)
@@ -130,7 +133,7 @@ static void on_lost(void *ctx)
 static void on_phase(void *ctx, enum stream_phase phase, const char *error)
 {
 	struct run *r = ctx;
-	LOCKED(r, r->phase = phase; if (error != NULL) snprintf(r->error, sizeof r->error, "%s", error));
+	LOCKED(r, r->phase = phase; r->attempts += phase == STREAM_CONNECTING; if (error != NULL) snprintf(r->error, sizeof r->error, "%s", error));
 }
 
 static void on_waits(void *ctx, enum stream_wait wait)
@@ -500,6 +503,14 @@ static void test_no_server(void)
 	run_start_with(&r, &c);
 	WAIT_FOR(&r, r.phase == STREAM_BACKING_OFF);
 	CHECK(strstr(r.error, "connection refused while trying to connect to ") == r.error);
+	/* The fourth wait is of 4 s. Somebody who waits shortens it, but attempts are a second apart. */
+	WAIT_FOR(&r, r.attempts == 4 && r.phase == STREAM_BACKING_OFF);
+	int64_t from_ms = clock_mono_ms();
+	stream_hurry(r.stream);
+	WAIT_FOR(&r, r.attempts == 5);
+	int64_t took_ms = clock_mono_ms() - from_ms;
+	if (!CHECK(took_ms >= 900 && took_ms < 3000))
+		printf("  %lld ms\n", (long long)took_ms);
 	run_stop(&r);
 	CHECK_INT(r.losses, 0);
 }

@@ -427,6 +427,93 @@ test('a server restored from the past: all shapes are rotated, and it says so', 
   await w.agree()
 })
 
+// The lost history had rows of ours, or only positions that we had acknowledged; the copy is of a server that was shut
+// down, or of the files as they were at some moment.
+for (const [what, lost, alive] of [
+  ['rows of ours', fill(10, 30), false],
+  ['rows of ours, Busbar running meanwhile', fill(10, 30), true],
+  ['nothing of ours', `INSERT INTO other SELECT g, repeat('x', 100) FROM generate_series(1, 3000) g`, false],
+]) {
+  for (const version of what === 'rows of ours' ? ['14', '15', '17'] : ['15']) {
+    test(`a copy restored on the same timeline, grown past our position, ${what} lost (PostgreSQL ${version}): rotated`, async (t) => {
+      const pg = await Postgres.create({ version })
+      const w = await world(t, { pg, sql: [TABLE, 'CREATE TABLE other (id int, v text)', fill(1, 3)] })
+      const f = w.follow({ table: 't' })
+      await f.ready()
+      await w.sql('INSERT INTO t VALUES (-1, NULL)')
+      await w.agree()
+      await w.busbar.term()
+      await pg.stop()
+      const copy = pg.save()
+      await pg.start()
+      await w.busbar.start()
+      await w.sql(lost)
+      await w.agree()
+      const end = await walEnd(w)
+      await until('all of it is acknowledged', async () => (await flushed(w)) >= end)
+      if (!alive) await w.busbar.term()
+      await pg.stop('immediate')
+      pg.restore(copy)
+      await pg.start()
+      // Before Busbar comes: rows at positions that it has passed, and then more than it ever saw.
+      const session = await pg.connect(w.db)
+      await session.query('INSERT INTO t VALUES (1000, $$new$$)')
+      await session.query('DELETE FROM t WHERE id = 2')
+      await session.query(`INSERT INTO other SELECT g, repeat('y', 100) FROM generate_series(1, 20000) g`)
+      await session.end()
+      if (!alive) await w.busbar.start()
+      else await w.busbar.active(30000)
+      await w.sql(fill(2000, 2010))
+      await w.agree()
+      assert(f.refetches.length > 0, 'the shape was not rotated')
+      assert(/restored from a copy/.test(w.busbar.output), `nothing said about it: ${w.busbar.tail()}`)
+      // And that was it. (Nothing is left that a crash may cost a shape: rule 5.)
+      const refetches = f.refetches.length
+      const now = await walEnd(w)
+      await until('all of it is durable', async () => (await flushed(w)) >= now)
+      await w.busbar.kill9()
+      await pg.crash()
+      await w.busbar.start()
+      await w.sql(fill(3000, 3010))
+      await w.agree()
+      equal(f.refetches.length, refetches, 'rotations after the next start')
+    })
+  }
+}
+
+for (const version of ['14', '17']) {
+  test(`crashes of Postgres and of Busbar move the slot back, and rotate nothing (PostgreSQL ${version})`, async (t) => {
+    const pg = await Postgres.create({ version })
+    const w = await world(t, { pg, sql: [TABLE, 'CREATE TABLE other (id int, v text)', fill(1, 3)] })
+    for (const mode of ['poll', 'sse']) w.follow({ table: 't' }, mode)
+    await Promise.all(w.followers.map((f) => f.ready()))
+    await w.sql('INSERT INTO t VALUES (-1, NULL)')
+    await w.agree()
+    let compared = 0
+    for (let round = 0; round < 4; round++) {
+      const id = 100 * round + 10
+      for (let i = 0; i < 20; i++) await w.sql(i % 3 ? fill(id + i, id + i) : 'INSERT INTO other VALUES (1, $$x$$)')
+      if (round === 1) await w.sql(`BEGIN; SAVEPOINT s; ${fill(id + 30, id + 40)}; ROLLBACK TO s; ${fill(id + 50, id + 52)}; COMMIT`)
+      if (round === 2) {
+        await w.sql(`BEGIN; ${fill(id + 60, id + 61)}; PREPARE TRANSACTION 'p${version}'`)
+        await w.sql(`COMMIT PREPARED 'p${version}'`)
+      }
+      await w.agree()
+      if (round % 2) await w.busbar.kill9()
+      const before = await flushed(w)
+      await pg.crash()
+      t.note(`acknowledged ${before}, after the crash ${await flushed(w)}`)
+      if (round % 2) await w.busbar.start()
+      else await w.busbar.active(30000)
+      await w.sql(fill(id + 70, id + 71))
+      await w.agree()
+      compared = Number(/(\d+) transactions are compared/.exec(w.busbar.output.slice(w.busbar.output.lastIndexOf('server sends from')))?.[1] ?? 0)
+      assert(compared > 10, `only ${compared} transactions were compared: ${w.busbar.tail()}`)
+    }
+    w.undisturbed()
+  })
+}
+
 test('another server under the same address: all shapes are rotated', async (t) => {
   const pg = await Postgres.create()
   const w = await world(t, { pg, sql: [TABLE, fill(1, 3)] })
