@@ -127,6 +127,11 @@ static int move(struct shapes *s, uint32_t oid, const char *now, uint64_t versio
 int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, uint64_t version, struct shape *const *shapes, int n,
                 struct err *e)
 {
+	/* It may be the second snapshot: what the first showed is nothing they stand on. */
+	pthread_rwlock_wrlock(&s->registry_lock);
+	for (int i = 0; i < n; i++)
+		shapes[i]->grounded = false;
+	pthread_rwlock_unlock(&s->registry_lock);
 	char oids[16];
 	snprintf(oids, sizeof oids, "{%" PRIu32 "}", table->oid);
 	PGresult *r = pg_ground_read(snap, s->config->publication_name, oids, e);
@@ -148,8 +153,9 @@ struct seen {
 	uint64_t version;
 };
 
-int ground_look(struct shapes *s, PGconn *conn, struct err *e)
+int ground_look(struct shapes *s, PGconn *conn, uint32_t **gone, size_t *ngone, struct err *e)
 {
+	*ngone = 0;
 	struct buf oids = BUF_INIT(RECORD_BYTES_MAX);
 	pthread_rwlock_rdlock(&s->registry_lock);
 	struct seen *seen = mem_alloc((s->tables.len + 1) * sizeof *seen);
@@ -161,6 +167,7 @@ int ground_look(struct shapes *s, PGconn *conn, struct err *e)
 			seen[n++] = (struct seen){t->oid, t->ground_version};
 		}
 	pthread_rwlock_unlock(&s->registry_lock);
+	*gone = mem_alloc((n + 1) * sizeof **gone);
 	buf_putc(&oids, '}');
 	PGresult *r = NULL;
 	if (n > 0 && !oids.failed)
@@ -174,8 +181,10 @@ int ground_look(struct shapes *s, PGconn *conn, struct err *e)
 	for (size_t i = 0; r != NULL && i < n; i++) {
 		char text[16];
 		int len = snprintf(text, sizeof text, "%" PRIu32, seen[i].oid);
-		const char *now = map_get(&rows, text, (size_t)len); /* NULL: dropped; others see to that */
-		if (now != NULL)
+		const char *now = map_get(&rows, text, (size_t)len);
+		if (now == NULL)
+			(*gone)[(*ngone)++] = seen[i].oid;
+		else
 			(void)move(s, seen[i].oid, now, seen[i].version, NULL, 0); /* or whoever was quicker did */
 	}
 	map_clear(&rows);

@@ -396,7 +396,7 @@ struct table_state {
 	char *ground;      /* what its shapes stand on (ground.c), NULL: nobody has looked yet */
 	uint64_t ground_version; /* how often that has changed in this process */
 	bool joining;      /* a PG thread is at it: one at a time */
-	char watched[192];  /* what the watching query said last; "" nothing yet */
+	uint64_t watched;  /* a hash of what the watching query said last of its types; 0 nothing yet */
 	uint64_t watched_ground; /* the ground's version then */
 	uint32_t nshapes;
 	int64_t idle_since_ms; /* of the last shape's end */
@@ -447,7 +447,7 @@ struct cmd {
 	struct pg_snapshot *snap;  /* CMD_FILTER, CMD_SUBSET_END (NULL: there is none): borrowed from the waiting thread */
 	uint64_t joined;           /* CMD_SUBSET_BEGIN: transactions so far; CMD_SUBSET_END: given back */
 	bool mark_pending;         /* CMD_SUBSET_END: the mark covers the snapshot once the writer has done its queue */
-	uint64_t xmin;             /* CMD_PRUNE */
+	uint64_t xmin;             /* CMD_PRUNE; CMD_LOOKED: the oldest that ran before the look */
 	uint64_t number;           /* CMD_GROUND, CMD_LOOKED: the job's */
 	lsn_t lsn;                 /* CMD_LOOKED: where the WAL ended before the look */
 	uint32_t oid;              /* CMD_RESOLVED: the leaf */
@@ -468,7 +468,8 @@ struct route { /* INGEST's: the shapes of a table */
 	struct shape **plain;  /* those without a condition */
 	size_t nplain, plain_cap;
 	struct selection *selections; /* those with one */
-	lsn_t looked_upto;     /* where the WAL ended when the table was looked at last (ingest_look.c) */
+	lsn_t looked_upto;     /* where the WAL ended when the table was looked at last (ingest_look.c), … */
+	uint32_t looked_xmin;  /* … and the oldest transaction that ran then */
 };
 
 struct leaf { /* INGEST's: whose partition or child a relation is, at all levels */
@@ -601,8 +602,9 @@ uint64_t ground_version(struct shapes *s, uint32_t oid);
  */
 int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, uint64_t version, struct shape *const *shapes, int n,
                 struct err *e) MUST_USE;
-/* One look at the ground of all tables with shapes; what doesn't bear the difference rotates. PG threads. */
-int ground_look(struct shapes *s, PGconn *conn, struct err *e) MUST_USE;
+/* One look at the ground of all tables with shapes; what doesn't bear the difference rotates. *gone: those that don't
+ * exist any more, the caller's to free, also after an error. PG threads. */
+int ground_look(struct shapes *s, PGconn *conn, uint32_t **gone, size_t *ngone, struct err *e) MUST_USE;
 
 /* record.c */
 void record_shape(const struct shape *s, const struct pg_snapshot *snap, bool complete, uint32_t nchunks, struct buf *out);
