@@ -254,7 +254,8 @@ struct shape {
 	uint64_t chunk_bytes; /* the threshold it was made with */
 	_Atomic int64_t read_ms;
 	_Atomic bool dropped; /* no request finds it any more; its snapshot is given up */
-	bool grounded;        /* it stands on its table's ground (ground.c); under registry_lock */
+	struct shape *table_next, **table_at; /* of its table's; under registry_lock */
+	_Atomic bool grounded; /* it stands on its table's ground (ground.c) */
 
 	/* under shape_lock(): what readers see */
 	struct {
@@ -398,6 +399,7 @@ struct table_state {
 	bool joining;      /* a PG thread is at it: one at a time */
 	uint64_t watched;  /* a hash of what the watching query said last of its types; 0 nothing yet */
 	uint64_t watched_ground; /* the ground's version then */
+	struct shape *shapes; /* those in the registry, by table_next */
 	uint32_t nshapes;
 	int64_t idle_since_ms; /* of the last shape's end */
 };
@@ -581,6 +583,16 @@ void shapes_rotate_table(struct shapes *s, uint32_t oid, const char *why);
 void shapes_rotate_all(struct shapes *s, const char *why);
 void shape_set_failed(struct shape *s, const struct err *e);
 struct table_state *registry_table(struct shapes *s, uint32_t oid); /* with registry_lock held */
+/* The shapes of a table, those being made too, or of all tables (0): references, in memory of the caller's. */
+struct shape **registry_shapes(struct shapes *s, uint32_t oid, size_t *n);
+/* Takes a shape from its table, registry_lock held for writing. */
+void registry_leave(struct table_state *t, struct shape *shape);
+/* Of the server that streams: what a snapshot's must be. */
+struct server_id {
+	char system_id[sizeof ((struct stream_server *)0)->system_id];
+	uint32_t timeline;
+};
+struct server_id server_id(struct shapes *s);
 /* True if the shape shows the column, has it in its key, or its condition looks at it. */
 bool shape_uses(const struct shape *s, uint16_t column);
 /* Puts the table's record into the writer's queue; with registry_lock held. */

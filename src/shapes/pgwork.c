@@ -406,22 +406,17 @@ static void release_table(struct shapes *s, struct pg_table *table, const struct
  * queue when it returns, ahead of whatever is put there next. */
 static void rotate_older(struct shapes *s, uint32_t oid, struct shape *const *keep, int nkeep, const char *why)
 {
-	pthread_rwlock_rdlock(&s->registry_lock);
-	struct shape **old = mem_alloc((s->by_handle.len + 1) * sizeof *old), *x;
-	size_t n = 0;
-	for (size_t i = 0; (x = map_next(&s->by_handle, &i)) != NULL;) {
-		bool ours = x->def.table->oid != oid;
-		for (int k = 0; k < nkeep; k++)
-			ours = ours || keep[k] == x;
-		pthread_mutex_lock(shape_lock(x));
-		bool started = x->tail.state != SHAPE_CREATING;
-		pthread_mutex_unlock(shape_lock(x));
-		if (!ours && started)
-			old[n++] = shape_ref(x);
-	}
-	pthread_rwlock_unlock(&s->registry_lock);
+	size_t n;
+	struct shape **old = registry_shapes(s, oid, &n);
 	for (size_t i = 0; i < n; i++) {
-		shape_rotate(old[i], why);
+		bool ours = false;
+		for (int k = 0; k < nkeep; k++)
+			ours = ours || keep[k] == old[i];
+		pthread_mutex_lock(shape_lock(old[i]));
+		bool started = old[i]->tail.state != SHAPE_CREATING;
+		pthread_mutex_unlock(shape_lock(old[i]));
+		if (!ours && started)
+			shape_rotate(old[i], why);
 		shape_unref(old[i]);
 	}
 	free(old);
@@ -515,9 +510,7 @@ static int take_once(struct creation *c, struct pg_table *table, struct pg_snaps
 		return err_set(e, ERR_PG_CONN, "Database connection not available");
 	if (rc == 1 && (rc = pg_snapshot_lock_columns(conn, table, e)) != 0)
 		return rc;
-	pthread_mutex_lock(&s->server_lock);
-	struct stream_server server = s->server;
-	pthread_mutex_unlock(&s->server_lock);
+	struct server_id server = server_id(s);
 	if (pg_snapshot_take(conn, table, server.system_id, server.timeline, snap, e) != 0 || check_leaves(conn, table, e) != 0)
 		return -1;
 	rc = ground_born(s, conn, table, version, c->shapes, c->n, e);
@@ -853,25 +846,20 @@ static const char *shape_misfit(const struct shape *x, const struct pg_table *no
 
 static void rotate_misfits(struct shapes *s, const struct pg_table *now)
 {
-	pthread_rwlock_rdlock(&s->registry_lock);
-	struct shape **doomed = mem_alloc((s->by_handle.len + 1) * sizeof *doomed), *x;
-	size_t n = 0;
+	size_t n;
+	struct shape **all = registry_shapes(s, now->oid, &n);
 	/* Nearly always a table's shapes share one description, and it is as it was. */
 	const struct pg_table *as_was = NULL;
-	for (size_t i = 0; (x = map_next(&s->by_handle, &i)) != NULL;) {
-		if (x->def.table->oid != now->oid || x->def.table == as_was)
-			continue;
-		if (same_name(x->def.table, now) && pg_table_same_columns(x->def.table, now))
-			as_was = x->def.table;
-		else if (shape_misfit(x, now) != NULL)
-			doomed[n++] = shape_ref(x);
-	}
-	pthread_rwlock_unlock(&s->registry_lock);
 	for (size_t i = 0; i < n; i++) {
-		shape_rotate(doomed[i], shape_misfit(doomed[i], now));
-		shape_unref(doomed[i]);
+		const struct pg_table *then = all[i]->def.table;
+		if (then != as_was && same_name(then, now) && pg_table_same_columns(then, now))
+			as_was = then;
+		const char *why = then == as_was ? NULL : shape_misfit(all[i], now);
+		if (why != NULL)
+			shape_rotate(all[i], why);
+		shape_unref(all[i]);
 	}
-	free(doomed);
+	free(all);
 }
 
 /* Still in the publication, by the same entry; leaves that came since become REPLICA IDENTITY FULL. */
