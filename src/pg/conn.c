@@ -25,10 +25,12 @@
 #define NO_FILE "/dev/null/none"
 #define ERROR_TEXT_MAX 600 /* of a message from Postgres; a struct err holds 800 bytes */
 
+/* Without JIT: our statements on the catalog are cheap and look costly (they are recursive), and compiling them takes
+ * seconds; of a snapshot the first rows are what is waited for. */
 #define DISPLAY_SETTINGS(set) \
 	set "client_encoding = 'UTF8'; " set "search_path = pg_catalog; " set "bytea_output = 'hex'; " \
 	set "DateStyle = 'ISO, DMY'; " set "TimeZone = 'UTC'; " set "extra_float_digits = 1; " \
-	set "IntervalStyle = 'iso_8601'"
+	set "IntervalStyle = 'iso_8601'; " set "jit = off"
 
 /* ---- parameters ---- */
 

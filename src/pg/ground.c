@@ -21,10 +21,11 @@ static const char family_sql[] =
 	" family (root, oid) AS ("
 	"  SELECT t.oid, t.oid FROM t"
 	"  UNION SELECT f.root, i.inhrelid FROM family f JOIN pg_catalog.pg_inherits i ON i.inhparent = f.oid),"
-	" member (root, oid, prefix, whole, nsp) AS MATERIALIZED ("
+	/* OFFSET 0: by the index, though a recursion is taken to have many rows. */
+	" member (root, oid, prefix, whole, nsp, file, changed) AS MATERIALIZED ("
 	"  SELECT f.root, c.oid, CASE WHEN c.oid = f.root THEN '' ELSE 'c' || c.oid::pg_catalog.text || '.' END,"
-	"   c.oid = f.root OR NOT c.relispartition, c.relnamespace"
-	"  FROM family f JOIN pg_catalog.pg_class c ON c.oid = f.oid),"
+	"   c.oid = f.root OR NOT c.relispartition, c.relnamespace, CASE c.relkind WHEN 'r' THEN c.relfilenode END, c.changed"
+	"  FROM family f, LATERAL (SELECT k.*, k.xmin AS changed FROM pg_catalog.pg_class k WHERE k.oid = f.oid OFFSET 0) c),"
 	/* The table itself is among its ancestors where it is a partition. */
 	" above (root, oid) AS ("
 	"  SELECT t.oid, an.relid FROM t JOIN pg_catalog.pg_class c ON c.oid = t.oid AND c.relispartition,"
@@ -39,10 +40,17 @@ static const char entries_sql[] =
 	"   JOIN pg_catalog.pg_publication_rel r ON r.prrelid = a.oid JOIN pub ON pub.oid = r.prpubid";
 
 static const char files_sql[] =
-	"  UNION ALL SELECT m.root, 'x' || c.oid::pg_catalog.text || '.' || c.relfilenode::pg_catalog.text || '.' ||"
+	"  UNION ALL SELECT m.root, 'x' || m.oid::pg_catalog.text || '.' || m.file::pg_catalog.text || '.' ||"
 	"   coalesce((SELECT pg_catalog.string_agg(a.attnum::pg_catalog.text || ':' || a.xmin::pg_catalog.text, ',' ORDER BY a.attnum)"
-	"    FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated = 's' AND NOT a.attisdropped), '')"
-	"   FROM member m JOIN pg_catalog.pg_class c ON c.oid = m.oid AND c.relkind = 'r'"
+	"    FROM pg_catalog.pg_attribute a WHERE a.attrelid = m.oid AND a.attgenerated = 's' AND NOT a.attisdropped), '')"
+	"   FROM member m WHERE m.file IS NOT NULL"
+	"  UNION ALL SELECT m.root, 'm' || m.oid::pg_catalog.text FROM member m WHERE m.file IS NULL"
+	/* Indexes keep keys apart; of children by inheritance what their columns may hold counts, too. */
+	"  UNION ALL SELECT m.root, 'w' || m.changed::pg_catalog.text || '.' || m.nsp::pg_catalog.text || '.' ||"
+	"   coalesce((SELECT pg_catalog.count(*)::pg_catalog.text || ':' || pg_catalog.sum(i.xmin::pg_catalog.text::pg_catalog.int8)::pg_catalog.text"
+	"    FROM pg_catalog.pg_index i WHERE i.indrelid = m.oid), '0') || CASE WHEN m.oid = m.root THEN '' ELSE '.' || m.oid::pg_catalog.text || '.' ||"
+	"   (SELECT pg_catalog.sum(a.xmin::pg_catalog.text::pg_catalog.int8)::pg_catalog.text FROM pg_catalog.pg_attribute a WHERE a.attrelid = m.oid) END"
+	"   FROM member m WHERE m.whole"
 	"  UNION ALL SELECT t.oid, 'k' || a.attnum::pg_catalog.text || '.' || a.xmin::pg_catalog.text || '.' ||"
 	"   a.atthasmissing::pg_catalog.int4::pg_catalog.text || '.' || coalesce(d.oid, 0)::pg_catalog.text"
 	"   FROM t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped"
@@ -73,8 +81,10 @@ static void put_sql(int server_version, struct buf *sql)
 	buf_puts(sql, entries_sql);
 	buf_puts(sql, files_sql);
 	buf_puts(sql, server_version < SCHEMA_PUBLICATIONS_SINCE ? plain_entries_sql : filtered_entries_sql);
-	buf_puts(sql, ") SELECT t.oid, coalesce((SELECT pg_catalog.string_agg(w, ' ' ORDER BY w COLLATE \"C\")"
-	              " FROM (SELECT DISTINCT word.w FROM word WHERE word.root = t.oid) d), '-') FROM t");
+	buf_puts(sql, "), said (root, text) AS ("
+	              "  SELECT d.root, pg_catalog.string_agg(d.w, ' ' ORDER BY d.w COLLATE \"C\")"
+	              "  FROM (SELECT DISTINCT word.root, word.w FROM word) d GROUP BY d.root)"
+	              " SELECT t.oid, coalesce(said.text, '-') FROM t LEFT JOIN said ON said.root = t.oid");
 }
 
 PGresult *pg_ground_read(PGconn *conn, const char *publication, const char *oids, struct err *e)

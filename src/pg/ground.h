@@ -16,6 +16,10 @@
  *   c<relation>.a|r…|s…      what publishes a child by INHERITS, whose entry is its own
  *   x<relation>.<file>.<n:xmin,…>  the table, or one below it: pg_class.relfilenode, and its generated columns
  *   k<n>.<xmin>.<missing>.<default>  a column: pg_attribute.xmin, atthasmissing, pg_attrdef.oid
+ *   m<relation>              one without a file (partitioned)
+ *   w<xmin>.<schema>.<indexes>[.<child>.<columns>]  pg_class.xmin, how many indexes and the sum of their pg_index.xmin; of
+ *                            a child by INHERITS the sum of its pg_attribute.xmin, too: not compared here, but another
+ *                            text is a reason to look at the table
  *
  * ALTER TABLE … TYPE … USING changes a file and the column's row. What only moves bytes (VACUUM FULL, CLUSTER, SET
  * LOGGED, SET TABLESPACE) changes the file alone, SET STATISTICS and the like the row alone; but VACUUM FULL after

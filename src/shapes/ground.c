@@ -77,21 +77,19 @@ static void judge(struct shapes *s, uint32_t oid, const char *then, const char *
 	find_rewritten(then, now, &rewritten);
 	if (gap == NULL && !rewritten.any)
 		return;
-	pthread_rwlock_rdlock(&s->registry_lock);
-	struct shape **standing = mem_alloc((s->by_handle.len + 1) * sizeof *standing), *x;
-	size_t n = 0;
-	for (size_t i = 0; (x = map_next(&s->by_handle, &i)) != NULL;)
-		if (x->def.table->oid == oid && x->grounded)
-			standing[n++] = shape_ref(x);
-	pthread_rwlock_unlock(&s->registry_lock);
+	size_t n;
+	struct shape **standing = registry_shapes(s, oid, &n);
 	for (size_t i = 0; i < n; i++) {
 		char why[WHY_MAX];
+		if (!atomic_load(&standing[i]->grounded))
+			continue;
 		if (gap != NULL)
 			shape_rotate(standing[i], gap);
 		else if (misfit(standing[i], &rewritten, why, sizeof why))
 			shape_rotate(standing[i], why);
-		shape_unref(standing[i]);
 	}
+	for (size_t i = 0; i < n; i++)
+		shape_unref(standing[i]);
 	free(standing);
 	struct cmd nop = {.kind = CMD_NOP};
 	cmd_call(s, &nop);
@@ -112,7 +110,7 @@ static int move(struct shapes *s, uint32_t oid, const char *now, uint64_t versio
 			if (!same)
 				set_ground(s, t, now);
 			for (int i = 0; i < nborn; i++)
-				born[i]->grounded = true;
+				atomic_store(&born[i]->grounded, true);
 		} else if (t != NULL && t->ground_version == version) {
 			then = mem_strdup(t->ground);
 		}
@@ -127,6 +125,9 @@ static int move(struct shapes *s, uint32_t oid, const char *now, uint64_t versio
 int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, uint64_t version, struct shape *const *shapes, int n,
                 struct err *e)
 {
+	/* It may be the second snapshot: what the first showed is nothing they stand on. */
+	for (int i = 0; i < n; i++)
+		atomic_store(&shapes[i]->grounded, false);
 	char oids[16];
 	snprintf(oids, sizeof oids, "{%" PRIu32 "}", table->oid);
 	PGresult *r = pg_ground_read(snap, s->config->publication_name, oids, e);
@@ -148,8 +149,9 @@ struct seen {
 	uint64_t version;
 };
 
-int ground_look(struct shapes *s, PGconn *conn, struct err *e)
+int ground_look(struct shapes *s, PGconn *conn, uint32_t **gone, size_t *ngone, struct err *e)
 {
+	*ngone = 0;
 	struct buf oids = BUF_INIT(RECORD_BYTES_MAX);
 	pthread_rwlock_rdlock(&s->registry_lock);
 	struct seen *seen = mem_alloc((s->tables.len + 1) * sizeof *seen);
@@ -161,6 +163,7 @@ int ground_look(struct shapes *s, PGconn *conn, struct err *e)
 			seen[n++] = (struct seen){t->oid, t->ground_version};
 		}
 	pthread_rwlock_unlock(&s->registry_lock);
+	*gone = mem_alloc((n + 1) * sizeof **gone);
 	buf_putc(&oids, '}');
 	PGresult *r = NULL;
 	if (n > 0 && !oids.failed)
@@ -174,8 +177,10 @@ int ground_look(struct shapes *s, PGconn *conn, struct err *e)
 	for (size_t i = 0; r != NULL && i < n; i++) {
 		char text[16];
 		int len = snprintf(text, sizeof text, "%" PRIu32, seen[i].oid);
-		const char *now = map_get(&rows, text, (size_t)len); /* NULL: dropped; others see to that */
-		if (now != NULL)
+		const char *now = map_get(&rows, text, (size_t)len);
+		if (now == NULL)
+			(*gone)[(*ngone)++] = seen[i].oid;
+		else
 			(void)move(s, seen[i].oid, now, seen[i].version, NULL, 0); /* or whoever was quicker did */
 	}
 	map_clear(&rows);

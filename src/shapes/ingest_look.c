@@ -8,7 +8,8 @@
  *
  * The server sends all Relations again after each change of the publication, too, so a message that says what the
  * last one said holds nothing but for partitions, whose parents it doesn't speak of; it asks for a look without
- * waiting. And a look covers all that was in the WAL when it began: what comes from there isn't looked at again.
+ * waiting. And a look covers all that was in the WAL, and visible, when it began: what comes from there isn't looked
+ * at again.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -68,7 +69,7 @@ static void look_soon(struct shapes *s)
 /* Adds a table to those to be looked at, unless a look has covered this place of the WAL. */
 static void want(struct ingest *in, struct route *route)
 {
-	if (route == NULL || (in->tx != 0 && in->tx < route->looked_upto))
+	if (route == NULL || (in->tx < route->looked_upto && (int32_t)(in->xid - route->looked_xmin) < 0))
 		return;
 	in->look_oids = mem_realloc(in->look_oids, (in->nlook + 1) * sizeof *in->look_oids);
 	in->look_oids[in->nlook++] = route->oid;
@@ -118,8 +119,10 @@ void look_done(struct shapes *s, const struct cmd *c)
 	}
 	for (size_t i = 0; i < in->nlook; i++) {
 		struct route *route = route_get(in, in->look_oids[i], false);
-		if (route != NULL && c->lsn > route->looked_upto)
-			route->looked_upto = c->lsn;
+		if (route == NULL)
+			continue;
+		route->looked_upto = c->lsn;
+		route->looked_xmin = (uint32_t)c->xmin;
 	}
 }
 

@@ -268,7 +268,8 @@ struct shape {
 	uint64_t chunk_bytes; /* the threshold it was made with */
 	_Atomic int64_t read_ms;
 	_Atomic bool dropped; /* no request finds it any more; its snapshot is given up */
-	bool grounded;        /* it stands on its table's ground (ground.c); under registry_lock */
+	struct shape *table_next, **table_at; /* of its table's; under registry_lock */
+	_Atomic bool grounded; /* it stands on its table's ground (ground.c) */
 
 	/* under shape_lock(): what readers see */
 	struct {
@@ -417,8 +418,9 @@ struct table_state {
 	char *ground;      /* what its shapes stand on (ground.c), NULL: nobody has looked yet */
 	uint64_t ground_version; /* how often that has changed in this process */
 	bool joining;      /* a PG thread is at it: one at a time */
-	char watched[192];  /* what the watching query said last; "" nothing yet */
+	uint64_t watched;  /* a hash of what the watching query said last of its types; 0 nothing yet */
 	uint64_t watched_ground; /* the ground's version then */
+	struct shape *shapes; /* those in the registry, by table_next */
 	uint32_t nshapes;
 	int64_t idle_since_ms; /* of the last shape's end */
 };
@@ -470,7 +472,7 @@ struct cmd {
 	uint64_t joined;           /* CMD_SUBSET_BEGIN: transactions so far; CMD_SUBSET_END: given back */
 	bool mark_pending;         /* CMD_SUBSET_END: the mark covers the snapshot once the writer has done its queue */
 	struct key_counts *counts; /* CMD_COUNTS: it is emptied */
-	uint64_t xmin;             /* CMD_PRUNE */
+	uint64_t xmin;             /* CMD_PRUNE; CMD_LOOKED: the oldest that ran before the look */
 	uint64_t number;           /* CMD_GROUND, CMD_LOOKED: the job's */
 	lsn_t lsn;                 /* CMD_LOOKED: where the WAL ended before the look */
 	uint32_t oid;              /* CMD_RESOLVED: the leaf */
@@ -494,7 +496,8 @@ struct route { /* INGEST's: the shapes of a table */
 	struct pg_table *loose; /* not NULL: keys are unique at commits only, for `nloose` of the shapes; ingest_keys.c */
 	size_t nloose;
 	struct held *held;      /* of the running transaction */
-	lsn_t looked_upto;     /* where the WAL ended when the table was looked at last (ingest_look.c) */
+	lsn_t looked_upto;     /* where the WAL ended when the table was looked at last (ingest_look.c), … */
+	uint32_t looked_xmin;  /* … and the oldest transaction that ran then */
 };
 
 struct leaf { /* INGEST's: whose partition or child a relation is, at all levels */
@@ -632,6 +635,16 @@ void shapes_rotate_table(struct shapes *s, uint32_t oid, const char *why);
 void shapes_rotate_all(struct shapes *s, const char *why);
 void shape_set_failed(struct shape *s, const struct err *e);
 struct table_state *registry_table(struct shapes *s, uint32_t oid); /* with registry_lock held */
+/* The shapes of a table, those being made too, or of all tables (0): references, in memory of the caller's. */
+struct shape **registry_shapes(struct shapes *s, uint32_t oid, size_t *n);
+/* Takes a shape from its table, registry_lock held for writing. */
+void registry_leave(struct table_state *t, struct shape *shape);
+/* Of the server that streams: what a snapshot's must be. */
+struct server_id {
+	char system_id[sizeof ((struct stream_server *)0)->system_id];
+	uint32_t timeline;
+};
+struct server_id server_id(struct shapes *s);
 /* True if the shape shows the column, has it in its key, or its condition looks at it. */
 bool shape_uses(const struct shape *s, uint16_t column);
 /* Puts the table's record into the writer's queue; with registry_lock held. */
@@ -653,8 +666,9 @@ uint64_t ground_version(struct shapes *s, uint32_t oid);
  */
 int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, uint64_t version, struct shape *const *shapes, int n,
                 struct err *e) MUST_USE;
-/* One look at the ground of all tables with shapes; what doesn't bear the difference rotates. PG threads. */
-int ground_look(struct shapes *s, PGconn *conn, struct err *e) MUST_USE;
+/* One look at the ground of all tables with shapes; what doesn't bear the difference rotates. *gone: those that don't
+ * exist any more, the caller's to free, also after an error. PG threads. */
+int ground_look(struct shapes *s, PGconn *conn, uint32_t **gone, size_t *ngone, struct err *e) MUST_USE;
 
 /* record.c */
 void record_shape(const struct shape *s, const struct pg_snapshot *snap, bool complete, uint32_t nchunks, struct buf *out);

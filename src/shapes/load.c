@@ -50,7 +50,7 @@ static void forget(struct loading *l, struct shape *shape)
 	map_del(&s->by_handle, shape->handle, strlen(shape->handle));
 	map_del(&s->by_identity, shape->def.identity, shape->def.identity_len);
 	atomic_fetch_sub(&s->nshapes, 1);
-	registry_table(s, shape->def.table->oid)->nshapes--;
+	registry_leave(registry_table(s, shape->def.table->oid), shape);
 	shape_unref(shape);
 }
 
@@ -105,7 +105,7 @@ static int load_shape(void *ctx, uint64_t id, const void *p, size_t len, struct 
 		r.snap.xip = NULL;
 		r.snap.nxip = 0;
 		shape->in.filter.known = true;
-		shape->grounded = true;
+		atomic_store(&shape->grounded, true);
 		registry_link(s, shape);
 		map_put(&l->by_id, &shape->id, sizeof shape->id, shape);
 		l->nloaded++;

@@ -409,22 +409,17 @@ static void release_table(struct shapes *s, struct pg_table *table, const struct
  * queue when it returns, ahead of whatever is put there next. */
 static void rotate_older(struct shapes *s, uint32_t oid, struct shape *const *keep, int nkeep, const char *why)
 {
-	pthread_rwlock_rdlock(&s->registry_lock);
-	struct shape **old = mem_alloc((s->by_handle.len + 1) * sizeof *old), *x;
-	size_t n = 0;
-	for (size_t i = 0; (x = map_next(&s->by_handle, &i)) != NULL;) {
-		bool ours = x->def.table->oid != oid;
-		for (int k = 0; k < nkeep; k++)
-			ours = ours || keep[k] == x;
-		pthread_mutex_lock(shape_lock(x));
-		bool started = x->tail.state != SHAPE_CREATING;
-		pthread_mutex_unlock(shape_lock(x));
-		if (!ours && started)
-			old[n++] = shape_ref(x);
-	}
-	pthread_rwlock_unlock(&s->registry_lock);
+	size_t n;
+	struct shape **old = registry_shapes(s, oid, &n);
 	for (size_t i = 0; i < n; i++) {
-		shape_rotate(old[i], why);
+		bool ours = false;
+		for (int k = 0; k < nkeep; k++)
+			ours = ours || keep[k] == old[i];
+		pthread_mutex_lock(shape_lock(old[i]));
+		bool started = old[i]->tail.state != SHAPE_CREATING;
+		pthread_mutex_unlock(shape_lock(old[i]));
+		if (!ours && started)
+			shape_rotate(old[i], why);
 		shape_unref(old[i]);
 	}
 	free(old);
@@ -518,9 +513,7 @@ static int take_once(struct creation *c, struct pg_table *table, struct pg_snaps
 		return err_set(e, ERR_PG_CONN, "Database connection not available");
 	if (rc == 1 && (rc = pg_snapshot_lock_columns(conn, table, e)) != 0)
 		return rc;
-	pthread_mutex_lock(&s->server_lock);
-	struct stream_server server = s->server;
-	pthread_mutex_unlock(&s->server_lock);
+	struct server_id server = server_id(s);
 	if (pg_snapshot_take(conn, table, server.system_id, server.timeline, snap, e) != 0 || check_leaves(conn, table, e) != 0)
 		return -1;
 	rc = ground_born(s, conn, table, version, c->shapes, c->n, e);
@@ -892,25 +885,20 @@ static const char *shape_misfit(const struct shape *x, const struct pg_table *no
 
 static void rotate_misfits(struct shapes *s, const struct pg_table *now)
 {
-	pthread_rwlock_rdlock(&s->registry_lock);
-	struct shape **doomed = mem_alloc((s->by_handle.len + 1) * sizeof *doomed), *x;
-	size_t n = 0;
+	size_t n;
+	struct shape **all = registry_shapes(s, now->oid, &n);
 	/* Nearly always a table's shapes share one description, and it is as it was. */
 	const struct pg_table *as_was = NULL;
-	for (size_t i = 0; (x = map_next(&s->by_handle, &i)) != NULL;) {
-		if (x->def.table->oid != now->oid || x->def.table == as_was)
-			continue;
-		if (same_name(x->def.table, now) && pg_table_same_columns(x->def.table, now))
-			as_was = x->def.table;
-		else if (shape_misfit(x, now) != NULL)
-			doomed[n++] = shape_ref(x);
-	}
-	pthread_rwlock_unlock(&s->registry_lock);
 	for (size_t i = 0; i < n; i++) {
-		shape_rotate(doomed[i], shape_misfit(doomed[i], now));
-		shape_unref(doomed[i]);
+		const struct pg_table *then = all[i]->def.table;
+		if (then != as_was && same_name(then, now) && pg_table_same_columns(then, now))
+			as_was = then;
+		const char *why = then == as_was ? NULL : shape_misfit(all[i], now);
+		if (why != NULL)
+			shape_rotate(all[i], why);
+		shape_unref(all[i]);
 	}
-	free(doomed);
+	free(all);
 }
 
 /* Still in the publication, by the same entry; leaves that came since become REPLICA IDENTITY FULL. */
@@ -1031,14 +1019,17 @@ static void view_replaced(struct shapes *s, const struct pg_table *was, struct p
 		pg_table_unref((struct pg_table *)was);
 }
 
-static lsn_t wal_insert_lsn(PGconn *conn, struct err *e)
+/* What the look that begins now covers. */
+static int covers(PGconn *conn, struct cmd *c, struct err *e)
 {
-	lsn_t lsn = 0;
-	PGresult *r = pg_query(conn, "SELECT pg_catalog.pg_current_wal_insert_lsn()", 0, NULL, e);
-	if (r != NULL && !lsn_parse(PQgetvalue(r, 0, 0), &lsn))
-		(void)err_set(e, ERR_PROTOCOL, "Postgres answered with a position that can't be read");
+	PGresult *r = pg_query(conn, "SELECT pg_catalog.pg_current_wal_insert_lsn(),"
+	                             " pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())", 0, NULL, e);
+	if (r == NULL)
+		return -1;
+	int rc = lsn_parse(PQgetvalue(r, 0, 0), &c->lsn) ? 0 : err_set(e, ERR_PROTOCOL, "Postgres answered with a position that can't be read");
+	c->xmin = strtoull(PQgetvalue(r, 0, 1), NULL, 10);
 	PQclear(r);
-	return lsn;
+	return rc;
 }
 
 static int look_at_one(struct worker *w, PGconn *conn, uint32_t oid, bool *changed, struct err *e)
@@ -1072,7 +1063,7 @@ static void run_look(struct worker *w, struct job *j)
 	c->number = j->number;
 	bool changed = false;
 	PGconn *conn = connection(w, false, &e);
-	if (conn == NULL || (j->xid != 0 && wait_until_seen(s, conn, j->xid, &e) != 0) || (c->lsn = wal_insert_lsn(conn, &e)) == 0)
+	if (conn == NULL || (j->xid != 0 && wait_until_seen(s, conn, j->xid, &e) != 0) || covers(conn, c, &e) != 0)
 		c->result = -1;
 	for (size_t i = 0; c->result == 0 && i < j->noids; i++)
 		c->result = look_at_one(w, conn, j->oids[i], &changed, &e);
@@ -1179,30 +1170,10 @@ static void run_reconcile(struct worker *w)
 /* ---- watching ---- */
 
 /*
- * One query for all tables that have shapes: DDL writes nothing into the stream, and a table that was
- * dropped, changed, taken out of the publication, or got a partition must not wait for the next
- * reconciliation. Whatever looks different is then looked at in full.
- */
-static const char watch_sql[] =
-	"SELECT c.oid, c.xmin::pg_catalog.text || ' ' || c.relnamespace::pg_catalog.text || ' ' || c.relnatts::pg_catalog.text || ' ' ||"
-	" (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid)::pg_catalog.text || ' ' ||"
-	" (SELECT pg_catalog.sum(a.xmin::pg_catalog.text::pg_catalog.int8) FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid)::pg_catalog.text || ' ' ||"
-	" coalesce((SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary), 0)::pg_catalog.text || ' ' ||"
-	/* What keeps keys apart: indexes, and of children by inheritance their names and columns too. */
-	" coalesce((SELECT pg_catalog.count(*)::pg_catalog.text || ' ' || pg_catalog.sum(i.xmin::pg_catalog.text::pg_catalog.int8)::pg_catalog.text"
-	" FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid), '')::pg_catalog.text || ' ' ||"
-	" CASE WHEN c.relkind = 'r' THEN coalesce((SELECT pg_catalog.sum(k.xmin::pg_catalog.text::pg_catalog.int8 +"
-	" (SELECT pg_catalog.count(*) + coalesce(pg_catalog.sum(x.xmin::pg_catalog.text::pg_catalog.int8), 0)"
-	" FROM pg_catalog.pg_index x WHERE x.indrelid = k.oid) +"
-	" (SELECT pg_catalog.sum(a.xmin::pg_catalog.text::pg_catalog.int8) FROM pg_catalog.pg_attribute a WHERE a.attrelid = k.oid))"
-	" FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class k ON k.oid = i.inhrelid WHERE i.inhparent = c.oid)::pg_catalog.text, '') ELSE '' END || ' ' ||"
-	" coalesce((SELECT r.oid FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid"
-	" WHERE r.prrelid = c.oid AND p.pubname = $2), 0)::pg_catalog.text"
-	" FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1::pg_catalog.oid[])";
-
-/*
- * Types that aren't built in and collations by name, if our tables have any: `ALTER TYPE` touches none of the
- * rows above. The database's default collation can wait for the reconciliation.
+ * DDL writes nothing into the stream, and a table that was dropped, changed, taken out of the publication, or got a
+ * partition must not wait for the next reconciliation. Whatever looks different is then looked at in full: the
+ * ground (ground.c), and here types that aren't built in and collations by name, if our tables have any, for `ALTER
+ * TYPE` touches nothing of a table. The database's default collation can wait for the reconciliation.
  */
 static const char watch_types_sql[] =
 	"SELECT t.oid, t.xmin::pg_catalog.text || ' ' || (SELECT pg_catalog.count(*)::pg_catalog.text || ' ' ||"
@@ -1257,30 +1228,28 @@ static uint64_t hash_said(uint64_t h, const struct map *rows, uint32_t oid)
 	return h * 31 + oid;
 }
 
-/* All that is said of a table: the row of watch_sql, and a hash over its types and collations. */
-static void watched_text(const char *row, const struct pg_table *t, const struct map *types, char *out, size_t max)
+/* All that is said of a table's types and collations. */
+static uint64_t watched_hash(const struct pg_table *t, const struct map *types)
 {
 	uint64_t h = UINT64_C(14695981039346656037);
 	for (uint16_t i = 0; i < t->ntypes; i++)
 		h = hash_said(h, types, t->types[i].oid);
 	for (uint16_t i = 0; i < t->ncollations; i++)
 		h = hash_said(h, types, t->collations[i].oid);
-	snprintf(out, max, "%016" PRIx64 " %s", h, row);
+	return h != 0 ? h : 1;
 }
 
-/* `now`: what the queries say of the table, NULL: it isn't there. */
-static void watch_result(struct worker *w, const char *now, struct pg_table *t)
+/* `now`: a hash of what the query says of the table's types, 0: the table isn't there. */
+static void watch_result(struct worker *w, uint64_t now, struct pg_table *t)
 {
 	struct shapes *s = w->s;
-	char was[sizeof ((struct table_state *)0)->watched] = "";
-	bool differs = now == NULL;
+	bool differs = now == 0;
 	pthread_rwlock_wrlock(&s->registry_lock);
 	struct table_state *st = registry_table(s, t->oid);
-	if (st != NULL && now != NULL) {
-		snprintf(was, sizeof was, "%s", st->watched);
-		snprintf(st->watched, sizeof st->watched, "%s", now);
+	if (st != NULL && now != 0) {
 		/* At the first look too: the table may have changed since the shape was made, and the stream doesn't tell. */
-		differs = strcmp(was, st->watched) != 0 || st->watched_ground != st->ground_version;
+		differs = st->watched != now || st->watched_ground != st->ground_version;
+		st->watched = now;
 		st->watched_ground = st->ground_version;
 	}
 	pthread_rwlock_unlock(&s->registry_lock);
@@ -1299,7 +1268,10 @@ static void run_ground(struct worker *w, struct job *j)
 	struct cmd *c = mem_zalloc(sizeof *c);
 	c->kind = CMD_GROUND;
 	c->number = j->number;
-	c->result = conn == NULL ? -1 : ground_look(w->s, conn, &e);
+	uint32_t *gone = NULL; /* others see to that */
+	size_t ngone;
+	c->result = conn == NULL ? -1 : ground_look(w->s, conn, &gone, &ngone, &e);
+	free(gone);
 	if (c->result != 0)
 		log_warning("Looking at the publication and our tables: %s", e.text);
 	cmd_post(w->s, c);
@@ -1310,47 +1282,35 @@ static void run_watch(struct worker *w)
 	struct shapes *s = w->s;
 	if (shapes_status(s) != SHAPES_ACTIVE)
 		return;
-	struct buf oids = BUF_INIT(RECORD_BYTES_MAX);
 	pthread_rwlock_rdlock(&s->registry_lock);
 	struct pg_table **used = mem_alloc((s->tables.len + 1) * sizeof *used);
-	size_t n = 0;
+	size_t n = 0, ngone = 0;
 	struct table_state *t;
 	for (size_t i = 0; (t = map_next(&s->tables, &i)) != NULL;)
-		if (t->nshapes > 0) {
-			buf_printf(&oids, "%s%" PRIu32, n == 0 ? "{" : ",", t->oid);
+		if (t->nshapes > 0)
 			used[n++] = pg_table_ref(t->table);
-		}
 	pthread_rwlock_unlock(&s->registry_lock);
-	buf_putc(&oids, '}');
 	struct err e;
+	struct map types = MAP_INIT; /* oid as text -> what is said of it */
+	uint32_t *gone = NULL;
+	PGresult *of_types = NULL;
 	PGconn *conn = n > 0 ? connection(w, false, &e) : NULL;
-	if (conn != NULL && ground_look(s, conn, &e) != 0)
+	bool failed = conn == NULL;
+	if (conn != NULL && ground_look(s, conn, &gone, &ngone, &e) != 0) {
 		log_warning("Looking at the publication and our tables: %s", e.text);
-	if (conn != NULL) {
-		const char *params[] = {oids.data, s->config->publication_name};
-		PGresult *r = PQexecParams(conn, watch_sql, 2, NULL, params, NULL, NULL, 0);
-		struct map rows = MAP_INIT, types = MAP_INIT; /* oid as text -> what is said of it */
-		bool failed = PQresultStatus(r) != PGRES_TUPLES_OK;
-		for (int i = 0; !failed && i < PQntuples(r); i++)
-			map_put(&rows, PQgetvalue(r, i, 0), strlen(PQgetvalue(r, i, 0)), PQgetvalue(r, i, 1));
-		PGresult *of_types = failed ? NULL : watch_types(conn, used, n, &types, &failed);
-		for (size_t i = 0; !failed && i < n; i++) {
-			char oid[OID_TEXT_MAX], text[sizeof ((struct table_state *)0)->watched];
-			int len = snprintf(oid, sizeof oid, "%" PRIu32, used[i]->oid);
-			const char *row = map_get(&rows, oid, (size_t)len);
-			if (row != NULL)
-				watched_text(row, used[i], &types, text, sizeof text);
-			watch_result(w, row != NULL ? text : NULL, used[i]);
-		}
-		map_clear(&rows);
-		map_clear(&types);
-		PQclear(of_types);
-		PQclear(r);
+		failed = true;
 	}
-	for (size_t i = 0; i < n; i++)
+	if (!failed)
+		of_types = watch_types(conn, used, n, &types, &failed);
+	for (size_t i = 0; i < n; i++) {
+		if (!failed)
+			watch_result(w, has_oid(gone, ngone, used[i]->oid) ? 0 : watched_hash(used[i], &types), used[i]);
 		pg_table_unref(used[i]);
+	}
+	map_clear(&types);
+	PQclear(of_types);
+	free(gone);
 	free(used);
-	buf_clear(&oids);
 }
 
 /* ---- eviction ---- */

@@ -114,10 +114,50 @@ void registry_link(struct shapes *s, struct shape *shape)
 		map_put(&s->tables, &t->oid, sizeof t->oid, t);
 	}
 	/* Nobody depends on what was known of it before: the new shape's view is the one to watch from. */
+	shape->table_next = t->shapes;
+	shape->table_at = &t->shapes;
+	if (t->shapes != NULL)
+		t->shapes->table_at = &shape->table_next;
+	t->shapes = shape;
 	if (t->nshapes++ == 0 && t->table != shape->def.table) {
 		pg_table_unref(t->table);
 		t->table = pg_table_ref(shape->def.table);
 	}
+}
+
+void registry_leave(struct table_state *t, struct shape *shape)
+{
+	*shape->table_at = shape->table_next;
+	if (shape->table_next != NULL)
+		shape->table_next->table_at = shape->table_at;
+	shape->table_next = NULL;
+	t->nshapes--;
+}
+
+struct shape **registry_shapes(struct shapes *s, uint32_t oid, size_t *n)
+{
+	struct shape **all, *x;
+	*n = 0;
+	pthread_rwlock_rdlock(&s->registry_lock);
+	const struct table_state *t = oid != 0 ? registry_table(s, oid) : NULL;
+	all = mem_alloc(((oid == 0 ? s->by_handle.len : t != NULL ? t->nshapes : 0) + 1) * sizeof *all);
+	if (oid == 0)
+		for (size_t i = 0; (x = map_next(&s->by_handle, &i)) != NULL;)
+			all[(*n)++] = shape_ref(x);
+	for (x = t != NULL ? t->shapes : NULL; x != NULL; x = x->table_next)
+		all[(*n)++] = shape_ref(x);
+	pthread_rwlock_unlock(&s->registry_lock);
+	return all;
+}
+
+struct server_id server_id(struct shapes *s)
+{
+	struct server_id id;
+	pthread_mutex_lock(&s->server_lock);
+	memcpy(id.system_id, s->server.system_id, sizeof id.system_id);
+	id.timeline = s->server.timeline;
+	pthread_mutex_unlock(&s->server_lock);
+	return id;
 }
 
 struct table_state *registry_table(struct shapes *s, uint32_t oid) { return map_get(&s->tables, &oid, sizeof oid); }
@@ -287,7 +327,9 @@ static bool unlink_shape(struct shapes *s, struct shape *shape)
 			map_del(&s->by_identity, shape->def.identity, shape->def.identity_len);
 		atomic_fetch_sub(&s->nshapes, 1);
 		struct table_state *t = registry_table(s, shape->def.table->oid);
-		if (t != NULL && --t->nshapes == 0)
+		if (t != NULL)
+			registry_leave(t, shape);
+		if (t != NULL && t->nshapes == 0)
 			t->idle_since_ms = clock_mono_ms();
 	}
 	pthread_rwlock_unlock(&s->registry_lock);
@@ -385,16 +427,11 @@ void shape_set_failed(struct shape *shape, const struct err *e)
 	}
 }
 
-static void rotate_where(struct shapes *s, bool all, uint32_t oid, const char *why)
+static void rotate_all_of(struct shapes *s, uint32_t oid, const char *why)
 {
-	pthread_rwlock_rdlock(&s->registry_lock);
-	struct shape **doomed = mem_alloc((s->by_handle.len + 1) * sizeof *doomed), *shape;
-	size_t n = 0;
-	for (size_t i = 0; (shape = map_next(&s->by_handle, &i)) != NULL;)
-		if (all || shape->def.table->oid == oid)
-			doomed[n++] = shape_ref(shape);
-	pthread_rwlock_unlock(&s->registry_lock);
-	registry_cache_doubt(s, all ? 0 : oid);
+	size_t n;
+	struct shape **doomed = registry_shapes(s, oid, &n);
+	registry_cache_doubt(s, oid);
 	for (size_t i = 0; i < n; i++) {
 		shape_rotate(doomed[i], why);
 		shape_unref(doomed[i]);
@@ -402,8 +439,8 @@ static void rotate_where(struct shapes *s, bool all, uint32_t oid, const char *w
 	free(doomed);
 }
 
-void shapes_rotate_table(struct shapes *s, uint32_t oid, const char *why) { rotate_where(s, false, oid, why); }
-void shapes_rotate_all(struct shapes *s, const char *why) { rotate_where(s, true, 0, why); }
+void shapes_rotate_table(struct shapes *s, uint32_t oid, const char *why) { rotate_all_of(s, oid, why); }
+void shapes_rotate_all(struct shapes *s, const char *why) { rotate_all_of(s, 0, why); }
 
 void shapes_delete(struct shapes *s, struct shape *shape)
 {

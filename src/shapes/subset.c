@@ -356,9 +356,7 @@ static int take_once(struct worker *w, struct err *e)
 		return -1;
 	struct cmd c = {.kind = CMD_SUBSET_BEGIN};
 	bool streaming = cmd_call(s, &c) == 0;
-	pthread_mutex_lock(&s->server_lock);
-	struct stream_server server = s->server;
-	pthread_mutex_unlock(&s->server_lock);
+	struct server_id server = server_id(s);
 	int rc = streaming && locks == 1 ? pg_snapshot_lock_columns(conn, q->def.table, e) : streaming ? 0 : -1;
 	bool again = rc == 1;
 	if (rc == 0)
