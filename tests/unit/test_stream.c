@@ -503,22 +503,22 @@ static void test_history(void)
 
 static void test_all(void)
 {
-	test_history();
+	RUN(test_history);
 	clean_up();
 	make_table();
-	test_first_start_and_changes();
-	test_feedback();
-	test_idle_server_moves();
+	RUN(test_first_start_and_changes);
+	RUN(test_feedback);
+	RUN(test_idle_server_moves);
 	sql("ALTER SYSTEM SET wal_sender_timeout = '2s'");
 	sql("SELECT pg_reload_conf()");
-	test_back_pressure();
+	RUN(test_back_pressure);
 	sql("ALTER SYSTEM RESET wal_sender_timeout");
 	sql("SELECT pg_reload_conf()");
-	test_reconnect();
-	test_two();
-	test_slot_waits();
-	test_fatal();
-	test_no_server();
+	RUN(test_reconnect);
+	RUN(test_two);
+	RUN(test_slot_waits);
+	RUN(test_fatal);
+	RUN(test_no_server);
 	clean_up();
 }
 
@@ -535,7 +535,7 @@ int main(void)
 	    !CHECK((admin = pg_connect(&config, PG_ROLE_ADMIN, &e)) != NULL))
 		printf("%s\n", e.text);
 	else
-		test_all();
+		RUN(test_all);
 	PQfinish(admin);
 	config_url_clear(&config.database);
 	return check_done("test_stream");

@@ -808,12 +808,12 @@ int main(void)
 {
 	uint64_t seed = test_seed("test_writer");
 	log_init(LOG_EMERGENCY); /* failing disks are reported, as they should be */
-	test_drops();
-	test_each_shape_once();
+	RUN(test_drops);
+	RUN(test_each_shape_once);
 	for (uint64_t i = 0; i < 2; i++)
-		test_lives(seed + i);
-	test_failing_disk(seed);
-	test_kills(seed);
-	test_folding(seed);
+		RUN(test_lives, seed + i);
+	RUN(test_failing_disk, seed);
+	RUN(test_kills, seed);
+	RUN(test_folding, seed);
 	return check_done("test_writer");
 }
