@@ -45,6 +45,7 @@ void scen_concurrent(struct bench *b);
 void scen_create(struct bench *b);
 void scen_restart(struct bench *b);
 void scen_idle(struct bench *b);
+void scen_soak(struct bench *b);
 
 /* A line on the terminal that says what is going on; nothing if stderr isn't one. */
 void progress(const char *fmt, ...) PRINTF_LIKE(1, 2);

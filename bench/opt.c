@@ -9,7 +9,7 @@
 #include <string.h>
 
 const char *const scenario_names[SCENARIOS] = {
-	"lag", "throughput", "fanout", "diverse", "initial", "concurrent", "create", "restart", "idle",
+	"lag", "throughput", "fanout", "diverse", "initial", "concurrent", "create", "restart", "idle", "soak",
 };
 
 static const char help[] =
@@ -28,6 +28,7 @@ static const char help[] =
 	"  create       new shapes a second\n"
 	"  restart      time to active, handles kept (needs --restart-cmd, or --pid with --start-cmd)\n"
 	"  idle         memory with N shapes and C clients (needs --pid)\n"
+	"  soak         two hours of churn: memory, descriptors and store come to rest (needs --pid; only if named)\n"
 	"\n"
 	"What is measured\n"
 	"  --url URL            the server, default http://127.0.0.1:3000\n"
@@ -44,7 +45,7 @@ static const char help[] =
 	"                       with scenarios: theirs\n"
 	"  --rounds N           each case so often, in turns; figures are medians (3)\n"
 	"  --rate N             lag: commits a second (50)\n"
-	"  --duration SECONDS   lag: of each round (4)\n"
+	"  --duration SECONDS   lag: of each round (4); soak: of all (7200)\n"
 	"  --sse                lag: event streams instead of long-polls\n"
 	"  --clients N,N,…      lag (1,100), fanout (100,1000), concurrent (200), idle (0,1000,2000,4000), restart (100)\n"
 	"  --shapes N,N,…       throughput (1,100,1000), diverse (100,1000), create (1000), restart (1000),\n"
@@ -245,7 +246,7 @@ static int scenarios(struct options *o, int argc, char **argv, struct err *e)
 		o->run[k] = o->chosen = true;
 	}
 	for (int k = 0; !o->chosen && k < SCENARIOS; k++)
-		o->run[k] = true;
+		o->run[k] = k != SCEN_SOAK;
 	return 0;
 }
 
@@ -269,6 +270,7 @@ static void complete(struct options *o)
 {
 	bool q = o->quick;
 
+	o->soak_s = o->duration_s > 0 ? o->duration_s : 0;
 	o->rounds = o->rounds > 0 ? o->rounds : q ? 1 : 3;
 	o->duration_s = o->duration_s > 0 ? o->duration_s : q ? 3 : 4;
 	o->changes = o->changes > 0 ? o->changes : q ? 10000 : 50000;

@@ -22,6 +22,7 @@ enum scenario_id {
 	SCEN_CREATE,
 	SCEN_RESTART,
 	SCEN_IDLE,
+	SCEN_SOAK, /* only where it is asked for: it takes hours */
 	SCENARIOS
 };
 
@@ -43,7 +44,7 @@ struct options {
 	const char *db, *json, *html, *start_cmd, *restart_cmd, *pause_cmd, *resume_cmd;
 	bool quick, watch, sse, no_floor, clean, targets;
 	int rounds, payload;
-	double rate, duration_s;
+	double rate, duration_s, soak_s; /* soak_s 0: the scenario's own */
 	struct list clients, shapes, rows; /* n 0: the scenario's own default */
 	int64_t changes, huge, txn_rows, events, syncs, sync_rows, request_bytes;
 	char kinds[200]; /* with commas; "" for the default */

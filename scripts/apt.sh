@@ -60,5 +60,5 @@ apt_get_install() {
 # Lists for those who source this.
 # shellcheck disable=SC2034
 {
-	BUILD_PACKAGES=(gcc libc6-dev make cmake pkg-config libpq-dev libssl-dev libmicrohttpd-dev liblmdb-dev libjansson-dev libpg-query-dev tzdata)
+	BUILD_PACKAGES=(gcc libc6-dev make cmake pkg-config libpq-dev libssl-dev libmicrohttpd-dev liblmdb-dev libxxhash-dev libjansson-dev libpg-query-dev tzdata)
 }

@@ -18,6 +18,7 @@
 #include "http/http.h"
 #include "pg/conn.h"
 #include "shapes/shapes.h"
+#include "version.h"
 
 static void usage(FILE *out)
 {
@@ -117,7 +118,7 @@ static int run(const struct config *c)
 		rc = fatal(&e);
 		goto out;
 	}
-	log_notice("Starting Busbar " BUSBAR_VERSION);
+	log_notice("Starting Busbar " BUSBAR_VERSION " (commit %s)", busbar_commit);
 	if (shapes_start(&shapes, c, &e) != 0 || http_start(&http, c, shapes, &e) != 0) {
 		rc = fatal(&e);
 		goto out;
@@ -148,7 +149,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (argc == 2 && strcmp(argv[1], "--version") == 0) {
-		printf("busbar " BUSBAR_VERSION "\n");
+		printf("busbar " BUSBAR_VERSION " (commit %s)\n", busbar_commit);
 		return 0;
 	}
 	if (argc > 1 && !check) {

@@ -25,8 +25,11 @@
 #include "base/log.h"
 #include "base/mount.h"
 #include "base/mem.h"
+#include "store/check.h"
+#include "store/seal.h"
 
-#define STORE_FORMAT_VERSION 3u
+#define STORE_FORMAT_VERSION 4u
+#define STORE_FORMAT_SEALED 4u /* the first with seals, heads and stamps */
 #define STORE_FORMAT_OLDEST 1u /* read, and from then on of this version */
 #define STORE_READERS_MAX 126 /* LMDB's own default for its reader table; readers beyond it wait for a slot */
 #define LOCK_RETRY_MS 50
@@ -34,9 +37,6 @@
 #define FREE_BYTES_LEAST (1u << 20) /* a failed write with less than this free was for want of room */
 
 static_assert(sizeof(size_t) == 8, "the map is reserved in terabytes");
-
-enum { DB_META, DB_SHAPES, DB_TABLES, DB_JOURNAL, DB_BLOCKS, DB_CHUNKS, DB_SNAPSHOTS, DB_DROPPED, DB_COUNT };
-static const char *const db_names[DB_COUNT] = {"meta", "shapes", "tables", "journal", "blocks", "chunks", "snapshots", "dropped"};
 
 /* Address space to reserve, the first that the process may have: the file only grows as it is used. */
 static const size_t map_sizes[] = {(size_t)1 << 40, (size_t)256 << 30, (size_t)64 << 30, (size_t)16 << 30, (size_t)4 << 30,
@@ -47,15 +47,20 @@ int store_lock_wait_ms = 5000;
 struct store_read {
 	struct store *store;
 	MDB_txn *txn;
+	int (*on_damage)(void *ctx, uint64_t id, const void *p, size_t len, struct err *e);
 	struct store_read *next_free, *next_all;
 };
 
 struct store {
 	char path[STORE_PATH_MAX]; /* the environment's directory */
 	bool temporary, born; /* born: the data file was there or has been made */
+	bool damaged;         /* it can't be opened again as it is */
 	int lock_fd;
 	MDB_env *env;
 	MDB_dbi db[DB_COUNT];
+	const unsigned char *map; /* where LMDB has the file */
+	size_t map_bytes, page_bytes;
+	uint64_t unchecked_below; /* shapes with smaller ids may have values without a seal: of an older format */
 
 	MDB_txn *txn; /* the writer's */
 	size_t txn_bytes, txn_puts;
@@ -141,6 +146,94 @@ static int lmdb_error(struct err *e, int rc, const char *what)
 	return err_set(e, ERR_IO, "store: %s: %s", what, mdb_strerror(rc));
 }
 
+static const char *key_text(int db, const MDB_val *k, char text[96])
+{
+	if (db == DB_META)
+		snprintf(text, 96, "meta value %.*s", (int)(k->mv_size < 40 ? k->mv_size : 40), (const char *)k->mv_data);
+	else if (k->mv_size == 4)
+		snprintf(text, 96, "%s entry of table %u", seal_dbs[db].name, get_be32(k->mv_data));
+	else
+		snprintf(text, 96, "%s entry of %s %llu", seal_dbs[db].name, db == DB_JOURNAL ? "batch" : "shape",
+		         (unsigned long long)(k->mv_size >= 8 ? get_be64(k->mv_data) : 0));
+	return text;
+}
+
+static int damaged(int db, const MDB_val *k, struct err *e)
+{
+	char text[96];
+	(void)err_set(e, ERR_DAMAGED, "store: the %s is damaged", key_text(db, k, text));
+	return -1; /* said here, so that the compiler knows too: whoever gets 0 has what was asked for */
+}
+
+/* What stands before the seal of a value; ERR_DAMAGED. */
+static int unseal(int db, const MDB_val *k, MDB_val *v, struct err *e)
+{
+	size_t len = v->mv_size;
+	if (!seal_holds(db, k->mv_data, k->mv_size, v->mv_data, &len))
+		return damaged(db, k, e);
+	v->mv_size = len;
+	return 0;
+}
+
+/* Over what was put at v, all but its last bytes. */
+static void put_seal(int db, const MDB_val *k, const MDB_val *v)
+{
+	size_t len = v->mv_size - SEAL_BYTES;
+	uint64_t seal = seal_of(db, k->mv_data, k->mv_size, v->mv_data, len);
+	memcpy((char *)v->mv_data + len, &seal, SEAL_BYTES);
+}
+
+/* Records and batches of older formats have no seal. Their first byte is 1, and that of newer ones never a bit away
+ * from it. */
+#define UNSEALED_VERSION 1
+
+static bool may_lack_seal(const struct store *s, int db, const MDB_val *v)
+{
+	return s->unchecked_below > 0 && (db == DB_SHAPES || db == DB_JOURNAL) && v->mv_size > 0 &&
+	       *(const unsigned char *)v->mv_data == UNSEALED_VERSION;
+}
+
+static int checked(const struct store *s, int db, const MDB_val *k, MDB_val *v, struct err *e)
+{
+	return may_lack_seal(s, db, v) ? 0 : unseal(db, k, v, e);
+}
+
+/* ---- heads: where a shape's log in blocks ends ---- */
+
+#define HEAD_BYTES 40
+
+static const struct store_head no_log = {{0, LOG_OP_INF}, {0, LOG_OP_INF}, 0};
+
+static void head_pack(const struct store_head *h, unsigned char p[HEAD_BYTES])
+{
+	const uint64_t v[5] = {h->last.tx, h->last.op, h->chunk_end.tx, h->chunk_end.op, h->open_bytes};
+	memcpy(p, v, sizeof v);
+}
+
+static int head_unpack(const MDB_val *k, MDB_val *v, struct store_head *h, struct err *e)
+{
+	uint64_t n[5];
+	if (unseal(DB_HEADS, k, v, e) != 0)
+		return -1;
+	if (v->mv_size != HEAD_BYTES)
+		return damaged(DB_HEADS, k, e);
+	memcpy(n, v->mv_data, sizeof n);
+	*h = (struct store_head){{n[0], n[1]}, {n[2], n[3]}, n[4]};
+	return 0;
+}
+
+/* 0, 1 not there, -1. */
+static int head_get(struct store *s, MDB_txn *txn, uint64_t id, struct store_head *h, struct err *e)
+{
+	unsigned char key[8];
+	put_be64(key, id);
+	MDB_val k = {sizeof key, key}, v;
+	int rc = mdb_get(txn, s->db[DB_HEADS], &k, &v);
+	if (rc == MDB_NOTFOUND)
+		return 1;
+	return rc == 0 ? head_unpack(&k, &v, h, e) : lmdb_error(e, rc, "heads");
+}
+
 /* ---- opening ---- */
 
 #define FUSE_MAGIC 0x65735546
@@ -216,6 +309,74 @@ failed:
 	return err_errno(e, errno, "cannot lock %s", file);
 }
 
+static int put_raw(struct store *s, MDB_txn *txn, int db, const void *key, size_t key_len, const void *p, size_t len)
+{
+	MDB_val k = {key_len, (void *)(uintptr_t)key}, v = {len, (void *)(uintptr_t)p};
+	return mdb_put(txn, s->db[db], &k, &v, 0);
+}
+
+static int put_sealed(struct store *s, MDB_txn *txn, int db, const void *key, size_t key_len, const void *p, size_t len)
+{
+	MDB_val k = {key_len, (void *)(uintptr_t)key}, v = {len + SEAL_BYTES, NULL};
+	int rc = mdb_put(txn, s->db[db], &k, &v, MDB_RESERVE);
+	if (rc != 0)
+		return rc;
+	if (len > 0)
+		memcpy(v.mv_data, p, len);
+	put_seal(db, &k, &v);
+	return 0;
+}
+
+/* Each commit says in its own tree which it is: a meta page whose number is damaged is known by that. */
+static int put_stamp(struct store *s, MDB_txn *txn)
+{
+	uint64_t n = mdb_txn_id(txn);
+	return put_sealed(s, txn, DB_META, "commit", 6, &n, sizeof n);
+}
+
+/* The two that say the format are as every version has read them: plain. */
+static int put_versions(struct store *s, MDB_txn *txn)
+{
+	uint64_t version = STORE_FORMAT_VERSION;
+	int rc = put_raw(s, txn, DB_META, "format", 6, &version, sizeof version);
+	return rc != 0 ? rc : put_raw(s, txn, DB_META, "version", 7, &version, sizeof version);
+}
+
+static bool is_plain_meta(const MDB_val *k)
+{
+	return (k->mv_size == 6 && memcmp(k->mv_data, "format", 6) == 0) || (k->mv_size == 7 && memcmp(k->mv_data, "version", 7) == 0);
+}
+
+static int put_first(struct store *s, MDB_txn *txn)
+{
+	int rc = put_versions(s, txn);
+	return rc != 0 ? rc : put_stamp(s, txn);
+}
+
+/* Every value of `meta`: one that is damaged costs the whole store. */
+static int check_meta(struct store *s, MDB_txn *txn, struct err *e)
+{
+	MDB_cursor *c;
+	MDB_val k, v;
+	int rc = mdb_cursor_open(txn, s->db[DB_META], &c), bad = 0;
+	if (rc != 0)
+		return lmdb_error(e, rc, "cursor");
+	for (rc = mdb_cursor_get(c, &k, &v, MDB_FIRST); rc == 0 && bad == 0; rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
+		bad = is_plain_meta(&k) ? 0 : unseal(DB_META, &k, &v, e);
+		if (bad == 0 && k.mv_size == 9 && memcmp(k.mv_data, "unchecked", 9) == 0) {
+			if (v.mv_size != sizeof s->unchecked_below)
+				bad = damaged(DB_META, &k, e);
+			else
+				memcpy(&s->unchecked_below, v.mv_data, sizeof s->unchecked_below);
+		}
+	}
+	mdb_cursor_close(c);
+	return bad != 0 ? -1 : rc == MDB_NOTFOUND ? 0 : lmdb_error(e, rc, "meta");
+}
+
+static int upgrade(struct store *s, MDB_txn *txn, struct err *e);
+
+/* 0, or -1 with ERR_DAMAGED if the whole store is. */
 static int open_databases(struct store *s, struct err *e)
 {
 	MDB_txn *txn;
@@ -223,30 +384,28 @@ static int open_databases(struct store *s, struct err *e)
 	if (rc != 0)
 		return lmdb_error(e, rc, "begin");
 	for (int i = 0; i < DB_COUNT; i++)
-		if ((rc = mdb_dbi_open(txn, db_names[i], MDB_CREATE, &s->db[i])) != 0) {
+		if ((rc = mdb_dbi_open(txn, seal_dbs[i].name, MDB_CREATE, &s->db[i])) != 0) {
 			mdb_txn_abort(txn);
 			return lmdb_error(e, rc, "open database");
 		}
 	char name[] = "format";
 	MDB_val k = {sizeof name - 1, name}, v;
-	uint64_t version = STORE_FORMAT_VERSION;
+	uint64_t version = 0;
+	s->unchecked_below = 0;
 	rc = mdb_get(txn, s->db[DB_META], &k, &v);
 	if (rc == MDB_NOTFOUND) {
-		v = (MDB_val){sizeof version, &version};
-		rc = mdb_put(txn, s->db[DB_META], &k, &v, 0);
+		rc = put_first(s, txn);
 	} else if (rc == 0) {
 		if (v.mv_size == sizeof version)
 			memcpy(&version, v.mv_data, sizeof version);
-		if (v.mv_size != sizeof version || version < STORE_FORMAT_OLDEST || version > STORE_FORMAT_VERSION) {
+		if (version < STORE_FORMAT_OLDEST || version > STORE_FORMAT_VERSION) {
 			mdb_txn_abort(txn);
-			return err_set(e, ERR_CONFIG, "the store in %s has format version %llu, this Busbar reads version %u: run the Busbar that "
-			               "wrote it, or remove the directory (clients will refetch)", s->path, (unsigned long long)version,
-			               STORE_FORMAT_VERSION);
+			return err_set(e, ERR_DAMAGED, "store: the format version is damaged");
 		}
-		if (version < STORE_FORMAT_VERSION) {
-			version = STORE_FORMAT_VERSION;
-			v = (MDB_val){sizeof version, &version};
-			rc = mdb_put(txn, s->db[DB_META], &k, &v, 0);
+		bool older = version < STORE_FORMAT_SEALED;
+		if ((older ? upgrade(s, txn, e) : check_meta(s, txn, e)) != 0) {
+			mdb_txn_abort(txn);
+			return -1;
 		}
 	}
 	if (rc != 0) {
@@ -256,6 +415,27 @@ static int open_databases(struct store *s, struct err *e)
 	if ((rc = mdb_txn_commit(txn)) != 0)
 		return lmdb_error(e, rc, "first commit");
 	return 0;
+}
+
+/* Where LMDB has the file: a small value lies in its leaf, which knows its number. */
+static int find_map(struct store *s, struct err *e)
+{
+	MDB_txn *txn;
+	MDB_stat st;
+	char name[] = "format";
+	MDB_val k = {sizeof name - 1, name}, v;
+	int rc = mdb_env_stat(s->env, &st);
+	if (rc != 0 || (rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn)) != 0)
+		return lmdb_error(e, rc, "begin");
+	if ((rc = mdb_get(txn, s->db[DB_META], &k, &v)) == 0) {
+		uint64_t number;
+		s->page_bytes = st.ms_psize;
+		const unsigned char *page = (const unsigned char *)((uintptr_t)v.mv_data & ~(uintptr_t)(s->page_bytes - 1));
+		memcpy(&number, page, sizeof number);
+		s->map = page - number * s->page_bytes;
+	}
+	mdb_txn_abort(txn);
+	return rc == 0 ? 0 : lmdb_error(e, rc, "format version");
 }
 
 /* Two meta pages of the smallest size: a file no longer than that holds nothing yet. */
@@ -270,13 +450,61 @@ static int prepare_birth(struct store *s, bool *birth, struct err *e)
 	char file[STORE_PATH_MAX + 16];
 	struct stat st;
 	snprintf(file, sizeof file, "%s/data.mdb", s->path);
-	*birth = stat(file, &st) != 0 ? errno == ENOENT : st.st_size <= STORE_BIRTH_BYTES;
+	bool there = stat(file, &st) == 0;
+	*birth = there ? st.st_size <= STORE_BIRTH_BYTES : errno == ENOENT;
 	/* Not under a running engine: its shapes would go on without their beginnings. */
 	if (*birth && s->born)
 		return err_set(e, ERR_IO, "store: %s is gone; restart Busbar to begin with an empty store", file);
+	if (*birth && there && st.st_size > 0)
+		log_notice("The data file %s holds nothing: the making of it was interrupted, or it was cut off. It is made anew", file);
 	if (*birth && unlink(file) != 0 && errno != ENOENT)
 		return err_errno(e, errno, "cannot remove the unfinished %s", file);
 	return 0;
+}
+
+/*
+ * A file that can't be trusted as a whole is put aside: Postgres has all that was in it, and clients fetch it again.
+ * It is kept, for whoever wants to know, where the disk has room for another of its size; one from before goes.
+ */
+static int set_aside(struct store *s, const char *why, struct err *e)
+{
+	char file[STORE_PATH_MAX + 16], aside[STORE_PATH_MAX + 32];
+	struct stat st;
+	struct statfs fs;
+	snprintf(file, sizeof file, "%s/data.mdb", s->path);
+	snprintf(aside, sizeof aside, "%s/data.mdb.damaged", s->path);
+	if (unlink(aside) != 0 && errno != ENOENT)
+		return err_errno(e, errno, "cannot remove %s", aside);
+	bool keep = stat(file, &st) == 0 && statfs(s->path, &fs) == 0 &&
+	            (uint64_t)st.st_blocks * 512 < (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
+	if ((keep ? rename(file, aside) : unlink(file)) != 0)
+		return err_errno(e, errno, "cannot put the damaged %s aside", file);
+	log_error("The store %s is damaged (%s): all shapes are dropped, clients refetch. The file is %s%s", file, why,
+	          keep ? "kept as " : "removed, as the disk has no room for two", keep ? aside : "");
+	return 0;
+}
+
+/* Before LMDB follows what the file says. 1: it was put aside, and is to be made. */
+static int check_pages(struct store *s, struct err *e)
+{
+	char file[STORE_PATH_MAX + 16];
+	struct err why;
+	snprintf(file, sizeof file, "%s/data.mdb", s->path);
+	switch (check_file(file, STORE_FORMAT_VERSION, STORE_FORMAT_SEALED, &why)) {
+	case CHECK_SOUND:
+		return 0;
+	case CHECK_NEWER:
+		return err_set(e, ERR_CONFIG, "the store in %s has format version %s, this Busbar reads version %u: run the Busbar that wrote "
+		               "it, or remove the directory (clients will refetch)", s->path, why.text, STORE_FORMAT_VERSION);
+	case CHECK_DAMAGED:
+		s->damaged = s->born;
+		/* Under a running engine nothing can be taken away. */
+		return s->born ? err_set(e, ERR_DAMAGED, "store: %s is damaged (%s)", file, why.text)
+		               : set_aside(s, why.text, e) != 0 ? -1 : 1;
+	default:
+		*e = why;
+		return -1;
+	}
 }
 
 /* Makes a new file's name durable, too; not all filesystems can, and then it can't be helped. */
@@ -304,6 +532,12 @@ static int env_open(struct store *s, struct err *e)
 	bool birth;
 	if (prepare_birth(s, &birth, e) != 0)
 		return -1;
+	if (!birth && !s->temporary) {
+		if ((rc = check_pages(s, e)) < 0)
+			return -1;
+		birth = rc == 1;
+		rc = ENOMEM;
+	}
 	/* LMDB's lock file knows processes by id, which two containers may share; our own file lock has
 	 * already said that nobody else is here, so what is left in it is of the dead. */
 	char file[STORE_PATH_MAX + 16];
@@ -317,6 +551,7 @@ static int env_open(struct store *s, struct err *e)
 			continue;
 		if ((rc = mdb_env_create(&s->env)) != 0)
 			break;
+		s->map_bytes = map_sizes[i];
 		if ((rc = mdb_env_set_mapsize(s->env, map_sizes[i])) == 0 && (rc = mdb_env_set_maxdbs(s->env, DB_COUNT)) == 0 &&
 		    (rc = mdb_env_set_maxreaders(s->env, STORE_READERS_MAX)) == 0)
 			rc = mdb_env_open(s->env, s->path, flags, 0666);
@@ -340,10 +575,15 @@ static int env_open(struct store *s, struct err *e)
 		s->env = NULL;
 		return lmdb_error(e, rc, s->path);
 	}
-	if (open_databases(s, e) != 0) {
+	if (open_databases(s, e) != 0 || find_map(s, e) != 0) {
 		mdb_env_close(s->env);
 		s->env = NULL;
-		return -1;
+		if (e->kind != ERR_DAMAGED || birth)
+			return -1;
+		s->damaged = s->born;
+		/* Once more, with a new file. */
+		struct err why = *e;
+		return s->born || set_aside(s, why.text, e) != 0 ? -1 : env_open(s, e);
 	}
 	if (birth && !s->temporary)
 		sync_directory(s->path);
@@ -447,6 +687,8 @@ void store_close(struct store *s)
 	free(s);
 }
 
+bool store_is_damaged(const struct store *s) { return s->damaged; }
+
 int store_reopen(struct store *s, struct err *e)
 {
 	store_abort(s);
@@ -525,7 +767,10 @@ int store_commit(struct store *s, struct err *e)
 {
 	require_writer(s);
 	REQUIRE(s->txn != NULL);
-	int rc = mdb_txn_commit(s->txn);
+	int rc = s->txn_puts > 0 ? put_stamp(s, s->txn) : 0;
+	if (rc != 0)
+		return write_failed(s, e, rc, "commit");
+	rc = mdb_txn_commit(s->txn);
 	s->txn = NULL;
 	s->uncertain = s->uncertain || rc != 0;
 	return rc == 0 ? 0 : write_failed(s, e, rc, "commit");
@@ -536,14 +781,55 @@ bool store_txn_is_large(const struct store *s)
 	return s->txn_bytes >= STORE_TXN_BYTES_MAX || s->txn_puts >= STORE_TXN_PUTS_MAX;
 }
 
-static int put(struct store *s, int db, const void *key, size_t key_len, const void *p, size_t len, unsigned flags, struct err *e)
+/*
+ * The head of a large value's first page is LMDB's: it frees as many pages as it says, whatever they hold by then. All
+ * of it follows from where and how long the value is, so that before a value goes a damaged head is put right.
+ */
+static int mend_head(struct store *s, const MDB_val *v, struct err *e)
+{
+	const size_t head = 16;
+	const unsigned char *p = v->mv_data;
+	if (p < s->map || p >= s->map + s->map_bytes || ((uintptr_t)p & (s->page_bytes - 1)) != head)
+		return 0; /* in a leaf, or not written yet */
+	uint64_t number = (uint64_t)(p - s->map) / s->page_bytes, is;
+	uint16_t flags = 4, is_flags;
+	uint32_t pages = (uint32_t)((head - 1 + v->mv_size) / s->page_bytes + 1), is_pages;
+	memcpy(&is, p - head, 8);
+	memcpy(&is_flags, p - head + 10, 2);
+	memcpy(&is_pages, p - head + 12, 4);
+	if (is == number && is_flags == flags && is_pages == pages)
+		return 0;
+	unsigned char right[16] = {0};
+	memcpy(right, &number, 8);
+	memcpy(right + 10, &flags, 2);
+	memcpy(right + 12, &pages, 4);
+	int fd;
+	log_warning("store: the head of page %llu was damaged and is put right", (unsigned long long)number);
+	if (mdb_env_get_fd(s->env, &fd) != 0 || pwrite(fd, right, sizeof right, (off_t)(number * s->page_bytes)) != (ssize_t)sizeof right)
+		return write_failed(s, e, EIO, "a damaged page");
+	return 0;
+}
+
+/* Of a value that is about to be replaced or deleted. */
+static int mend_value(struct store *s, int db, const void *key, size_t key_len, struct err *e)
+{
+	MDB_val k = {key_len, (void *)(uintptr_t)key}, v;
+	int rc = mdb_get(s->txn, s->db[db], &k, &v);
+	if (rc == MDB_NOTFOUND)
+		return 0;
+	return rc == 0 ? mend_head(s, &v, e) : write_failed(s, e, rc, seal_dbs[db].name);
+}
+
+static int put(struct store *s, int db, const void *key, size_t key_len, const void *p, size_t len, struct err *e)
 {
 	require_writer(s);
 	REQUIRE(s->txn != NULL);
-	MDB_val k = {key_len, (void *)(uintptr_t)key}, v = {len, (void *)(uintptr_t)p};
-	int rc = mdb_put(s->txn, s->db[db], &k, &v, flags);
+	bool replaces = db == DB_SHAPES || db == DB_TABLES || db == DB_JOURNAL || s->uncertain;
+	if (replaces && mend_value(s, db, key, key_len, e) != 0)
+		return -1;
+	int rc = put_sealed(s, s->txn, db, key, key_len, p, len);
 	if (rc != 0)
-		return write_failed(s, e, rc, db_names[db]);
+		return write_failed(s, e, rc, seal_dbs[db].name);
 	s->txn_bytes += len + key_len;
 	s->txn_puts++;
 	return 0;
@@ -553,15 +839,25 @@ static int del(struct store *s, int db, const void *key, size_t key_len, struct 
 {
 	require_writer(s);
 	REQUIRE(s->txn != NULL);
+	if (mend_value(s, db, key, key_len, e) != 0)
+		return -1;
 	MDB_val k = {key_len, (void *)(uintptr_t)key};
 	int rc = mdb_del(s->txn, s->db[db], &k, NULL);
 	s->txn_puts++;
-	return rc == 0 || rc == MDB_NOTFOUND ? 0 : write_failed(s, e, rc, db_names[db]);
+	return rc == 0 || rc == MDB_NOTFOUND ? 0 : write_failed(s, e, rc, seal_dbs[db].name);
+}
+
+static int put_head(struct store *s, uint64_t id, const struct store_head *h, struct err *e)
+{
+	unsigned char key[8], p[HEAD_BYTES];
+	put_be64(key, id);
+	head_pack(h, p);
+	return put(s, DB_HEADS, key, sizeof key, p, sizeof p, e);
 }
 
 int store_put_meta(struct store *s, const char *name, const void *p, size_t len, struct err *e)
 {
-	return put(s, DB_META, name, strlen(name), p, len, 0, e);
+	return put(s, DB_META, name, strlen(name), p, len, e);
 }
 
 int store_put_meta_u64(struct store *s, const char *name, uint64_t v, struct err *e)
@@ -573,7 +869,12 @@ int store_put_shape(struct store *s, uint64_t id, const void *p, size_t len, str
 {
 	unsigned char key[8];
 	put_be64(key, id);
-	return put(s, DB_SHAPES, key, sizeof key, p, len, 0, e);
+	/* From now on its log can't be missing unseen. */
+	struct store_head h;
+	int rc = head_get(s, s->txn, id, &h, e);
+	if (rc < 0 || (rc == 1 && put_head(s, id, &no_log, e) != 0))
+		return -1;
+	return put(s, DB_SHAPES, key, sizeof key, p, len, e);
 }
 
 int store_drop_shape(struct store *s, uint64_t id, struct err *e)
@@ -582,14 +883,14 @@ int store_drop_shape(struct store *s, uint64_t id, struct err *e)
 	put_be64(key, id);
 	if (del(s, DB_SHAPES, key, sizeof key, e) != 0)
 		return -1;
-	return put(s, DB_DROPPED, key, sizeof key, "", 0, 0, e);
+	return put(s, DB_DROPPED, key, sizeof key, "", 0, e);
 }
 
 int store_put_table(struct store *s, uint32_t oid, const void *p, size_t len, struct err *e)
 {
 	unsigned char key[4];
 	put_be32(key, oid);
-	return put(s, DB_TABLES, key, sizeof key, p, len, 0, e);
+	return put(s, DB_TABLES, key, sizeof key, p, len, e);
 }
 
 int store_drop_table(struct store *s, uint32_t oid, struct err *e)
@@ -603,7 +904,21 @@ int store_put_journal(struct store *s, uint64_t seq, const void *p, size_t len, 
 {
 	unsigned char key[8];
 	put_be64(key, seq);
-	return put(s, DB_JOURNAL, key, sizeof key, p, len, 0, e);
+	return put(s, DB_JOURNAL, key, sizeof key, p, len, e);
+}
+
+int store_drop_journal(struct store *s, uint64_t seq, struct err *e)
+{
+	unsigned char key[8];
+	put_be64(key, seq);
+	return del(s, DB_JOURNAL, key, sizeof key, e);
+}
+
+int store_drop_head(struct store *s, uint64_t id, struct err *e)
+{
+	unsigned char key[8];
+	put_be64(key, id);
+	return del(s, DB_HEADS, key, sizeof key, e);
 }
 
 /* Deletes entries of `db` from the first key at or above `from` while `in` holds; at most *left. */
@@ -623,6 +938,8 @@ static int delete_range(struct store *s, int db, const void *from, size_t from_l
 		}
 		(*left)--;
 		s->txn_puts++;
+		if (mend_head(s, &v, e) != 0)
+			return -1; /* the cursor went with the transaction */
 		if ((rc = mdb_cursor_del(c, 0)) != 0)
 			break;
 	}
@@ -642,7 +959,7 @@ int store_trim_journal(struct store *s, uint64_t seq, size_t max, bool *more, st
 
 int store_gc_step(struct store *s, size_t max, bool *more, struct err *e)
 {
-	static const int dbs[] = {DB_BLOCKS, DB_CHUNKS, DB_SNAPSHOTS};
+	static const int dbs[] = {DB_BLOCKS, DB_CHUNKS, DB_SNAPSHOTS, DB_HEADS};
 	require_writer(s);
 	*more = false;
 	while (max > 0) {
@@ -653,16 +970,17 @@ int store_gc_step(struct store *s, size_t max, bool *more, struct err *e)
 			return write_failed(s, e, rc, "cursor");
 		rc = mdb_cursor_get(c, &k, &v, MDB_FIRST);
 		unsigned char id_key[8];
-		bool known = rc == 0 && k.mv_size == sizeof id_key;
+		bool known = rc == 0 && k.mv_size == sizeof id_key, sound = known && unseal(DB_DROPPED, &k, &v, NULL) == 0;
 		if (known)
 			memcpy(id_key, k.mv_data, sizeof id_key);
 		mdb_cursor_close(c);
-		if (rc == MDB_NOTFOUND || (rc == 0 && !known)) /* a damaged key is left alone */
+		if (rc == MDB_NOTFOUND || (rc == 0 && !known))
 			return 0;
 		if (rc != 0)
 			return write_failed(s, e, rc, "dropped");
 		bool left_over = false;
-		for (size_t i = 0; i < ARRAY_LEN(dbs) && !left_over; i++)
+		/* A damaged one may name a shape that lives. What it did name has a head without a record. */
+		for (size_t i = 0; i < ARRAY_LEN(dbs) && sound && !left_over; i++)
 			if (delete_range(s, dbs[i], id_key, sizeof id_key, key_is_of, get_be64(id_key), &max, &left_over, e) != 0)
 				return -1;
 		*more = true;
@@ -677,21 +995,103 @@ int store_gc_step(struct store *s, size_t max, bool *more, struct err *e)
 }
 
 /*
- * A block: u32 count, u32 flags, u64 bytes open before it (Σ text since the last chunk end, before its
- * first entry), then per entry { u64 tx, u64 op, u32 end of its text }, then the text. Native byte order:
- * the store doesn't move between machines. Entries are 20 bytes and unaligned; read with memcpy.
+ * A block: u32 count, u32 flags, u64 bytes open before it (Σ text since the last chunk end, before its first entry),
+ * u64 tx and u64 op of the last entry of the block before it, then per entry { u64 tx, u64 op, u32 end of its text },
+ * then the text. Native byte order: the store doesn't move between machines. Entries are 20 bytes and unaligned; read
+ * with memcpy. Blocks of older formats have neither the block before nor a seal; the flags' highest byte tells, by more
+ * than one bit.
  */
-#define BLOCK_HEADER_BYTES 16
+#define BLOCK_OLD_HEADER_BYTES 16
+#define BLOCK_HEADER_BYTES 32
 #define BLOCK_ENTRY_BYTES 20
 #define BLOCK_CHUNK_END 1u
+#define BLOCK_KIND_MASK 0xFF000000u
+#define BLOCK_SEALED 0xC5000000u
 
-static int open_bytes_at_end(const MDB_val *v, uint64_t *out, struct err *e);
+struct block {
+	uint32_t count, flags;
+	uint64_t open_bytes;
+	struct log_offset before; /* {0, inf}: it is the first */
+	bool sealed;
+	const unsigned char *entries, *text;
+	size_t text_len;
+};
+
+static int block_parse(const struct store *s, const MDB_val *k, const MDB_val *v, bool verify, struct block *b, struct err *e);
+
+static uint64_t open_at_end(const struct block *b) { return b->flags & BLOCK_CHUNK_END ? 0 : b->open_bytes + b->text_len; }
+
+/* The last entry of `db` that belongs to the shape: 0, 1, -1. */
+static int last_in(struct store *s, MDB_txn *txn, int db, uint64_t id, MDB_val *k, MDB_val *v, struct err *e)
+{
+	MDB_cursor *c;
+	unsigned char key[LOG_KEY_BYTES];
+	*k = log_key(key, id, (struct log_offset){UINT64_MAX, UINT64_MAX});
+	int rc = mdb_cursor_open(txn, s->db[db], &c);
+	if (rc != 0)
+		return lmdb_error(e, rc, "cursor");
+	rc = mdb_cursor_get(c, k, v, MDB_SET_RANGE);
+	rc = rc == 0 ? mdb_cursor_get(c, k, v, MDB_PREV) : rc == MDB_NOTFOUND ? mdb_cursor_get(c, k, v, MDB_LAST) : rc;
+	mdb_cursor_close(c);
+	if (rc == 0 && log_key_is_of(k, id))
+		return 0;
+	return rc == 0 || rc == MDB_NOTFOUND ? 1 : lmdb_error(e, rc, seal_dbs[db].name);
+}
+
+/* A chunk's end is its key; of older formats it has no seal. */
+static int chunk_is_sound(const MDB_val *k, MDB_val *v, struct err *e)
+{
+	return v->mv_size == 0 ? 0 : unseal(DB_CHUNKS, k, v, e);
+}
+
+/* As the blocks and chunk ends that are there say. */
+static int head_from_log(struct store *s, MDB_txn *txn, uint64_t id, struct store_head *h, struct err *e)
+{
+	MDB_val k, v;
+	struct block b;
+	*h = no_log;
+	int rc = last_in(s, txn, DB_BLOCKS, id, &k, &v, e);
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
+	if (block_parse(s, &k, &v, true, &b, e) != 0)
+		return -1;
+	h->last = log_key_offset(&k);
+	h->open_bytes = open_at_end(&b);
+	rc = last_in(s, txn, DB_CHUNKS, id, &k, &v, e);
+	if (rc < 0 || (rc == 0 && chunk_is_sound(&k, &v, e) != 0))
+		return -1;
+	if (rc == 0)
+		h->chunk_end = log_key_offset(&k);
+	return 0;
+}
+
+/* The head that a block is put behind; of a shape whose record isn't there yet there may be none. */
+static int head_to_extend(struct store *s, uint64_t id, struct store_head *h, struct err *e)
+{
+	MDB_val k, v;
+	int rc = head_get(s, s->txn, id, h, e);
+	if (rc != 1)
+		return rc;
+	*h = no_log;
+	rc = last_in(s, s->txn, DB_BLOCKS, id, &k, &v, e);
+	return rc == 1 ? 0 : rc == 0 ? damaged(DB_HEADS, &k, e) : -1;
+}
+
+/* Anything but damage, which is of one shape, ends the transaction. */
+static int unless_damaged(struct store *s, const struct err *e) { return e->kind == ERR_DAMAGED ? -1 : give_up(s); }
 
 /* Deletes blocks and chunk ends of the shape that end at or above `from`. */
 static int cut_from(struct store *s, uint64_t id, struct log_offset from, struct err *e)
 {
 	static const int dbs[] = {DB_BLOCKS, DB_CHUNKS};
 	unsigned char key[LOG_KEY_BYTES];
+	struct store_head h;
+	int rc = head_get(s, s->txn, id, &h, e);
+	if (rc < 0)
+		return unless_damaged(s, e);
+	/* A block and its head come in one commit. */
+	if (rc == 1 || log_offset_cmp(h.last, from) < 0 || h.last.tx == 0)
+		return 0;
 	log_key(key, id, from);
 	for (size_t i = 0; i < ARRAY_LEN(dbs); i++) {
 		size_t all = SIZE_MAX;
@@ -699,54 +1099,27 @@ static int cut_from(struct store *s, uint64_t id, struct log_offset from, struct
 		if (delete_range(s, dbs[i], key, sizeof key, key_is_of, id, &all, &more, e) != 0)
 			return -1;
 	}
-	return 0;
+	if (head_from_log(s, s->txn, id, &h, e) != 0)
+		return unless_damaged(s, e);
+	return put_head(s, id, &h, e);
 }
 
-int store_put_block(struct store *s, uint64_t id, const struct store_entry *entries, size_t n, bool chunk_end, struct err *e)
+static int put_chunk_end(struct store *s, uint64_t id, struct log_offset at, struct err *e)
 {
-	require_writer(s);
-	REQUIRE(s->txn != NULL && n > 0 && n <= UINT32_MAX);
-	size_t text = 0;
-	for (size_t i = 0; i < n; i++) {
-		REQUIRE(i == 0 || log_offset_cmp(entries[i - 1].at, entries[i].at) < 0);
-		text += (size_t)entries[i].a_len + entries[i].b_len + entries[i].c_len;
-	}
-	REQUIRE(text <= UINT32_MAX);
-	if (s->uncertain && cut_from(s, id, entries[0].at, e) != 0)
-		return -1;
-	/* How full the open chunk is before this block: what the block before it ends with. */
-	MDB_cursor *c;
-	MDB_val k, v;
 	unsigned char key[LOG_KEY_BYTES];
-	int rc = mdb_cursor_open(s->txn, s->db[DB_BLOCKS], &c);
-	if (rc != 0)
-		return write_failed(s, e, rc, "cursor");
-	k = log_key(key, id, (struct log_offset){UINT64_MAX, UINT64_MAX});
-	rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
-	rc = rc == 0 ? mdb_cursor_get(c, &k, &v, MDB_PREV) : rc == MDB_NOTFOUND ? mdb_cursor_get(c, &k, &v, MDB_LAST) : rc;
-	uint64_t open_bytes = 0;
-	bool bad = false;
-	if (rc == 0 && log_key_is_of(&k, id)) {
-		REQUIRE(log_offset_cmp(log_key_offset(&k), entries[0].at) < 0);
-		bad = open_bytes_at_end(&v, &open_bytes, e) != 0;
-	}
-	mdb_cursor_close(c);
-	if (rc != 0 && rc != MDB_NOTFOUND)
-		return write_failed(s, e, rc, "blocks");
-	if (bad)
-		return give_up(s);
+	log_key(key, id, at);
+	return put(s, DB_CHUNKS, key, sizeof key, "", 0, e);
+}
 
-	k = log_key(key, id, entries[n - 1].at);
-	size_t len = BLOCK_HEADER_BYTES + n * BLOCK_ENTRY_BYTES + text;
-	v = (MDB_val){len, NULL};
-	rc = mdb_put(s->txn, s->db[DB_BLOCKS], &k, &v, MDB_RESERVE);
-	if (rc != 0)
-		return write_failed(s, e, rc, "blocks");
-	unsigned char *p = v.mv_data;
-	uint32_t count = (uint32_t)n, flags = chunk_end ? BLOCK_CHUNK_END : 0, end = 0;
+/* `p` has room for all of it; `head` is what the block goes behind. */
+static void block_fill(unsigned char *p, const struct store_entry *entries, size_t n, bool chunk_end, const struct store_head *head)
+{
+	uint32_t count = (uint32_t)n, flags = BLOCK_SEALED | (chunk_end ? BLOCK_CHUNK_END : 0), end = 0;
 	memcpy(p, &count, 4);
 	memcpy(p + 4, &flags, 4);
-	memcpy(p + 8, &open_bytes, 8);
+	memcpy(p + 8, &head->open_bytes, 8);
+	memcpy(p + 16, &head->last.tx, 8);
+	memcpy(p + 24, &head->last.op, 8);
 	p += BLOCK_HEADER_BYTES;
 	unsigned char *t = p + n * BLOCK_ENTRY_BYTES;
 	for (size_t i = 0; i < n; i++, p += BLOCK_ENTRY_BYTES) {
@@ -762,13 +1135,47 @@ int store_put_block(struct store *s, uint64_t id, const struct store_entry *entr
 		memcpy(p + 8, &entries[i].at.op, 8);
 		memcpy(p + 16, &end, 4);
 	}
-	s->txn_bytes += len;
-	s->txn_puts++;
-	return chunk_end ? put(s, DB_CHUNKS, key, sizeof key, "", 0, 0, e) : 0;
 }
 
-static int insert_into_last(const MDB_val *v, uint32_t split, const char *text, uint32_t len, bool chunk_end, char **out,
-                            size_t *out_len, struct err *e);
+int store_put_block(struct store *s, uint64_t id, const struct store_entry *entries, size_t n, bool chunk_end, struct err *e)
+{
+	require_writer(s);
+	REQUIRE(s->txn != NULL && n > 0 && n <= UINT32_MAX);
+	size_t text = 0;
+	for (size_t i = 0; i < n; i++) {
+		REQUIRE(i == 0 || log_offset_cmp(entries[i - 1].at, entries[i].at) < 0);
+		text += (size_t)entries[i].a_len + entries[i].b_len + entries[i].c_len;
+	}
+	REQUIRE(text <= UINT32_MAX);
+	if (s->uncertain && cut_from(s, id, entries[0].at, e) != 0)
+		return -1;
+	struct store_head head;
+	if (head_to_extend(s, id, &head, e) != 0)
+		return unless_damaged(s, e);
+	REQUIRE(head.last.tx == 0 || log_offset_cmp(head.last, entries[0].at) < 0);
+
+	unsigned char key[LOG_KEY_BYTES];
+	MDB_val k = log_key(key, id, entries[n - 1].at);
+	size_t len = BLOCK_HEADER_BYTES + n * BLOCK_ENTRY_BYTES + text + SEAL_BYTES;
+	MDB_val v = {len, NULL};
+	int rc = mdb_put(s->txn, s->db[DB_BLOCKS], &k, &v, MDB_RESERVE);
+	if (rc != 0)
+		return write_failed(s, e, rc, "blocks");
+	block_fill(v.mv_data, entries, n, chunk_end, &head);
+	put_seal(DB_BLOCKS, &k, &v);
+	s->txn_bytes += len;
+	s->txn_puts++;
+	head.last = entries[n - 1].at;
+	head.open_bytes = chunk_end ? 0 : head.open_bytes + text;
+	if (chunk_end)
+		head.chunk_end = head.last;
+	if (put_head(s, id, &head, e) != 0)
+		return -1;
+	return chunk_end ? put_chunk_end(s, id, head.last, e) : 0;
+}
+
+static int insert_into_last(const struct block *b, const MDB_val *v, uint32_t split, const char *text, uint32_t len, bool chunk_end,
+                            char **out, size_t *out_len, struct err *e);
 
 int store_insert_last(struct store *s, uint64_t id, struct log_offset at, uint32_t split, const char *text, uint32_t len,
                       bool chunk_end, struct err *e)
@@ -780,19 +1187,28 @@ int store_insert_last(struct store *s, uint64_t id, struct log_offset at, uint32
 	int rc = mdb_get(s->txn, s->db[DB_BLOCKS], &k, &v);
 	if (rc != 0 && rc != MDB_NOTFOUND)
 		return write_failed(s, e, rc, "blocks");
-	if (rc != 0) {
-		(void)err_set(e, ERR_IO, "store: the log entry to complete is not there");
-		return give_up(s);
-	}
+	if (rc != 0)
+		return err_set(e, ERR_DAMAGED, "store: the log entry to complete is not there");
+	struct block b;
+	struct store_head head;
 	char *block = NULL;
 	size_t n = 0;
-	if (insert_into_last(&v, split, text, len, chunk_end, &block, &n, e) != 0)
-		return give_up(s);
-	rc = put(s, DB_BLOCKS, key, sizeof key, block, n, 0, e);
+	rc = head_get(s, s->txn, id, &head, e);
+	if (rc == 1 || (rc == 0 && log_offset_cmp(head.last, at) != 0))
+		return damaged(DB_HEADS, &k, e);
+	if (rc != 0 || block_parse(s, &k, &v, true, &b, e) != 0 ||
+	    insert_into_last(&b, &v, split, text, len, chunk_end, &block, &n, e) != 0)
+		return unless_damaged(s, e);
+	head.open_bytes = chunk_end || (b.flags & BLOCK_CHUNK_END) ? 0 : b.open_bytes + b.text_len + (n + SEAL_BYTES - v.mv_size);
+	if (chunk_end)
+		head.chunk_end = at;
+	rc = mend_head(s, &v, e);
+	if (rc == 0)
+		rc = put(s, DB_BLOCKS, key, sizeof key, block, n, e);
 	free(block);
-	if (rc != 0)
+	if (rc != 0 || put_head(s, id, &head, e) != 0)
 		return -1;
-	return chunk_end ? put(s, DB_CHUNKS, key, sizeof key, "", 0, 0, e) : 0;
+	return chunk_end ? put_chunk_end(s, id, at, e) : 0;
 }
 
 int store_cut_log(struct store *s, uint64_t id, lsn_t tx, struct err *e)
@@ -801,13 +1217,36 @@ int store_cut_log(struct store *s, uint64_t id, lsn_t tx, struct err *e)
 	return cut_from(s, id, (struct log_offset){tx, 0}, e);
 }
 
-int store_put_snapshot(struct store *s, uint64_t id, uint32_t chunk, uint32_t piece, const void *p, size_t len, struct err *e)
+#define PIECE_FLAGS 0xA4u /* the byte behind a piece: with bit 0, it closes its chunk */
+
+static MDB_val snapshot_key(unsigned char key[16], uint64_t id, uint32_t chunk, uint32_t piece)
 {
-	unsigned char key[16];
 	put_be64(key, id);
 	put_be32(key + 8, chunk);
 	put_be32(key + 12, piece);
-	return put(s, DB_SNAPSHOTS, key, sizeof key, p, len, 0, e);
+	return (MDB_val){16, key};
+}
+
+int store_put_snapshot(struct store *s, uint64_t id, uint32_t chunk, uint32_t piece, const void *p, size_t len, bool closes,
+                       struct err *e)
+{
+	require_writer(s);
+	REQUIRE(s->txn != NULL);
+	unsigned char key[16];
+	MDB_val k = snapshot_key(key, id, chunk, piece), v = {len + 1 + SEAL_BYTES, NULL};
+	if (s->uncertain && mend_value(s, DB_SNAPSHOTS, key, sizeof key, e) != 0)
+		return -1;
+	int rc = mdb_put(s->txn, s->db[DB_SNAPSHOTS], &k, &v, MDB_RESERVE);
+	if (rc != 0)
+		return write_failed(s, e, rc, "snapshots");
+	unsigned char *to = v.mv_data;
+	if (len > 0)
+		memcpy(to, p, len);
+	to[len] = (unsigned char)(PIECE_FLAGS | closes);
+	put_seal(DB_SNAPSHOTS, &k, &v);
+	s->txn_bytes += v.mv_size + sizeof key;
+	s->txn_puts++;
+	return 0;
 }
 
 /* ---- reading ---- */
@@ -844,6 +1283,7 @@ struct store_read *store_read_begin(struct store *s, struct err *e)
 void store_read_end(struct store_read *r)
 {
 	struct store *s = r->store;
+	r->on_damage = NULL;
 	if (r->txn != NULL)
 		mdb_txn_reset(r->txn);
 	pthread_rwlock_unlock(&s->gate);
@@ -860,7 +1300,12 @@ static int get(struct store_read *r, int db, const void *key, size_t key_len, MD
 	int rc = mdb_get(r->txn, r->store->db[db], &k, v);
 	if (rc == MDB_NOTFOUND)
 		return 1;
-	return rc == 0 ? 0 : lmdb_error(e, rc, db_names[db]);
+	return rc == 0 ? checked(r->store, db, &k, v, e) : lmdb_error(e, rc, seal_dbs[db].name);
+}
+
+void store_read_on_damage(struct store_read *r, int (*tell)(void *ctx, uint64_t id, const void *p, size_t len, struct err *e))
+{
+	r->on_damage = tell;
 }
 
 static int copied(struct buf *out, const void *p, size_t len, struct err *e)
@@ -869,17 +1314,26 @@ static int copied(struct buf *out, const void *p, size_t len, struct err *e)
 	return out->failed ? err_set(e, ERR_LIMIT, "store: a value of %zu bytes does not fit the reader's buffer", len) : 0;
 }
 
+static int get_meta(struct store_read *r, const char *name, MDB_val *v, struct err *e)
+{
+	MDB_val k = {strlen(name), (void *)(uintptr_t)name};
+	if (!is_plain_meta(&k))
+		return get(r, DB_META, k.mv_data, k.mv_size, v, e);
+	int rc = mdb_get(r->txn, r->store->db[DB_META], &k, v);
+	return rc == MDB_NOTFOUND ? 1 : rc == 0 ? 0 : lmdb_error(e, rc, "meta");
+}
+
 int store_get_meta(struct store_read *r, const char *name, struct buf *out, struct err *e)
 {
 	MDB_val v;
-	int rc = get(r, DB_META, name, strlen(name), &v, e);
+	int rc = get_meta(r, name, &v, e);
 	return rc != 0 ? rc : copied(out, v.mv_data, v.mv_size, e);
 }
 
 int store_get_meta_u64(struct store_read *r, const char *name, uint64_t *out, struct err *e)
 {
 	MDB_val v;
-	int rc = get(r, DB_META, name, strlen(name), &v, e);
+	int rc = get_meta(r, name, &v, e);
 	if (rc != 0)
 		return rc;
 	if (v.mv_size != sizeof *out)
@@ -899,13 +1353,16 @@ static int each_of(struct store_read *r, int db, int (*each)(void *ctx, uint64_t
 	int stopped = 0;
 	for (rc = mdb_cursor_get(c, &k, &v, MDB_FIRST); rc == 0; rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
 		uint64_t id = k.mv_size == 8 ? get_be64(k.mv_data) : k.mv_size == 4 ? get_be32(k.mv_data) : UINT64_MAX;
-		if ((stopped = each(ctx, id, v.mv_data, v.mv_size, e)) != 0)
+		bool sound = checked(r->store, db, &k, &v, e) == 0;
+		stopped = sound ? each(ctx, id, v.mv_data, v.mv_size, e)
+		          : r->on_damage != NULL ? r->on_damage(ctx, id, v.mv_data, v.mv_size, e) : -1;
+		if (stopped != 0)
 			break;
 	}
 	mdb_cursor_close(c);
 	if (stopped != 0)
 		return -1;
-	return rc == MDB_NOTFOUND ? 0 : lmdb_error(e, rc, db_names[db]);
+	return rc == MDB_NOTFOUND ? 0 : lmdb_error(e, rc, seal_dbs[db].name);
 }
 
 int store_each_shape(struct store_read *r, int (*each)(void *, uint64_t, const void *, size_t, struct err *), void *ctx, struct err *e)
@@ -924,38 +1381,66 @@ int store_each_journal(struct store_read *r, int (*each)(void *, uint64_t, const
 	return each_of(r, DB_JOURNAL, each, ctx, e);
 }
 
-struct block {
-	uint32_t count, flags;
-	uint64_t open_bytes;
-	const unsigned char *entries, *text;
-	size_t text_len;
+struct heads {
+	int (*each)(void *ctx, uint64_t id, const struct store_head *h, struct err *e);
+	void *ctx;
 };
 
+static int unpack_head(void *ctx, uint64_t id, const void *p, size_t len, struct err *e)
+{
+	const struct heads *all = ctx;
+	struct store_head h;
+	uint64_t n[5];
+	if (len != HEAD_BYTES)
+		return err_set(e, ERR_DAMAGED, "store: the heads entry of shape %llu is damaged", (unsigned long long)id);
+	memcpy(n, p, sizeof n);
+	h = (struct store_head){{n[0], n[1]}, {n[2], n[3]}, n[4]};
+	return all->each(all->ctx, id, &h, e);
+}
+
+static int skip_head(void *ctx, uint64_t id, const void *p, size_t len, struct err *e)
+{
+	(void)ctx, (void)id, (void)p, (void)len, (void)e;
+	return 0;
+}
+
+int store_each_head(struct store_read *r, int (*each)(void *ctx, uint64_t id, const struct store_head *h, struct err *e), void *ctx,
+                    struct err *e)
+{
+	struct heads all = {each, ctx};
+	store_read_on_damage(r, skip_head);
+	int rc = each_of(r, DB_HEADS, unpack_head, &all, e);
+	store_read_on_damage(r, NULL);
+	return rc;
+}
+
 /* A block's parts; every length is checked, so that a damaged file is an error and not a crash. */
-static int block_parse(const MDB_val *v, struct block *b, struct err *e)
+static int block_parse(const struct store *s, const MDB_val *k, const MDB_val *v, bool verify, struct block *b, struct err *e)
 {
 	const unsigned char *p = v->mv_data;
-	if (v->mv_size < BLOCK_HEADER_BYTES)
-		goto damaged;
+	size_t len = v->mv_size;
+	if (len < BLOCK_OLD_HEADER_BYTES)
+		return damaged(DB_BLOCKS, k, e);
 	memcpy(&b->count, p, 4);
 	memcpy(&b->flags, p + 4, 4);
 	memcpy(&b->open_bytes, p + 8, 8);
-	if (b->count == 0 || (v->mv_size - BLOCK_HEADER_BYTES) / BLOCK_ENTRY_BYTES < b->count)
-		goto damaged;
-	b->entries = p + BLOCK_HEADER_BYTES;
+	b->sealed = (b->flags & BLOCK_KIND_MASK) == BLOCK_SEALED;
+	if (!b->sealed && ((b->flags & BLOCK_KIND_MASK) != 0 || get_be64(k->mv_data) >= s->unchecked_below))
+		return damaged(DB_BLOCKS, k, e);
+	size_t header = b->sealed ? BLOCK_HEADER_BYTES : BLOCK_OLD_HEADER_BYTES;
+	if (b->sealed && (len < header + SEAL_BYTES || (verify && !seal_holds(DB_BLOCKS, k->mv_data, k->mv_size, p, &len))))
+		return damaged(DB_BLOCKS, k, e);
+	len = b->sealed ? v->mv_size - SEAL_BYTES : len;
+	if (b->count == 0 || (len - header) / BLOCK_ENTRY_BYTES < b->count)
+		return damaged(DB_BLOCKS, k, e);
+	b->before = no_log.last;
+	if (b->sealed) {
+		memcpy(&b->before.tx, p + 16, 8);
+		memcpy(&b->before.op, p + 24, 8);
+	}
+	b->entries = p + header;
 	b->text = b->entries + (size_t)b->count * BLOCK_ENTRY_BYTES;
-	b->text_len = v->mv_size - BLOCK_HEADER_BYTES - (size_t)b->count * BLOCK_ENTRY_BYTES;
-	return 0;
-damaged:
-	return err_set(e, ERR_IO, "store: a damaged log block (%zu bytes)", v->mv_size);
-}
-
-static int open_bytes_at_end(const MDB_val *v, uint64_t *out, struct err *e)
-{
-	struct block b = {0};
-	if (block_parse(v, &b, e) != 0)
-		return -1;
-	*out = b.flags & BLOCK_CHUNK_END ? 0 : b.open_bytes + b.text_len;
+	b->text_len = len - header - (size_t)b->count * BLOCK_ENTRY_BYTES;
 	return 0;
 }
 
@@ -969,30 +1454,28 @@ static struct log_offset block_entry(const struct block *b, uint32_t i, uint32_t
 	return at;
 }
 
-/* A block's bytes (the caller frees them) with `text` inserted into its last entry, if it isn't there. */
-static int insert_into_last(const MDB_val *v, uint32_t split, const char *text, uint32_t len, bool chunk_end, char **out,
-                            size_t *out_len, struct err *e)
+/* A block's bytes without their seal (the caller frees them) with `text` inserted into its last entry, if it isn't
+ * there. */
+static int insert_into_last(const struct block *b, const MDB_val *v, uint32_t split, const char *text, uint32_t len, bool chunk_end,
+                            char **out, size_t *out_len, struct err *e)
 {
-	struct block b = {0};
-	if (block_parse(v, &b, e) != 0)
-		return -1;
-	uint32_t start = 0, end, flags = b.flags | (chunk_end ? BLOCK_CHUNK_END : 0);
-	if (b.count > 1)
-		block_entry(&b, b.count - 2, &start);
-	block_entry(&b, b.count - 1, &end);
-	if (start > end || end != b.text_len || split > end - start || end > UINT32_MAX - len)
-		return err_set(e, ERR_IO, "store: a damaged log block");
-	bool there = end - start - split >= len && memcmp(b.text + start + split, text, len) == 0;
-	size_t n = there ? 0 : len, before = v->mv_size - b.text_len + start + split;
-	char *p = mem_alloc(v->mv_size + n);
+	uint32_t start = 0, end, flags = b->flags | (chunk_end ? BLOCK_CHUNK_END : 0);
+	if (b->count > 1)
+		block_entry(b, b->count - 2, &start);
+	block_entry(b, b->count - 1, &end);
+	if (!b->sealed || start > end || end != b->text_len || split > end - start || end > UINT32_MAX - len)
+		return err_set(e, ERR_DAMAGED, "store: a damaged log block");
+	bool there = end - start - split >= len && memcmp(b->text + start + split, text, len) == 0;
+	size_t is = v->mv_size - SEAL_BYTES, n = there ? 0 : len, before = is - b->text_len + start + split;
+	char *p = mem_alloc(is + n);
 	memcpy(p, v->mv_data, before);
 	memcpy(p + before, text, n);
-	memcpy(p + before + n, (const char *)v->mv_data + before, v->mv_size - before);
+	memcpy(p + before + n, (const char *)v->mv_data + before, is - before);
 	end += (uint32_t)n;
 	memcpy(p + 4, &flags, 4);
-	memcpy(p + BLOCK_HEADER_BYTES + (size_t)(b.count - 1) * BLOCK_ENTRY_BYTES + 16, &end, 4);
+	memcpy(p + BLOCK_HEADER_BYTES + (size_t)(b->count - 1) * BLOCK_ENTRY_BYTES + 16, &end, 4);
 	*out = p;
-	*out_len = v->mv_size + n;
+	*out_len = is + n;
 	return 0;
 }
 
@@ -1020,7 +1503,7 @@ static int block_copy(const struct block *b, struct log_offset after, struct log
 	for (; i < b->count; i++, start = end) {
 		struct log_offset at = block_entry(b, i, &end);
 		if (end < start || end > b->text_len)
-			return err_set(e, ERR_IO, "store: a damaged log block");
+			return err_set(e, ERR_DAMAGED, "store: a damaged log block");
 		if (log_offset_cmp(at, upto) > 0) {
 			*past = true;
 			return 0;
@@ -1038,12 +1521,36 @@ static int block_copy(const struct block *b, struct log_offset after, struct log
 	return 0;
 }
 
+static int block_missing(uint64_t id, struct log_offset after, struct err *e)
+{
+	char text[LOG_OFFSET_TEXT_MAX];
+	return err_set(e, ERR_DAMAGED, "store: a block of shape %llu behind %s is missing", (unsigned long long)id, log_offset_text(after, text));
+}
+
+/* Whether the blocks that were met reach as far as they should: to `upto`, or to the log's end. */
+static int reaches(struct store_read *r, uint64_t id, struct log_offset upto, struct log_offset met, struct err *e)
+{
+	struct store_head h;
+	int rc = head_get(r->store, r->txn, id, &h, e);
+	if (rc != 0)
+		return rc < 0 ? -1 : 0; /* of a shape that is going */
+	struct log_offset need = log_offset_cmp(h.last, upto) < 0 ? h.last : upto;
+	return h.last.tx == 0 || log_offset_cmp(met, need) >= 0 ? 0 : block_missing(id, met, e);
+}
+
 int store_read_log(struct store_read *r, uint64_t id, struct log_offset after, struct log_offset upto, size_t max, struct buf *out,
                    struct log_offset *reached, bool *end, struct err *e)
 {
+	struct log_offset verified = no_log.last;
+	return store_read_log_on(r, id, after, upto, max, &verified, out, reached, end, e);
+}
+
+int store_read_log_on(struct store_read *r, uint64_t id, struct log_offset after, struct log_offset upto, size_t max,
+                      struct log_offset *verified, struct buf *out, struct log_offset *reached, bool *end, struct err *e)
+{
 	MDB_cursor *c;
 	unsigned char key[LOG_KEY_BYTES];
-	struct log_offset above = {after.tx, after.op == UINT64_MAX ? UINT64_MAX : after.op + 1};
+	struct log_offset above = {after.tx, after.op == UINT64_MAX ? UINT64_MAX : after.op + 1}, met = after;
 	MDB_val k = log_key(key, id, above), v;
 	*reached = after;
 	*end = false;
@@ -1054,7 +1561,18 @@ int store_read_log(struct store_read *r, uint64_t id, struct log_offset after, s
 	int failed = 0;
 	for (rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE); rc == 0 && log_key_is_of(&k, id); rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
 		struct block b;
-		failed = block_parse(&v, &b, e) != 0 || block_copy(&b, after, upto, max, out, reached, &full, &past, e) != 0;
+		struct log_offset at = log_key_offset(&k);
+		if (out->len >= max && out->len > 0) { /* the next one needn't be looked at */
+			past = log_offset_cmp(met, upto) >= 0;
+			full = !past;
+			break;
+		}
+		failed = block_parse(r->store, &k, &v, log_offset_cmp(at, *verified) != 0, &b, e) != 0;
+		*verified = failed ? no_log.last : at;
+		if (!failed && b.before.tx != 0 && log_offset_cmp(b.before, met) > 0)
+			failed = block_missing(id, met, e);
+		failed = failed || block_copy(&b, after, upto, max, out, reached, &full, &past, e) != 0;
+		met = at;
 		if (failed || full || past)
 			break;
 	}
@@ -1062,7 +1580,9 @@ int store_read_log(struct store_read *r, uint64_t id, struct log_offset after, s
 	if (failed)
 		return -1;
 	*end = !full;
-	return rc == 0 || rc == MDB_NOTFOUND ? 0 : lmdb_error(e, rc, "blocks");
+	if (rc != 0 && rc != MDB_NOTFOUND)
+		return lmdb_error(e, rc, "blocks");
+	return full || past ? 0 : reaches(r, id, upto, met, e);
 }
 
 int store_chunk_end(struct store_read *r, uint64_t id, struct log_offset after, struct log_offset *out, struct err *e)
@@ -1076,6 +1596,10 @@ int store_chunk_end(struct store_read *r, uint64_t id, struct log_offset after, 
 		return lmdb_error(e, rc, "cursor");
 	rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
 	bool found = rc == 0 && log_key_is_of(&k, id);
+	if (found && chunk_is_sound(&k, &v, e) != 0) {
+		mdb_cursor_close(c);
+		return -1;
+	}
 	/* The op "inf" is above every entry of its transaction: SET_RANGE on it can only hit itself. */
 	if (found)
 		*out = log_key_offset(&k);
@@ -1085,60 +1609,118 @@ int store_chunk_end(struct store_read *r, uint64_t id, struct log_offset after, 
 	return found ? 0 : 1;
 }
 
-/* The last entry of `db` that belongs to the shape: 0, 1, -1. */
-static int last_of(struct store_read *r, int db, uint64_t id, MDB_val *k, MDB_val *v, struct err *e)
-{
-	MDB_cursor *c;
-	unsigned char key[LOG_KEY_BYTES];
-	*k = log_key(key, id, (struct log_offset){UINT64_MAX, UINT64_MAX});
-	int rc = mdb_cursor_open(r->txn, r->store->db[db], &c);
-	if (rc != 0)
-		return lmdb_error(e, rc, "cursor");
-	rc = mdb_cursor_get(c, k, v, MDB_SET_RANGE);
-	rc = mdb_cursor_get(c, k, v, rc == 0 ? MDB_PREV : MDB_LAST);
-	mdb_cursor_close(c);
-	if (rc == 0 && log_key_is_of(k, id))
-		return 0;
-	return rc == 0 || rc == MDB_NOTFOUND ? 1 : lmdb_error(e, rc, db_names[db]);
-}
-
 int store_last_chunk_end(struct store_read *r, uint64_t id, struct log_offset *out, struct err *e)
 {
-	MDB_val k, v;
-	int rc = last_of(r, DB_CHUNKS, id, &k, &v, e);
-	if (rc == 0)
-		*out = log_key_offset(&k);
-	return rc;
+	struct store_head h;
+	int rc = head_get(r->store, r->txn, id, &h, e);
+	if (rc != 0)
+		return rc;
+	*out = h.chunk_end;
+	return h.chunk_end.tx == 0;
 }
 
 int store_log_tail(struct store_read *r, uint64_t id, struct log_offset *last, uint64_t *open_bytes, struct err *e)
 {
-	MDB_val k, v;
-	int rc = last_of(r, DB_BLOCKS, id, &k, &v, e);
+	struct store_head h;
+	int rc = head_get(r->store, r->txn, id, &h, e);
 	if (rc != 0)
 		return rc;
-	*last = log_key_offset(&k);
-	return open_bytes_at_end(&v, open_bytes, e);
+	*last = h.last;
+	*open_bytes = h.open_bytes;
+	return h.last.tx == 0;
+}
+
+/* Taken off its flags; a shape of an older format has none. */
+static int open_piece(const struct store *s, const MDB_val *k, MDB_val *v, bool verify, bool *closes, struct err *e)
+{
+	*closes = false;
+	if (get_be64(k->mv_data) < s->unchecked_below)
+		return 0;
+	size_t len = v->mv_size;
+	if (verify ? !seal_holds(DB_SNAPSHOTS, k->mv_data, k->mv_size, v->mv_data, &len) : len < SEAL_BYTES)
+		return damaged(DB_SNAPSHOTS, k, e);
+	len = v->mv_size - SEAL_BYTES;
+	unsigned flags = len > 0 ? ((const unsigned char *)v->mv_data)[len - 1] : 0;
+	if ((flags & ~1u) != PIECE_FLAGS)
+		return damaged(DB_SNAPSHOTS, k, e);
+	*closes = flags & 1;
+	v->mv_size = len - 1;
+	return 0;
+}
+
+static int take_piece(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece, bool verify,
+                      int (*take)(void *ctx, const void *p, size_t len, struct err *e), void *ctx, bool *closes, struct err *e)
+{
+	unsigned char key[16];
+	MDB_val k = snapshot_key(key, id, chunk, piece), v;
+	*closes = false;
+	int rc = mdb_get(r->txn, r->store->db[DB_SNAPSHOTS], &k, &v);
+	if (rc == MDB_NOTFOUND)
+		return 1;
+	if (rc != 0)
+		return lmdb_error(e, rc, "snapshots");
+	return open_piece(r->store, &k, &v, verify, closes, e) != 0 ? -1 : take(ctx, v.mv_data, v.mv_size, e);
 }
 
 int store_take_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece,
-                        int (*take)(void *ctx, const void *p, size_t len, struct err *e), void *ctx, struct err *e)
+                        int (*take)(void *ctx, const void *p, size_t len, struct err *e), void *ctx, bool *closes, struct err *e)
 {
-	unsigned char key[16];
-	MDB_val v;
-	put_be64(key, id);
-	put_be32(key + 8, chunk);
-	put_be32(key + 12, piece);
-	int rc = get(r, DB_SNAPSHOTS, key, sizeof key, &v, e);
-	return rc != 0 ? rc : take(ctx, v.mv_data, v.mv_size, e);
+	return take_piece(r, id, chunk, piece, true, take, ctx, closes, e);
 }
+
+int store_peek_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece,
+                        int (*take)(void *ctx, const void *p, size_t len, struct err *e), void *ctx, bool *closes, struct err *e)
+{
+	return take_piece(r, id, chunk, piece, false, take, ctx, closes, e);
+}
+
+bool store_closes_chunks(const struct store *s, uint64_t id) { return id >= s->unchecked_below; }
 
 static int append(void *ctx, const void *p, size_t len, struct err *e) { return copied(ctx, p, len, e); }
 
 int store_read_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece, struct buf *out, struct err *e)
 {
-	return store_take_snapshot(r, id, chunk, piece, append, out, e);
+	bool closes;
+	return store_take_snapshot(r, id, chunk, piece, append, out, &closes, e);
 }
+
+static int max_id(struct store *s, MDB_txn *txn, uint64_t *out, struct err *e);
+
+int store_max_id(struct store_read *r, uint64_t *out, struct err *e)
+{
+	return max_id(r->store, r->txn, out, e);
+}
+
+static int max_id(struct store *s, MDB_txn *txn, uint64_t *out, struct err *e)
+{
+	static const int dbs[] = {DB_SHAPES, DB_BLOCKS, DB_CHUNKS, DB_SNAPSHOTS, DB_DROPPED, DB_HEADS};
+	*out = 0;
+	for (size_t i = 0; i < ARRAY_LEN(dbs); i++) {
+		MDB_cursor *c;
+		MDB_val k, v;
+		int rc = mdb_cursor_open(txn, s->db[dbs[i]], &c);
+		if (rc != 0)
+			return lmdb_error(e, rc, "cursor");
+		rc = mdb_cursor_get(c, &k, &v, MDB_LAST);
+		uint64_t id = rc == 0 && k.mv_size >= 8 ? get_be64(k.mv_data) : 0;
+		mdb_cursor_close(c);
+		if (rc != 0 && rc != MDB_NOTFOUND)
+			return lmdb_error(e, rc, seal_dbs[dbs[i]].name);
+		*out = id > *out ? id : *out;
+	}
+	return 0;
+}
+
+int store_is_dropped(struct store_read *r, uint64_t id, struct err *e)
+{
+	unsigned char key[8];
+	put_be64(key, id);
+	MDB_val k = {sizeof key, key}, v;
+	int rc = mdb_get(r->txn, r->store->db[DB_DROPPED], &k, &v);
+	return rc == 0 ? 0 : rc == MDB_NOTFOUND ? 1 : lmdb_error(e, rc, "dropped");
+}
+
+uint64_t store_sum(const void *p, size_t len) { return seal_of(DB_COUNT, "", 0, p, len); }
 
 uint64_t store_file_bytes(struct store *s)
 {
@@ -1146,4 +1728,91 @@ uint64_t store_file_bytes(struct store *s)
 	struct stat st;
 	snprintf(file, sizeof file, "%s/data.mdb", s->path);
 	return stat(file, &st) == 0 ? (uint64_t)st.st_size : 0;
+}
+
+/* ---- older formats ---- */
+
+/* Values without a seal get one: small ones, all in memory meanwhile. */
+static int seal_all(struct store *s, MDB_txn *txn, int db, struct err *e)
+{
+	MDB_cursor *c;
+	MDB_val k, v;
+	struct buf all = BUF_INIT(UINT32_MAX);
+	int rc = mdb_cursor_open(txn, s->db[db], &c);
+	if (rc != 0)
+		return lmdb_error(e, rc, "cursor");
+	for (rc = mdb_cursor_get(c, &k, &v, MDB_FIRST); rc == 0; rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
+		if (db == DB_META && (is_plain_meta(&k) || k.mv_size > 64))
+			continue;
+		uint32_t n[2] = {(uint32_t)k.mv_size, (uint32_t)v.mv_size};
+		buf_put(&all, n, sizeof n);
+		buf_put(&all, k.mv_data, k.mv_size);
+		buf_put(&all, v.mv_data, v.mv_size);
+	}
+	mdb_cursor_close(c);
+	rc = all.failed ? ENOMEM : rc == MDB_NOTFOUND ? 0 : rc;
+	for (size_t at = 0; rc == 0 && at < all.len;) {
+		uint32_t n[2];
+		memcpy(n, all.data + at, sizeof n);
+		const char *p = all.data + at + sizeof n;
+		rc = put_sealed(s, txn, db, p, n[0], p + n[0], n[1]);
+		at += sizeof n + n[0] + n[1];
+	}
+	buf_clear(&all);
+	return rc == 0 ? 0 : lmdb_error(e, rc, seal_dbs[db].name);
+}
+
+/* A head for each shape. One whose last block can't be read gets none, and is dropped by whoever loads it. */
+static int make_heads(struct store *s, MDB_txn *txn, struct err *e)
+{
+	MDB_cursor *c;
+	MDB_val k, v;
+	int rc = mdb_drop(txn, s->db[DB_HEADS], 0);
+	if (rc == 0)
+		rc = mdb_cursor_open(txn, s->db[DB_SHAPES], &c);
+	if (rc != 0)
+		return lmdb_error(e, rc, "heads");
+	int bad = 0;
+	for (rc = mdb_cursor_get(c, &k, &v, MDB_FIRST); rc == 0 && bad == 0; rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
+		struct store_head h;
+		unsigned char key[8], p[HEAD_BYTES];
+		if (k.mv_size != sizeof key)
+			continue;
+		memcpy(key, k.mv_data, sizeof key);
+		if (head_from_log(s, txn, get_be64(key), &h, e) != 0) {
+			bad = e->kind == ERR_DAMAGED ? 0 : -1;
+			continue;
+		}
+		head_pack(&h, p);
+		if ((rc = put_sealed(s, txn, DB_HEADS, key, sizeof key, p, sizeof p)) != 0)
+			break;
+	}
+	mdb_cursor_close(c);
+	return bad != 0 ? -1 : rc == 0 || rc == MDB_NOTFOUND ? 0 : lmdb_error(e, rc, "heads");
+}
+
+/*
+ * To this format, in one commit: what is small gets its seals, shapes their heads. Blocks, snapshots, shape records and
+ * journal batches stay as they are; each says, by itself or by its shape's id, that it has none.
+ */
+static int upgrade(struct store *s, MDB_txn *txn, struct err *e)
+{
+	uint64_t next = 0, largest;
+	char name[] = "next_id";
+	MDB_val k = {sizeof name - 1, name}, v;
+	int rc = mdb_get(txn, s->db[DB_META], &k, &v);
+	if (rc == 0 && v.mv_size == sizeof next)
+		memcpy(&next, v.mv_data, sizeof next);
+	else if (rc != 0 && rc != MDB_NOTFOUND)
+		return lmdb_error(e, rc, "meta");
+	if (max_id(s, txn, &largest, e) != 0)
+		return -1;
+	s->unchecked_below = next > largest ? next : largest + 1;
+	if (seal_all(s, txn, DB_META, e) != 0 || seal_all(s, txn, DB_TABLES, e) != 0 || seal_all(s, txn, DB_DROPPED, e) != 0 ||
+	    make_heads(s, txn, e) != 0)
+		return -1;
+	rc = put_sealed(s, txn, DB_META, "unchecked", 9, &s->unchecked_below, sizeof s->unchecked_below);
+	if (rc == 0)
+		rc = put_first(s, txn);
+	return rc == 0 ? 0 : lmdb_error(e, rc, "format version");
 }

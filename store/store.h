@@ -8,6 +8,9 @@
  *          Reading is open to all: store_read_begin() … store_read_end(), which must be short (a read
  *          transaction that stays open stops the reuse of pages) and never nested.
  * Memory:  readers copy into the caller's buffer; no pointer into LMDB leaves this module.
+ * Damage:  every value has a seal (FORMAT.md), looked at whenever it is read: ERR_DAMAGED means that this value, so
+ *          this shape, is lost and nothing else; a transaction goes on. LMDB's own pages and `meta` are looked at when
+ *          the store is opened: damaged there, the file is put aside and a new one begun (one line in the log).
  * Fails:   ERR_FULL (disk or map), ERR_IO. After a failed put or commit the transaction is gone
  *          (store_abort() was done) and the environment must be reopened by store_reopen() before the
  *          next store_begin(): after a failed fsync the page cache proves nothing (design.md 2 rule 7).
@@ -46,6 +49,8 @@ bool store_deleted(struct store *s);
 /* Closes and opens the environment; readers wait meanwhile. On -1 it may be called again. A data file
  * that is gone is an error: no empty one takes its place. */
 int store_reopen(struct store *s, struct err *e) MUST_USE;
+/* Reopening found the file damaged: only a new process can begin with another. */
+bool store_is_damaged(const struct store *s);
 
 /* ---- writing: the writer thread -------------------------------------------------------------------- */
 
@@ -64,6 +69,8 @@ int store_put_meta_u64(struct store *s, const char *name, uint64_t v, struct err
 int store_put_shape(struct store *s, uint64_t id, const void *p, size_t len, struct err *e) MUST_USE;
 /* Forgets the definition; log and snapshot are deleted in steps by store_gc_step(). */
 int store_drop_shape(struct store *s, uint64_t id, struct err *e) MUST_USE;
+/* Forgets where its log ends: whoever loads it finds it damaged. */
+int store_drop_head(struct store *s, uint64_t id, struct err *e) MUST_USE;
 /* Deletes at most `max` entries of dropped shapes; *more tells whether there is more to do. */
 int store_gc_step(struct store *s, size_t max, bool *more, struct err *e) MUST_USE;
 
@@ -75,6 +82,8 @@ int store_put_journal(struct store *s, uint64_t seq, const void *p, size_t len, 
 /* Removes at most `max` batches below `seq`; *more as above. */
 int store_trim_journal(struct store *s, uint64_t seq, size_t max, bool *more, struct err *e) MUST_USE;
 
+int store_drop_journal(struct store *s, uint64_t seq, struct err *e) MUST_USE;
+
 /* One log entry: its text is a, then b, then c (so that a caller can insert without copying). */
 struct store_entry {
 	struct log_offset at;
@@ -85,18 +94,18 @@ struct store_entry {
 };
 /* Appends entries (ascending, above all earlier ones) as one block; `chunk_end`: the last of them
  * closes a chunk. After a failed commit, which may be there nevertheless, it replaces what it finds at
- * and above its first entry. */
+ * and above its first entry. ERR_DAMAGED: the shape's head is; nothing was put. */
 int store_put_block(struct store *s, uint64_t id, const struct store_entry *entries, size_t n, bool chunk_end,
                     struct err *e) MUST_USE;
 /* Inserts `text` at byte `split` of the shape's newest entry, which is at `at`, unless it stands there already;
- * `chunk_end`: the entry closes a chunk now. ERR_IO if there is no such entry. */
+ * `chunk_end`: the entry closes a chunk now. ERR_DAMAGED if there is no such entry. */
 int store_insert_last(struct store *s, uint64_t id, struct log_offset at, uint32_t split, const char *text, uint32_t len,
                       bool chunk_end, struct err *e) MUST_USE;
 /* Deletes blocks and chunk ends at and above tx: leftovers of staging. */
 int store_cut_log(struct store *s, uint64_t id, lsn_t tx, struct err *e) MUST_USE;
 
-/* Piece `piece` of snapshot chunk `chunk`: rows, in a form that is the caller's. */
-int store_put_snapshot(struct store *s, uint64_t id, uint32_t chunk, uint32_t piece, const void *p, size_t len,
+/* Piece `piece` of snapshot chunk `chunk`: rows, in a form that is the caller's. `closes`: the chunk's last. */
+int store_put_snapshot(struct store *s, uint64_t id, uint32_t chunk, uint32_t piece, const void *p, size_t len, bool closes,
                        struct err *e) MUST_USE;
 
 /* ---- reading: any thread --------------------------------------------------------------------------- */
@@ -109,6 +118,9 @@ void store_read_end(struct store_read *r);
 int store_get_meta(struct store_read *r, const char *name, struct buf *out, struct err *e) MUST_USE;
 int store_get_meta_u64(struct store_read *r, const char *name, uint64_t *out, struct err *e) MUST_USE;
 
+/* Until the read ends, damaged entries go to `tell` with all their bytes, instead of ending store_each_…(); it
+ * returns as `each` does, with the same ctx. */
+void store_read_on_damage(struct store_read *r, int (*tell)(void *ctx, uint64_t id, const void *p, size_t len, struct err *e));
 /* Calls `each` for every entry in key order; it returns -1 to stop (with `e` set). p is valid during the call. */
 int store_each_shape(struct store_read *r, int (*each)(void *ctx, uint64_t id, const void *p, size_t len, struct err *e),
                      void *ctx, struct err *e) MUST_USE;
@@ -124,6 +136,18 @@ int store_each_journal(struct store_read *r, int (*each)(void *ctx, uint64_t seq
  */
 int store_read_log(struct store_read *r, uint64_t id, struct log_offset after, struct log_offset upto, size_t max,
                    struct buf *out, struct log_offset *reached, bool *end, struct err *e) MUST_USE;
+/* The same for a reader that comes again and again: a block that is *verified isn't looked through once more; the last
+ * one that was goes there. {0, LOG_OP_INF} at first. */
+int store_read_log_on(struct store_read *r, uint64_t id, struct log_offset after, struct log_offset upto, size_t max,
+                      struct log_offset *verified, struct buf *out, struct log_offset *reached, bool *end, struct err *e) MUST_USE;
+/* Where the shape's log in blocks ends: the last entry, the last that closes a chunk ({0, LOG_OP_INF}: none), the
+ * bytes since. Damaged entries are left out: a shape without a head is lost. */
+struct store_head {
+	struct log_offset last, chunk_end;
+	uint64_t open_bytes;
+};
+int store_each_head(struct store_read *r, int (*each)(void *ctx, uint64_t id, const struct store_head *h, struct err *e), void *ctx,
+                    struct err *e) MUST_USE;
 /* The first chunk end above `after`: 0 found, 1 none, -1 error. */
 int store_chunk_end(struct store_read *r, uint64_t id, struct log_offset after, struct log_offset *out, struct err *e) MUST_USE;
 /* The last chunk end, likewise. */
@@ -131,11 +155,25 @@ int store_last_chunk_end(struct store_read *r, uint64_t id, struct log_offset *o
 /* The last entry in blocks, and the bytes (Σ of text) since the last chunk end at it. 0, 1, -1. */
 int store_log_tail(struct store_read *r, uint64_t id, struct log_offset *last, uint64_t *open_bytes, struct err *e) MUST_USE;
 /* Calls `take` with a piece of a snapshot chunk, which is valid during the call: what it returns (0, -1); 1 not there,
- * -1 error. */
+ * -1 error. *closes: it is the chunk's last. */
 int store_take_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece,
-                        int (*take)(void *ctx, const void *p, size_t len, struct err *e), void *ctx, struct err *e) MUST_USE;
+                        int (*take)(void *ctx, const void *p, size_t len, struct err *e), void *ctx, bool *closes, struct err *e) MUST_USE;
+/* The same without a look at its seal: for who needs a guess of it before it is read. */
+int store_peek_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece,
+                        int (*take)(void *ctx, const void *p, size_t len, struct err *e), void *ctx, bool *closes, struct err *e) MUST_USE;
+/* Whether the last piece of each of the shape's chunks says so: not if it was written by an older format. */
+bool store_closes_chunks(const struct store *s, uint64_t id);
 /* The same, appended as it is. */
 int store_read_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece, struct buf *out, struct err *e) MUST_USE;
+
+/* Whether it waits for store_gc_step(): 0 yes, 1 no, -1 error. */
+int store_is_dropped(struct store_read *r, uint64_t id, struct err *e) MUST_USE;
+/* The largest shape id that stands anywhere but in the journal; 0: none. */
+int store_max_id(struct store_read *r, uint64_t *out, struct err *e) MUST_USE;
+
+/* The checksum of the store's seals, for parts of a value that are to be told apart. */
+uint64_t store_sum(const void *p, size_t len);
+#define STORE_SEAL_BYTES 8 /* behind what store_read_on_damage() is given */
 
 /* Bytes of the file, for figures. */
 uint64_t store_file_bytes(struct store *s);

@@ -12,9 +12,10 @@ struct arena_block;
 struct arena {
 	struct arena_block *head;
 	size_t used; /* bytes handed out since the last reset, for limits */
+	size_t work; /* what its user counts of his work, if he does; nobody resets it */
 };
 
-#define ARENA_INIT {NULL, 0}
+#define ARENA_INIT {NULL, 0, 0}
 
 /* An empty arena gets a first block of just n bytes: for what lives long and whose size is known. */
 void arena_reserve(struct arena *a, size_t n);

@@ -22,6 +22,7 @@ enum err_kind {
 	ERR_TIMEOUT,
 	ERR_CANCELLED, /* we are stopping */
 	ERR_NOT_FOUND,
+	ERR_DAMAGED,  /* what the disk holds is not what was written */
 };
 
 struct err {

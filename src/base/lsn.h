@@ -32,6 +32,12 @@ static inline int log_offset_cmp(struct log_offset a, struct log_offset b)
 	return a.op == b.op ? 0 : a.op < b.op ? -1 : 1;
 }
 
+/* As far as positions go: near the end of their space a plain sum would be a small one. */
+static inline lsn_t lsn_add(lsn_t lsn, uint64_t bytes)
+{
+	return bytes > UINT64_MAX - lsn ? UINT64_MAX : lsn + bytes;
+}
+
 /* "16/B374D848"; returns buf. */
 const char *lsn_text(lsn_t lsn, char buf[LSN_TEXT_MAX]);
 /* Reads the form of lsn_text(); false if it isn't one. */

@@ -132,7 +132,7 @@ enum step answer_not_modified(struct request *r, const struct shape_slice *slice
 	                         .has_data = true};
 	struct reply p;
 	begin_data(r, &p, &d);
-	return reply_text(r, &p, "", 0);
+	return reply_not_modified(r, &p);
 }
 
 /* ---- bodies ----------------------------------------------------------------------------------------- */

@@ -159,20 +159,12 @@ void conns_trim_due(struct loop *l)
 	}
 }
 
-/* The versions whose pool was looked at: it comes from malloc() and begins with the first request's first
- * byte. With any other nothing is trimmed, a waiting client then keeps its whole pool. */
-static bool pool_is_known(void)
-{
-	const char *version = MHD_get_version();
-	return strcmp(version, "0.9.75") == 0 || strcmp(version, "1.0.1") == 0;
-}
-
 void conn_learn_pool(struct conn *c, const char *method)
 {
-	if (!pool_is_known())
+	if (!conn_can_sleep())
 		return;
-	/* The first byte of the first request is where the pool begins: start_connection() has seen that
-	 * no empty line precedes it. Should another version of the library differ, nothing is trimmed. */
+	/* The first byte of the first request is where the pool begins: look() has taken empty lines away. Should another
+	 * version of the library differ, nothing is trimmed. */
 	if (c->pool != NULL || !c->first || (uintptr_t)method % 16 != 0)
 		return;
 	char *pool = (char *)(uintptr_t)method;
@@ -281,10 +273,17 @@ void conn_rouse(struct conn *c)
 	conn_touch(c);
 }
 
+void conn_suspend(struct conn *c)
+{
+	c->asleep = true;
+	MHD_suspend_connection(c->mhd);
+}
+
 void conn_moved(struct conn *c)
 {
 	c->state = CONN_CLOSING;
-	conn_wipe(c);
+	if (c->request == NULL) /* in the middle of one the daemon still reads what it has */
+		conn_wipe(c);
 	conn_set_deadline(c, c->loop->now_ms + HEADERS_MAX_MS);
 	conn_rouse(c);
 }
@@ -344,39 +343,60 @@ void conn_headers(struct conn *c)
 	conn_set_deadline(c, request_deadline(c, HEADERS_MAX_MS));
 }
 
-/* The library's version in which suspending a connection as its request ends was looked at and tested. With another
- * one connections don't sleep, all are of the large class, and their pools are trimmed while they wait. */
+/*
+ * The versions (Debian 12's and 13's) of which we know what the library doesn't promise, see ARCHITECTURE.md: that a
+ * connection may be suspended as its request ends, that it then reads nothing, and where its memory is. With any other
+ * connections don't sleep, all are of the large class, and nothing is given back while they wait.
+ */
 bool conn_can_sleep(void)
 {
-	return strcmp(MHD_get_version(), "0.9.75") == 0;
+	const char *version = MHD_get_version();
+	return strcmp(version, "0.9.75") == 0 || strcmp(version, "1.0.1") == 0;
 }
 
-/* Whether the daemon has nothing more of the client's in its hands; *waiting: bytes that the socket has. */
-static bool all_taken(const struct conn *c, int *waiting)
+/* The bytes that the daemon has read, *waiting: that it hasn't. */
+static bool bytes_read(const struct conn *c, uint64_t *read, int *waiting)
 {
 	struct tcp_info info = {0};
-	socklen_t len = sizeof info;
-	*waiting = 0;
-	if (!c->counted || getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
-		return false;
-	if (info.tcpi_bytes_received == c->taken)
+	int before = -1;
+	for (int tries = 0; tries < 4; tries++) {
+		socklen_t len = sizeof info;
+		if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0 || ioctl(c->fd, SIOCINQ, waiting) != 0)
+			return false;
+		/* More may arrive between the two. */
+		*read = info.tcpi_bytes_received - (uint64_t)*waiting;
+		if (*waiting == 0 || *waiting == before)
+			return true;
+		before = *waiting;
+	}
+	return false;
+}
+
+bool conn_request_read(struct conn *c)
+{
+	uint64_t read;
+	int waiting;
+	c->settled = false;
+	if (!conn_can_sleep())
 		return true;
-	return ioctl(c->fd, SIOCINQ, waiting) == 0 && info.tcpi_bytes_received == c->taken + (uint64_t)*waiting;
+	if (!c->framed || !bytes_read(c, &read, &waiting))
+		return false;
+	c->settled = read == c->looked;
+	return read <= c->looked;
 }
 
 void conn_idle(struct conn *c, bool stays)
 {
+	int waiting = 0;
 	c->state = CONN_IDLE;
 	c->requests++;
 	c->first = c->late = false;
-	int waiting;
-	c->counted = stays && !c->hungup && !c->cut && conn_can_sleep() && all_taken(c, &waiting);
-	if (c->counted) {
+	c->pending -= c->pending > 0;
+	if (stays && c->settled && c->pending == 0 && !c->hungup && !c->cut) {
 		/* The library goes on believing that it is to write; when it is resumed it tries, does nothing and
 		 * looks again. */
-		c->asleep = true;
-		MHD_suspend_connection(c->mhd);
-		if (waiting > 0) /* of that there was an event already */
+		conn_suspend(c);
+		if (ioctl(c->fd, SIOCINQ, &waiting) == 0 && waiting > 0) /* of that there was an event already */
 			conn_wake(c);
 	}
 	/* The library may have missed the end of what a client sent together with its last request. */
@@ -399,8 +419,7 @@ void conn_closing(struct conn *c, bool at_once)
 void conn_check_progress(struct loop *l, struct conn *c)
 {
 	uint64_t acked = bytes_acked(c);
-	bool enough = c->acked == UINT64_MAX || acked - c->acked >= SEND_PROGRESS_BYTES_MIN;
-	if (!enough) {
+	if (acked == c->acked) {
 		conn_cut(c);
 		conn_touch(c);
 	}

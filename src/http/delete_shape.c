@@ -67,9 +67,12 @@ static enum step delete_it(struct request *r, const struct shape_params *p)
 
 enum step delete_step(struct request *r)
 {
+	enum step step = hold_current(r);
+	if (step != STEP_NEXT)
+		return step;
 	if (r->phase == PHASE_DELETE)
 		return wait_gone(r);
-	enum step step = shape_hold_ready(r);
+	step = shape_hold_ready(r);
 	if (step != STEP_NEXT)
 		return step;
 	if (!r->http->config->enable_integration_testing)

@@ -110,10 +110,14 @@ enum step shape_resolve_def(struct request *r, const struct shape_params *p, con
 	if (def_build(a, table, &p->def, shapes_server_version(r->http->shapes), def, &complaint) < 0)
 		return reply_error(r, complaint.field, complaint.text);
 	struct params_errors errors = {.count = 0};
-	if (condition_apply(r->conn->loop->conditions, a, p, def, &errors) == 0)
+	if (condition_apply(r->conn->loop->conditions, a, p, def, &errors) != 0) {
+		shape_def_clear(def);
+		return reply_errors(r, &errors);
+	}
+	if (def_check_rights(a, def, &complaint) == 0)
 		return STEP_NEXT;
 	shape_def_clear(def);
-	return reply_errors(r, &errors);
+	return reply_error(r, complaint.field, complaint.text);
 }
 
 /* ---- which shape ------------------------------------------------------------------------------------ */
@@ -142,6 +146,16 @@ static enum step generated_condition(struct request *r, const char *column)
 	return step;
 }
 
+/* Rows that clients couldn't tell apart: one of them would be lost to them. */
+static enum step keys_clash(struct request *r, const struct pg_table *t)
+{
+	struct buf text = BUF_INIT(DEF_TEXT_BYTES_MAX);
+	def_keys_clash(t, &text);
+	enum step step = reply_error(r, "table", text.failed ? "its primary key does not cover the rows of a child" : text.data);
+	buf_clear(&text);
+	return step;
+}
+
 /* The shape of this definition, made if there is none. */
 static enum step find_or_create(struct request *r, const struct shape_def *def)
 {
@@ -151,11 +165,17 @@ static enum step find_or_create(struct request *r, const struct shape_def *def)
 		enum step step = shape_hold_ready(r);
 		if (step != STEP_NEXT)
 			return step;
+		if (def->table->keys == PG_KEYS_CLASH)
+			return keys_clash(r, def->table);
 		if (def_selects_generated(def) && !shapes_publishes_generated(s))
 			return generated_unpublished(r);
-		const char *generated = shapes_publishes_generated(s) ? NULL : def_where_generated(def);
+		const char *generated = def_where_unpublished(def, shapes_publishes_generated(s));
 		if (generated != NULL)
 			return generated_condition(r, generated);
+		int wait_s = shapes_costly_wait(s, def);
+		if (wait_s > 0)
+			return reply_message(r, 503, "The condition of this shape is too costly: it took too much work for a changed row. Write it "
+			                     "so that it takes less, or retry later", wait_s, true);
 		struct err e;
 		err_clear(&e);
 		found = shapes_get(s, def, &e);
@@ -434,8 +454,10 @@ static enum step phase_slice(struct request *r)
 
 enum step shape_step(struct request *r)
 {
+	enum step step = hold_current(r);
+	if (step != STEP_NEXT)
+		return step;
 	for (;;) {
-		enum step step;
 		switch ((enum phase)r->phase) {
 		case PHASE_START:
 			step = phase_start(r);

@@ -1,7 +1,15 @@
-/* health.c - GET /v1/health (reference http.md 1.7). */
+/*
+ * health.c - GET /v1/health (reference http.md 1.7) and /v1/ready, and what they mean to requests: nothing is served
+ * that can't be called current.
+ */
 #include <string.h>
 
 #include "http/reply.h"
+
+#define UNPROVEN_HOLD_MS 10000 /* the engine's own limit is shorter */
+#define FOREIGN_RETRY_AFTER_S_MIN 1
+#define FOREIGN_RETRY_AFTER_S_SPREAD 5 /* so that all who waited don't come back together */
+#define NO_CACHE "no-cache, no-store, must-revalidate"
 
 enum step health_start(struct request *r)
 {
@@ -10,7 +18,47 @@ enum step health_start(struct request *r)
 	                   : status == SHAPES_WAITING ? "{\"status\":\"waiting\"}"
 	                                              : "{\"status\":\"starting\"}";
 	struct reply p;
-	reply_begin(r, &p, status == SHAPES_ACTIVE ? 200 : 202, "no-cache, no-store, must-revalidate", true);
+	reply_begin(r, &p, status == SHAPES_ACTIVE ? 200 : 202, NO_CACHE, true);
 	reply_header(&p, "content-type", TYPE_JSON);
 	return reply_text(r, &p, body, strlen(body));
+}
+
+/* For a proxy: 200 only when a request for a shape would be answered here and now. */
+enum step ready_start(struct request *r)
+{
+	struct shapes_ready ready;
+	shapes_ready(r->http->shapes, &ready);
+	if (r->conn->loop->stopping)
+		ready = (struct shapes_ready){.status = "stopping"};
+	struct reply p;
+	struct buf body = BUF_INIT(1024);
+	reply_begin(r, &p, ready.ready ? 200 : 503, NO_CACHE, true);
+	reply_header(&p, "content-type", TYPE_JSON);
+	buf_printf(&body, "{\"status\":\"%s\"", ready.status);
+	if (ready.away)
+		buf_puts(&body, ",\"postgres\":\"away\"");
+	if (ready.reason != NULL) {
+		buf_puts(&body, ",\"reason\":");
+		buf_json_string(&body, ready.reason, strlen(ready.reason));
+	}
+	buf_putc(&body, '}');
+	return reply_buf(r, &p, &body);
+}
+
+enum step hold_current(struct request *r)
+{
+	int64_t until = r->began_ms + UNPROVEN_HOLD_MS;
+	switch (shapes_currency_wait(r->http->shapes, &r->waiter)) {
+	case SHAPES_CURRENT:
+		return STEP_NEXT;
+	case SHAPES_UNPROVEN:
+		if (r->conn->loop->now_ms < until && !r->conn->loop->stopping)
+			return request_park(r, until);
+		return reply_message(r, 503, "Starting, please retry", 1, false);
+	default:
+		break;
+	}
+	int wait_s = FOREIGN_RETRY_AFTER_S_MIN + (int)(loop_random(r->conn->loop) % FOREIGN_RETRY_AFTER_S_SPREAD);
+	return reply_message(r, 503, "Another instance holds the lock of the replication slot, so this one can't tell whether what it "
+	                     "has is current. Please retry", wait_s, true);
 }

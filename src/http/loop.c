@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "http/page.h"
+#include "http/reply.h"
 #include "http/route.h"
 
 /* libpg_query writes its tree by recursion: 32,000 nested sums, the most a condition has room for, take 3 MB. Only
@@ -69,14 +70,12 @@ static void connection_notify(void *cls, struct MHD_Connection *mhd, void **cont
 	conn_free(c);
 }
 
-#if MHD_VERSION >= 0x00097707
-/* One thread for each daemon: no locks, no descriptor to poke itself with, connections added at once. */
-#define DAEMON_THREADING MHD_USE_NO_THREAD_SAFETY
-#else
-#define DAEMON_THREADING 0
-#endif
-#define DAEMON_FLAGS \
-	(MHD_USE_NO_LISTEN_SOCKET | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | DAEMON_THREADING)
+#define DAEMON_FLAGS (MHD_USE_NO_LISTEN_SOCKET | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG)
+#define NO_THREAD_SAFETY (1u << 19) /* MHD_USE_NO_THREAD_SAFETY, which headers before 1.0 don't have */
+
+/* One thread for each daemon: no locks, no descriptor to poke itself with. Without it 1.x adds connections in a later
+ * run. Asked of the library that runs: one package name stands for both. */
+static unsigned daemon_flags(void) { return DAEMON_FLAGS | (MHD_get_version()[0] >= '1' ? NO_THREAD_SAFETY : 0); }
 
 static struct daemon *daemon_new(struct loop *l, size_t pool_bytes)
 {
@@ -84,7 +83,7 @@ static struct daemon *daemon_new(struct loop *l, size_t pool_bytes)
 	d->source.kind = SOURCE_DAEMON;
 	d->pool_bytes = pool_bytes;
 	d->mhd = MHD_start_daemon(
-		DAEMON_FLAGS, 0, NULL, NULL,
+		daemon_flags(), 0, NULL, NULL,
 		route_handle, l, MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		pool_bytes, MHD_OPTION_CONNECTION_LIMIT, (unsigned)(2 * DAEMON_CONNECTIONS_MAX),
 		MHD_OPTION_NOTIFY_CONNECTION, connection_notify, l, MHD_OPTION_NOTIFY_COMPLETED, route_completed, l,
@@ -175,6 +174,7 @@ static struct conn *conn_new(struct loop *l, int fd)
 	c->source.kind = SOURCE_CONN;
 	c->loop = l;
 	c->fd = fd;
+	c->framed = true;
 	return c;
 }
 
@@ -236,19 +236,32 @@ static bool accept_some(struct http *h)
 
 /* ---- requests that arrive ------------------------------------------------------------------------------ */
 
-/* What has arrived for a connection that no daemon reads from. Bytes, 0 at the end, -1 if there is nothing. */
-static ssize_t look(struct conn *c, struct arrival *out, char *first)
+enum looked {
+	LOOKED_NOTHING, /* not a byte, or not yet a whole head */
+	LOOKED_END,     /* the client has closed its side, or the connection is broken */
+	LOOKED_WHOLE,
+	LOOKED_REFUSED,
+};
+
+/* What has arrived for a connection that no daemon reads from. Empty lines before a request are taken away; the library
+ * gets it from its first byte, see conn_learn_pool(). */
+static enum looked look(struct conn *c, struct arrival *a)
 {
 	char p[ARRIVAL_BYTES_MAX];
 	ssize_t n = recv(c->fd, p, sizeof p, MSG_PEEK | MSG_DONTWAIT);
-	*out = (struct arrival){false, false};
 	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? -1 : 0;
-	if (n > 0) {
-		*first = p[0];
-		arrival_look(p, (size_t)n, out);
+		return errno == EAGAIN || errno == EINTR ? LOOKED_NOTHING : LOOKED_END;
+	if (n == 0)
+		return LOOKED_END;
+	arrival_look(p, (size_t)n, a);
+	if (a->skip > 0 && recv(c->fd, p, a->skip, MSG_DONTWAIT) != (ssize_t)a->skip)
+		return LOOKED_END;
+	c->looked += a->skip;
+	if (!c->begun) {
+		c->begun = true;
+		conn_set_deadline(c, c->loop->now_ms + (c->hungup ? HUNGUP_REQUEST_MS : HEADERS_MAX_MS));
 	}
-	return n;
+	return a->kind == ARRIVAL_REFUSED ? LOOKED_REFUSED : a->kind == ARRIVAL_WHOLE ? LOOKED_WHOLE : LOOKED_NOTHING;
 }
 
 static size_t class_of(const struct arrival *a)
@@ -257,10 +270,13 @@ static size_t class_of(const struct arrival *a)
 	return a->small && conn_can_sleep() ? POOL_SMALL_BYTES : POOL_BYTES;
 }
 
-static void count_request(struct conn *c, const struct arrival *a, size_t n)
+/* What has been looked at goes to a daemon. */
+static void let_pass(struct conn *c, const struct arrival *a)
 {
-	c->counted = c->counted && a->whole;
-	c->taken += n;
+	c->begun = false;
+	c->looked += a->bytes;
+	c->pending += a->requests;
+	c->framed = c->framed && !a->endless;
 }
 
 /* Gives a connection, whose first request has been looked at, to a daemon with so much memory. */
@@ -290,21 +306,57 @@ static void start_in(struct loop *l, struct conn *c, size_t pool_bytes)
 	conn_touch(c);
 }
 
+/* What a client still sends after it has been refused; and its end. */
+static void discard(struct conn *c)
+{
+	char p[16384];
+	for (int i = 0; i < DISCARD_READS_MAX; i++) {
+		ssize_t n = recv(c->fd, p, sizeof p, MSG_DONTWAIT);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n <= 0)
+			break;
+	}
+	conn_drop(c);
+}
+
+/* By our own hand; no daemon has it. */
+static void refuse(struct loop *l, struct conn *c, unsigned status, const char *why, bool head)
+{
+	struct buf text = BUF_INIT(4096);
+	reply_refusal(&text, status, why, head);
+	log_debug("a request is refused (%u): %s", status, why);
+	c->state = CONN_REFUSED;
+	conn_set_deadline(c, l->now_ms + REFUSED_MAX_MS);
+	/* To close a socket with unread bytes would be a reset, which takes the answer away again. */
+	bool sent = send(c->fd, text.data, text.len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)text.len;
+	buf_clear(&text);
+	if (sent && shutdown(c->fd, SHUT_WR) == 0)
+		discard(c);
+	else
+		conn_drop(c);
+}
+
 /* A connection that no daemon has yet. False: nothing has arrived. */
 static bool start_connection(struct loop *l, struct conn *c)
 {
 	struct arrival a;
-	char first;
-	ssize_t n = look(c, &a, &first);
-	if (n < 0)
+	switch (look(c, &a)) {
+	case LOOKED_NOTHING:
 		return false;
-	/* An empty line before a request is no request to us; see also conn_learn_pool(). */
-	if (n == 0 || first <= ' ') {
+	case LOOKED_END:
 		conn_drop(c);
 		return true;
+	case LOOKED_REFUSED:
+		refuse(l, c, a.status, a.why, a.head);
+		return true;
+	case LOOKED_WHOLE:
+		break;
 	}
-	c->counted = c->first = true;
-	count_request(c, &a, (size_t)n);
+	c->first = true;
+	let_pass(c, &a);
 	start_in(l, c, class_of(&a));
 	return true;
 }
@@ -325,51 +377,61 @@ static bool swap_in(struct loop *l, struct conn *c, int fd, struct epoll_event *
 	return false;
 }
 
-/*
- * The next request is for a daemon of the other class. The old daemon gets a dead socket under the same number, finds
- * the end and lets go of it, as of any client that has left; the real one goes on under a number of its own.
- * False: it can't be moved.
- */
-static bool move(struct loop *l, struct conn *c, const struct arrival *a, size_t n, char first)
+struct conn *conn_leave(struct conn *c)
 {
+	struct loop *l = c->loop;
 	int fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
 	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
 	if (fd < 0)
-		return false;
+		return NULL;
 	struct conn *to = conn_new(l, fd);
 	to->requests = c->requests;
-	to->counted = c->counted;
-	to->first = first > ' ';
-	to->taken = c->taken;
-	count_request(to, a, n);
+	to->looked = c->looked;
+	to->hungup = c->hungup;
 	event.data.ptr = to;
 	if (!swap_in(l, c, fd, &event)) {
 		close(fd);
 		free(to);
-		return false;
+		return NULL;
 	}
 	atomic_fetch_add(&l->nconns, 1);
 	conn_link(l, to);
 	conn_moved(c);
-	start_in(l, to, class_of(a));
-	return true;
+	return to;
 }
 
-/* A connection that is asleep. False: nothing has arrived. */
+/* A connection that is asleep. False: nothing has arrived, or not all. */
 static bool next_request(struct loop *l, struct conn *c)
 {
 	struct arrival a;
-	char first;
-	ssize_t n = look(c, &a, &first);
-	if (n < 0)
+	struct conn *to;
+	switch (look(c, &a)) {
+	case LOOKED_NOTHING:
 		return false;
-	if (n > 0 && class_of(&a) != c->daemon->pool_bytes) {
-		if (move(l, c, &a, (size_t)n, first))
+	case LOOKED_END:
+		conn_rouse(c);
+		return true;
+	case LOOKED_REFUSED:
+		if ((to = conn_leave(c)) != NULL)
+			refuse(l, to, a.status, a.why, a.head);
+		else
+			conn_cut(c);
+		conn_rouse(c);
+		return true;
+	case LOOKED_WHOLE:
+		break;
+	}
+	if (class_of(&a) != c->daemon->pool_bytes) {
+		if ((to = conn_leave(c)) != NULL) {
+			to->first = true;
+			let_pass(to, &a);
+			start_in(l, to, class_of(&a));
 			return true;
+		}
 		if (c->daemon->pool_bytes == POOL_SMALL_BYTES) /* better no answer than a wrong one */
 			conn_cut(c);
 	}
-	count_request(c, &a, n > 0 ? (size_t)n : 0);
+	let_pass(c, &a);
 	conn_rouse(c);
 	return true;
 }
@@ -390,11 +452,17 @@ static void conn_hungup(struct loop *l, struct conn *c)
 
 static void conn_event(struct loop *l, struct conn *c, uint32_t events)
 {
-	if (c->state == CONN_NEW) {
-		(void)start_connection(l, c);
+	bool hungup = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+	if (c->state == CONN_REFUSED) {
+		discard(c);
 		return;
 	}
-	if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+	if (c->state == CONN_NEW) {
+		if (!start_connection(l, c) && hungup) /* the rest will never come */
+			conn_drop(c);
+		return;
+	}
+	if (hungup)
 		conn_hungup(l, c);
 	if (c->asleep)
 		(void)next_request(l, c);
@@ -441,6 +509,12 @@ static void conn_due(struct loop *l, struct conn *c)
 {
 	switch (c->state) {
 	case CONN_NEW:
+		if (c->begun && !start_connection(l, c))
+			refuse(l, c, 408, "the request didn't arrive in time", false);
+		else if (!c->begun)
+			conn_drop(c);
+		return;
+	case CONN_REFUSED:
 		conn_drop(c);
 		return;
 	case CONN_PARKED:
@@ -562,7 +636,7 @@ static void handle_events(struct loop *l)
 
 static void stop_idle(struct loop *l, struct conn *c)
 {
-	if (has_arrived(l, c))
+	if (has_arrived(l, c) || c->begun)
 		return;
 	conn_cut(c);
 	conn_rouse(c);
@@ -582,7 +656,7 @@ static void begin_stop(struct loop *l)
 	for (struct conn *c = l->conns, *next; c != NULL; c = next) {
 		next = c->next;
 		if (c->state == CONN_NEW) {
-			if (!start_connection(l, c))
+			if (!start_connection(l, c) && !c->begun)
 				conn_drop(c);
 		} else if (c->state == CONN_PARKED) {
 			conn_unpark(c);

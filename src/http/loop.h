@@ -6,8 +6,10 @@
  * is locked but the wake queue. Why it is built so (many small daemons without a listening socket,
  * nested level-triggered epoll descriptors) was measured, see ARCHITECTURE.md.
  *
- * The life of a connection: accepted -> its first byte arrives -> handed to a daemon -> (request ->
- * parked and woken, any number of times -> response -> asleep)* -> closed by the daemon, which frees it.
+ * The life of a connection: accepted -> its first request's head arrives and is looked at (arrival.h) -> handed to a
+ * daemon -> (request -> parked and woken, any number of times -> response -> asleep)* -> closed by the daemon, which
+ * frees it. A daemon reads nothing that wasn't looked at; where it may have (more came behind a request, or a body that
+ * doesn't say how long it is), the response to the last request that was looked at closes the connection.
  *
  * Daemons are of two classes, by the memory that they have for a connection. Between requests a connection
  * is asleep: the daemon doesn't see its socket, we do. What arrives is looked at (arrival.h) and read by a
@@ -47,18 +49,19 @@
 #define ACCEPT_PAUSE_MS 100 /* after accept() ran out of something */
 #define ACCEPT_BATCH 64
 #define LISTEN_BACKLOG 4096
-/* From the first byte, and again from the request line, all headers must be there. */
+/* From the first byte all headers must be there. */
 #define HEADERS_MAX_MS 10000
 #define BODY_MAX_MS 60000
 #define HUNGUP_IDLE_MS 200 /* between requests, with a client that will send no more */
 #define HUNGUP_REQUEST_MS 1000 /* in the middle of one */
-/* A client that takes less than this in one tcp_send_timeout is cut. */
-#define SEND_PROGRESS_BYTES_MIN 16384
 /* Connections whose memory pool waits to be trimmed: at most so many, for at most so long. */
 #define TRIM_QUEUE_MAX 256
 #define TRIM_AFTER_MS 500
 /* http_stop(): what is parked is answered and what is being sent gets so long. */
 #define STOP_GRACE_MS 600
+/* After a refusal by our own hand the client has so long to read it, and may send so much more at a time. */
+#define REFUSED_MAX_MS 2000
+#define DISCARD_READS_MAX 256 /* of 16 KB */
 #define DAEMON_RUNS_MAX 16 /* in a row, before the others get their turn */
 #define DAEMON_RUN_US 1000 /* likewise: a run may send a megabyte */
 #define UPKEEP_MS 500
@@ -96,6 +99,7 @@ enum conn_state {
 	CONN_PARKED,  /* suspended, waiting for a wake or its deadline */
 	CONN_SENDING, /* a response is on its way */
 	CONN_CLOSING, /* its last request has ended: the daemon is about to close it */
+	CONN_REFUSED, /* answered by ourselves, and ended; not with a daemon. What still comes is thrown away */
 };
 
 struct conn {
@@ -110,9 +114,12 @@ struct conn {
 	bool cut;         /* being closed by us */
 	bool late;        /* between requests for too long, but the next one was just arriving */
 	bool asleep;      /* between requests, suspended: its next request is looked at before the daemon reads it */
-	bool counted;     /* `taken` is known */
 	bool first;       /* its request is the first that its daemon reads, and begins with its first byte */
-	uint64_t taken;   /* bytes of all its requests so far */
+	bool begun;       /* some bytes of its next request have arrived, not yet all of its head */
+	bool framed;      /* `looked` is known */
+	bool settled;     /* the daemon has read what we have looked at and not a byte more */
+	unsigned pending; /* requests that the daemon may read, whose answers haven't ended */
+	uint64_t looked;  /* bytes from the client that were looked at, with the bodies that they announced */
 	bool wake_queued; /* guarded by the loop's wake_lock, with the two links */
 	struct conn *wake_next, *wake_prev;
 	uint32_t requests; /* answered so far */
@@ -131,7 +138,7 @@ struct loop {
 	unsigned index;
 	pthread_t thread;
 	int epoll_fd, wake_fd;
-	int dead_fd; /* a socket whose other end is closed, see move() */
+	int dead_fd; /* a socket whose other end is closed, see conn_leave() */
 	struct source wake_source;
 	struct daemon **daemons;
 	size_t ndaemons;
@@ -195,6 +202,17 @@ void conn_idle(struct conn *c, bool stays);
  * a response that says so; otherwise it may have to be reminded.
  */
 void conn_closing(struct conn *c, bool at_once);
+/* The request has been read to its end. False: the daemon may have bytes that nobody has looked at; the answer has to say
+ * that the connection closes, and what follows isn't read. */
+bool conn_request_read(struct conn *c) MUST_USE;
+/* The daemon doesn't see its socket until conn_rouse(). */
+void conn_suspend(struct conn *c);
+/*
+ * Takes the client of a suspended connection away from the daemon, which is left with a dead socket under the same number, finds the end and lets
+ * go of it as of any client that has left: for another daemon, or for an answer by our own hand. The real socket goes on
+ * under a number of its own, in a connection (CONN_NEW) that is returned. NULL: it can't be done, and nothing has changed.
+ */
+struct conn *conn_leave(struct conn *c);
 /* Where the first request of a connection begins is where the daemon's memory for it begins. */
 void conn_learn_pool(struct conn *c, const char *method);
 
@@ -210,7 +228,7 @@ void conn_moved(struct conn *c); /* its socket went to another; what is left her
 void conn_rouse(struct conn *c); /* the daemon may read again, if it was asleep */
 void conn_touch(struct conn *c); /* its daemon is to be run in this round */
 void conn_set_deadline(struct conn *c, int64_t deadline_ms);
-/* A client that takes the response too slowly is cut; one that takes it gets another while. */
+/* A client that has taken nothing of the response for a tcp_send_timeout is cut, however slow the others are. */
 void conn_check_progress(struct loop *l, struct conn *c);
 void conn_wake_unlink(struct loop *l, struct conn *c); /* with the wake_lock held */
 void conns_trim_due(struct loop *l);

@@ -653,6 +653,8 @@ bool params_etag_listed(const char *list, const char *etag)
 			p++;
 		while (end > p && is_space((unsigned char)end[-1]))
 			end--;
+		if (end - p > 2 && p[0] == 'W' && p[1] == '/') /* a proxy that compresses makes them weak; this comparison is */
+			p += 2;
 		while (p < end && *p == '"')
 			p++;
 		while (end > p && end[-1] == '"')

@@ -5,12 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #define EXPOSED_HEADERS \
 	"electric-cursor,electric-handle,electric-has-data,electric-offset,electric-schema,electric-up-to-date," \
-	"electric-internal-known-error,retry-after"
+	"electric-internal-known-error,retry-after,electric-snapshot"
 #define REQUEST_ID_BYTES_MIN 20
 #define REQUEST_ID_BYTES_MAX 200
 #define ID_NAME "x-request-id"
@@ -77,17 +80,24 @@ void reply_begin_shape(struct request *r, struct reply *p, unsigned status, cons
 
 /* ---- queueing --------------------------------------------------------------------------------------- */
 
+/* `value`, or where that is empty a fresh one. */
+static const char *request_id(struct request *r, const char *value, char id[32])
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+	if (value[0] != '\0')
+		return value;
+	uint64_t a = loop_random(r->conn->loop), b = loop_random(r->conn->loop);
+	for (int i = 0; i < 20; i++)
+		id[i] = letters[(i < 10 ? a : b) >> (i % 10 * 6) & 63];
+	id[20] = '\0';
+	return id;
+}
+
 static void add_header(struct request *r, struct MHD_Response *response, const char *name, const char *value)
 {
 	char id[32];
-	if (strcmp(name, ID_NAME) == 0 && value[0] == '\0') {
-		static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-		uint64_t a = loop_random(r->conn->loop), b = loop_random(r->conn->loop);
-		for (int i = 0; i < 20; i++)
-			id[i] = letters[(i < 10 ? a : b) >> (i % 10 * 6) & 63];
-		id[20] = '\0';
-		value = id;
-	}
+	if (strcmp(name, ID_NAME) == 0)
+		value = request_id(r, value, id);
 	/* This one is the library's own; it only has to be told. */
 	if (strcmp(name, "connection") == 0 && strcmp(value, "keep-alive") == 0) {
 		MHD_set_response_options(response, MHD_RF_SEND_KEEP_ALIVE_HEADER, MHD_RO_END);
@@ -113,10 +123,6 @@ static void decide_close(struct request *r, struct reply *p)
 	int64_t max = r->http->config->conn_max_requests;
 	if (r->conn->loop->stopping || (max > 0 && r->conn->requests + 1 >= max))
 		r->close = true;
-	/* Requests that come one behind the other can't be looked at before the daemon reads them, and this one has
-	 * no room for a large one. */
-	if (!r->conn->counted && r->conn->daemon->pool_bytes == POOL_SMALL_BYTES)
-		r->close = true;
 	if (r->close)
 		reply_header(p, "connection", "close");
 }
@@ -134,7 +140,7 @@ static bool headers_fit(struct request *r, struct reply *p)
 {
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(r->conn->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-	size_t request_bytes = info == NULL ? REQUEST_LINE_BYTES_MAX : info->header_size;
+	size_t request_bytes = info == NULL ? ARRIVAL_LINE_BYTES_MAX : info->header_size;
 	size_t pool_bytes = r->conn->daemon->pool_bytes;
 	if (!p->headers.failed && p->headers.len + request_bytes + HEADERS_OVERHEAD_BYTES <= pool_bytes)
 		return true;
@@ -242,6 +248,102 @@ enum step reply_sized(struct request *r, struct reply *p, struct stream *s, uint
 enum step reply_stream(struct request *r, struct reply *p, struct stream *s)
 {
 	return reply_source(r, p, stream_read, s, free_stream);
+}
+
+/* ---- by our own hand -------------------------------------------------------------------------------- */
+
+static void put_date(struct buf *b)
+{
+	static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+	time_t now = (time_t)(clock_wall_us() / 1000000);
+	struct tm t;
+	gmtime_r(&now, &t);
+	buf_printf(b, "Date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n", days + 3 * t.tm_wday, t.tm_mday, months + 3 * t.tm_mon,
+	           t.tm_year + 1900, t.tm_hour, t.tm_min, t.tm_sec);
+}
+
+static const char *status_name(unsigned status)
+{
+	switch (status) {
+	case 304: return "Not Modified";
+	case 400: return "Bad Request";
+	case 408: return "Request Timeout";
+	case 413: return "Content Too Large";
+	case 414: return "URI Too Long";
+	case 431: return "Request Header Fields Too Large";
+	case 501: return "Not Implemented";
+	default: return "HTTP Version Not Supported";
+	}
+}
+
+void reply_refusal(struct buf *out, unsigned status, const char *why, bool head)
+{
+	buf_printf(out, "HTTP/1.1 %u %s\r\n", status, status_name(status));
+	put_date(out);
+	buf_puts(out, "connection: close\r\n");
+	if (status == 414) { /* COMPAT: nothing but the status */
+		buf_puts(out, "content-length: 0\r\n\r\n");
+		return;
+	}
+	buf_printf(out, "content-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\ncontent-length: %zu\r\n\r\n%s%s",
+	           strlen(why) + 1, head ? "" : why, head ? "" : "\n");
+}
+
+static void put_head(struct request *r, const struct reply *p, struct buf *out)
+{
+	char id[32];
+	const char *at = p->headers.data, *end = at + p->headers.len;
+	buf_printf(out, "HTTP/1.1 %u %s\r\n", p->status, status_name(p->status));
+	put_date(out);
+	while (at < end) {
+		const char *value = at + strlen(at) + 1;
+		buf_printf(out, "%s: %s\r\n", at, strcmp(at, ID_NAME) == 0 ? request_id(r, value, id) : value);
+		at = value + strlen(value) + 1;
+	}
+	buf_puts(out, "\r\n");
+}
+
+static ssize_t no_body(void *cls, uint64_t at, char *to, size_t max)
+{
+	(void)cls;
+	(void)at;
+	(void)to;
+	(void)max;
+	return MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+/*
+ * The library would say Content-Length: 0, which a cache could take for the length of what it has. So it doesn't get to
+ * say anything: the client is taken away from it. Where that can't be, a response of which it doesn't know the length,
+ * ended by the connection's end.
+ */
+enum step reply_not_modified(struct request *r, struct reply *p)
+{
+	struct conn *to = NULL;
+	decide_close(r, p);
+	if (!r->close && r->conn->settled && r->conn->pending == 1 && !r->conn->hungup) {
+		conn_suspend(r->conn);
+		to = conn_leave(r->conn);
+		if (to == NULL)
+			conn_rouse(r->conn);
+	}
+	if (to == NULL) {
+		if (!r->close)
+			reply_header(p, "connection", "close");
+		r->close = true;
+		struct MHD_Response *response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 64, no_body, NULL, NULL);
+		if (response != NULL)
+			MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
+		return queue_new(r, p, response);
+	}
+	struct buf out = BUF_INIT(2 * RESPONSE_HEADERS_BYTES_MAX);
+	put_head(r, p, &out);
+	to->requests++;
+	if (out.failed || send(to->fd, out.data, out.len, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)out.len)
+		conn_cut(to);
+	buf_clear(&out);
+	buf_clear(&p->headers);
+	return STEP_DONE; /* route_handle() ends what is left to the library */
 }
 
 /* ---- whole answers ---------------------------------------------------------------------------------- */

@@ -31,6 +31,12 @@ enum step reply_sized(struct request *r, struct reply *p, struct stream *s, uint
 enum step reply_source(struct request *r, struct reply *p, MHD_ContentReaderCallback read, void *source,
                        void (*free_source)(void *));
 
+/* A 304: no body and no length. */
+enum step reply_not_modified(struct request *r, struct reply *p);
+/* The bytes of an answer to a request that the library doesn't get to see; they say that the connection ends.
+ * `head`: the request was HEAD, as far as can be told. */
+void reply_refusal(struct buf *out, unsigned status, const char *why, bool head);
+
 /* Whole answers. */
 enum step reply_empty(struct request *r, unsigned status); /* nothing but the status; closes */
 enum step reply_not_found(struct request *r);

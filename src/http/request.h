@@ -14,7 +14,6 @@
 
 /* ---- named limits ------------------------------------------------------------------------------- */
 
-#define REQUEST_LINE_BYTES_MAX 10000
 #define BODY_BYTES_MAX 8000000
 #define BODY_DISCARD_BYTES_MAX 32000000 /* read all the same, so that the refusal arrives; beyond, hung up on */
 #define BODIES_BYTES_MAX (128u << 20) /* of all requests together; beyond, 503 */
@@ -58,8 +57,8 @@ struct request {
 	struct buf body;
 	uint32_t body_counted; /* of http.body_bytes */
 	uint8_t method, path, admission, phase;
-	bool headers_seen, close, too_long, bad, body_too_large, body_refused, waiting;
-	bool persistent; /* HTTP/1.1, and no body announced: without `close` the connection goes on */
+	bool headers_seen, close, too_long, body_too_large, body_refused, waiting;
+	bool persistent; /* HTTP/1.1: without `close` the connection goes on */
 	/* Of the headers; point into the daemon's memory, which lives as long as the request. */
 	const char *origin, *request_id;
 	unsigned origins;
@@ -88,6 +87,7 @@ enum step shape_step(struct request *r);  /* again, after a wake */
 enum step delete_start(struct request *r);
 enum step delete_step(struct request *r);
 enum step health_start(struct request *r);
+enum step ready_start(struct request *r);
 enum step options_start(struct request *r);
 
 /* ---- pieces shared by GET and DELETE (get_shape.c) ------------------------------------------------ */
@@ -98,6 +98,8 @@ enum step options_start(struct request *r);
  */
 enum step shape_resolve_def(struct request *r, const struct shape_params *p, const struct shape *known,
                             struct shape_def *def) MUST_USE;
+/* STEP_NEXT: what the process has may be served. Else the request is parked, or answered 503 (health.c). */
+enum step hold_current(struct request *r) MUST_USE;
 /* Holds the request while the service starts; STEP_NEXT: it is active. */
 enum step shape_hold_ready(struct request *r) MUST_USE;
 

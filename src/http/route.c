@@ -45,7 +45,8 @@ enum route_path route_path(const char *p, size_t len)
 		return PATH_ROOT;
 	if (count != 2 || strcmp(segments[0], "v1") != 0)
 		return PATH_NONE;
-	return strcmp(segments[1], "shape") == 0 ? PATH_SHAPE : strcmp(segments[1], "health") == 0 ? PATH_HEALTH : PATH_NONE;
+	return strcmp(segments[1], "shape") == 0 ? PATH_SHAPE : strcmp(segments[1], "health") == 0 ? PATH_HEALTH :
+	       strcmp(segments[1], "ready") == 0 ? PATH_READY : PATH_NONE;
 }
 
 const char *request_query(const struct request *r, size_t *len)
@@ -105,6 +106,9 @@ static void request_free(struct request *r)
 enum step request_park(struct request *r, int64_t deadline_ms)
 {
 	r->waiting = true;
+	/* Those who were parked have been woken; this one comes after them. */
+	if (shapes_currency(r->http->shapes) == SHAPES_FOREIGN)
+		deadline_ms = r->conn->loop->now_ms;
 	return conn_park(r->conn, deadline_ms) ? STEP_DONE : STEP_CLOSE;
 }
 
@@ -114,8 +118,7 @@ static bool name_is(const char *name, const char *want) { return strcasecmp(name
 
 struct header_scan {
 	struct request *r;
-	bool host, length, coding;
-	uint64_t body;
+	struct arrival_fields fields;
 };
 
 static enum MHD_Result scan_header(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
@@ -123,16 +126,11 @@ static enum MHD_Result scan_header(void *cls, enum MHD_ValueKind kind, const cha
 	struct header_scan *scan = cls;
 	struct request *r = scan->r;
 	(void)kind;
-	if (name_is(name, "host"))
-		scan->host = true;
-	else if (name_is(name, "content-length")) {
-		scan->length = true;
-		scan->body = value == NULL ? UINT64_MAX : strtoull(value, NULL, 10);
-	} else if (name_is(name, "transfer-encoding"))
-		scan->coding = true;
-	else if (value == NULL)
+	if (value == NULL)
 		return MHD_YES;
-	else if (name_is(name, "connection"))
+	/* Again, as far as it can be seen here: where connections don't sleep, heads aren't looked at before. */
+	arrival_field(&scan->fields, name, strlen(name), value, strlen(value));
+	if (name_is(name, "connection"))
 		r->close = r->close || strcasestr(value, "close") != NULL;
 	else if (name_is(name, "origin")) {
 		r->origin = value;
@@ -159,7 +157,7 @@ static enum method method_of(const char *s)
 static void log_request(const struct request *r, const char *method)
 {
 	static const char *const secrets[] = {"secret", "api_secret", "token", "access_token", "api_key", "password"};
-	struct buf line = BUF_INIT(2 * REQUEST_LINE_BYTES_MAX);
+	struct buf line = BUF_INIT(2 * ARRIVAL_LINE_BYTES_MAX);
 	size_t len, start = 0;
 	const char *query = request_query(r, &len);
 	buf_put(&line, r->uri, r->uri_len - len);
@@ -268,6 +266,8 @@ static enum step start(struct request *r)
 		return start_shape_route(r);
 	if (r->path == PATH_HEALTH && get)
 		return health_start(r);
+	if (r->path == PATH_READY && get)
+		return ready_start(r);
 	if (r->path == PATH_ROOT && get) {
 		struct reply p;
 		reply_begin(r, &p, 200, CACHE_DEFAULT, true);
@@ -337,16 +337,18 @@ static enum MHD_Result first_call(struct request *r, const char *method, const c
 	if (r->http->config->log_level == LOG_DEBUG)
 		log_request(r, method);
 	MHD_get_connection_values(r->conn->mhd, MHD_HEADER_KIND, scan_header, &scan);
-	r->persistent = strcmp(version, "HTTP/1.1") == 0 && !scan.length && !scan.coding;
-	r->bad = (scan.length && scan.coding) || (!scan.host && strcmp(version, "HTTP/1.1") == 0);
-	r->too_long = strlen(method) + 1 + r->uri_len + 1 + strlen(version) > REQUEST_LINE_BYTES_MAX;
+	r->persistent = strcmp(version, "HTTP/1.1") == 0;
+	r->close = r->close || !r->persistent;
+	arrival_fields_end(&scan.fields, r->persistent);
+	r->too_long = strlen(method) + 1 + r->uri_len + 1 + strlen(version) > ARRIVAL_LINE_BYTES_MAX;
 	/* Queued before the body was read: the library closes the connection afterwards. */
-	if (r->bad || r->too_long)
-		return reply_empty(r, r->bad ? 400 : 414) == STEP_DONE ? MHD_YES : MHD_NO;
-	r->body_too_large = scan.body > BODY_BYTES_MAX;
-	r->close = r->close || scan.body > BODY_DISCARD_BYTES_MAX;
-	if (scan.body > BODY_DISCARD_BYTES_MAX)
+	if (scan.fields.status != 0 || r->too_long)
+		return reply_empty(r, r->too_long ? 414 : scan.fields.status) == STEP_DONE ? MHD_YES : MHD_NO;
+	r->body_too_large = scan.fields.length > BODY_BYTES_MAX;
+	if (scan.fields.length > BODY_DISCARD_BYTES_MAX) {
+		r->close = true;
 		return reply_body_error(r, 413, "Request body too large", NULL) == STEP_DONE ? MHD_YES : MHD_NO;
+	}
 	prepare(r);
 	return MHD_YES;
 }
@@ -358,7 +360,7 @@ enum MHD_Result route_handle(void *cls, struct MHD_Connection *mhd, const char *
 	(void)cls;
 	(void)mhd;
 	(void)url;
-	if (r == NULL)
+	if (r == NULL || r->conn->state == CONN_CLOSING) /* closing: the client was taken away, conn_leave() */
 		return MHD_NO;
 	if (!r->headers_seen)
 		return first_call(r, method, version);
@@ -370,8 +372,11 @@ enum MHD_Result route_handle(void *cls, struct MHD_Connection *mhd, const char *
 	enum step step;
 	if (r->waiting)
 		step = resume(r);
-	else
+	else {
+		if (!conn_request_read(r->conn))
+			r->close = true;
 		step = start(r);
+	}
 	arena_reset(&r->conn->loop->scratch);
 	return step == STEP_DONE ? MHD_YES : MHD_NO;
 }

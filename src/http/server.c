@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "http/loop.h"
 
@@ -35,10 +36,9 @@ static int listen_on(struct http *h, struct err *e)
 	setsockopt(h->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 	struct sockaddr_in6 a6 = {.sin6_family = AF_INET6, .sin6_addr = in6addr_any, .sin6_port = htons((uint16_t)port)};
 	struct sockaddr_in a4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-	/* Accepted sockets inherit these. */
-	int send_ms = (int)h->config->tcp_send_timeout_ms;
+	/* Accepted sockets inherit this. (Not TCP_USER_TIMEOUT: to the kernel a slow reader's closed window is a dead peer;
+	 * conn_check_progress() tells them apart.) */
 	setsockopt(h->listen_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-	setsockopt(h->listen_fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &send_ms, sizeof send_ms);
 	if (v6)
 		setsockopt(h->listen_fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
 	int bound = v6 ? bind(h->listen_fd, (struct sockaddr *)&a6, sizeof a6)
@@ -48,6 +48,17 @@ static int listen_on(struct http *h, struct err *e)
 	err_errno(e, errno, "cannot listen on port %d (ELECTRIC_PORT)", port);
 	close(h->listen_fd);
 	return -1;
+}
+
+/* The one that runs, which needn't be the one that we were built with. */
+static void tell_library(void)
+{
+	const char *version = MHD_get_version();
+	if (conn_can_sleep())
+		log_notice("libmicrohttpd %s: connections sleep between requests, waiting ones take some 6 KB each", version);
+	else
+		log_warning("libmicrohttpd %s isn't one of the versions that Busbar knows well (0.9.75, 1.0.1): connections stay awake, "
+		            "waiting ones take %u KB each, and to wake them takes longer", version, POOL_BYTES / 1024);
 }
 
 int http_start(struct http **out, const struct config *config, struct shapes *shapes, struct err *e)
@@ -66,6 +77,7 @@ int http_start(struct http **out, const struct config *config, struct shapes *sh
 		goto failed;
 	}
 	log_notice("listening on port %d, up to %u connections", config->port, h->conns_max);
+	tell_library();
 	*out = h;
 	return 0;
 failed:

@@ -98,6 +98,12 @@ void http_stream_free(struct stream *s)
 	free(s);
 }
 
+/* Whoever waits waits no longer: we stop, or can't say any more that what we have is current. */
+static bool ending(const struct stream *s)
+{
+	return s->loop->stopping || shapes_currency(s->loop->http->shapes) == SHAPES_FOREIGN;
+}
+
 /* ---- filling ---------------------------------------------------------------------------------------- */
 
 enum fill { FILL_MORE, FILL_PARKED, FILL_END, FILL_FAILED };
@@ -180,7 +186,7 @@ static enum fill read_lines(struct stream *s)
 	case SHAPE_READ_WAIT:
 		if (s->out.len > 0)
 			return FILL_MORE;
-		if (s->loop->now_ms >= s->progress_ms + SNAPSHOT_PROGRESS_MAX_MS || s->loop->stopping)
+		if (s->loop->now_ms >= s->progress_ms + SNAPSHOT_PROGRESS_MAX_MS || ending(s))
 			return FILL_FAILED;
 		return park(s, s->progress_ms + SNAPSHOT_PROGRESS_MAX_MS);
 	case SHAPE_READ_GONE:
@@ -223,7 +229,7 @@ static enum fill next_slice(struct stream *s)
 	int64_t now = s->loop->now_ms;
 	/* For its time it ends only after an up-to-date message: a client cut inside a group begins again from
 	 * where this connection began, and a backlog that takes longer than one connection would never arrive. */
-	if ((now >= s->until_ms && !s->group_open) || s->loop->stopping)
+	if ((now >= s->until_ms && !s->group_open) || ending(s))
 		return FILL_END;
 	if (s->slice.kind == SLICE_LOG && s->slice.up_to_date) {
 		enum fill done = wait_tail(s, now);

@@ -205,7 +205,8 @@ static bool body_fill(struct subset_body *b)
 		fine = false;
 		break;
 	default:
-		fine = !r->conn->loop->stopping && request_park(r, now(r) + SUBSET_START_MAX_MS) == STEP_DONE;
+		fine = !r->conn->loop->stopping && shapes_currency(r->http->shapes) != SHAPES_FOREIGN &&
+		       request_park(r, now(r) + SUBSET_START_MAX_MS) == STEP_DONE;
 		break;
 	}
 	buf_clear(&lines);

@@ -13,7 +13,8 @@
 #include "base/mem.h"
 #include "pg/query.h"
 
-#define TABLE_JSON_VERSION 2
+#define TABLE_JSON_VERSION 3
+#define TABLE_JSON_VERSION_OLDEST 2 /* knows nothing of keys, members and the parts of types */
 #define TABLE_COLUMNS_MAX 1600            /* Postgres's own */
 #define TABLE_JSON_MAX_BYTES (16u << 20)  /* 1,600 columns and 100,000 partitions are 2 MB */
 #define BOOL_OID 16
@@ -21,7 +22,6 @@
 #define NUMERIC_OID 1700
 #define DEFAULT_COLLATION_OID 100
 #define VARLENA_HEADER_BYTES 4            /* counted in the typmod of text types and numeric */
-#define TYPE_DEPTH_MAX 32                 /* domains over domains over arrays … */
 
 /* ---- life cycle ---- */
 
@@ -37,6 +37,9 @@ static void type_clear(struct pg_type *y)
 	for (uint16_t i = 0; i < y->nlabels; i++)
 		free(y->labels[i]);
 	free(y->labels);
+	for (uint16_t i = 0; i < y->nparts; i++)
+		free(y->parts[i].name);
+	free(y->parts);
 	free(y->schema);
 	free(y->name);
 }
@@ -71,6 +74,12 @@ void pg_table_unref(struct pg_table *t)
 	free(t->columns);
 	free(t->pk);
 	free(t->leaves);
+	for (uint32_t i = 0; i < t->nmembers; i++) {
+		free(t->members[i].schema);
+		free(t->members[i].name);
+	}
+	free(t->members);
+	free(t->clash);
 	free(t->schema);
 	free(t->name);
 	free(t->schema_json);
@@ -92,6 +101,14 @@ bool pg_table_has_leaf(const struct pg_table *t, uint32_t oid)
 		if (t->leaves[i] == oid)
 			return true;
 	return false;
+}
+
+const struct pg_member *pg_table_member(const struct pg_table *t, uint32_t oid)
+{
+	for (uint32_t i = 0; i < t->nmembers; i++)
+		if (t->members[i].oid == oid)
+			return &t->members[i];
+	return NULL;
 }
 
 int pg_table_column(const struct pg_table *t, const char *name, size_t len)
@@ -166,21 +183,70 @@ static bool same_text(const char *a, const char *b)
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-/* The same type in both tables, and what it is made of. Types below types are few: a domain's base is no
- * circle, which the depth makes sure of for a damaged stored form. */
-static bool same_type(const struct pg_table *then, const struct pg_table *now, uint32_t oid, int depth)
+/* A type of a table, and what it is made of, at any depth: each once, in `list`; returns how many. */
+static size_t type_closure(const struct pg_table *t, uint32_t oid, const struct pg_type **list, bool *seen)
 {
-	const struct pg_type *a = pg_table_type(then, oid), *b = pg_table_type(now, oid);
-	if (a == NULL || b == NULL || depth > TYPE_DEPTH_MAX)
-		return a == NULL && b == NULL;
+	size_t n = 0;
+	const struct pg_type *first = pg_table_type(t, oid);
+	memset(seen, 0, t->ntypes * sizeof *seen);
+	if (first == NULL)
+		return 0;
+	seen[first - t->types] = true;
+	list[n++] = first;
+	for (size_t at = 0; at < n; at++) {
+		const struct pg_type *y = list[at];
+		for (uint32_t k = 0; k < 2u + y->nparts; k++) {
+			const struct pg_type *below = pg_table_type(t, k == 0 ? y->elem_oid : k == 1 ? y->base_oid : y->parts[k - 2].type_oid);
+			if (below == NULL || seen[below - t->types])
+				continue;
+			seen[below - t->types] = true;
+			list[n++] = below;
+		}
+	}
+	return n;
+}
+
+/* Holds for a type of the column and all it is made of, as they were then and are now. */
+static bool each_type(const struct pg_table *then, const struct pg_table *now, uint32_t oid,
+                      bool (*holds)(const struct pg_type *a, const struct pg_type *b))
+{
+	if (pg_table_type(then, oid) == NULL)
+		return true;
+	const struct pg_type **list = mem_alloc(then->ntypes * sizeof *list);
+	bool *seen = mem_alloc(then->ntypes * sizeof *seen), all = true;
+	size_t n = type_closure(then, oid, list, seen);
+	for (size_t i = 0; all && i < n; i++) {
+		const struct pg_type *b = pg_table_type(now, list[i]->oid);
+		all = b != NULL && holds(list[i], b);
+	}
+	free(list);
+	free(seen);
+	return all;
+}
+
+static bool same_parts(const struct pg_type *a, const struct pg_type *b, bool names)
+{
+	bool same = a->nparts == b->nparts;
+	for (uint16_t i = 0; same && i < a->nparts; i++)
+		same = a->parts[i].id == b->parts[i].id && a->parts[i].type_oid == b->parts[i].type_oid &&
+		       a->parts[i].typmod == b->parts[i].typmod && (!names || strcmp(a->parts[i].name, b->parts[i].name) == 0);
+	return same || !a->parts_known || !b->parts_known;
+}
+
+static bool type_is_same(const struct pg_type *a, const struct pg_type *b)
+{
 	if (a->kind != b->kind || a->elem_oid != b->elem_oid || a->base_oid != b->base_oid || a->base_typmod != b->base_typmod ||
 	    a->nlabels != b->nlabels || strcmp(a->schema, b->schema) != 0 || strcmp(a->name, b->name) != 0)
 		return false;
 	for (uint16_t i = 0; i < a->nlabels; i++)
 		if (strcmp(a->labels[i], b->labels[i]) != 0)
 			return false;
-	uint32_t below = a->elem_oid != 0 ? a->elem_oid : a->base_oid;
-	return below == 0 || same_type(then, now, below, depth + 1);
+	return same_parts(a, b, true);
+}
+
+static bool same_type(const struct pg_table *then, const struct pg_table *now, uint32_t oid)
+{
+	return (pg_table_type(then, oid) == NULL) == (pg_table_type(now, oid) == NULL) && each_type(then, now, oid, type_is_same);
 }
 
 static bool same_collation(const struct pg_collation *a, const struct pg_collation *b)
@@ -197,7 +263,7 @@ bool pg_column_same_meaning(const struct pg_table *then, const struct pg_column 
 		return false;
 	if (a->collation >= 0 && !same_collation(&then->collations[a->collation], &now->collations[b->collation]))
 		return false;
-	return same_type(then, now, a->type_oid, 0);
+	return same_type(then, now, a->type_oid);
 }
 
 static bool typmod_keeps_values(uint32_t type_oid, int32_t then, int32_t now)
@@ -221,28 +287,48 @@ static bool has_label(const struct pg_type *t, const char *label)
 	return false;
 }
 
-static bool keeps_labels(const struct pg_table *then, const struct pg_table *now, uint32_t oid, int depth)
+/* Each label of then is there, and is what it was. */
+static bool keeps_labels(const struct pg_type *a, const struct pg_type *b)
 {
-	const struct pg_type *a = pg_table_type(then, oid), *b = pg_table_type(now, oid);
-	if (a == NULL || b == NULL || depth > TYPE_DEPTH_MAX)
-		return true;
-	for (uint16_t i = 0; i < a->nlabels; i++)
-		if (!has_label(b, a->labels[i]))
+	bool by_oid = a->parts_known && b->parts_known && a->nparts == a->nlabels && b->nparts == b->nlabels;
+	for (uint16_t i = 0; i < a->nlabels; i++) {
+		if (!by_oid && !has_label(b, a->labels[i]))
 			return false;
-	return (a->elem_oid == 0 || keeps_labels(then, now, a->elem_oid, depth + 1)) &&
-	       (a->base_oid == 0 || keeps_labels(then, now, a->base_oid, depth + 1));
+		uint16_t at = 0;
+		while (by_oid && at < b->nparts && b->parts[at].id != a->parts[i].id)
+			at++;
+		if (by_oid && (at == b->nparts || strcmp(a->labels[i], b->labels[at]) != 0))
+			return false;
+	}
+	return true;
+}
+
+/* The text of a value is what it was. Names of attributes aren't in it. */
+static bool type_keeps_values(const struct pg_type *a, const struct pg_type *b)
+{
+	return keeps_labels(a, b) && (a->kind == 'e' || same_parts(a, b, false));
 }
 
 bool pg_column_keeps_values(const struct pg_table *then, const struct pg_column *a, const struct pg_table *now,
                             const struct pg_column *b)
 {
 	return a->type_oid == b->type_oid && typmod_keeps_values(a->type_oid, a->typmod, b->typmod) &&
-	       keeps_labels(then, now, a->type_oid, 0);
+	       each_type(then, now, a->type_oid, type_keeps_values);
+}
+
+static bool same_members(const struct pg_table *then, const struct pg_table *now)
+{
+	bool same = then->nmembers == now->nmembers;
+	for (uint32_t i = 0; same && i < then->nmembers; i++) {
+		const struct pg_member *a = &then->members[i], *b = &now->members[i];
+		same = a->oid == b->oid && strcmp(a->schema, b->schema) == 0 && strcmp(a->name, b->name) == 0;
+	}
+	return same;
 }
 
 bool pg_table_same_columns(const struct pg_table *then, const struct pg_table *now)
 {
-	if (then->ncolumns != now->ncolumns || then->npk != now->npk ||
+	if (then->ncolumns != now->ncolumns || then->npk != now->npk || then->keys != now->keys || !same_members(then, now) ||
 	    !same_collation(&then->collations[0], &now->collations[0]))
 		return false;
 	for (uint16_t i = 0; i < then->ncolumns; i++) {
@@ -347,9 +433,12 @@ void pg_table_schema_json(const struct pg_table *t, const uint16_t *selected, ui
 
 /* ---- the stored form ----
  *
- * {"v":2,"oid":16390,"schema":"public","name":"items","relkind":"r",
+ * {"v":3,"oid":16390,"schema":"public","name":"items","relkind":"r",
  *  "columns":[["id",1,23,-1,"int4",0,not_null,generated,is_bool,pk_index,collation],…],"leaves":[…],
- *  "types":[[oid,"schema","name","kind",elem_oid,base_oid,base_typmod,["label",…]],…],
+ *  (generated: false, true, or "v" if it is virtual)
+ *  "keys":0,"clash":"\"schema\".\"name\"" or null,"members":[[oid,"schema","name"],…],
+ *  "types":[[oid,"schema","name","kind",elem_oid,base_oid,base_typmod,["label",…],[[id,type_oid,typmod,"name"],…]],…],
+ *  "denied":[attnum,…] if there are such columns,
  *  "collations":[[oid,"schema","name","provider",deterministic,"collate","ctype","version" or null],…]}
  */
 
@@ -374,7 +463,14 @@ static void put_type(const struct pg_type *y, struct buf *out)
 		buf_puts(out, i > 0 ? "," : "");
 		put_text(out, y->labels[i]);
 	}
-	buf_puts(out, "]]");
+	buf_puts(out, y->parts_known ? "],[" : "]");
+	for (uint16_t i = 0; i < y->nparts; i++) {
+		const struct pg_type_part *p = &y->parts[i];
+		buf_printf(out, "%s[%" PRIu32 ",%" PRIu32 ",%" PRId32 ",", i > 0 ? "," : "", p->id, p->type_oid, p->typmod);
+		put_text(out, p->name);
+		buf_putc(out, ']');
+	}
+	buf_puts(out, y->parts_known ? "]]" : "]");
 }
 
 static void put_collation(const struct pg_collation *c, struct buf *out)
@@ -408,12 +504,33 @@ void pg_table_to_json(const struct pg_table *t, struct buf *out)
 		buf_json_string(out, c->name, strlen(c->name));
 		buf_printf(out, ",%d,%" PRIu32 ",%" PRId32 ",", c->attnum, c->type_oid, c->typmod);
 		buf_json_string(out, c->type_name, strlen(c->type_name));
-		buf_printf(out, ",%d,%s,%s,%s,%d,%d]", c->dims, json_bool_text(c->not_null), json_bool_text(c->generated),
-		           json_bool_text(c->is_bool), c->pk_index, c->collation);
+		buf_printf(out, ",%d,%s,%s,%s,%d,%d]", c->dims, json_bool_text(c->not_null),
+		           c->is_virtual ? "\"v\"" : json_bool_text(c->generated), json_bool_text(c->is_bool), c->pk_index,
+		           c->collation);
 	}
 	buf_puts(out, "],\"leaves\":[");
 	for (uint32_t i = 0; i < t->nleaves; i++)
 		buf_printf(out, i > 0 ? ",%" PRIu32 : "%" PRIu32, t->leaves[i]);
+	bool denied = false;
+	for (uint16_t i = 0; i < t->ncolumns; i++) {
+		if (!t->columns[i].denied)
+			continue;
+		buf_printf(out, denied ? ",%d" : "],\"denied\":[%d", t->columns[i].attnum);
+		denied = true;
+	}
+	buf_printf(out, "],\"keys\":%d,\"clash\":", (int)t->keys);
+	if (t->clash != NULL)
+		put_text(out, t->clash);
+	else
+		buf_puts(out, "null");
+	buf_puts(out, ",\"members\":[");
+	for (uint32_t i = 0; i < t->nmembers; i++) {
+		buf_printf(out, i > 0 ? ",[%" PRIu32 "," : "[%" PRIu32 ",", t->members[i].oid);
+		put_text(out, t->members[i].schema);
+		buf_putc(out, ',');
+		put_text(out, t->members[i].name);
+		buf_putc(out, ']');
+	}
 	buf_puts(out, "],\"types\":[");
 	for (uint16_t i = 0; i < t->ntypes; i++) {
 		buf_puts(out, i > 0 ? "," : "");
@@ -463,7 +580,9 @@ static void read_column(const json_t *v, struct pg_column *c, bool *bad)
 	c->type_name = read_name(json_array_get(v, 4), bad);
 	c->dims = (int)read_int(json_array_get(v, 5), 0, INT16_MAX, bad);
 	c->not_null = read_bool(json_array_get(v, 6), bad);
-	c->generated = read_bool(json_array_get(v, 7), bad);
+	const json_t *generated = json_array_get(v, 7);
+	c->is_virtual = json_is_string(generated) && strcmp(json_string_value(generated), "v") == 0;
+	c->generated = c->is_virtual || read_bool(generated, bad);
 	c->is_bool = read_bool(json_array_get(v, 8), bad);
 	c->pk_index = (int)read_int(json_array_get(v, 9), -1, TABLE_COLUMNS_MAX, bad);
 	c->collation = (int)read_int(json_array_get(v, 10), -1, TABLE_COLUMNS_MAX, bad);
@@ -486,10 +605,34 @@ static char *read_text(const json_t *v, bool *bad)
 	return mem_strdup(json_is_string(v) ? json_string_value(v) : "");
 }
 
+static void read_parts(const json_t *v, struct pg_type *y, bool *bad)
+{
+	size_t n = json_array_size(v);
+	if (!json_is_array(v) || n > UINT16_MAX)
+		*bad = true;
+	y->parts_known = true;
+	if (n == 0 || *bad)
+		return;
+	y->parts = mem_zalloc(n * sizeof y->parts[0]);
+	y->nparts = (uint16_t)n;
+	for (size_t i = 0; i < n; i++) {
+		const json_t *part = json_array_get(v, i);
+		if (!json_is_array(part) || json_array_size(part) != 4)
+			*bad = true;
+		y->parts[i].id = (uint32_t)read_int(json_array_get(part, 0), 0, UINT32_MAX, bad);
+		y->parts[i].type_oid = (uint32_t)read_int(json_array_get(part, 1), 0, UINT32_MAX, bad);
+		y->parts[i].typmod = (int32_t)read_int(json_array_get(part, 2), INT32_MIN, INT32_MAX, bad);
+		y->parts[i].name = read_text(json_array_get(part, 3), bad);
+	}
+}
+
 static void read_type(const json_t *v, struct pg_type *y, bool *bad)
 {
-	if (!json_is_array(v) || json_array_size(v) != 8)
+	size_t size = json_array_size(v);
+	if (!json_is_array(v) || (size != 8 && size != 9))
 		*bad = true;
+	if (size == 9)
+		read_parts(json_array_get(v, 8), y, bad);
 	y->oid = (uint32_t)read_int(json_array_get(v, 0), 1, UINT32_MAX, bad);
 	y->schema = read_name(json_array_get(v, 1), bad);
 	y->name = read_name(json_array_get(v, 2), bad);
@@ -565,8 +708,49 @@ static void read_leaves(const json_t *v, struct pg_table *t, bool *bad)
 		t->leaves[i] = (uint32_t)read_int(json_array_get(v, i), 1, UINT32_MAX, bad);
 }
 
+/* Keys and members, of the stored form or of what the statement makes. */
+static void read_keys(const json_t *v, struct pg_table *t, bool *bad)
+{
+	t->keys = (enum pg_keys)read_int(json_object_get(v, "keys"), PG_KEYS_UNIQUE, PG_KEYS_UNKNOWN, bad);
+	const json_t *clash = json_object_get(v, "clash"), *members = json_object_get(v, "members");
+	t->clash = json_is_null(clash) ? NULL : read_name(clash, bad);
+	size_t n = json_array_size(members);
+	if (!json_is_array(members))
+		*bad = true;
+	if (n == 0)
+		return;
+	t->members = mem_zalloc(n * sizeof t->members[0]);
+	t->nmembers = (uint32_t)n;
+	for (size_t i = 0; i < n; i++) {
+		const json_t *m = json_array_get(members, i);
+		t->members[i].oid = (uint32_t)read_int(json_array_get(m, 0), 1, UINT32_MAX, bad);
+		t->members[i].schema = read_name(json_array_get(m, 1), bad);
+		t->members[i].name = read_name(json_array_get(m, 2), bad);
+	}
+}
+
+/* The version before had neither: a primary key was believed to be one, and children had their parent's name. */
+static void keys_of_before(struct pg_table *t)
+{
+	bool keyed = false;
+	for (uint16_t i = 0; i < t->ncolumns; i++)
+		keyed = keyed || t->columns[i].pk_index >= 0;
+	t->keys = keyed && (t->relkind == 'p' || t->nleaves == 0) ? PG_KEYS_UNIQUE : PG_KEYS_UNKNOWN;
+}
+
+static void read_denied(const json_t *v, struct pg_table *t, bool *bad)
+{
+	if (v != NULL && !json_is_array(v))
+		*bad = true;
+	for (size_t i = 0; i < json_array_size(v); i++) {
+		int64_t attnum = read_int(json_array_get(v, i), 1, INT16_MAX, bad);
+		for (uint16_t k = 0; k < t->ncolumns; k++)
+			t->columns[k].denied = t->columns[k].denied || t->columns[k].attnum == attnum;
+	}
+}
+
 /* NULL if the value isn't what pg_table_to_json() writes. */
-static struct pg_table *table_from_value(const json_t *v)
+static struct pg_table *table_from_value(const json_t *v, bool has_keys)
 {
 	bool bad = false;
 	const json_t *columns = json_object_get(v, "columns");
@@ -584,7 +768,12 @@ static struct pg_table *table_from_value(const json_t *v)
 		t->relkind = relkind[0];
 	for (size_t i = 0; i < n; i++)
 		read_column(json_array_get(columns, i), &t->columns[i], &bad);
+	read_denied(json_object_get(v, "denied"), t, &bad);
 	read_leaves(json_object_get(v, "leaves"), t, &bad);
+	if (has_keys)
+		read_keys(v, t, &bad);
+	else
+		keys_of_before(t);
 	read_types(json_object_get(v, "types"), t, &bad);
 	read_collations(json_object_get(v, "collations"), t, &bad);
 	if (bad || !table_finish(t)) {
@@ -601,10 +790,10 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 	if (v == NULL)
 		return err_set(e, ERR_PROTOCOL, "a stored table isn't JSON: %s", why.text);
 	int rc = 0;
-	const json_t *version = json_object_get(v, "v");
-	if (!json_is_integer(version) || json_integer_value(version) != TABLE_JSON_VERSION)
+	json_int_t version = json_integer_value(json_object_get(v, "v"));
+	if (version < TABLE_JSON_VERSION_OLDEST || version > TABLE_JSON_VERSION)
 		rc = err_set(e, ERR_PROTOCOL, "a stored table isn't of version %d", TABLE_JSON_VERSION);
-	else if ((*out = table_from_value(v)) == NULL)
+	else if ((*out = table_from_value(v, version > TABLE_JSON_VERSION_OLDEST)) == NULL)
 		rc = err_set(e, ERR_PROTOCOL, "a stored table lacks parts or has wrong ones");
 	json_decref(v);
 	return rc;
@@ -612,8 +801,10 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 
 /* ---- the catalog ----
  *
- * One row per column. The partitions' oids come with the first row only, and so do types and collations, as
- * they are stored. A domain's base types are followed down to the last; type names are of the element for
+ * One row per column. The partitions' oids come with the first row only, and so do types, collations and what is
+ * known of keys, as they are stored. An index guards the keys of a table (or of a child by inheritance) if it is valid
+ * and unique without a condition, over columns of the key alone, none of which can be null twice. What a type is made of
+ * is followed down to the last; type names are of the element for
  * columns with declared dimensions. Types below FIRST_UNPINNED_OID are those of pg_type.dat. What a major
  * version calls a locale, and where it keeps the provider, is read through JSON, so that one statement
  * serves all of them.
@@ -629,13 +820,51 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 	"  SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN rel ON rel.oid = i.inhparent" \
 	"  UNION" \
 	"  SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN down ON down.oid = i.inhparent" \
+	"), members (oid) AS (" \
+	"  SELECT oid FROM rel" \
+	"  UNION" \
+	"  SELECT down.oid FROM down JOIN rel ON rel.relkind = 'r'" \
+	"    JOIN pg_catalog.pg_class k ON k.oid = down.oid AND k.relkind = 'r'" \
+	"), keyed (name) AS (" \
+	"  SELECT a.attname FROM rel" \
+	"    JOIN pg_catalog.pg_attribute a ON a.attrelid = rel.oid AND a.attnum > 0 AND NOT a.attisdropped" \
+	"    LEFT JOIN pg_catalog.pg_index x ON x.indrelid = rel.oid AND x.indisprimary" \
+	"  WHERE x.indexrelid IS NULL OR pg_catalog.array_position(x.indkey::pg_catalog.int2[], a.attnum) < x.indnkeyatts" \
+	"), guarded (oid, keys) AS (" \
+	"  SELECT members.oid, coalesce(pg_catalog.min(CASE x.indimmediate WHEN true THEN 0 WHEN false THEN 1 END), 2)" \
+	"  FROM members LEFT JOIN pg_catalog.pg_index x ON x.indrelid = members.oid AND x.indisunique AND x.indisvalid" \
+	"    AND x.indpred IS NULL AND NOT EXISTS (" \
+	"      SELECT FROM pg_catalog.generate_series(0, x.indnkeyatts - 1) i (at)" \
+	"        LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = x.indkey[i.at]" \
+	"          AND a.attname IN (SELECT keyed.name FROM keyed)" \
+	"      WHERE a.attnum IS NULL OR (NOT coalesce((pg_catalog.to_jsonb(x)->>'indnullsnotdistinct')::pg_catalog.bool, false)" \
+	"        AND (NOT a.attnotnull OR EXISTS (" \
+	"          SELECT FROM pg_catalog.pg_constraint n WHERE n.conrelid = x.indrelid AND n.contype = 'n'" \
+	"            AND n.conkey[1] = a.attnum AND NOT n.convalidated))))" \
+	"  GROUP BY members.oid" \
+	"), keys (json) AS (" \
+	"  SELECT pg_catalog.json_build_object(" \
+	"    'keys', CASE WHEN pg_catalog.max(g.keys) = 2 AND pg_catalog.bool_or(p.has) THEN 3 ELSE pg_catalog.max(g.keys) END," \
+	"    'clash', pg_catalog.min(pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname))" \
+	"      FILTER (WHERE g.keys = 2 AND p.has)," \
+	"    'members', coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(c.oid::pg_catalog.int8, n.nspname::pg_catalog.text," \
+	"      c.relname::pg_catalog.text) ORDER BY c.oid) FILTER (WHERE c.oid <> rel.oid), '[]'))" \
+	"  FROM guarded g JOIN pg_catalog.pg_class c ON c.oid = g.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace," \
+	"    rel, LATERAL (SELECT EXISTS (" \
+	"      SELECT FROM pg_catalog.pg_index x WHERE x.indrelid = rel.oid AND x.indisprimary)) p (has)" \
 	"), below (oid) AS (" \
 	"  SELECT a.atttypid FROM rel" \
 	"    JOIN pg_catalog.pg_attribute a ON a.attrelid = rel.oid AND a.attnum > 0 AND NOT a.attisdropped" \
 	"  UNION" \
-	"  SELECT CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END" \
-	"  FROM below JOIN pg_catalog.pg_type t ON t.oid = below.oid AND t.oid >= " FIRST_UNPINNED_OID \
-	"  WHERE t.typtype = 'd' OR t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc" \
+	"  SELECT x.oid FROM below JOIN pg_catalog.pg_type t ON t.oid = below.oid AND t.oid >= " FIRST_UNPINNED_OID "," \
+	"  LATERAL (" \
+	"   SELECT CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END" \
+	"   WHERE t.typtype = 'd' OR t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc" \
+	"   UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a" \
+	"   WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped" \
+	"   UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE t.typtype = 'r' AND r.rngtypid = t.oid" \
+	"   UNION ALL SELECT r.rngtypid FROM pg_catalog.pg_range r WHERE t.typtype = 'm' AND r.rngmultitypid = t.oid" \
+	"  ) x (oid)" \
 	"), types (list) AS (" \
 	"  SELECT pg_catalog.json_agg(pg_catalog.json_build_array(t.oid::pg_catalog.int8, n.nspname::pg_catalog.text," \
 	"    t.typname::pg_catalog.text, t.typtype::pg_catalog.text," \
@@ -643,7 +872,17 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 	"      THEN t.typelem::pg_catalog.int8 ELSE 0 END," \
 	"    t.typbasetype::pg_catalog.int8, t.typtypmod," \
 	"    coalesce((SELECT pg_catalog.json_agg(l.enumlabel::pg_catalog.text ORDER BY l.enumsortorder)" \
-	"      FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid), '[]')) ORDER BY t.oid)" \
+	"      FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid), '[]')," \
+	"    coalesce((SELECT pg_catalog.json_agg(pg_catalog.json_build_array(p.id, p.type, p.typmod, p.name) ORDER BY p.at) FROM (" \
+	"      SELECT l.oid::pg_catalog.int8, 0, -1, '', l.enumsortorder FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid" \
+	"      UNION ALL SELECT a.attnum, a.atttypid::pg_catalog.int8, a.atttypmod, a.attname::pg_catalog.text, a.attnum" \
+	"      FROM pg_catalog.pg_attribute a" \
+	"      WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped" \
+	"      UNION ALL SELECT 0, r.rngsubtype::pg_catalog.int8, -1, '', 0 FROM pg_catalog.pg_range r" \
+	"      WHERE t.typtype = 'r' AND r.rngtypid = t.oid" \
+	"      UNION ALL SELECT 0, r.rngtypid::pg_catalog.int8, -1, '', 0 FROM pg_catalog.pg_range r" \
+	"      WHERE t.typtype = 'm' AND r.rngmultitypid = t.oid" \
+	"    ) p (id, type, typmod, name, at)), '[]')) ORDER BY t.oid)" \
 	"  FROM below JOIN pg_catalog.pg_type t ON t.oid = below.oid AND t.oid >= " FIRST_UNPINNED_OID \
 	"    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace" \
 	"), collations (list) AS (" \
@@ -674,7 +913,7 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 	"     FROM down JOIN pg_catalog.pg_class k ON k.oid = down.oid AND k.relkind IN ('r', 'p')) END," \
 	"  a.attname, a.attnum, a.atttypid, a.atttypmod," \
 	"  COALESCE(CASE WHEN a.attndims > 0 THEN el.typname END, ty.typname)," \
-	"  a.attndims, a.attnotnull, a.attgenerated <> ''," \
+	"  a.attndims, a.attnotnull, a.attgenerated," \
 	"  a.atttypid = 16 OR (ty.typtype = 'd' AND EXISTS (" \
 	"    WITH RECURSIVE base (oid) AS (" \
 	"      SELECT ty.typbasetype" \
@@ -682,9 +921,11 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 	"    ) SELECT 1 FROM base WHERE base.oid = 16))," \
 	"  CASE WHEN pk.at < pk.n THEN pk.at ELSE -1 END, a.attcollation," \
 	"  CASE WHEN a.attnum = pg_catalog.min(a.attnum) OVER () THEN" \
-	"    (SELECT pg_catalog.json_build_object('types', coalesce(types.list, '[]'), 'collations', collations.list)" \
-	"     FROM types, collations) END " \
-	"FROM rel" \
+	"    (SELECT pg_catalog.json_build_object('types', coalesce(types.list, '[]'), 'collations', collations.list," \
+	"       'keys', keys.json) FROM types, collations, keys) END," \
+	"  NOT pg_catalog.has_column_privilege(reader.name, rel.oid, a.attnum, 'SELECT') " \
+	"FROM rel CROSS JOIN (SELECT coalesce((SELECT r.rolname FROM pg_catalog.pg_roles r" \
+	"    WHERE r.rolname = pg_catalog.current_setting('" PG_READER_SETTING "', true)), CURRENT_USER) AS name) reader" \
 	"  JOIN pg_catalog.pg_attribute a ON a.attrelid = rel.oid AND a.attnum > 0 AND NOT a.attisdropped" \
 	"  JOIN pg_catalog.pg_type ty ON ty.oid = a.atttypid" \
 	"  LEFT JOIN pg_catalog.pg_type el ON el.oid = ty.typelem AND ty.typelem <> 0" \
@@ -697,7 +938,7 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 enum {
 	COL_OID, COL_SCHEMA, COL_NAME, COL_RELKIND, COL_LEAVES, COL_ATTNAME, COL_ATTNUM, COL_TYPE, COL_TYPMOD,
 	COL_TYPE_NAME, COL_DIMS, COL_NOT_NULL, COL_GENERATED, COL_IS_BOOL, COL_PK_INDEX,
-	COL_COLLATION, COL_MORE,
+	COL_COLLATION, COL_MORE, COL_DENIED,
 };
 
 /* "16390 16401" */
@@ -718,13 +959,14 @@ static void parse_leaves(const char *s, struct pg_table *t)
 	}
 }
 
-/* Types and collations; false if that isn't what the statement makes. */
+/* Types, collations and keys; false if that isn't what the statement makes. */
 static bool parse_more(const char *text, struct pg_table *t)
 {
 	bool bad = false;
 	json_t *v = json_loads(text, 0, NULL);
 	read_types(json_object_get(v, "types"), t, &bad);
 	read_collations(json_object_get(v, "collations"), t, &bad);
+	read_keys(json_object_get(v, "keys"), t, &bad);
 	json_decref(v);
 	return !bad;
 }
@@ -759,9 +1001,11 @@ static struct pg_table *table_from_rows(const PGresult *res)
 			.type_name = mem_strdup(pg_value(res, i, COL_TYPE_NAME)),
 			.dims = (int)pg_value_int(res, i, COL_DIMS),
 			.not_null = pg_value_bool(res, i, COL_NOT_NULL),
-			.generated = pg_value_bool(res, i, COL_GENERATED),
+			.generated = pg_value(res, i, COL_GENERATED)[0] != '\0',
+			.is_virtual = pg_value(res, i, COL_GENERATED)[0] == 'v',
 			.is_bool = pg_value_bool(res, i, COL_IS_BOOL),
 			.pk_index = (int)pg_value_int(res, i, COL_PK_INDEX),
+			.denied = pg_value_bool(res, i, COL_DENIED),
 			.collation = fits ? collation_index(t, pg_value_oid(res, i, COL_COLLATION)) : t->ncollations,
 		};
 	return t;

@@ -24,10 +24,20 @@ struct pg_column {
 	char *type_name;     /* pg_type.typname; of the element if dims > 0 (the schema header's "type") */
 	int dims;            /* attndims */
 	bool not_null;
-	bool generated;
+	bool generated;      /* stored or virtual */
+	bool is_virtual;     /* PostgreSQL 18: generated and never in the stream */
 	bool is_bool;        /* bool, or a domain over it: written true/false in a snapshot */
 	int pk_index;        /* position in the primary key, -1: not part of it */
 	int collation;       /* index into the table's collations, -1: its type has none */
+	bool denied;         /* the role that reads tables has no SELECT on it, neither by the table nor by the column */
+};
+
+/* What a type is made of: an attribute of a composite type (attnum, name, type), a label of an enum (its oid: a label that
+ * was renamed keeps it), the subtype of a range, the range of a multirange. */
+struct pg_type_part {
+	uint32_t id, type_oid; /* 0: none */
+	int32_t typmod;
+	char *name;            /* "" if it has none */
 };
 
 /* A type of a column that isn't built in (oid >= 10000: not in pg_type.dat; those of information_schema are
@@ -41,6 +51,9 @@ struct pg_type {
 	int32_t base_typmod;
 	uint16_t nlabels;    /* of enums: labels in order */
 	char **labels;
+	bool parts_known;    /* stored forms before version 3 don't say */
+	uint16_t nparts;
+	struct pg_type_part *parts;
 };
 
 /* A collation as the catalog has it; of "default" what the database has. */
@@ -51,6 +64,21 @@ struct pg_collation {
 	bool deterministic;
 	char *collate, *ctype; /* locale names; for ICU and builtin both are the locale */
 	char *version;       /* as recorded by the server, NULL if none */
+};
+
+/* What the catalog promises of rows and their keys (the primary key, or all columns): the further down, the less. */
+enum pg_keys {
+	PG_KEYS_UNIQUE,    /* no two rows have the same at any moment */
+	PG_KEYS_AT_COMMIT, /* ... when a transaction ends: what sees to it is deferrable */
+	PG_KEYS_COUNTED,   /* no primary key, and nothing that keeps whole rows from being equal */
+	PG_KEYS_CLASH,     /* with a primary key, of which a child (`clash`) may have the same value again */
+	PG_KEYS_UNKNOWN,   /* of a stored form of before */
+};
+
+/* A child by inheritance. Its rows have its own name in their keys: parent and child may use the same values. */
+struct pg_member {
+	uint32_t oid;
+	char *schema, *name;
 };
 
 struct pg_table {
@@ -65,6 +93,10 @@ struct pg_table {
 	/* Tables whose rows are also this table's: all partitions or children, at all levels. */
 	uint32_t nleaves;
 	uint32_t *leaves;
+	enum pg_keys keys;
+	char *clash;               /* PG_KEYS_CLASH: "schema"."name" of the table in question, else NULL */
+	uint32_t nmembers;         /* children by inheritance, at all levels; none of a partitioned table */
+	struct pg_member *members;
 	uint16_t ntypes;
 	struct pg_type *types;     /* all that are not built in */
 	uint16_t ncollations;
@@ -81,7 +113,14 @@ int pg_table_column(const struct pg_table *t, const char *name, size_t len);
 /* True if `oid` is one of its partitions or children, at any level. */
 bool pg_table_has_leaf(const struct pg_table *t, uint32_t oid);
 
-/* 0: found, *out is the caller's reference. 1: there is no such table. -1: error. */
+/* The child of that oid, NULL: it is none by inheritance. */
+const struct pg_member *pg_table_member(const struct pg_table *t, uint32_t oid);
+
+/*
+ * 0: found, *out is the caller's reference. 1: there is no such table. -1: error. Rights are those of the
+ * connection's role, or of the one in its setting PG_READER_SETTING, if there is such a role.
+ */
+#define PG_READER_SETTING "busbar.reader"
 int pg_catalog_lookup(PGconn *conn, const char *schema, const char *name, struct pg_table **out, struct err *e) MUST_USE;
 int pg_catalog_lookup_oid(PGconn *conn, uint32_t oid, struct pg_table **out, struct err *e) MUST_USE;
 

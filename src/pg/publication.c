@@ -63,7 +63,7 @@ static void pause_ms(int64_t ms)
 enum {
 	STATE_OID, STATE_SCHEMA, STATE_NAME, STATE_IS_PARTITION, STATE_FULL, STATE_PUBLISHABLE, STATE_REL_OID, STATE_FILTERED,
 	STATE_BY_SCHEMA, STATE_ANCESTOR_REL_OID, STATE_PUB_OID, STATE_ALL_TABLES, STATE_ALL_OPERATIONS, STATE_VIA_ROOT,
-	STATE_MAY_ALTER, STATE_GENERATED, STATE_RELKIND,
+	STATE_MAY_ALTER, STATE_GENERATED, STATE_RELKIND, STATE_PUB_XMIN,
 };
 
 /* Is table `c` in publication `pub` through its schema? */
@@ -97,7 +97,7 @@ static void put_ancestor_sql(int server_version, struct buf *sql)
 
 static void put_state_sql(int server_version, struct buf *sql)
 {
-	buf_puts(sql, "WITH RECURSIVE pub AS (SELECT * FROM pg_catalog.pg_publication WHERE pubname = $1::pg_catalog.text),"
+	buf_puts(sql, "WITH RECURSIVE pub AS (SELECT p.*, p.xmin AS altered FROM pg_catalog.pg_publication p WHERE pubname = $1::pg_catalog.text),"
 	              " down (oid) AS ("
 	              "  SELECT $2::pg_catalog.oid"
 	              "  UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN down ON down.oid = i.inhparent) "
@@ -111,7 +111,7 @@ static void put_state_sql(int server_version, struct buf *sql)
 	buf_puts(sql, " END, pub.oid, pub.puballtables, pub.pubinsert AND pub.pubupdate AND pub.pubdelete AND pub.pubtruncate,"
 	              " pub.pubviaroot, pg_catalog.pg_has_role(pub.pubowner, 'USAGE'), ");
 	buf_puts(sql, server_version < GENERATED_COLUMNS_SINCE ? "false" : "pub.pubgencols = 's'");
-	buf_puts(sql, ", c.relkind "
+	buf_puts(sql, ", c.relkind, pub.altered "
 	              "FROM down JOIN pg_catalog.pg_class c ON c.oid = down.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
 	              " LEFT JOIN pub ON true"
 	              " LEFT JOIN pg_catalog.pg_publication_rel pr ON pr.prpubid = pub.oid AND pr.prrelid = c.oid "
@@ -174,6 +174,27 @@ static int advise(const struct join *j, int row, const char *before, bool public
 	return -1;
 }
 
+/* Changes of a leaf then come as its root's, a TRUNCATE of a leaf doesn't come at all. */
+static int check_via_root(const struct join *j, struct err *e)
+{
+	bool root_published = state_bool(j, 0, STATE_ALL_TABLES) || !PQgetisnull(j->state, 0, STATE_ANCESTOR_REL_OID);
+	const char *why;
+	if (state_text(j, 0, STATE_RELKIND)[0] == 'p')
+		why = "would not tell of a TRUNCATE of one of its partitions";
+	else if (state_bool(j, 0, STATE_IS_PARTITION) && root_published)
+		why = "publishes its changes as those of its root";
+	else
+		return 0;
+	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
+	buf_puts(&sql, "ALTER PUBLICATION ");
+	pg_put_ident(&sql, j->config->publication_name);
+	(void)err_set(e, ERR_CONFIG, "Publication \"%s\" has publish_via_partition_root set: for table \"%s.%s\" it %s. "
+	              "Run this: %s SET (publish_via_partition_root = false);",
+	              j->config->publication_name, j->table->schema, j->table->name, why, sql.data);
+	buf_clear(&sql);
+	return -1;
+}
+
 /* What no ALTER of ours can put right, or none that we would run without being asked. */
 static int state_check(const struct join *j, struct err *e)
 {
@@ -191,12 +212,7 @@ static int state_check(const struct join *j, struct err *e)
 			return err_set(e, ERR_CONFIG, "Unable to create initial snapshot: table \"%s.%s\" can't be published "
 			               "(it is unlogged, temporary, foreign or a system table)",
 			               state_text(j, i, STATE_SCHEMA), state_text(j, i, STATE_NAME));
-	bool root_published = state_bool(j, 0, STATE_ALL_TABLES) || !PQgetisnull(j->state, 0, STATE_ANCESTOR_REL_OID);
-	if (state_bool(j, 0, STATE_VIA_ROOT) && state_bool(j, 0, STATE_IS_PARTITION) && root_published)
-		return err_set(e, ERR_CONFIG, "Publication \"%s\" has publish_via_partition_root set, so that changes of partition \"%s.%s\" "
-		               "are published as its root's: unset it, or use a shape of the root table",
-		               pub, j->table->schema, j->table->name);
-	return 0;
+	return state_bool(j, 0, STATE_VIA_ROOT) ? check_via_root(j, e) : 0;
 }
 
 /* Is the table of this row published, all columns and rows? Partitions below the table are through it. */
@@ -365,6 +381,82 @@ static int add(const struct join *j, int row, struct err *e)
 	return rc;
 }
 
+/* ---- what FULL would break ----
+ *
+ * Postgres refuses every UPDATE and DELETE of a FULL table while a publication of it leaves out a generated column (a
+ * virtual one always, a stored one without publish_generated_columns) or has a column list. So that is looked for
+ * before anything is altered: the users' statements would fail, not ours.
+ */
+enum { LEFT_OUT_SCHEMA, LEFT_OUT_TABLE, LEFT_OUT_COLUMN, LEFT_OUT_KIND, LEFT_OUT_PUBLICATION };
+
+/* Of our publication also if the identity is FULL already, since it will have the table; of others only if the
+ * identity is to change. */
+static void put_left_out_sql(int server_version, struct buf *sql)
+{
+	buf_puts(sql, "WITH RECURSIVE down (oid) AS (SELECT $2::pg_catalog.oid"
+	              "  UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN down ON down.oid = i.inhparent),"
+	              " fam AS (SELECT c.* FROM down JOIN pg_catalog.pg_class c ON c.oid = down.oid AND c.relkind = 'r')," /* has rows */
+	              " up AS (SELECT fam.oid, fam.oid AS publ FROM fam"
+	              "  UNION SELECT fam.oid, an.relid FROM fam, pg_catalog.pg_partition_ancestors(fam.oid) an),"
+	              " pub AS (SELECT p.*, p.pubname = $1::pg_catalog.text AS ours FROM pg_catalog.pg_publication p"
+	              "  WHERE p.pubupdate OR p.pubdelete) "
+	              "SELECT n.nspname, fam.relname, a.attname, CASE WHEN pr.prattrs IS NULL OR pub.ours THEN a.attgenerated ELSE 'l' END,"
+	              " pub.pubname FROM fam"
+	              " JOIN pg_catalog.pg_namespace n ON n.oid = fam.relnamespace"
+	              " JOIN pg_catalog.pg_attribute a ON a.attrelid = fam.oid AND a.attnum > 0 AND NOT a.attisdropped"
+	              " JOIN up ON up.oid = fam.oid JOIN pg_catalog.pg_class pc ON pc.oid = up.publ CROSS JOIN pub"
+	              " LEFT JOIN pg_catalog.pg_publication_rel pr ON pr.prpubid = pub.oid AND pr.prrelid = up.publ"
+	              " WHERE (NOT pub.ours AND fam.relreplident <> 'f' AND pr.prattrs IS NOT NULL)");
+	if (server_version >= GENERATED_COLUMNS_SINCE)
+		buf_puts(sql, " OR (pub.ours AND (a.attgenerated = 'v' OR (a.attgenerated = 's' AND pub.pubgencols <> 's')))"
+		              " OR (NOT pub.ours AND fam.relreplident <> 'f' AND a.attgenerated = 's' AND pub.pubgencols <> 's'"
+		              "  AND (pub.puballtables OR pr.oid IS NOT NULL OR EXISTS (SELECT 1"
+		              "   FROM pg_catalog.pg_publication_namespace pn WHERE pn.pnpubid = pub.oid AND pn.pnnspid = pc.relnamespace)))");
+	buf_puts(sql, " ORDER BY NOT pub.ours, a.attgenerated DESC, fam.oid, a.attnum LIMIT 1");
+}
+
+static int err_left_out(const PGresult *found, struct err *e)
+{
+	const char *pub = pg_value(found, 0, LEFT_OUT_PUBLICATION);
+	char kind = pg_value(found, 0, LEFT_OUT_KIND)[0];
+	struct buf why = BUF_INIT(PG_SQL_MAX_BYTES), remedy = BUF_INIT(PG_SQL_MAX_BYTES);
+	if (kind == 'l')
+		buf_printf(&why, "publishes it with a column list");
+	else
+		buf_printf(&why, "doesn't publish its %sgenerated column \"%s\"", kind == 'v' ? "virtual " : "",
+		           pg_value(found, 0, LEFT_OUT_COLUMN));
+	if (kind == 'l') {
+		buf_puts(&remedy, "take the column list away");
+	} else {
+		buf_puts(&remedy, kind == 'v' ? "make the column STORED, and run ALTER PUBLICATION " : "run ALTER PUBLICATION ");
+		pg_put_ident(&remedy, pub);
+		buf_puts(&remedy, " SET (publish_generated_columns = stored)");
+	}
+	(void)err_set(e, ERR_CONFIG, "Unable to create initial snapshot: publication \"%s\" %s, and with the replica identity FULL, which "
+	              "shapes need, Postgres would refuse every UPDATE and DELETE of table \"%s.%s\". To have shapes of it, %s",
+	              pub, why.data, pg_value(found, 0, LEFT_OUT_SCHEMA), pg_value(found, 0, LEFT_OUT_TABLE), remedy.data);
+	buf_clear(&why);
+	buf_clear(&remedy);
+	return -1;
+}
+
+static int check_left_out(const struct join *j, struct err *e)
+{
+	if (j->server_version < SCHEMA_PUBLICATIONS_SINCE) /* no generated columns are published there, no lists */
+		return 0;
+	char oid[12];
+	snprintf(oid, sizeof oid, "%" PRIu32, j->table->oid);
+	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
+	put_left_out_sql(j->server_version, &sql);
+	PGresult *found = pg_query(j->conn, sql.data, 2, (const char *const[]){j->config->publication_name, oid}, e);
+	buf_clear(&sql);
+	if (found == NULL)
+		return -1;
+	int rc = PQntuples(found) > 0 ? err_left_out(found, e) : 0;
+	PQclear(found);
+	return rc;
+}
+
 /* One pass over what is missing. */
 static int alter_missing(const struct join *j, bool *added, struct err *e)
 {
@@ -398,6 +490,8 @@ static int make_complete(struct join *j, bool *changed, bool *added, struct err 
 			return verify_manual(j, e);
 		if (state_complete(j))
 			return 0;
+		if (check_left_out(j, e) != 0)
+			return -1;
 		*changed = true;
 		if (alter_missing(j, added, e) != 0)
 			return -1;
@@ -408,71 +502,88 @@ static int make_complete(struct join *j, bool *changed, bool *added, struct err 
 
 /* ---- rule 1: the writers ----
  *
- * Who has an xid is read from pg_locks: each transaction holds a lock on its own xid from before its
- * first WAL record until after it has left the list of running ones, whoever asks may see it (in
- * pg_stat_activity other users' are hidden), and PREPARE TRANSACTION keeps it. The view is one
- * consistent picture, so a transaction can't slip through between being active and prepared; where
- * the database isn't known (yet), it counts. Keys are sorted bytewise, for still_there().
+ * A change that was written before the table was published is decoded as unpublished, whenever its transaction
+ * commits. So the snapshot must show it: whoever may have written to the table, or to one below it, before our
+ * (or the operator's) ADD TABLE had committed must be gone from the list of running transactions first. All of
+ * them hold a lock on what they wrote: RowExclusive, or AccessExclusive for a TRUNCATE. They took it before their
+ * first WAL record, and release it after they have left that list (COMMIT and COMMIT PREPARED first become
+ * visible, then let locks go; before that, a commit may hang for a synchronous standby, with its locks). So
+ * nobody else need be waited for, whatever he has written elsewhere: what he writes to this table from now on is
+ * written behind the publication's commit, and decoded as published.
+ *
+ * The holders are read when the publication has been changed and everybody sees that. The family is read by the
+ * same statement: a partition that came since the table was looked up has writers, too. One that a transaction
+ * made which is still running isn't to be seen, but whoever makes a child holds ShareUpdateExclusive on the
+ * parent, which may itself be below the table, so that ADD TABLE didn't wait for him. That lock counts for those
+ * who have an xid: VACUUM and CREATE INDEX CONCURRENTLY, which write no rows and may take hours, hold it without.
+ * pg_locks shows locks of the fast path as well; one that moves from there to the shared table is seen twice
+ * rather than never, and PREPARE gives all locks away under that table's lock.
+ *
+ * A holder is known by his virtual transaction; or by an xid, for before 14.1 PREPARE changed it to -1/xid. (If he
+ * had no xid at the first look he had written nothing until then.) A prepared transaction has no pid. Locks of
+ * subtransactions are their top transaction's; if they abort, both rows and locks are gone.
  */
 static const char writers_sql[] =
-	"SELECT ('x' || l.transactionid::pg_catalog.text) COLLATE \"C\", l.pid, p.gid, a.state"
-	" FROM pg_catalog.pg_locks l"
-	" LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid"
-	" LEFT JOIN pg_catalog.pg_prepared_xacts p ON l.pid IS NULL AND p.transaction = l.transactionid"
-	" WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted"
-	" AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()"
-	" AND COALESCE(a.datname, p.database, pg_catalog.current_database()) = pg_catalog.current_database()"
-	" UNION ALL "
-	"SELECT ('v' || l.virtualtransaction) COLLATE \"C\", l.pid, NULL, a.state"
-	" FROM pg_catalog.pg_locks l"
-	" LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid"
-	" WHERE l.locktype = 'relation' AND l.granted AND l.relation = ANY ($1::pg_catalog.oid[])"
-	" AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())"
-	" AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')"
-	" AND l.pid <> pg_catalog.pg_backend_pid()" /* not the prepared, which have xids */
-	" ORDER BY 1";
-/* ShareUpdateExclusive (VACUUM, CREATE INDEX CONCURRENTLY) and Share (CREATE INDEX) write no rows, and may
- * take hours: they don't count. */
+	"WITH RECURSIVE family (oid) AS ("
+	"  SELECT $1::pg_catalog.oid UNION SELECT i.inhrelid FROM family f JOIN pg_catalog.pg_inherits i ON i.inhparent = f.oid),"
+	" l AS MATERIALIZED (SELECT * FROM pg_catalog.pg_locks WHERE granted),"
+	" holder AS ("
+	"  SELECT l.virtualtransaction AS vxid, pg_catalog.min(l.pid) AS pid,"
+	"   pg_catalog.bool_or(l.mode <> 'ShareUpdateExclusiveLock') AS writes"
+	"  FROM l JOIN family f ON f.oid = l.relation WHERE l.locktype = 'relation'"
+	"   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())"
+	"   AND l.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock',"
+	"    'AccessExclusiveLock')"
+	"   AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()"
+	"  GROUP BY 1),"
+	" writer AS ("
+	"  SELECT h.vxid, h.pid, h.writes, (SELECT pg_catalog.string_agg(x.transactionid::pg_catalog.text, ' ') FROM l x"
+	"   WHERE x.locktype = 'transactionid' AND x.mode = 'ExclusiveLock' AND x.virtualtransaction = h.vxid) AS xids"
+	"  FROM holder h) "
+	"SELECT w.vxid, w.pid, p.gid, a.state, w.xids FROM writer w"
+	" LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = w.pid"
+	" LEFT JOIN pg_catalog.pg_prepared_xacts p ON w.pid IS NULL"
+	"  AND p.transaction::pg_catalog.text = ANY (pg_catalog.string_to_array(w.xids, ' '))"
+	" WHERE w.writes OR w.xids IS NOT NULL"
+	" ORDER BY w.pid, w.vxid";
 
-/* "{1,2}" of the table and all below it. */
-static void put_family(const struct pg_table *t, struct buf *out)
+enum { WRITER_VXID, WRITER_PID, WRITER_GID, WRITER_STATE, WRITER_XIDS };
+
+/* Have two lists of xids, "755 756", one in common? */
+static bool share_xid(const char *a, const char *b)
 {
-	buf_printf(out, "{%" PRIu32, t->oid);
-	for (uint32_t i = 0; i < t->nleaves; i++)
-		buf_printf(out, ",%" PRIu32, t->leaves[i]);
-	buf_putc(out, '}');
+	for (size_t n; (n = strcspn(a, " ")) > 0; a += n + (a[n] == ' '))
+		for (const char *p = b; *p != '\0'; p += strcspn(p, " "), p += *p == ' ')
+			if (strcspn(p, " ") == n && memcmp(a, p, n) == 0)
+				return true;
+	return false;
 }
 
-/* Clears waiting[i] for each row of `first` that `now` doesn't have; both are sorted. Returns how many wait. */
+static bool same_writer(const PGresult *first, int i, const PGresult *now, int k)
+{
+	return strcmp(pg_value(first, i, WRITER_VXID), pg_value(now, k, WRITER_VXID)) == 0 ||
+	       share_xid(pg_value(first, i, WRITER_XIDS), pg_value(now, k, WRITER_XIDS));
+}
+
+/* Clears waiting[i] for each row of `first` that `now` doesn't have. Returns how many wait. */
 static int still_there(const PGresult *first, bool *waiting, const PGresult *now)
 {
-	int left = 0, at = 0, n = PQntuples(now);
+	int left = 0;
 	for (int i = 0; i < PQntuples(first); i++) {
-		if (!waiting[i])
-			continue;
-		const char *key = pg_value(first, i, 0);
-		while (at < n && strcmp(pg_value(now, at, 0), key) < 0)
-			at++;
-		waiting[i] = at < n && strcmp(pg_value(now, at, 0), key) == 0;
-		left += waiting[i];
+		bool there = false;
+		for (int k = 0; waiting[i] && !there && k < PQntuples(now); k++)
+			there = same_writer(first, i, now, k);
+		waiting[i] = there;
+		left += there;
 	}
 	return left;
 }
 
-/* Is row i of `now` one of those waited for? */
-static bool is_waited_for(const PGresult *first, const bool *waiting, const PGresult *now, int i)
+/* Is row k of `now` one of those waited for? */
+static bool is_waited_for(const PGresult *first, const bool *waiting, const PGresult *now, int k)
 {
-	for (int k = 0; k < PQntuples(first); k++)
-		if (waiting[k] && strcmp(pg_value(first, k, 0), pg_value(now, i, 0)) == 0)
-			return true;
-	return false;
-}
-
-/* Does an earlier named row of `now` have the pid of row i? (Its xid, and its lock.) */
-static bool is_named(const PGresult *now, const int *named, int nnamed, int i)
-{
-	for (int k = 0; k < nnamed; k++)
-		if (!PQgetisnull(now, i, 1) && strcmp(pg_value(now, named[k], 1), pg_value(now, i, 1)) == 0)
+	for (int i = 0; i < PQntuples(first); i++)
+		if (waiting[i] && same_writer(first, i, now, k))
 			return true;
 	return false;
 }
@@ -481,25 +592,24 @@ static int err_writers(const struct join *j, const PGresult *first, const bool *
                        struct err *e)
 {
 	struct buf who = BUF_INIT(sizeof e->text);
-	int named[WRITERS_NAMED_MAX], nnamed = 0;
+	int nnamed = 0;
 	buf_puts(&who, "");
 	for (int i = 0; i < PQntuples(now); i++) {
-		if (!is_waited_for(first, waiting, now, i) || is_named(now, named, nnamed, i))
+		if (!is_waited_for(first, waiting, now, i))
 			continue;
 		if (nnamed == WRITERS_NAMED_MAX) {
 			buf_puts(&who, " and others");
 			break;
 		}
-		buf_puts(&who, nnamed > 0 ? ", " : "");
-		named[nnamed++] = i;
-		if (PQgetisnull(now, i, 1))
-			buf_printf(&who, "prepared transaction \"%s\"", pg_value(now, i, 2));
-		else if (PQgetisnull(now, i, 3))
-			buf_printf(&who, "pid %s", pg_value(now, i, 1)); /* the state of others' sessions may be hidden */
+		buf_puts(&who, nnamed++ > 0 ? ", " : "");
+		if (PQgetisnull(now, i, WRITER_PID))
+			buf_printf(&who, "prepared transaction \"%s\"", pg_value(now, i, WRITER_GID));
+		else if (PQgetisnull(now, i, WRITER_STATE))
+			buf_printf(&who, "pid %s", pg_value(now, i, WRITER_PID)); /* the state of others' sessions may be hidden */
 		else
-			buf_printf(&who, "pid %s (%s)", pg_value(now, i, 1), pg_value(now, i, 3));
+			buf_printf(&who, "pid %s (%s)", pg_value(now, i, WRITER_PID), pg_value(now, i, WRITER_STATE));
 	}
-	(void)err_set(e, ERR_TIMEOUT, "Snapshot timed out waiting for transactions that were running when table \"%s.%s\" was published "
+	(void)err_set(e, ERR_TIMEOUT, "Snapshot timed out waiting for transactions that were writing to table \"%s.%s\" when it was published "
 	              "(%d s). End them or try again later: %s",
 	              j->table->schema, j->table->name, PUB_WRITERS_MAX_MS / 1000, who.data);
 	buf_clear(&who);
@@ -509,9 +619,9 @@ static int err_writers(const struct join *j, const PGresult *first, const bool *
 /* Waits until all who could have written before the table was published have ended. */
 static int wait_for_writers(const struct join *j, struct err *e)
 {
-	struct buf family = BUF_INIT(PG_SQL_MAX_BYTES);
-	put_family(j->table, &family);
-	const char *const params[] = {family.data};
+	char oid[12];
+	snprintf(oid, sizeof oid, "%" PRIu32, j->table->oid);
+	const char *const params[] = {oid};
 	int64_t deadline_ms = clock_mono_ms() + PUB_WRITERS_MAX_MS, poll_ms = WRITERS_POLL_MIN_MS;
 	int rc = 0, left = 0;
 	bool *waiting = NULL;
@@ -546,7 +656,6 @@ out:
 	PQclear(first);
 	PQclear(now);
 	free(waiting);
-	buf_clear(&family);
 	return rc;
 }
 
@@ -651,7 +760,9 @@ static int join_run(struct join *j, const struct pg_join *known, struct pg_join 
 	if (make_complete(j, &changed, &added, e) != 0)
 		return -1;
 	bool as_known = known != NULL && known->publication_rel_oid == state_rel_oid(j);
-	if (changed || !as_known) {
+	/* A publication that was altered may have left out what those who wrote before it changed had to tell. */
+	bool altered = as_known && known->publication_xmin != pg_value_oid(j->state, 0, STATE_PUB_XMIN);
+	if (changed || !as_known || altered) {
 		if (wait_for_writers(j, e) != 0)
 			return -1;
 		/* Not for a known table below which something was new: its FULL, under an exclusive lock, did the
@@ -660,6 +771,7 @@ static int join_run(struct join *j, const struct pg_join *known, struct pg_join 
 			return -1;
 	}
 	out->publication_rel_oid = state_rel_oid(j);
+	out->publication_xmin = pg_value_oid(j->state, 0, STATE_PUB_XMIN);
 	out->added_by_us = added || (as_known && known->added_by_us);
 	out->generated_published = state_bool(j, 0, STATE_GENERATED);
 	return 0;

@@ -24,6 +24,7 @@ struct pg_join {
 	uint32_t publication_rel_oid; /* pg_publication_rel.oid: another number means it left and came back;
 	                                 the publication's own oid if it is FOR ALL TABLES or has the schema,
 	                                 an ancestor's entry if a partition is published through that one */
+	uint32_t publication_xmin;    /* pg_publication.xmin: another number means that it was altered (ground.h); 0: not known */
 	bool added_by_us;             /* in this call or, as `known` says, in an earlier one */
 	bool generated_published;     /* PostgreSQL 18: the publication publishes stored generated columns */
 };

@@ -40,7 +40,15 @@ void pg_snapshot_clear(struct pg_snapshot *s);
 /* True if the transaction is visible in the snapshot; xid is the stream's 32 bits. */
 bool pg_snapshot_holds(const struct pg_snapshot *s, uint32_t xid);
 
+/* 0: begun and locked. 1: begun; the role may read columns of the table only, by which pg_snapshot_lock_columns() locks
+ * it when the shapes are registered. */
 int pg_snapshot_begin(PGconn *conn, const struct pg_table *t, struct err *e) MUST_USE;
+/*
+ * The table is locked by a SELECT of the columns that the role may read. That fixes the snapshot before the lock is
+ * there: 1 means that the table was written anew or emptied in between, so that the snapshot shows nothing of it: to
+ * be taken again.
+ */
+int pg_snapshot_lock_columns(PGconn *conn, const struct pg_table *t, struct err *e) MUST_USE;
 /* Locks one more table that a condition reads, between begin and take. */
 int pg_snapshot_lock(PGconn *conn, const struct pg_table *t, struct err *e) MUST_USE;
 

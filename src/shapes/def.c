@@ -8,6 +8,7 @@
 #include <wctype.h>
 
 #include "base/mem.h"
+#include "pg/query.h"
 #include "where/where.h"
 
 #define IDENTIFIER_CHARS_MAX 63
@@ -319,12 +320,11 @@ static int choose(struct arena *a, const struct pg_table *t, const struct def_li
 static int check_generated(struct arena *a, const struct pg_table *t, const uint8_t *chosen, bool listed,
                            int server_version, struct def_error *e)
 {
-	if (server_version == 0 || server_version >= PG_GENERATED_REPLICATED)
-		return 0;
+	bool stored_too = server_version != 0 && server_version < PG_GENERATED_REPLICATED;
 	struct def_name *names = arena_alloc(a, (t->ncolumns + 1u) * sizeof *names);
 	size_t count = 0;
 	for (size_t i = 0; i < t->ncolumns; i++)
-		if (chosen[i] && t->columns[i].generated)
+		if (chosen[i] && t->columns[i].generated && (stored_too || t->columns[i].is_virtual))
 			names[count++] = (struct def_name){t->columns[i].name, strlen(t->columns[i].name)};
 	if (count == 0)
 		return 0;
@@ -452,7 +452,35 @@ bool def_selects_generated(const struct shape_def *d)
 	return false;
 }
 
-const char *def_where_generated(const struct shape_def *d)
+static bool is_unpublished(const struct pg_column *c, bool stored_published)
+{
+	return c->is_virtual || (c->generated && !stored_published);
+}
+
+static void put_key_names(const struct pg_table *t, struct buf *out)
+{
+	for (uint16_t i = 0; i < t->npk; i++) {
+		if (i > 0)
+			buf_puts(out, ", ");
+		pg_put_ident(out, t->columns[t->pk[i]].name);
+	}
+}
+
+void def_keys_clash(const struct pg_table *t, struct buf *out)
+{
+	if (t->relkind == 'p') {
+		buf_puts(out, "the primary key is not valid for all partitions yet: each needs an index on (");
+		put_key_names(t, out);
+		buf_puts(out, ") that is attached to it");
+		return;
+	}
+	buf_printf(out, "its child %s may have several rows with the same primary key; give it one of its own: ALTER TABLE %s ADD PRIMARY KEY (",
+	           t->clash, t->clash);
+	put_key_names(t, out);
+	buf_putc(out, ')');
+}
+
+const char *def_where_unpublished(const struct shape_def *d, bool stored_published)
 {
 	const struct pg_table *t = d->table;
 	struct where *w = NULL;
@@ -460,14 +488,43 @@ const char *def_where_generated(const struct shape_def *d)
 	const char *name = NULL;
 	bool any = false;
 	for (uint16_t i = 0; d->where != NULL && i < t->ncolumns; i++)
-		any |= t->columns[i].generated;
+		any |= is_unpublished(&t->columns[i], stored_published);
 	if (!any || where_load(t, d->where, strlen(d->where), &w, &ignored) != 0)
 		return NULL;
 	for (uint16_t i = 0; i < t->ncolumns && name == NULL; i++)
-		if (t->columns[i].generated && where_uses(w, i))
+		if (is_unpublished(&t->columns[i], stored_published) && where_uses(w, i))
 			name = t->columns[i].name;
 	where_free(w);
 	return name;
+}
+
+int def_check_rights(struct arena *a, const struct shape_def *d, struct def_error *e)
+{
+	const struct pg_table *t = d->table;
+	struct def_name *denied = arena_alloc(a, (t->ncolumns + 1u) * sizeof *denied);
+	struct where *w = NULL;
+	struct err ignored;
+	size_t n = 0;
+	for (uint16_t i = 0; i < d->nselected; i++) {
+		const struct pg_column *c = &t->columns[d->selected[i]];
+		if (c->denied)
+			denied[n++] = (struct def_name){c->name, strlen(c->name)};
+	}
+	if (n > 0)
+		return fail_names(a, e, "columns", "The database role has no right to read the following columns: ", denied, n,
+		                  ". Grant it SELECT on them, or list only others in the 'columns' query param");
+	for (uint16_t i = 0; i < t->ncolumns; i++)
+		n += t->columns[i].denied;
+	if (n == 0 || d->where == NULL || where_load(t, d->where, strlen(d->where), &w, &ignored) != 0)
+		return 0;
+	n = 0;
+	for (uint16_t i = 0; i < t->ncolumns; i++)
+		if (t->columns[i].denied && where_uses(w, i))
+			denied[n++] = (struct def_name){t->columns[i].name, strlen(t->columns[i].name)};
+	where_free(w);
+	if (n == 0)
+		return 0;
+	return fail_names(a, e, "where", "The database role has no right to read the following columns: ", denied, n, "");
 }
 
 void shape_def_clear(struct shape_def *d)

@@ -42,15 +42,20 @@ int shapes_start(struct shapes **out, const struct config *config, struct err *e
 {
 	struct shapes *s = mem_zalloc(sizeof *s);
 	s->config = config;
+	s->started_ms = clock_mono_ms();
 	init_locks(s);
 	ingest_new(s);
 	if (store_open(&s->store, config->storage_dir, config->storage_memory, e) != 0 || engine_load(s, e) != 0 ||
-	    writer_start(s, e) != 0 || ingest_start(s, e) != 0 || pgwork_start(s, e) != 0) {
-		shapes_stop(s);
-		return -1;
-	}
+	    writer_start(s, e) != 0)
+		goto failed;
+	s->currency = s->nshapes > 0 ? SHAPES_UNPROVEN : SHAPES_CURRENT; /* before the stream runs */
+	if (ingest_start(s, e) != 0 || pgwork_start(s, e) != 0)
+		goto failed;
 	*out = s;
 	return 0;
+failed:
+	shapes_stop(s);
+	return -1;
 }
 
 static void free_registry(struct shapes *s)
@@ -61,12 +66,14 @@ static void free_registry(struct shapes *s)
 	struct table_state *t;
 	for (size_t i = 0; (t = map_next(&s->tables, &i)) != NULL;) {
 		pg_table_unref(t->table);
+		free(t->ground);
 		free(t);
 	}
 	registry_cache_clear(s);
 	map_clear(&s->by_handle);
 	map_clear(&s->by_identity);
 	map_clear(&s->tables);
+	registry_forget_costly(s);
 	map_clear(&s->inflight);
 }
 
@@ -121,10 +128,123 @@ void shapes_on_fatal(struct shapes *s, void (*notify)(void *), void *ctx)
 		notify(ctx);
 }
 
+/* All who are parked look again. A waiter that registers after its list was woken sees what has changed: it looks
+ * once more behind its registering (request_park()). */
+static void wake_everybody(struct shapes *s)
+{
+	struct shape *shape;
+	pthread_rwlock_rdlock(&s->registry_lock);
+	for (size_t i = 0; (shape = map_next(&s->by_handle, &i)) != NULL;) {
+		pthread_mutex_lock(shape_lock(shape));
+		wait_list_wake_all(&shape->tail.waiters);
+		pthread_mutex_unlock(shape_lock(shape));
+	}
+	pthread_rwlock_unlock(&s->registry_lock);
+	pthread_mutex_lock(&s->lsn_lock);
+	wait_list_wake_lsn(&s->lsn_waiters, UINT64_MAX);
+	pthread_mutex_unlock(&s->lsn_lock);
+}
+
+void status_phase(struct shapes *s, enum stream_phase phase, const char *error)
+{
+	pthread_mutex_lock(&s->status_lock);
+	s->phase = phase;
+	if (phase == STREAM_RUNNING)
+		s->stream_was_active = true;
+	/*
+	 * Somebody else's lock makes us foreign until the stream runs, not until we have the lock: they may have moved the
+	 * slot, and start() then rotates what we have. While Postgres is merely away we are what we were.
+	 */
+	if (phase == STREAM_RUNNING)
+		s->currency = SHAPES_CURRENT;
+	else if ((phase == STREAM_BACKING_OFF || phase == STREAM_FATAL) && s->currency == SHAPES_UNPROVEN)
+		s->currency = SHAPES_CURRENT;
+	if (phase == STREAM_BACKING_OFF || phase == STREAM_RUNNING)
+		s->wait = STREAM_WAIT_NONE;
+	snprintf(s->phase_error, sizeof s->phase_error, "%s", error != NULL ? error : "");
+	wait_list_wake_all(&s->status_waiters);
+	pthread_mutex_unlock(&s->status_lock);
+}
+
+void status_wait(struct shapes *s, enum stream_wait wait)
+{
+	pthread_mutex_lock(&s->status_lock);
+	bool foreign = wait == STREAM_WAIT_FOREIGN_LOCK && s->currency != SHAPES_FOREIGN;
+	if (wait == STREAM_WAIT_FOREIGN_LOCK)
+		s->currency = SHAPES_FOREIGN;
+	else if (s->currency == SHAPES_UNPROVEN)
+		s->currency = SHAPES_CURRENT; /* we have the lock, or had it till now */
+	if (s->wait != wait) {
+		s->wait = wait;
+		wait_list_wake_all(&s->status_waiters);
+	}
+	pthread_mutex_unlock(&s->status_lock);
+	if (foreign)
+		wake_everybody(s);
+}
+
+void status_poll(struct shapes *s)
+{
+	if (atomic_load_explicit(&s->currency, memory_order_relaxed) != SHAPES_UNPROVEN ||
+	    clock_mono_ms() < s->started_ms + UNPROVEN_MAX_MS)
+		return;
+	pthread_mutex_lock(&s->status_lock);
+	if (s->currency == SHAPES_UNPROVEN)
+		s->currency = SHAPES_CURRENT;
+	wait_list_wake_all(&s->status_waiters);
+	pthread_mutex_unlock(&s->status_lock);
+}
+
+enum shapes_currency shapes_currency(struct shapes *s) { return (enum shapes_currency)atomic_load(&s->currency); }
+
+enum shapes_currency shapes_currency_wait(struct shapes *s, struct waiter *w)
+{
+	enum shapes_currency c = shapes_currency(s);
+	if (c != SHAPES_UNPROVEN)
+		return c;
+	pthread_mutex_lock(&s->status_lock);
+	c = shapes_currency(s);
+	if (c == SHAPES_UNPROVEN)
+		wait_list_add(&s->status_waiters, w);
+	pthread_mutex_unlock(&s->status_lock);
+	return c;
+}
+
+/* The first that keeps a request from its answer. */
+void shapes_ready(struct shapes *s, struct shapes_ready *out)
+{
+	enum shapes_currency c = shapes_currency(s);
+	pthread_mutex_lock(&s->status_lock);
+	enum stream_phase phase = s->phase;
+	enum stream_wait wait = s->wait;
+	bool fatal = s->fatal;
+	pthread_mutex_unlock(&s->status_lock);
+	*out = (struct shapes_ready){.status = "starting"};
+	if (fatal || phase == STREAM_FATAL)
+		out->reason = "the configuration must be changed: the log says what";
+	else if (atomic_load(&s->store_failing))
+		*out = (struct shapes_ready){.status = "store_failing", .reason = "the store can't be written: the log says why"};
+	else if (wait == STREAM_WAIT_SLOT)
+		out->reason = "Postgres makes the replication slot once all transactions that are open have ended";
+	else if (c == SHAPES_FOREIGN)
+		*out = (struct shapes_ready){.status = "waiting", .reason = "another instance holds the lock of the replication slot"};
+	else if (c == SHAPES_UNPROVEN)
+		out->reason = "whether another instance holds the lock of the replication slot isn't known yet";
+	else if (phase == STREAM_RUNNING)
+		*out = (struct shapes_ready){.ready = true, .status = "ready"};
+	else if (atomic_load(&s->nshapes) > 0)
+		*out = (struct shapes_ready){.ready = true, .away = true, .status = "ready",
+		                             .reason = "no replication connection: known shapes are served, new ones are not made"};
+	else
+		out->reason = "no replication connection, and no shape is known";
+}
+
 static enum shapes_status status_of(const struct shapes *s)
 {
 	if (s->phase == STREAM_RUNNING)
 		return SHAPES_ACTIVE;
+	if (s->currency == SHAPES_FOREIGN)
+		return SHAPES_WAITING;
 	bool no_lock = s->phase == STREAM_CONNECTING || s->phase == STREAM_WAITING_LOCK || s->phase == STREAM_BACKING_OFF;
 	return no_lock && !s->stream_was_active ? SHAPES_WAITING : SHAPES_STARTING;
 }

@@ -13,6 +13,13 @@
 
 /* An index over an expression that failed: one of its members stands for all. Such candidates have this bit. */
 #define FAILED_INDEX 0x80000000u
+#define FAILED_RESIDUAL 0x40000000u /* likewise, of one by himself */
+#define EXPR_OF(c) ((c)->expr & ~(FAILED_INDEX | FAILED_RESIDUAL))
+
+/* Of a row's work, what one expression may have once another was too costly: a fourth each time, and no less than this
+ * part. */
+#define SHARE_SHRINKS 4
+#define SHARE_LEAST 1024
 
 struct filter *filter_new(struct pg_table *table)
 {
@@ -39,6 +46,70 @@ void filter_free(struct filter *f)
 size_t filter_members(const struct filter *f)
 {
 	return f->members;
+}
+
+/* ---- what a row costs ------------------------------------------------------------------------------- */
+
+void filter_limit(struct filter *f, uint64_t work, void (*costly)(void *ctx, void *member))
+{
+	f->work_max = work;
+	f->costly = costly;
+}
+
+/* The list has the dearest first. */
+static void note_spender(struct filter *f, const struct filter_index *x, uint32_t expr, uint64_t steps)
+{
+	size_t i = FILTER_SPENDERS;
+	if (steps <= f->spenders[i - 1].steps)
+		return;
+	for (i--; i > 0 && f->spenders[i - 1].steps < steps; i--)
+		f->spenders[i] = f->spenders[i - 1];
+	f->spenders[i] = (struct filter_spender){x, expr, steps};
+}
+
+static void tell_costly(void *ctx, struct filter_member *m)
+{
+	struct filter *f = ctx;
+	m->seen = f->row;
+	f->costly(f->ctx, m->member);
+}
+
+/* Those who had this evaluated are out, and what it cost is there for others. */
+static void dismiss(struct filter *f, const struct filter_spender *who)
+{
+	if (who->index != NULL)
+		filter_index_each(who->index, tell_costly, f);
+	for (size_t i = 0; who->index == NULL && i < f->ncandidates; i++)
+		if (EXPR_OF(&f->candidates[i]) == who->expr && !(f->candidates[i].expr & FAILED_INDEX))
+			tell_costly(f, f->candidates[i].member);
+	where_pool_refund(f->pool, who->steps);
+	/* However many of them there are, all their attempts together cost less than twice the row's work. */
+	f->share_max = f->share_max / SHARE_SHRINKS > f->work_max / SHARE_LEAST ? f->share_max / SHARE_SHRINKS : f->work_max / SHARE_LEAST;
+}
+
+/* The value of an expression, within what is left for the row. NULL: it is too costly, and its members were told so. */
+static const struct where_value *evaluate(struct filter *f, const struct filter_index *x, uint32_t expr)
+{
+	if (f->work_max == 0)
+		return where_pool_eval(f->pool, expr);
+	for (;;) {
+		uint64_t before = where_pool_work(f->pool), share = before + f->share_max;
+		where_pool_budget(f->pool, share < f->work_max ? share : f->work_max);
+		const struct where_value *v = where_pool_eval(f->pool, expr);
+		struct filter_spender here = {x, expr, where_pool_work(f->pool) - before}, most = f->spenders[0];
+		if (!where_pool_too_costly(f->pool)) {
+			note_spender(f, x, expr, here.steps);
+			return v;
+		}
+		if (here.steps > f->share_max || here.steps >= most.steps) {
+			dismiss(f, &here);
+			return NULL;
+		}
+		memmove(f->spenders, f->spenders + 1, (FILTER_SPENDERS - 1) * sizeof *f->spenders);
+		f->spenders[FILTER_SPENDERS - 1] = (struct filter_spender){NULL, 0, 0};
+		dismiss(f, &most);
+		where_pool_refund(f->pool, here.steps); /* it is tried again */
+	}
 }
 
 /* ---- a row ------------------------------------------------------------------------------------------ */
@@ -75,7 +146,9 @@ static void enter(struct filter *f, const struct filter_entry *e)
 /* NULL: nothing below is true for the row. */
 static const struct where_value *part_value(struct filter *f, const struct filter_index *x, uint32_t i)
 {
-	const struct where_value *v = where_pool_eval(f->pool, (uint32_t)x->parts[i].expr);
+	const struct where_value *v = evaluate(f, x, (uint32_t)x->parts[i].expr);
+	if (v == NULL)
+		return NULL;
 	if (v->is == WHERE_ERROR) {
 		struct filter_member *m = filter_index_any(x);
 		if (m != NULL)
@@ -166,26 +239,22 @@ static void walk(struct filter *f, const struct filter_node *node)
 		}
 }
 
-/* Leaves the failed ones in front and returns how many. */
-static size_t test_candidates(struct filter *f)
+/* Marks the failed ones. */
+static void test_candidates(struct filter *f)
 {
-	size_t kept = 0;
 	for (size_t i = 0; i < f->ncandidates; i++) {
 		struct filter_candidate c = f->candidates[i];
-		if (c.expr & FAILED_INDEX) {
-			f->candidates[kept++] = c;
+		if ((c.expr & FAILED_INDEX) || c.member->seen == f->row)
 			continue;
-		}
-		if (c.member->seen == f->row)
+		const struct where_value *v = evaluate(f, NULL, c.expr);
+		if (v == NULL)
 			continue;
-		const struct where_value *v = where_pool_eval(f->pool, c.expr);
 		if (v->is == WHERE_VALUE && v->u.i != 0)
 			reached(f, c.member, 0);
 		else if (v->is == WHERE_ERROR)
-			f->candidates[kept++] = c;
+			f->candidates[i].expr |= FAILED_RESIDUAL;
 		where_pool_trim(f->pool); /* no value of the pool is held here */
 	}
-	return kept;
 }
 
 void filter_row(struct filter *f, where_fetch *fetch, void *fetch_ctx, void (*found)(void *ctx, void *member),
@@ -195,14 +264,17 @@ void filter_row(struct filter *f, where_fetch *fetch, void *fetch_ctx, void (*fo
 	f->found = found;
 	f->ctx = ctx;
 	f->ncandidates = 0;
+	f->share_max = f->work_max;
+	memset(f->spenders, 0, sizeof f->spenders);
 	where_pool_row(f->pool, fetch, fetch_ctx);
 	walk(f, &f->root);
-	size_t n = test_candidates(f);
-	for (size_t i = 0; i < n; i++) {
+	test_candidates(f);
+	where_pool_budget(f->pool, 0); /* what comes was computed once */
+	for (size_t i = 0; i < f->ncandidates; i++) {
 		struct filter_candidate c = f->candidates[i];
-		if (c.member->seen == f->row) /* found by another way, or told already */
+		if (c.expr == EXPR_OF(&c) || c.member->seen == f->row) /* found by another way, or told already */
 			continue;
-		const struct where_value *v = where_pool_eval(f->pool, c.expr & ~FAILED_INDEX);
+		const struct where_value *v = where_pool_eval(f->pool, EXPR_OF(&c));
 		if (v->is != WHERE_ERROR)
 			continue;
 		c.member->seen = f->row;

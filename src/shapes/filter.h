@@ -29,6 +29,14 @@ struct filter_member {
 	uint32_t nentries;
 };
 
+/*
+ * What one row may cost, all conditions together, in steps (where/value.h): a base, and so much for each of its bytes,
+ * so that a table of long texts has more. The base is some 0.1 s of INGEST's time; ordinary conditions take some hundred
+ * steps each, and one more per byte that they read.
+ */
+#define FILTER_ROW_STEPS (1u << 27)
+#define FILTER_BYTE_STEPS 256u
+
 struct filter *filter_new(struct pg_table *table);
 /* Members that are still in it are forgotten, without a look at them: `entries` of those with more than one place is
  * then the caller's to free. */
@@ -42,10 +50,18 @@ size_t filter_members(const struct filter *f);
 /*
  * Finds the members whose condition is true for the row. `found` is called once for each, in no order; it
  * must not change the filter. `failed` is called for each member whose evaluation failed on this row (it
- * doesn't count as found); `column` is the column at fault or -1 if not known.
+ * doesn't count as found); `column` is the column at fault or -1 if not known. Of an index whose own expression
+ * fails it is told of one member for all, whatever else that asks.
  */
 void filter_row(struct filter *f, where_fetch *fetch, void *fetch_ctx, void (*found)(void *ctx, void *member),
                 void (*failed)(void *ctx, void *member, int column, const char *reason), void *ctx);
+
+/*
+ * Bounds the rows that come. Where a row's work would be more than `work` (0: any), `costly` is called for the members
+ * whose expression took most of it (what several share is put down to the first), and goes on without them: they may
+ * have been found or not, and are to leave the filter, after filter_row().
+ */
+void filter_limit(struct filter *f, uint64_t work, void (*costly)(void *ctx, void *member));
 
 /* For `explain`, tests and the bench: how a condition is found, e.g. `eq(user_id) > range(created) > residual`. */
 void filter_explain(struct filter *f, const struct filter_member *m, struct buf *out);

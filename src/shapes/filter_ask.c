@@ -342,8 +342,9 @@ static void ask_or(struct placing *a, uint32_t id, const struct where_pool_node 
 	for (uint32_t i = 0; i < n->nargs; i++) {
 		branches[kept] = (struct asks){NULL, NULL, 0};
 		filter_ask(a, args[i], &branches[kept]);
-		const struct ask *first = branches[kept].first;
-		bool never = branches[kept].n == 1 && first->kind == ASK_NEVER && first->safe;
+		bool never = false; /* also if something beside it fails: that could only make it NULL */
+		for (const struct ask *k = branches[kept].first; k != NULL && !never; k = k->next)
+			never = k->kind == ASK_NEVER;
 		kept += !never;
 	}
 	if (kept == 0) {

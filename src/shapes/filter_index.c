@@ -91,7 +91,7 @@ static void free_deep(const struct filter_index *x, struct filter_entry *e)
 {
 	if (!x->deep)
 		return;
-	struct arena own = {(struct arena_block *)(uintptr_t)e->keys[keys_of(x)].u.p, 0};
+	struct arena own = {(struct arena_block *)(uintptr_t)e->keys[keys_of(x)].u.p, 0, 0};
 	arena_clear(&own);
 }
 
@@ -451,6 +451,34 @@ static struct filter_entry *first_entry(const struct filter_index *x)
 		if (x->buckets[i] != NULL)
 			return x->buckets[i];
 	return NULL;
+}
+
+static void each_entry(const struct filter_entry *e, void (*each)(void *ctx, struct filter_member *m), void *ctx)
+{
+	if (e->member != NULL)
+		each(ctx, e->member);
+	if (e->node == NULL)
+		return;
+	for (const struct filter_leaf *l = e->node->leaves; l != NULL; l = l->next)
+		each(ctx, l->member);
+	for (const struct filter_index *x = e->node->indexes; x != NULL; x = x->next)
+		filter_index_each(x, each, ctx);
+}
+
+static void each_span(const struct filter_span *s, void (*each)(void *ctx, struct filter_member *m), void *ctx)
+{
+	for (; s != NULL; s = s->right) {
+		each_span(s->left, each, ctx);
+		each_entry(&s->entry, each, ctx);
+	}
+}
+
+void filter_index_each(const struct filter_index *x, void (*each)(void *ctx, struct filter_member *m), void *ctx)
+{
+	for (uint32_t i = 0; x->buckets != NULL && i <= x->mask; i++)
+		for (const struct filter_entry *e = x->buckets[i]; e != NULL; e = e->next)
+			each_entry(e, each, ctx);
+	each_span(x->root, each, ctx);
 }
 
 /* No node and no index is empty, so the first way down ends at a member. */

@@ -2,9 +2,9 @@
  * filter_place.c - where a condition goes: what it asks (filter_ask.c) leads down the indexes of the
  * filter's nodes, and back out when its member leaves.
  *
- * Found is what all conjuncts are true for, so their order doesn't matter for that. It does for failures:
- * expressions that can fail are asked in the order in which they were written, behind all that can't, so
- * that nothing fails for rows that another conjunct leaves out.
+ * Found is what all conjuncts are true for, so their order doesn't matter for that. It does for what is told of failures:
+ * expressions that can fail are asked behind all that can't, in the order in which they were written, so that hardly
+ * anything is told of rows that another conjunct leaves out.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -78,6 +78,11 @@ struct filter_index {
 
 struct filter_candidate { struct filter_member *member; uint32_t expr; };
 
+#define FILTER_SPENDERS 8 /* of those who spent most, so many are known */
+
+/* Who had an expression evaluated, and what that cost: an index, or one who has it as his residual. */
+struct filter_spender { const struct filter_index *index; uint32_t expr; uint64_t steps; };
+
 struct filter {
 	struct where_pool *pool;
 	struct pg_table *table;
@@ -91,6 +96,10 @@ struct filter {
 	size_t ncandidates, candidates_cap;
 	void (*found)(void *ctx, void *member);
 	void *ctx;
+	/* what it may cost */
+	uint64_t work_max, share_max; /* the row's; one expression's */
+	void (*costly)(void *ctx, void *member);
+	struct filter_spender spenders[FILTER_SPENDERS];
 };
 
 /* filter_index.c */
@@ -108,6 +117,8 @@ void filter_index_free(struct filter *f, struct filter_index *x);
 void filter_node_clear(struct filter *f, struct filter_node *node);
 /* Some member below, NULL if there is none. */
 struct filter_member *filter_index_any(const struct filter_index *x);
+/* All below, each as often as it has places there. */
+void filter_index_each(const struct filter_index *x, void (*each)(void *ctx, struct filter_member *m), void *ctx);
 /* Negative if the value is beyond the lower bound's outside, positive if beyond the upper's, 0 inside. */
 int filter_span_side(const struct filter_index *x, const struct filter_span *s, const struct where_value *v);
 bool filter_span_beyond(const struct filter_index *x, const struct filter_span *s, const struct where_value *v);

@@ -76,7 +76,7 @@ static enum change_view view_of(const struct wal_change *c, uint8_t hits)
 	return hits == HIT_NEW ? VIEW_ENTERS : VIEW_LEAVES;
 }
 
-static void row_for_route(struct shapes *s, const struct route *route, const struct relation *rel, const struct wal_change *c)
+void row_for_route(struct shapes *s, const struct route *route, const struct relation *rel, const struct wal_change *c)
 {
 	struct ingest *in = s->ingest;
 	if (route == NULL)
@@ -88,6 +88,22 @@ static void row_for_route(struct shapes *s, const struct route *route, const str
 		select_hits(s, sel, rel, c);
 	for (size_t i = 0; i < in->nhits; i++)
 		row_for_shape(s, in->hits[i], rel, c, view_of(c, in->hits[i]->in.hits));
+	if (in->ncostly > 0)
+		select_dismiss(s);
+}
+
+void txn_bound(struct shapes *s)
+{
+	if (s->ingest->txn_bytes > TXN_BYTES_MAX || s->ingest->txn_refs_bytes > TXN_REFS_BYTES_MAX)
+		txn_stage(s, false);
+}
+
+static void change_for_route(struct shapes *s, struct route *route, const struct relation *rel, const struct wal_change *c)
+{
+	if (route != NULL && (route->loose != NULL || route->held != NULL))
+		keys_hold(s, route, rel, c);
+	else
+		row_for_route(s, route, rel, c);
 }
 
 /* ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE, if set: the shapes that such a transaction touches rotate. */
@@ -123,13 +139,13 @@ static int row_change(struct shapes *s, const struct wal_change *c, struct err *
 		struct relation *rel = relation_of(in, c->u.row.relation_oid);
 		if (rel == NULL)
 			return err_set(e, ERR_PROTOCOL, "a change of relation %u came before its description", c->u.row.relation_oid);
-		row_for_route(s, route, rel, c);
+		change_for_route(s, route, rel, c);
 		for (size_t i = 0; leaf != NULL && i < leaf->n; i++)
-			row_for_route(s, route_get(in, leaf->roots[i], false), rel, c);
+			change_for_route(s, route_get(in, leaf->roots[i], false), rel, c);
 	}
 	in->op += 2;
-	if (in->txn_bytes > TXN_BYTES_MAX || in->txn_refs_bytes > TXN_REFS_BYTES_MAX)
-		txn_stage(s, false);
+	txn_bound(s);
+	keys_bound(s);
 	return 0;
 }
 
@@ -177,6 +193,8 @@ static int commit(struct shapes *s, const struct wal_change *c, struct err *e)
 		txn_clear(in);
 		return 0;
 	}
+	keys_commit(s);
+	counts_commit(in);
 	in->end_lsn = c->u.commit.end_lsn;
 	in->ending = true;
 	txn_try_finish(s);
@@ -188,7 +206,7 @@ static int on_change(void *ctx, const struct wal_change *c, struct err *e)
 	struct shapes *s = ctx;
 	struct ingest *in = s->ingest;
 	if (in->unresolved)
-		return err_set(e, ERR_PG_CONN, "cannot look up whose partition a relation is; starting again from what is durable");
+		return err_set(e, ERR_PG_CONN, "cannot look into the catalog; starting again from what is durable");
 	bool inside = c->kind == WAL_COMMIT || c->kind == WAL_INSERT || c->kind == WAL_UPDATE || c->kind == WAL_DELETE ||
 	              c->kind == WAL_TRUNCATE;
 	if (inside && !in->in_txn)
@@ -199,6 +217,7 @@ static int on_change(void *ctx, const struct wal_change *c, struct err *e)
 	case WAL_COMMIT:
 		return commit(s, c, e);
 	case WAL_RELATION:
+		look_at_relation(s, &c->u.relation);
 		relation_put(s, &c->u.relation);
 		struct relation *r = relation_of(in, c->u.relation.oid);
 		if (!r->resolved && in->nroots > 0)
@@ -223,7 +242,7 @@ static bool on_ready(void *ctx)
 {
 	struct shapes *s = ctx;
 	struct ingest *in = s->ingest;
-	if (in->resolving != 0)
+	if (in->resolving != 0 || ground_awaited(s) || look_awaited(s))
 		return false;
 	if (!txn_try_finish(s))
 		return false;
@@ -253,6 +272,7 @@ static void on_idle(void *ctx)
 {
 	struct shapes *s = ctx;
 	struct ingest *in = s->ingest;
+	status_poll(s);
 	cmd_run_all(s);
 	if (in->ending)
 		txn_try_finish(s);
@@ -285,7 +305,7 @@ static void on_keepalive(void *ctx, lsn_t wal_end)
 	if (wal_end - 1 <= in->mark_limit)
 		mark_set_seen(s, wal_end - 1);
 	else if (in->mark_limit == in->mark_wanted && (!in->mark_idle || somebody_waits(s)))
-		mark_request(s, wal_end + MARK_STEP_BYTES);
+		mark_request(s, lsn_add(wal_end, MARK_STEP_BYTES));
 	keepalive_poll(s);
 }
 
@@ -299,7 +319,7 @@ static void on_lost(void *ctx)
 	struct shapes *s = ctx;
 	struct ingest *in = s->ingest;
 	atomic_fetch_add(&s->outages, 1);
-	in->streaming = in->unresolved = false;
+	in->streaming = in->unresolved = in->grounding = in->looking = false;
 	in->resolving = 0;
 	if (in->ending) {
 		/* Complete: what was read of it is all there is. It is finished by on_idle(). */
@@ -314,13 +334,7 @@ static void on_lost(void *ctx)
 static void on_phase(void *ctx, enum stream_phase phase, const char *error)
 {
 	struct shapes *s = ctx;
-	pthread_mutex_lock(&s->status_lock);
-	s->phase = phase;
-	if (phase == STREAM_RUNNING)
-		s->stream_was_active = true;
-	snprintf(s->phase_error, sizeof s->phase_error, "%s", error != NULL ? error : "");
-	wait_list_wake_all(&s->status_waiters);
-	pthread_mutex_unlock(&s->status_lock);
+	status_phase(s, phase, error);
 	if (phase != STREAM_RUNNING)
 		return;
 	/* What happened to our tables while we were away is looked at at once. */
@@ -329,6 +343,8 @@ static void on_phase(void *ctx, enum stream_phase phase, const char *error)
 	pthread_cond_broadcast(&s->job_cond);
 	pthread_mutex_unlock(&s->job_lock);
 }
+
+static void on_waits(void *ctx, enum stream_wait wait) { status_wait(ctx, wait); }
 
 /* ---- the thread ---------------------------------------------------------------------------------------------- */
 
@@ -352,6 +368,7 @@ static void *ingest_main(void *arg)
 {
 	struct shapes *s = arg;
 	struct err e = {0};
+	counts_restore(s);
 	if (stream_run(s->stream, &e) != 0) {
 		pthread_mutex_lock(&s->status_lock);
 		s->fatal = true;
@@ -377,6 +394,7 @@ int ingest_start(struct shapes *s, struct err *e)
 	static const struct stream_sink callbacks = {
 		.start = ingest_on_start, .change = on_change, .keepalive = on_keepalive, .ready = on_ready,
 		.idle = on_idle, .durable = on_durable, .lost = on_lost, .phase = on_phase,
+		.waits = on_waits,
 	};
 	struct stream_sink sink = callbacks;
 	sink.ctx = s;
@@ -418,6 +436,7 @@ void ingest_free(struct shapes *s)
 	struct ingest *in = s->ingest;
 	if (in == NULL)
 		return;
+	keys_clear(in);
 	struct relation *rel;
 	for (size_t i = 0; (rel = map_next(&in->relations, &i)) != NULL;)
 		relation_free(rel);
@@ -442,10 +461,13 @@ void ingest_free(struct shapes *s)
 	map_clear(&in->formats);
 	buf_clear(&in->scratch);
 	txn_free(in);
+	arena_clear(&in->held_rows);
 	free(in->touched);
 	free(in->hits);
+	free(in->costly);
 	free(in->recent);
 	free(in->doubts);
+	free(in->look_oids);
 	free(in);
 	s->ingest = NULL;
 }

@@ -53,6 +53,8 @@ struct ingest {
 	struct map formats;    /* key -> format */
 	struct shape **hits;   /* those with a condition that the change at hand touches */
 	size_t nhits, hits_cap;
+	struct shape **costly; /* those whose condition takes too much work for a row of the change at hand; references */
+	size_t ncostly, costly_cap;
 	uint64_t failures;     /* evaluations that failed, ever */
 	int64_t failure_logged_ms;
 	struct map passed;     /* page number -> passed_page: xids the stream has passed */
@@ -75,6 +77,14 @@ struct ingest {
 	size_t nspare;
 	int64_t wire_bytes;
 	bool staged, oversize;
+	struct key_undo *undo; /* what staging has counted; ingest_count.c */
+	size_t nundo, undo_cap;
+	struct held *held;     /* by table; ingest_keys.c */
+	struct arena held_rows;
+	uint64_t held_number;  /* the change that `held_change` is of, 0: none */
+	const struct held_change *held_change;
+	struct map renumbered; /* lines made for numbers, while entries get them */
+	struct relation *old_relations; /* that changes are held of */
 
 	lsn_t processed;       /* commits below are published (or were before we started) */
 	lsn_t keepalive;       /* a position from a keepalive that waits to be made durable */
@@ -87,6 +97,14 @@ struct ingest {
 	bool publishing;
 	bool streaming;
 	bool unresolved;       /* a look-up failed: what came since can't be routed */
+	uint64_t starts;       /* of the stream */
+	bool grounding;        /* a PG thread looks at the ground of all tables: nothing is read before */
+	int64_t grounding_until_ms;
+	bool looking;          /* a PG thread looks at the tables look_oids (ingest_look.c) */
+	uint64_t looks;
+	int64_t look_until_ms;
+	uint32_t *look_oids;
+	size_t nlook;
 	uint32_t resolving;    /* oid whose ancestors a PG thread looks up; 0: none */
 	uint32_t relation_version;
 
@@ -117,6 +135,8 @@ void rendered_forget(struct rendered *r);
 /* As the stream described it last, or NULL. */
 struct relation *relation_of(struct ingest *in, uint32_t oid);
 void relation_free(struct relation *r);
+/* Nobody stays bound to it, and it is freed. */
+void relation_drop(struct ingest *in, struct relation *r);
 /* A Relation message: replaces what was known; formats bound to it bind anew. */
 void relation_put(struct shapes *s, const struct wal_relation *w);
 /* Whose partition a relation is, or NULL. */
@@ -135,12 +155,55 @@ void ingest_drop(struct shapes *s, struct shape *shape);
 /* Out of the registry too. What is queued after it can't become durable before it. */
 void ingest_rotate(struct shapes *s, struct shape *shape, const char *why);
 
+/* ingest.c */
+/* Gives a change to the shapes of a route, at in->op. */
+void row_for_route(struct shapes *s, const struct route *route, const struct relation *rel, const struct wal_change *c);
+/* Stages the transaction if it has become too large for memory. */
+void txn_bound(struct shapes *s);
+
+/* ingest_keys.c: tables whose keys are unique at the end of a transaction only */
+bool keys_are_loose(const struct shape *s);
+void keys_route_add(struct route *r, const struct shape *s);
+void keys_route_remove(struct route *r, const struct shape *s);
+/* The route is about to be freed. */
+void keys_route_gone(struct route *r);
+/* Keeps a change until the commit; copies it. */
+void keys_hold(struct shapes *s, struct route *route, const struct relation *rel, const struct wal_change *c);
+/* Lets go of what is held when it is too much. */
+void keys_bound(struct shapes *s);
+/* At the commit, before anything of the transaction is published. */
+void keys_commit(struct shapes *s);
+/* True if changes may be held of a relation that was replaced: then it lives until the transaction's end. */
+bool keys_keep(struct ingest *in, struct relation *old);
+void keys_clear(struct ingest *in);
+
+/* ingest_count.c: tables where rows may be equal */
+/* Gives entries that the transaction has for the shape their numbers, once; false: it rotates. `undo`: what was counted
+ * can be taken back by counts_undo(). */
+bool counts_number(struct ingest *in, struct txn_shape *t, bool undo);
+/* Lets go of lines that were made for numbers, which shapes share until then. */
+void counts_forget_lines(struct ingest *in);
+/* At the commit: those still in memory. */
+void counts_commit(struct ingest *in);
+/* The transaction is lost; it will come again. */
+void counts_undo(struct shapes *s);
+void counts_txn_clear(struct ingest *in);
+/* CMD_COUNTS */
+void counts_take(struct shapes *s, struct shape *shape, struct key_counts *counts);
+/* Numbers entries that aren't of the running transaction; -1: what is known of the keys isn't right. */
+int counts_number_entries(struct ingest *in, struct shape *shape, struct entry *entries, size_t n, struct err *e) MUST_USE;
+/* Before the stream begins: what is known of keys is read from the logs. */
+void counts_restore(struct shapes *s);
+void counts_drop(struct shape *shape);
+
 /* ingest_select.c: conditions */
 /* Puts the shape's condition into the filter of its table: -1 if it doesn't fit the table any more. */
 int select_add(struct route *route, struct shape *shape, struct err *e) MUST_USE;
 void select_remove(struct route *route, struct shape *shape);
 /* Fills in->hits with the shapes of the selection whose condition holds before or after the change. */
 void select_hits(struct shapes *s, struct selection *sel, const struct relation *rel, const struct wal_change *c);
+/* After the change: rotates those that were too costly. */
+void select_dismiss(struct shapes *s);
 
 /* ingest_txn.c: the running transaction, and shapes whose snapshot isn't known yet */
 /* Forgets the running transaction. */
@@ -163,6 +226,8 @@ void txn_stage(struct shapes *s, bool ends);
 void txn_unstage(struct shapes *s);
 /* Whether the shape's snapshot has begun and isn't known yet. */
 void join_set(struct ingest *in, struct shape *shape, bool joining);
+/* Gives it what was kept for it meanwhile, but for what its snapshot shows. */
+void join_release(struct shapes *s, struct shape *shape);
 /* Drops what was kept for it meanwhile. */
 void join_clear(struct shape *shape);
 /* Goes on with a commit as far as mark and writer allow; true when nothing is left to do. */
@@ -180,10 +245,20 @@ void mark_idle(struct shapes *s);
 /* Everything up to `lsn` is delivered; wakes who waits for it. The mark must cover it. */
 void mark_set_seen(struct shapes *s, lsn_t lsn);
 
+/* ingest_look.c: tables that may have changed */
+/* A Relation message came and isn't known yet: the stream may have to wait for a look. */
+void look_at_relation(struct shapes *s, const struct wal_relation *w);
+/* CMD_LOOKED */
+void look_done(struct shapes *s, const struct cmd *c);
+/* True while the stream waits; not for ever. */
+bool look_awaited(struct shapes *s);
+
 /* ingest_cmd.c: runs every queued command (cmd_post(), cmd_call()) */
 void cmd_run_all(struct shapes *s);
 
 /* ingest_start.c: the sink's `start` (wal/stream.h) */
+/* True while what changed of publication and tables when nobody looked is still looked for; not for ever. */
+bool ground_awaited(struct shapes *s);
 int ingest_on_start(void *ctx, const struct stream_server *server, lsn_t *start_at, struct err *e);
 
 #endif

@@ -46,30 +46,41 @@ static struct pg_snapshot snapshot_copy(const struct pg_snapshot *from)
 }
 
 /* Everything a shape saw while its snapshot wasn't known, less what the snapshot shows. */
-static void release_buffered(struct shapes *s, struct shape *shape)
+void join_release(struct shapes *s, struct shape *shape)
 {
+	size_t n = 0;
+	struct err e;
 	if (shape->in.nbuffered == 0)
 		return;
-	struct item *it = item_new(ITEM_ROWS);
-	it->rows = mem_alloc(shape->in.nbuffered * sizeof *it->rows);
-	it->lsn = s->ingest->processed;
-	it->bytes = sizeof *it;
 	struct entry *kept = mem_alloc(shape->in.nbuffered * sizeof *kept);
 	for (size_t i = 0; i < shape->in.nbuffered; i++) {
-		struct entry e = shape->in.buffered[i];
-		if (e.at.tx < shape->in.filter.snap.insert_lsn && pg_snapshot_holds(&shape->in.filter.snap, shape->in.buffered_xid[i]))
+		struct entry en = shape->in.buffered[i];
+		if (en.at.tx < shape->in.filter.snap.insert_lsn && pg_snapshot_holds(&shape->in.filter.snap, shape->in.buffered_xid[i]))
 			continue;
-		txn_account(shape, &e);
-		kept[it->nrows] = e;
-		line_ref(e.line);
-		line_ref(e.line);
-		it->rows[it->nrows++] = (struct row){shape, e};
-		it->bytes += e.line->len + sizeof(struct row);
+		kept[n] = en;
+		line_ref(kept[n++].line);
 	}
-	tail_publish(shape, kept, it->nrows);
+	join_clear(shape);
+	if (shape->in.counts != NULL && counts_number_entries(s->ingest, shape, kept, n, &e) != 0) {
+		for (size_t i = 0; i < n; i++)
+			line_unref(kept[i].line);
+		free(kept);
+		ingest_rotate(s, shape, e.text);
+		return;
+	}
+	struct item *it = item_new(ITEM_ROWS);
+	it->rows = mem_alloc(n * sizeof *it->rows);
+	it->lsn = s->ingest->processed;
+	it->bytes = sizeof *it;
+	for (; it->nrows < n; it->nrows++) {
+		txn_account(shape, &kept[it->nrows]);
+		line_ref(kept[it->nrows].line);
+		it->rows[it->nrows] = (struct row){shape, kept[it->nrows]};
+		it->bytes += kept[it->nrows].line->len + sizeof(struct row);
+	}
+	tail_publish(shape, kept, n);
 	free(kept);
 	writer_put(s, it);
-	join_clear(shape);
 }
 
 static void put_shape_record(struct shapes *s, struct shape *shape, const struct pg_snapshot *snap)
@@ -93,7 +104,7 @@ static void snapshot_counts(struct shapes *s, const struct pg_snapshot *snap)
 	if (lsn > in->snapshots_lsn)
 		in->snapshots_lsn = lsn;
 	if (lsn > in->mark_limit || lsn > in->mark_wanted)
-		mark_request(s, (lsn > in->mark_wanted ? lsn : in->mark_wanted) + MARK_STEP_BYTES);
+		mark_request(s, lsn_add(lsn > in->mark_wanted ? lsn : in->mark_wanted, MARK_STEP_BYTES));
 }
 
 static void filter_shapes(struct shapes *s, struct cmd *c)
@@ -122,7 +133,9 @@ static void filter_shapes(struct shapes *s, struct cmd *c)
 		shape->in.filter.known = true;
 		join_set(in, shape, false);
 		put_shape_record(s, shape, c->snap);
-		release_buffered(s, shape);
+		shape->in.counting = shape->def.table->keys == PG_KEYS_COUNTED;
+		if (!shape->in.counting)
+			join_release(s, shape);
 	}
 }
 
@@ -200,10 +213,22 @@ static void run_command(struct shapes *s, struct cmd *c)
 	case CMD_RESOLVED:
 		resolved(s, c);
 		break;
+	case CMD_GROUND:
+		if (s->ingest->grounding && c->number == s->ingest->starts) {
+			s->ingest->grounding = false;
+			s->ingest->unresolved = c->result != 0;
+		}
+		break;
+	case CMD_LOOKED:
+		look_done(s, c);
+		break;
 	case CMD_PRUNE:
 		/* A shape that joins may yet need to know of one that has ended since its snapshot. */
 		if (s->ingest->njoining == 0)
 			passed_prune(s->ingest, c->xmin);
+		break;
+	case CMD_COUNTS:
+		counts_take(s, c->shapes[0], c->counts);
 		break;
 	case CMD_SUBSET_BEGIN:
 		subset_begin(s, c);

@@ -30,8 +30,8 @@ bool mark_covers(struct shapes *s, lsn_t lsn)
 	struct ingest *in = s->ingest;
 	mark_poll(s);
 	bool pending = in->mark_limit != in->mark_wanted;
-	if (!pending && lsn + MARK_STEP_BYTES / 2 > in->mark_limit) {
-		mark_request(s, lsn + MARK_STEP_BYTES);
+	if (!pending && lsn_add(lsn, MARK_STEP_BYTES / 2) > in->mark_limit) {
+		mark_request(s, lsn_add(lsn, MARK_STEP_BYTES));
 		in->mark_idle = false;
 	}
 	return lsn <= in->mark_limit;

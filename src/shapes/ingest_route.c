@@ -36,6 +36,7 @@ static size_t list_add(struct shape ***list, size_t *n, size_t *cap, struct shap
 static int route_add(struct ingest *in, uint32_t oid, struct shape *s, struct err *e)
 {
 	struct route *r = route_get(in, oid, true);
+	keys_route_add(r, s);
 	s->in.route_at = list_add(&r->shapes, &r->n, &r->cap, s);
 	if (s->def.where != NULL)
 		return select_add(r, s, e);
@@ -49,6 +50,7 @@ static void route_remove(struct ingest *in, uint32_t oid, struct shape *s)
 	if (r == NULL)
 		return;
 	REQUIRE(r->shapes[s->in.route_at] == s);
+	keys_route_remove(r, s);
 	struct shape *moved = r->shapes[s->in.route_at] = r->shapes[--r->n];
 	moved->in.route_at = s->in.route_at;
 	if (s->def.where != NULL) {
@@ -58,6 +60,7 @@ static void route_remove(struct ingest *in, uint32_t oid, struct shape *s)
 		moved->in.plain_at = s->in.plain_at;
 	}
 	if (r->n == 0) {
+		keys_route_gone(r);
 		map_del(&in->routes, &r->oid, sizeof r->oid);
 		free(r->shapes);
 		free(r->plain);
@@ -128,9 +131,24 @@ void relation_free(struct relation *r)
 		free(r->names[i]);
 	free(r->names);
 	free(r->types);
+	free(r->identity);
 	free(r->schema);
 	free(r->name);
 	free(r);
+}
+
+void relation_drop(struct ingest *in, struct relation *r)
+{
+	struct format *f;
+	for (size_t i = 0; (f = map_next(&in->formats, &i)) != NULL;)
+		if (f->bound == r)
+			f->bound = NULL;
+	struct route *route;
+	for (size_t i = 0; (route = map_next(&in->routes, &i)) != NULL;)
+		for (struct selection *sel = route->selections; sel != NULL; sel = sel->next)
+			if (sel->bound == r)
+				sel->bound = NULL;
+	relation_free(r);
 }
 
 void relation_put(struct shapes *s, const struct wal_relation *w)
@@ -145,24 +163,15 @@ void relation_put(struct shapes *s, const struct wal_relation *w)
 	r->ncolumns = w->ncolumns;
 	r->names = mem_alloc(w->ncolumns * sizeof(char *));
 	r->types = mem_alloc(w->ncolumns * sizeof *r->types);
+	r->identity = mem_alloc(w->ncolumns * sizeof *r->identity);
 	for (uint16_t i = 0; i < w->ncolumns; i++) {
 		r->names[i] = mem_strdup(w->columns[i].name);
 		r->types[i] = w->columns[i].type_oid;
+		r->identity[i] = w->columns[i].key;
 	}
 	struct relation *old = map_put(&in->relations, &r->oid, sizeof r->oid, r);
-	if (old != NULL) {
-		/* Nobody may stay bound to what is freed. */
-		struct format *f;
-		for (size_t i = 0; (f = map_next(&in->formats, &i)) != NULL;)
-			if (f->bound == old)
-				f->bound = NULL;
-		struct route *route;
-		for (size_t i = 0; (route = map_next(&in->routes, &i)) != NULL;)
-			for (struct selection *sel = route->selections; sel != NULL; sel = sel->next)
-				if (sel->bound == old)
-					sel->bound = NULL;
-		relation_free(old);
-	}
+	if (old != NULL && !keys_keep(in, old))
+		relation_drop(in, old);
 	registry_cache_doubt(s, w->oid);
 }
 
@@ -226,6 +235,7 @@ void route_remove_shape(struct shapes *s, struct shape *shape)
 	shape->in.routed = false;
 	join_set(in, shape, false);
 	join_clear(shape);
+	counts_drop(shape);
 	route_remove(in, shape->def.table->oid, shape);
 	if (route_is_root(shape))
 		in->nroots--;

@@ -209,9 +209,56 @@ static void failed(void *ctx, void *member, int column, const char *reason)
 	            in->failures);
 }
 
+/* ---- what is too costly ------------------------------------------------------------------------------------ */
+
+/*
+ * One condition must not stop all shapes: above what a row may cost (filter.h) the dearest ones rotate. Counts depend on
+ * the row and on which shapes there are, so a replay may see another count and decide otherwise. Either is right: all
+ * shapes that stay have been evaluated to the end, and a rotation, which is queued before anything of the transaction,
+ * only has clients fetch anew.
+ */
+static void costly(void *ctx, void *member)
+{
+	struct ingest *in = ((const struct hitting *)ctx)->s->ingest;
+	for (size_t i = 0; i < in->ncostly; i++)
+		if (in->costly[i] == member)
+			return;
+	if (in->ncostly == in->costly_cap) {
+		in->costly_cap = in->costly_cap ? in->costly_cap * 2 : 16;
+		in->costly = mem_realloc(in->costly, in->costly_cap * sizeof(struct shape *));
+	}
+	in->costly[in->ncostly++] = shape_ref(member);
+}
+
+void select_dismiss(struct shapes *s)
+{
+	struct ingest *in = s->ingest;
+	for (size_t i = 0; i < in->ncostly; i++) {
+		const struct shape_def *d = &in->costly[i]->def;
+		if (in->costly[i]->in.routed) {
+			registry_note_costly(s, d);
+			log_warning("The condition of shape %s on \"%s\".\"%s\" takes too much work for a changed row. The shape is rotated.",
+			            in->costly[i]->handle, d->table->schema, d->table->name);
+			ingest_rotate(s, in->costly[i], "its condition is too costly");
+		}
+		shape_unref(in->costly[i]);
+	}
+	in->ncostly = 0;
+}
+
+static uint64_t bytes_of(const struct wal_tuple *t)
+{
+	uint64_t sum = 0;
+	for (uint16_t i = 0; t != NULL && i < t->ncolumns; i++)
+		if (t->values[i].kind == WAL_TEXT)
+			sum += t->values[i].len;
+	return sum;
+}
+
 static void evaluate(struct shapes *s, struct selection *sel, const struct wal_tuple *tuple, const struct wal_tuple *older, uint8_t as)
 {
 	struct hitting h = {s, sel, tuple, older, as};
+	filter_limit(sel->filter, FILTER_ROW_STEPS + FILTER_BYTE_STEPS * (bytes_of(tuple) + bytes_of(older)), costly);
 	filter_row(sel->filter, fetch, &h, found, failed, &h);
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "shapes/ingest.h"
@@ -148,6 +149,35 @@ static int rewind_to(struct shapes *s, lsn_t to, struct err *e)
 	return 0;
 }
 
+/*
+ * While there was no stream nobody watched: the publication may have left out changes that are not to come. So nothing is
+ * read until a PG thread has compared what our shapes stand on, and rotated those that don't bear it.
+ */
+static void await_ground(struct shapes *s)
+{
+	struct ingest *in = s->ingest;
+	in->starts++;
+	if (atomic_load(&s->nshapes) == 0)
+		return;
+	in->grounding = true;
+	in->grounding_until_ms = clock_mono_ms() + GROUND_WAIT_MS;
+	struct job *j = mem_zalloc(sizeof *j);
+	j->kind = JOB_GROUND;
+	j->number = in->starts;
+	job_post(s, j);
+}
+
+bool ground_awaited(struct shapes *s)
+{
+	struct ingest *in = s->ingest;
+	if (in->grounding && clock_mono_ms() > in->grounding_until_ms) {
+		log_warning("Nobody could look at the publication and our tables within %d s", GROUND_WAIT_MS / 1000);
+		in->grounding = false;
+		in->unresolved = true;
+	}
+	return in->grounding;
+}
+
 int ingest_on_start(void *ctx, const struct stream_server *server, lsn_t *start_at, struct err *e)
 {
 	struct shapes *s = ctx;
@@ -191,6 +221,7 @@ int ingest_on_start(void *ctx, const struct stream_server *server, lsn_t *start_
 	struct relation *r;
 	for (size_t i = 0; (r = map_next(&in->relations, &i)) != NULL;)
 		r->resolved = false;
+	await_ground(s);
 	*start_at = in->processed;
 	in->streaming = true;
 	pthread_mutex_lock(&s->server_lock);

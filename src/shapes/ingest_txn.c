@@ -17,7 +17,7 @@ static void forget_entries(struct txn_shape *t)
 {
 	for (size_t i = 0; i < t->n; i++)
 		line_unref(t->entries[i].line);
-	t->n = 0;
+	t->n = t->ncounted = 0;
 }
 
 static void txn_shape_free(struct ingest *in, struct txn_shape *t)
@@ -60,6 +60,8 @@ void txn_clear(struct ingest *in)
 		txn_shape_free(in, in->touched[i]);
 	in->ntouched = 0;
 	no_fresh(in);
+	keys_clear(in);
+	counts_txn_clear(in);
 	in->in_txn = in->skip = in->staged = in->ending = in->oversize = false;
 	in->wire_bytes = 0;
 }
@@ -217,7 +219,7 @@ static void stage_shape(struct staging *g, struct txn_shape *t, bool ends)
 	t->marked = ends;
 	free(t->entries);
 	t->entries = NULL;
-	t->n = t->cap = 0;
+	t->n = t->cap = t->ncounted = 0;
 }
 
 void txn_stage(struct shapes *s, bool ends)
@@ -229,19 +231,22 @@ void txn_stage(struct shapes *s, bool ends)
 		bool wanted = txn_wanted(in, t);
 		if (wanted && t->shape->in.joining)
 			t->shape->in.overflowed = true;
-		if (t->shape->in.joining || !wanted)
+		else if (wanted && t->shape->in.counting)
+			txn_rotate(in, t->shape, "a large transaction came while equal rows of its table, which has no key, were counted");
+		if (t->shape->in.joining || t->shape->in.counting || !wanted || !counts_number(in, t, !ends))
 			forget_entries(t);
 		else if (t->n > 0)
 			stage_shape(&g, t, ends);
 	}
 	staging_put(&g);
+	counts_forget_lines(in);
 	in->staged = true;
 	no_fresh(in);
 }
 
 static bool has_staged(struct ingest *in, const struct txn_shape *t)
 {
-	return t->staged && txn_wanted(in, t) && !t->shape->in.joining;
+	return t->staged && txn_wanted(in, t) && !t->shape->in.joining && !t->shape->in.counting;
 }
 
 static void add_end(struct item *it, size_t *cap, struct staged_end end)
@@ -294,6 +299,7 @@ void txn_unstage(struct shapes *s)
 {
 	struct ingest *in = s->ingest;
 	struct buf ids = BUF_INIT(RECORD_BYTES_MAX);
+	counts_undo(s);
 	for (size_t i = 0; i < in->ntouched; i++) {
 		struct txn_shape *t = in->touched[i];
 		if (!t->staged)
@@ -308,8 +314,10 @@ void txn_unstage(struct shapes *s)
 
 /* ---- joining: the snapshot isn't known yet --------------------------------------------------------- */
 
-static void join_buffer(struct ingest *in, struct txn_shape *t)
+/* And one whose rows are being counted. */
+static void join_buffer(struct shapes *s, struct txn_shape *t)
 {
+	struct ingest *in = s->ingest;
 	struct shape *shape = t->shape;
 	for (size_t i = 0; i < t->n; i++) {
 		if (shape->in.overflowed)
@@ -328,7 +336,9 @@ static void join_buffer(struct ingest *in, struct txn_shape *t)
 		shape->in.buffered_xid[at] = in->xid;
 		shape->in.buffered_bytes += t->entries[i].line->len + sizeof(struct entry);
 	}
-	if (shape->in.buffered_bytes > JOIN_BYTES_MAX) {
+	if (shape->in.counting && shape->in.buffered_bytes > COUNTING_BYTES_MAX)
+		ingest_rotate(s, shape, "too many changes came while equal rows of its table, which has no key, were counted");
+	else if (shape->in.joining && shape->in.buffered_bytes > JOIN_BYTES_MAX) {
 		shape->in.overflowed = true;
 		join_clear(shape);
 	}
@@ -387,8 +397,8 @@ static void publish(struct shapes *s)
 		struct txn_shape *t = in->touched[i];
 		if (!txn_wanted(in, t) || t->n == 0)
 			continue;
-		if (t->shape->in.joining) {
-			join_buffer(in, t);
+		if (t->shape->in.joining || t->shape->in.counting) {
+			join_buffer(s, t);
 			continue;
 		}
 		t->entries[t->n - 1].flags |= ENTRY_LAST;
@@ -402,7 +412,7 @@ static void publish(struct shapes *s)
 		}
 		/* The tail takes the references that the transaction held. */
 		tail_publish(t->shape, t->entries, t->n);
-		t->n = 0;
+		t->n = t->ncounted = 0;
 	}
 	it->nrows = at;
 	atomic_fetch_add(&s->stat_appended, at);

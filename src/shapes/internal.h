@@ -30,6 +30,9 @@
 
 /* ---- named limits ------------------------------------------------------------------------------- */
 
+/* A process that has just started serves nothing before it knows who has the lock or that Postgres is away; beyond
+ * this (a network that swallows packets), what it knows. */
+#define UNPROVEN_MAX_MS 5000
 /* How far delivery may run ahead of the disk; at the limit the stream waits. */
 #define AHEAD_BYTES_MAX (32u << 20)
 /* Lines of a running transaction kept in memory; beyond, they are staged in the store. */
@@ -44,6 +47,11 @@
 /* What one item may be of that, where there is more than one shape in it. */
 #define STAGE_BYTES_MAX (BATCH_BYTES_MAX / 2)
 #define PAGE_BYTES 4096u
+/* Keys counted for a shape of a table where rows may be equal, and for all such shapes: up to 40 bytes each. */
+#define SHAPE_KEYS_MAX 8000000u
+#define KEYS_MAX 24000000u
+/* Changes kept for such a shape while its first rows are copied, which are counted meanwhile; beyond, it rotates. */
+#define COUNTING_BYTES_MAX (64u << 20)
 /* Changes kept for a shape whose snapshot has begun and isn't known yet (a round trip); beyond, the
  * snapshot is taken again. */
 #define JOIN_BYTES_MAX (16u << 20)
@@ -91,6 +99,13 @@
 #define TABLE_FRESH_MS 200
 /* Tables with shapes are watched by one small query this often: drops, renames, partitions. */
 #define TABLE_WATCH_MS 1000
+/* The start of the stream waits so long until somebody has looked at the ground of all tables; beyond, the stream
+ * starts again. */
+#define GROUND_WAIT_MS 30000
+/* …and as soon as the stream gives a sign, at most this often. */
+#define TABLE_WATCH_SOON_MS 100
+/* The stream waits so long for a look at tables that may have changed; beyond, their shapes rotate. */
+#define LOOK_WAIT_MS 10000
 /* A table leaves the publication this long after its last shape. */
 #define TABLE_LINGER_MS 600000
 
@@ -171,6 +186,7 @@ struct format {
 	uint32_t bound_version;
 	bool bound_ok;        /* the relation still is what the definition says */
 	char bound_why[160];
+	bool key_identifies;  /* an update that comes without the old row has left the key as it was */
 	int *map;
 	struct rendered views[CHANGE_VIEWS];
 };
@@ -183,7 +199,9 @@ struct relation {
 	uint16_t ncolumns;
 	char **names;
 	uint32_t *types;
+	bool *identity;  /* the column is part of the replica identity */
 	bool resolved; /* its ancestors are known (or there are no parents to ask about) */
+	struct relation *next_old; /* replaced, but changes that are held came with it */
 };
 
 /* Renders a change for a format as one view shows it; fills views[view] but for change_seq. `op` is its position. */
@@ -198,6 +216,9 @@ struct row_form; /* what is the same in each row, rendered once */
 /* Borrows the definition until it is freed. `more_headers` goes behind the others: `,"name":…` or "". */
 struct row_form *row_form_new(const struct shape_def *def, const char *more_headers);
 void row_form_free(struct row_form *f);
+struct key_counts;
+/* Rows may be equal: counts them, and numbers their keys (keys.h). Borrowed until the form is freed. */
+void row_form_count(struct row_form *f, struct key_counts *counts);
 /* Appends a row as a line, with its newline. Values are those of the selected columns. */
 void row_put(struct row_form *f, const struct pg_copy_value *values, struct buf *out);
 /*
@@ -247,6 +268,7 @@ struct shape {
 	uint64_t chunk_bytes; /* the threshold it was made with */
 	_Atomic int64_t read_ms;
 	_Atomic bool dropped; /* no request finds it any more; its snapshot is given up */
+	bool grounded;        /* it stands on its table's ground (ground.c); under registry_lock */
 
 	/* under shape_lock(): what readers see */
 	struct {
@@ -284,12 +306,16 @@ struct shape {
 		uint64_t open_bytes;  /* Σ text since the last chunk end */
 		uint64_t txn_seq;     /* the transaction that touched it last */
 		struct txn_shape *txn;
+		struct key_counts *counts; /* where rows may be equal: how often each key is there; ingest_count.c */
+		bool counting;        /* its first rows are being counted: what comes is buffered as while joining */
 	} in;
 
 	/* WRITER's */
 	struct {
 		struct shape *fold_prev, *fold_next;
-		bool in_fold_list, dropped;
+		bool in_fold_list;
+		bool dropped;         /* its ITEM_DROP is committed */
+		uint64_t drop_attempt; /* the attempt to commit that its ITEM_DROP was seen in last; 0: none */
 		uint64_t oldest_seq;  /* journal batch of its oldest entry that isn't folded */
 		struct log_offset staged_chunk_end; /* the last chunk end that was staged */
 	} wr;
@@ -385,8 +411,11 @@ struct table_state {
 	struct pg_table *table; /* a reference; replaced when the catalog says otherwise */
 	struct pg_join join;
 	bool joined;
+	char *ground;      /* what its shapes stand on (ground.c), NULL: nobody has looked yet */
+	uint64_t ground_version; /* how often that has changed in this process */
 	bool joining;      /* a PG thread is at it: one at a time */
 	char watched[192];  /* what the watching query said last; "" nothing yet */
+	uint64_t watched_ground; /* the ground's version then */
 	uint32_t nshapes;
 	int64_t idle_since_ms; /* of the last shape's end */
 };
@@ -406,7 +435,7 @@ struct table_lookup {
 	struct wait_list waiters;
 };
 
-enum job_kind { JOB_LOOKUP, JOB_CREATE, JOB_RESOLVE, JOB_WAL_END };
+enum job_kind { JOB_LOOKUP, JOB_CREATE, JOB_RESOLVE, JOB_WAL_END, JOB_GROUND, JOB_LOOK };
 
 struct job {
 	struct job *next;
@@ -414,12 +443,18 @@ struct job {
 	struct table_lookup *lookup; /* JOB_LOOKUP: a reference */
 	struct shape *shapes[SNAPSHOT_SHARED_MAX]; /* JOB_CREATE: references, of one table */
 	int nshapes;
-	uint32_t oid, xid;           /* JOB_RESOLVE: the relation, the transaction that it came with */
+	uint32_t oid, xid;           /* JOB_RESOLVE: the relation, the transaction that it came with; JOB_LOOK: that */
+	uint64_t number;             /* JOB_GROUND: the start of the stream that waits for it; JOB_LOOK: its own */
+	uint32_t *oids;              /* JOB_LOOK: tables with shapes; the job's */
+	size_t noids;
 };
 
 /* Commands into INGEST. A command with `done` is waited for by a PG thread. */
 enum cmd_kind {
 	CMD_REGISTER, CMD_FILTER, CMD_UNREGISTER, CMD_DROP, CMD_RESOLVED, CMD_PRUNE, CMD_NOP,
+	CMD_GROUND, /* what was looked for at the start of the stream is in the queue before it; result -1: it couldn't be */
+	CMD_LOOKED, /* a JOB_LOOK is done: its rotations are in the queue before this; result -1: an outage */
+	CMD_COUNTS, /* the first rows of a shape are counted: INGEST takes `counts` */
 	CMD_SUBSET_BEGIN, CMD_SUBSET_END, /* around the snapshot of a subset query; always both */
 };
 
@@ -431,7 +466,10 @@ struct cmd {
 	struct pg_snapshot *snap;  /* CMD_FILTER, CMD_SUBSET_END (NULL: there is none): borrowed from the waiting thread */
 	uint64_t joined;           /* CMD_SUBSET_BEGIN: transactions so far; CMD_SUBSET_END: given back */
 	bool mark_pending;         /* CMD_SUBSET_END: the mark covers the snapshot once the writer has done its queue */
+	struct key_counts *counts; /* CMD_COUNTS: it is emptied */
 	uint64_t xmin;             /* CMD_PRUNE */
+	uint64_t number;           /* CMD_GROUND, CMD_LOOKED: the job's */
+	lsn_t lsn;                 /* CMD_LOOKED: where the WAL ended before the look */
 	uint32_t oid;              /* CMD_RESOLVED: the leaf */
 	uint32_t xid;              /* CMD_RESOLVED: the transaction INGEST asked in; 0: nobody asked */
 	uint32_t ancestors[16];
@@ -450,6 +488,10 @@ struct route { /* INGEST's: the shapes of a table */
 	struct shape **plain;  /* those without a condition */
 	size_t nplain, plain_cap;
 	struct selection *selections; /* those with one */
+	struct pg_table *loose; /* not NULL: keys are unique at commits only, for `nloose` of the shapes; ingest_keys.c */
+	size_t nloose;
+	struct held *held;      /* of the running transaction */
+	lsn_t looked_upto;     /* where the WAL ended when the table was looked at last (ingest_look.c) */
 };
 
 struct leaf { /* INGEST's: whose partition or child a relation is, at all levels */
@@ -463,7 +505,9 @@ struct txn_shape { /* INGEST's: what the running transaction has for a shape */
 	struct entry *entries; /* those that aren't staged */
 	size_t n, cap;
 	struct txn_shape *next_fresh; /* among those with entries */
+	size_t ncounted;       /* entries whose keys have their numbers */
 	bool staged, rotate;
+	bool no_undo;          /* its counts can't be taken back: too much was staged */
 	bool marked;           /* the newest staged entry says that it is the last */
 	struct log_offset last; /* the newest staged entry, its flags, and where `last` would go in */
 	uint32_t last_flags, last_split, last_len;
@@ -484,6 +528,7 @@ struct shapes {
 	struct writer writer;
 
 	pthread_rwlock_t registry_lock;
+	struct map costly;                 /* identity -> struct costly: those whose condition was too costly lately */
 	struct map by_handle, by_identity; /* active shapes; each holds one reference (by_handle's) */
 	struct map tables;                 /* oid -> table_state */
 	struct map cache;                  /* "schema\0name" -> struct cached */
@@ -507,6 +552,9 @@ struct shapes {
 	pthread_mutex_t status_lock;
 	struct wait_list status_waiters;
 	enum stream_phase phase;
+	enum stream_wait wait;  /* what its set-up waits for */
+	int64_t started_ms;     /* this process */
+	_Atomic int currency;   /* enum shapes_currency */
 	bool stream_was_active; /* in this process */
 	bool loaded;
 	char phase_error[400];
@@ -535,6 +583,7 @@ struct shapes {
 	bool pg_stop;
 	int64_t next_reconcile_ms, next_watch_ms;
 	bool reconcile_queued, reconcile_now;
+	_Atomic bool watch_soon;       /* the stream has seen a sign that something changed */
 
 	_Atomic bool stopping, ingest_quit;
 	_Atomic unsigned outages;      /* of the stream: connections older than the last are doubtful */
@@ -545,6 +594,7 @@ struct shapes {
 	_Atomic size_t ahead_bytes;    /* queued for the writer or being written: ROWS and STAGE */
 	_Atomic bool store_failing;
 	_Atomic lsn_t published_tx;    /* last staged transaction the writer has published */
+	_Atomic size_t keys_counted;   /* of all shapes whose rows may be equal */
 	_Atomic uint64_t stat_transactions, stat_changes, stat_appended, stat_where_failures;
 
 	struct subsets *subsets; /* subset.c */
@@ -556,10 +606,19 @@ struct shapes {
 	bool wal_end_queued;
 };
 
+/* engine.c: what the stream has learned; INGEST calls them. */
+void status_phase(struct shapes *s, enum stream_phase phase, const char *error);
+void status_wait(struct shapes *s, enum stream_wait wait);
+/* At least every 100 ms: ends SHAPES_UNPROVEN in time. */
+void status_poll(struct shapes *s);
+
 /* registry.c */
 struct shape *shape_make(struct shapes *s, const struct shape_def *def, uint64_t id, const char *handle);
 /* Takes the shape out of the registry (idempotent) and has INGEST drop it. `why` is logged. Any thread. */
 void shape_rotate(struct shape *s, const char *why);
+/* The condition was too costly for a row: for a while, longer each time, no shape of it is made. */
+void registry_note_costly(struct shapes *s, const struct shape_def *def);
+void registry_forget_costly(struct shapes *s); /* at the end */
 /* Its first half: out of the registry; false if it was out already. */
 bool shape_unlink(struct shape *s, const char *why);
 /* Says how many shapes went besides the one that was named, when no more follow. Called every now and then. */
@@ -569,6 +628,10 @@ void shapes_rotate_table(struct shapes *s, uint32_t oid, const char *why);
 void shapes_rotate_all(struct shapes *s, const char *why);
 void shape_set_failed(struct shape *s, const struct err *e);
 struct table_state *registry_table(struct shapes *s, uint32_t oid); /* with registry_lock held */
+/* True if the shape shows the column, has it in its key, or its condition looks at it. */
+bool shape_uses(const struct shape *s, uint16_t column);
+/* Puts the table's record into the writer's queue; with registry_lock held. */
+void table_save(struct shapes *s, const struct table_state *t);
 /* Returns what the cache holds now: the older of two that say the same, so that shapes share it. */
 struct pg_table *registry_cache_put(struct shapes *s, struct pg_table *t, int64_t verified_ms);
 /* Not believed any more (0: of all tables); it stays as the answer for when Postgres is away. */
@@ -576,6 +639,18 @@ void registry_cache_doubt(struct shapes *s, uint32_t oid);
 void registry_cache_clear(struct shapes *s);
 /* Links a loaded or new shape into the maps, registry_lock held for writing. */
 void registry_link(struct shapes *s, struct shape *shape);
+
+/* ground.c */
+/* Before a snapshot begins, for ground_born(). */
+uint64_t ground_version(struct shapes *s, uint32_t oid);
+/*
+ * In a snapshot that is taken: its shapes stand on what it shows of table and publication; older ones that don't bear
+ * the difference rotate. 1: take the snapshot again. -1: not everything is published (ERR_CONFIG), or an error.
+ */
+int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, uint64_t version, struct shape *const *shapes, int n,
+                struct err *e) MUST_USE;
+/* One look at the ground of all tables with shapes; what doesn't bear the difference rotates. PG threads. */
+int ground_look(struct shapes *s, PGconn *conn, struct err *e) MUST_USE;
 
 /* record.c */
 void record_shape(const struct shape *s, const struct pg_snapshot *snap, bool complete, uint32_t nchunks, struct buf *out);
@@ -602,6 +677,8 @@ void journal_encode(struct item *const *items, size_t n, struct buf *out);
 int journal_decode(const char *p, size_t len,
                    int (*row)(void *ctx, uint64_t shape_id, struct log_offset at, uint32_t flags, struct line *line, struct err *e),
                    void *ctx, struct err *e) MUST_USE;
+/* The shapes that a damaged batch had rows for, some more than once; false: that can't be told. */
+bool journal_names(const char *p, size_t len, void (*each)(void *ctx, uint64_t shape_id), void *ctx);
 
 /* load.c */
 int engine_load(struct shapes *s, struct err *e) MUST_USE;
@@ -611,6 +688,7 @@ int writer_start(struct shapes *s, struct err *e) MUST_USE;
 void writer_stop(struct shapes *s); /* everything queued is committed, the mark drawn back */
 /* Adds to the fold list; also used while loading (before the thread runs). */
 void writer_track(struct shapes *s, struct shape *shape, uint64_t seq);
+void writer_untrack(struct shapes *s, struct shape *shape);
 /* Waits until everything queued by now is committed; false when stopping. */
 bool writer_flush(struct shapes *s);
 /* Blocks while too many snapshot rows are queued; false when stopping or the shape is dropped. */
@@ -629,6 +707,10 @@ void ingest_adopt_table(struct shapes *s, const struct pg_table *t);
 void ingest_set_processed(struct shapes *s, lsn_t lsn);
 void cmd_post(struct shapes *s, struct cmd *c);             /* not waited for; INGEST frees it */
 int cmd_call(struct shapes *s, struct cmd *c);              /* waits; -1 when stopping */
+
+/* ingest_count.c: keys of rows that may be equal. Any thread: counts `c` against the limits; -1: too many. */
+int counts_charge(struct shapes *s, struct key_counts *c, const struct pg_table *t, struct err *e) MUST_USE;
+void counts_release(struct shapes *s, struct key_counts *c);
 
 /* tail.c: appends published entries under the shape's lock and wakes. Takes the line references. */
 void tail_publish(struct shape *s, struct entry *entries, size_t n);

@@ -111,6 +111,19 @@ static void misfit(struct format *f, const char *fmt, const char *name)
 	snprintf(f->bound_why, sizeof f->bound_why, fmt, name);
 }
 
+/* Without an old tuple in a change, the columns of the replica identity are as they were. That says something of our
+ * key only where it is made of such columns: the identity may be another unique index. */
+static bool key_identifies(const struct format *f, const struct relation *r)
+{
+	const struct pg_table *t = f->def.table;
+	for (uint16_t i = 0; i < line_key_columns(t); i++) {
+		int at = f->map[line_key_column(t, i)];
+		if (at < 0 || !r->identity[at])
+			return false;
+	}
+	return true;
+}
+
 void format_bind(struct format *f, const struct relation *r)
 {
 	const struct pg_table *t = f->def.table;
@@ -122,6 +135,7 @@ void format_bind(struct format *f, const struct relation *r)
 		f->map = mem_alloc(t->ncolumns * sizeof *f->map);
 	for (uint16_t i = 0; i < t->ncolumns; i++)
 		f->map[i] = relation_column(r, t->columns[i].name);
+	f->key_identifies = key_identifies(f, r);
 	if (r->oid == t->oid && (strcmp(r->schema, t->schema) != 0 || strcmp(r->name, t->name) != 0)) {
 		misfit(f, "the table was renamed to %s", r->name);
 		return;
@@ -337,7 +351,7 @@ static bool old_is_enough(const struct rendering *r, enum wal_kind kind)
 	if (r->old_kind == 'O')
 		return true;
 	/* The table isn't FULL (yet): with a key, and in the default mode, a merge of what was sent is right. */
-	if (d->table->npk == 0 || d->replica == REPLICA_FULL)
+	if (d->table->npk == 0 || d->replica == REPLICA_FULL || !r->f->key_identifies)
 		return false;
 	if (kind == WAL_UPDATE)
 		return true;

@@ -3,7 +3,7 @@
  *
  * Runs before any thread does. Shapes whose first snapshot a crash interrupted are dropped; leftovers
  * of a staged transaction are cut; tails are rebuilt from the journal, so that what was delivered and
- * durable is there again at the same offsets.
+ * durable is there again at the same offsets. What is damaged costs the shapes that it belongs to, or may belong to.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,7 +21,14 @@ struct loading {
 	struct map tables;   /* interned */
 	uint64_t *doomed;
 	size_t ndoomed, doomed_cap;
+	uint32_t *bad_tables; /* keys of damaged records */
+	size_t nbad_tables;
 	uint64_t max_id, seq;
+	struct store_read *read;
+	uint64_t *bad_batches, good_next; /* damaged ones; behind the last that isn't */
+	size_t nbad_batches;
+	bool after_bad;
+	bool journal_lost; /* rows of shapes that can't be named */
 	size_t nloaded;
 };
 
@@ -39,11 +46,29 @@ static void forget(struct loading *l, struct shape *shape)
 {
 	struct shapes *s = l->s;
 	map_del(&l->by_id, &shape->id, sizeof shape->id);
+	writer_untrack(s, shape);
 	map_del(&s->by_handle, shape->handle, strlen(shape->handle));
 	map_del(&s->by_identity, shape->def.identity, shape->def.identity_len);
 	atomic_fetch_sub(&s->nshapes, 1);
 	registry_table(s, shape->def.table->oid)->nshapes--;
 	shape_unref(shape);
+}
+
+/* One that was to be served, and can't be. */
+static void doom_loaded(struct loading *l, struct shape *shape, const char *why)
+{
+	log_error("Shape %s of %s.%s is dropped: %s", shape->handle, shape->def.table->schema, shape->def.table->name, why);
+	doom(l, shape->id);
+	forget(l, shape);
+}
+
+static int doom_record(void *ctx, uint64_t id, const void *p, size_t len, struct err *e)
+{
+	struct loading *l = ctx;
+	(void)p, (void)len;
+	log_error("Shape %" PRIu64 " is dropped: %s", id, e->text);
+	doom(l, id);
+	return 0;
 }
 
 static int load_shape(void *ctx, uint64_t id, const void *p, size_t len, struct err *e)
@@ -52,14 +77,17 @@ static int load_shape(void *ctx, uint64_t id, const void *p, size_t len, struct 
 	struct shapes *s = l->s;
 	struct shape_record r;
 	if (record_shape_parse(p, len, &l->tables, &r, e) != 0)
-		return err_wrap(e, "shape %" PRIu64, id);
-	l->max_id = id > l->max_id ? id : l->max_id;
+		return e->kind == ERR_CONFIG ? -1 : doom_record(l, id, p, len, e);
 	int64_t made = 0;
 	const char *dash = strchr(r.handle, '-');
 	if (dash != NULL)
 		made = strtoll(dash + 1, NULL, 10);
 	s->last_handle_us = made > s->last_handle_us ? made : s->last_handle_us;
 	if (!r.complete) {
+		doom(l, id);
+	} else if (r.def.table->keys >= PG_KEYS_CLASH) {
+		log_info("Removing shape %s of %s.%s: keys of its rows may be the same, which the Busbar that made it didn't tell apart",
+		         r.handle, r.def.table->schema, r.def.table->name);
 		doom(l, id);
 	} else {
 		/* Two of one definition: the older one's rotation wasn't durable when the newer was made. */
@@ -70,7 +98,6 @@ static int load_shape(void *ctx, uint64_t id, const void *p, size_t len, struct 
 		}
 		struct shape *shape = shape_make(s, &r.def, id, r.handle);
 		shape->chunk_bytes = r.chunk_bytes;
-		shape->tail.state = SHAPE_LIVE;
 		shape->tail.snap_complete = true;
 		shape->tail.snap_chunk = r.nchunks;
 		/* The filter stays: after a crash the stream may come from before the snapshot. */
@@ -78,6 +105,7 @@ static int load_shape(void *ctx, uint64_t id, const void *p, size_t len, struct 
 		r.snap.xip = NULL;
 		r.snap.nxip = 0;
 		shape->in.filter.known = true;
+		shape->grounded = true;
 		registry_link(s, shape);
 		map_put(&l->by_id, &shape->id, sizeof shape->id, shape);
 		l->nloaded++;
@@ -87,13 +115,23 @@ static int load_shape(void *ctx, uint64_t id, const void *p, size_t len, struct 
 	return 0;
 }
 
+static int note_bad_table(void *ctx, uint64_t oid, const void *p, size_t len, struct err *e)
+{
+	struct loading *l = ctx;
+	(void)p, (void)len;
+	log_error("%s: shapes of a table without a record are dropped", e->text);
+	l->bad_tables = mem_realloc(l->bad_tables, (l->nbad_tables + 1) * sizeof *l->bad_tables);
+	l->bad_tables[l->nbad_tables++] = (uint32_t)oid;
+	return 0;
+}
+
 static int load_table(void *ctx, uint64_t oid, const void *p, size_t len, struct err *e)
 {
 	struct loading *l = ctx;
 	struct shapes *s = l->s;
 	struct table_state t;
 	if (record_table_parse(p, len, &t, e) != 0)
-		return err_wrap(e, "table %" PRIu64, oid);
+		return e->kind == ERR_CONFIG ? -1 : note_bad_table(l, oid, p, len, e);
 	/* The shapes' description, if it is the same: shapes to come share their formats and filters. */
 	struct buf json = BUF_INIT(RECORD_BYTES_MAX);
 	pg_table_to_json(t.table, &json);
@@ -113,6 +151,7 @@ static int load_table(void *ctx, uint64_t oid, const void *p, size_t len, struct
 		at->table = t.table;
 		at->join = t.join;
 		at->joined = true;
+		at->ground = t.ground;
 	}
 	at->idle_since_ms = clock_mono_ms();
 	ingest_adopt_table(s, at->table);
@@ -124,6 +163,7 @@ static int load_row(void *ctx, uint64_t id, struct log_offset at, uint32_t flags
 {
 	struct loading *l = ctx;
 	(void)e;
+	l->max_id = id > l->max_id ? id : l->max_id;
 	struct shape *shape = map_get(&l->by_id, &id, sizeof id);
 	/* Of a dropped shape, or folded into blocks already. */
 	if (shape == NULL || (shape->tail.last.tx != 0 && log_offset_cmp(at, shape->tail.last) <= 0))
@@ -138,58 +178,176 @@ static int load_row(void *ctx, uint64_t id, struct log_offset at, uint32_t flags
 	return 0;
 }
 
-static int load_batch(void *ctx, uint64_t seq, const void *p, size_t len, struct err *e)
+/* Batches follow each other; only the oldest go. */
+static void count_batch(struct loading *l, uint64_t seq, size_t len)
 {
-	struct loading *l = ctx;
 	struct writer *w = &l->s->writer;
-	l->seq = seq;
-	w->journal_bytes += len;
-	if (w->next_seq == 0)
+	bool first = w->next_seq == 0;
+	if (first)
 		w->first_seq = seq;
+	else if (seq != w->next_seq && !l->after_bad && !l->journal_lost) {
+		l->journal_lost = true;
+		log_error("store: journal batch %" PRIu64 " is missing", w->next_seq);
+	}
+	l->seq = seq;
+	l->after_bad = false;
+	w->journal_bytes += len;
 	w->next_seq = seq + 1;
-	return journal_decode(p, len, load_row, l, e) == 0 ? 0 : err_wrap(e, "journal batch %" PRIu64, seq);
 }
 
-static int load_tails(struct loading *l, struct store_read *r, struct err *e)
+/* It must not cost anything at the next start. */
+static void note_bad_batch(struct loading *l, uint64_t seq)
 {
-	struct shape *shape;
-	for (size_t i = 0; (shape = map_next(&l->by_id, &i)) != NULL;) {
-		struct log_offset at;
-		uint64_t open_bytes;
-		int rc = store_log_tail(r, shape->id, &at, &open_bytes, e);
-		if (rc < 0)
-			return -1;
-		if (rc == 1)
-			continue;
-		shape->tail.folded = shape->tail.last = at;
-		shape->in.open_bytes = open_bytes;
-		if ((rc = store_last_chunk_end(r, shape->id, &at, e)) < 0)
-			return -1;
-		if (rc == 0)
-			shape->tail.last_chunk_end = at;
-	}
+	l->after_bad = true;
+	l->bad_batches = mem_realloc(l->bad_batches, (l->nbad_batches + 1) * sizeof *l->bad_batches);
+	l->bad_batches[l->nbad_batches++] = seq;
+}
+
+static void lose_rows(void *ctx, uint64_t id)
+{
+	struct loading *l = ctx;
+	struct shape *shape = map_get(&l->by_id, &id, sizeof id);
+	if (shape != NULL)
+		doom_loaded(l, shape, "rows of it in the journal are damaged");
+}
+
+static int lose_batch(void *ctx, uint64_t seq, const void *p, size_t len, struct err *e)
+{
+	struct loading *l = ctx;
+	log_error("%s", e->text);
+	if (!journal_names(p, len, lose_rows, l))
+		l->journal_lost = true;
+	/* If it is the key that is damaged, the batch that is missing is this one: keys have no gaps, so that it is the
+	 * first or the last. */
+	l->after_bad = true;
+	count_batch(l, seq, len);
+	note_bad_batch(l, seq);
 	return 0;
 }
 
-/* What a staged transaction left, and shapes that are not to be. */
-static int clean(struct loading *l, lsn_t staging, struct err *e)
+static int load_batch(void *ctx, uint64_t seq, const void *p, size_t len, struct err *e)
+{
+	struct loading *l = ctx;
+	count_batch(l, seq, len);
+	if (journal_decode(p, len, load_row, l, e) == 0) {
+		l->good_next = seq + 1;
+		return 0;
+	}
+	if (e->kind == ERR_CONFIG)
+		return -1;
+	l->journal_lost = true;
+	note_bad_batch(l, seq);
+	log_error("%s (batch %" PRIu64 ")", e->text, seq);
+	return 0;
+}
+
+static int load_head(void *ctx, uint64_t id, const struct store_head *h, struct err *e)
+{
+	struct loading *l = ctx;
+	struct shape *shape = map_get(&l->by_id, &id, sizeof id);
+	if (shape == NULL) { /* what a damaged record, or a damaged entry of `dropped`, named */
+		int rc = store_is_dropped(l->read, id, e);
+		if (rc == 1)
+			doom(l, id);
+		return rc < 0 ? -1 : 0;
+	}
+	shape->tail.state = SHAPE_LIVE;
+	shape->tail.folded = shape->tail.last = h->last;
+	shape->tail.last_chunk_end = h->chunk_end;
+	shape->in.open_bytes = h->open_bytes;
+	return 0;
+}
+
+/* Calls doom_loaded() for the shapes that `lost` picks. */
+static void doom_where(struct loading *l, bool (*lost)(struct loading *l, const struct shape *shape), const char *why)
+{
+	struct shape *shape, **all = NULL;
+	size_t n = 0;
+	for (size_t i = 0; (shape = map_next(&l->by_id, &i)) != NULL;)
+		if (lost(l, shape)) {
+			all = mem_realloc(all, (n + 1) * sizeof(struct shape *));
+			all[n++] = shape;
+		}
+	for (size_t i = 0; i < n; i++)
+		doom_loaded(l, all[i], why);
+	free(all);
+}
+
+static bool has_no_head(struct loading *l, const struct shape *shape)
+{
+	(void)l;
+	return shape->tail.state != SHAPE_LIVE;
+}
+
+static bool has_no_table(struct loading *l, const struct shape *shape)
+{
+	return !registry_table(l->s, shape->def.table->oid)->joined;
+}
+
+static bool is_any(struct loading *l, const struct shape *shape)
+{
+	(void)l, (void)shape;
+	return true;
+}
+
+/* What a staged transaction left. */
+static int cut_staged(struct loading *l, lsn_t staging, struct err *e)
 {
 	struct store *store = l->s->store;
-	if (staging == 0 && l->ndoomed == 0)
+	if (staging == 0)
 		return 0;
 	if (store_begin(store, e) != 0)
 		return -1;
 	struct shape *shape;
-	for (size_t i = 0; staging != 0 && (shape = map_next(&l->by_id, &i)) != NULL;) {
-		if (store_cut_log(store, shape->id, staging, e) != 0)
+	for (size_t i = 0; (shape = map_next(&l->by_id, &i)) != NULL;) {
+		/* One whose log is damaged is found by its head. */
+		if (store_cut_log(store, shape->id, staging, e) != 0 && (e->kind != ERR_DAMAGED || store_drop_head(store, shape->id, e) != 0))
 			return -1;
 		if (store_txn_is_large(store) && (store_commit(store, e) != 0 || store_begin(store, e) != 0))
 			return -1;
 	}
-	for (size_t i = 0; i < l->ndoomed; i++)
-		if (store_drop_shape(store, l->doomed[i], e) != 0)
-			return -1;
 	if (store_put_meta_u64(store, "staging", 0, e) != 0 || store_commit(store, e) != 0)
+		return -1;
+	store_writer_done(store);
+	return 0;
+}
+
+/* One between others leaves an empty one, as there are no gaps. */
+static int drop_bad_batches(struct loading *l, struct err *e)
+{
+	struct writer *w = &l->s->writer;
+	struct buf empty = BUF_INIT(1024);
+	journal_encode(NULL, 0, &empty);
+	int rc = 0;
+	for (size_t i = 0; i < l->nbad_batches && rc == 0; i++) {
+		uint64_t seq = l->bad_batches[i];
+		bool at_end = seq == w->first_seq || seq >= l->good_next;
+		rc = at_end ? store_drop_journal(l->s->store, seq, e) : store_put_journal(l->s->store, seq, empty.data, empty.len, e);
+	}
+	buf_clear(&empty);
+	if (l->nbad_batches > 0)
+		w->next_seq = l->good_next;
+	return rc;
+}
+
+/* Shapes that are not to be. */
+static int drop_doomed(struct loading *l, struct err *e)
+{
+	struct store *store = l->s->store;
+	if (l->ndoomed == 0 && l->nbad_tables == 0 && l->nbad_batches == 0)
+		return 0;
+	if (store_begin(store, e) != 0)
+		return -1;
+	for (size_t i = 0; i < l->ndoomed; i++)
+		if (store_drop_shape(store, l->doomed[i], e) != 0 ||
+		    (store_txn_is_large(store) && (store_commit(store, e) != 0 || store_begin(store, e) != 0)))
+			return -1;
+	if (drop_bad_batches(l, e) != 0)
+		return -1;
+	for (size_t i = 0; i < l->nbad_tables; i++)
+		if (store_drop_table(store, l->bad_tables[i], e) != 0)
+			return -1;
+	if (store_commit(store, e) != 0)
 		return -1;
 	store_writer_done(store);
 	return 0;
@@ -208,21 +366,32 @@ static int load_definitions(struct loading *l, uint64_t *durable, uint64_t *mark
 	struct store_read *r = store_read_begin(l->s->store, e);
 	if (r == NULL)
 		return -1;
-	int rc = get_u64(r, "durable", durable, e) != 0 || get_u64(r, "mark", mark, e) != 0 || get_u64(r, "staging", staging, e) != 0 ||
-	         get_u64(r, "next_id", next_id, e) != 0 || store_each_shape(r, load_shape, l, e) != 0 ||
-	         store_each_table(r, load_table, l, e) != 0;
+	bool failed = get_u64(r, "durable", durable, e) != 0 || get_u64(r, "mark", mark, e) != 0 ||
+	              get_u64(r, "staging", staging, e) != 0 || get_u64(r, "next_id", next_id, e) != 0;
+	store_read_on_damage(r, doom_record);
+	failed = failed || store_each_shape(r, load_shape, l, e) != 0;
+	store_read_on_damage(r, note_bad_table);
+	failed = failed || store_each_table(r, load_table, l, e) != 0;
 	store_read_end(r);
-	return rc ? -1 : 0;
+	if (!failed && l->nbad_tables > 0)
+		doom_where(l, has_no_table, "the record of its table is damaged");
+	return failed ? -1 : 0;
 }
 
 static int load_logs(struct loading *l, struct err *e)
 {
-	struct store_read *r = store_read_begin(l->s->store, e);
+	struct store_read *r = l->read = store_read_begin(l->s->store, e);
 	if (r == NULL)
 		return -1;
-	int rc = load_tails(l, r, e) != 0 || store_each_journal(r, load_batch, l, e) != 0;
+	bool failed = store_max_id(r, &l->max_id, e) != 0 || store_each_head(r, load_head, l, e) != 0;
+	if (!failed)
+		doom_where(l, has_no_head, "where its log ends is damaged");
+	store_read_on_damage(r, lose_batch);
+	failed = failed || store_each_journal(r, load_batch, l, e) != 0;
 	store_read_end(r);
-	return rc ? -1 : 0;
+	if (!failed && l->journal_lost)
+		doom_where(l, is_any, "a part of the journal is lost, and it can't be told whose");
+	return failed ? -1 : 0;
 }
 
 /* Into INGEST's routes; those whose condition can't be used any more are gone. */
@@ -249,11 +418,14 @@ int engine_load(struct shapes *s, struct err *e)
 	uint64_t durable, mark, staging, next_id;
 	int rc = load_definitions(&l, &durable, &mark, &staging, &next_id, e);
 	if (rc == 0)
-		rc = clean(&l, staging, e);
+		rc = cut_staged(&l, staging, e);
 	if (rc == 0)
 		rc = load_logs(&l, e);
+	if (rc == 0)
+		rc = drop_doomed(&l, e);
 	if (rc == 0) {
 		log_notice("Found %zu existing valid shapes and %zu shapes in an invalid state", (size_t)s->nshapes, l.ndoomed);
+		/* Whatever stands under an id that was never counted must not become another shape's. */
 		s->next_id = next_id > l.max_id ? next_id : l.max_id + 1;
 		s->writer.gc_pending = true;
 		s->writer.next_id = s->next_id;
@@ -271,5 +443,7 @@ int engine_load(struct shapes *s, struct err *e)
 	interned_clear(&l.tables);
 	map_clear(&l.by_id);
 	free(l.doomed);
+	free(l.bad_tables);
+	free(l.bad_batches);
 	return rc;
 }

@@ -19,6 +19,7 @@
 #include "pg/query.h"
 #include "shapes/def.h"
 #include "shapes/internal.h"
+#include "shapes/keys.h"
 #include "where/where.h"
 
 #define ADMIN_THREADS 2
@@ -57,6 +58,7 @@ static void job_free(struct job *j)
 	table_lookup_unref(j->lookup);
 	for (int i = 0; i < j->nshapes; i++)
 		shape_unref(j->shapes[i]);
+	free(j->oids);
 	free(j);
 }
 
@@ -67,6 +69,17 @@ static void drop_connection(PGconn **conn)
 	if (*conn != NULL)
 		PQfinish(*conn);
 	*conn = NULL;
+}
+
+/* Tables are read by the pooled URL's role, look-ups are made by the other's. */
+static int set_reader(const struct config *c, PGconn *conn, struct err *e)
+{
+	if (strcmp(c->database.user, c->pooled_database.user) == 0)
+		return 0;
+	PGresult *r = pg_query(conn, "SELECT pg_catalog.set_config('" PG_READER_SETTING "', $1, false)", 1,
+	                       (const char *const[]){c->pooled_database.user}, e);
+	PQclear(r);
+	return r != NULL ? 0 : -1;
 }
 
 static PGconn *connection(struct worker *w, bool snapshot, struct err *e)
@@ -85,6 +98,8 @@ static PGconn *connection(struct worker *w, bool snapshot, struct err *e)
 		*conn = pg_connect(w->s->config, snapshot ? PG_ROLE_SNAPSHOT : PG_ROLE_ADMIN, e);
 	if (*conn == NULL && snapshot)
 		pg_advise(e, w->s->config, PG_ROLE_SNAPSHOT, "", "");
+	if (*conn != NULL && !snapshot && set_reader(w->s->config, *conn, e) != 0)
+		drop_connection(conn);
 	w->used_ms = clock_mono_ms();
 	return *conn;
 }
@@ -248,7 +263,7 @@ static int wait_until_seen(struct shapes *s, PGconn *conn, uint32_t xid, struct 
 				continue;
 			waits = true;
 			if (late)
-				shapes_rotate_table(s, parents[i], "a partition came with a transaction that still counts as running");
+				shapes_rotate_table(s, parents[i], "a transaction that changed the table still counts as running");
 		}
 		free(parents);
 		if (waits && stopping(s))
@@ -324,7 +339,7 @@ static bool creation_cancelled(void *ctx)
 	return true;
 }
 
-static void save_table(struct shapes *s, const struct table_state *t)
+void table_save(struct shapes *s, const struct table_state *t)
 {
 	struct item *it = item_new(ITEM_TABLE);
 	struct buf b = BUF_INIT(RECORD_BYTES_MAX);
@@ -359,10 +374,10 @@ static bool same_leaves(const struct pg_table *a, const struct pg_table *b)
 
 /*
  * `join`: what the join brought, NULL if it failed. The table's leaves are replaced only by whoever has
- * dealt with the difference (`leaves`): an attached or detached partition must not be overlooked because
+ * dealt with the difference (to `dealt_with`): an attached or detached partition must not be overlooked because
  * a new shape came with a newer view.
  */
-static void release_table(struct shapes *s, struct pg_table *table, const struct pg_join *join, bool leaves)
+static void release_table(struct shapes *s, struct pg_table *table, const struct pg_join *join, const struct pg_table *dealt_with)
 {
 	bool look = false;
 	pthread_rwlock_wrlock(&s->registry_lock);
@@ -370,7 +385,7 @@ static void release_table(struct shapes *s, struct pg_table *table, const struct
 	if (t != NULL) {
 		t->joining = false;
 		if (join != NULL) {
-			bool replace = t->table != table && (leaves || same_leaves(t->table, table));
+			bool replace = t->table != table && (t->table == dealt_with || same_leaves(t->table, table));
 			look = t->table != table && !replace;
 			bool news = !t->joined || memcmp(&t->join, join, sizeof *join) != 0 || replace;
 			t->joined = true;
@@ -380,7 +395,7 @@ static void release_table(struct shapes *s, struct pg_table *table, const struct
 				t->table = pg_table_ref(table);
 			}
 			if (news)
-				save_table(s, t);
+				table_save(s, t);
 		}
 	}
 	pthread_rwlock_unlock(&s->registry_lock);
@@ -441,7 +456,7 @@ static int join_table(struct creation *c, struct pg_table *table, struct err *e)
 	/* It left and came back: what older shapes missed is gone for them. Before the record says so. */
 	if (rc == 0 && has_known && known.publication_rel_oid != now.publication_rel_oid)
 		rotate_older(s, table->oid, c->shapes, c->n, "the table left the publication and came back");
-	release_table(s, table, rc == 0 ? &now : NULL, false);
+	release_table(s, table, rc == 0 ? &now : NULL, NULL);
 	return rc;
 }
 
@@ -494,19 +509,26 @@ static int take_once(struct creation *c, struct pg_table *table, struct pg_snaps
 	PGconn *conn = connection(c->w, true, e);
 	if (conn == NULL)
 		return -1;
-	if (pg_snapshot_begin(conn, table, e) != 0)
+	uint64_t version = ground_version(s, table->oid);
+	int rc = pg_snapshot_begin(conn, table, e);
+	if (rc < 0)
 		return -1;
 	struct cmd reg = command(CMD_REGISTER, c);
 	if (cmd_call(s, &reg) != 0)
 		return err_set(e, ERR_PG_CONN, "Database connection not available");
+	if (rc == 1 && (rc = pg_snapshot_lock_columns(conn, table, e)) != 0)
+		return rc;
 	pthread_mutex_lock(&s->server_lock);
 	struct stream_server server = s->server;
 	pthread_mutex_unlock(&s->server_lock);
 	if (pg_snapshot_take(conn, table, server.system_id, server.timeline, snap, e) != 0 || check_leaves(conn, table, e) != 0)
 		return -1;
+	rc = ground_born(s, conn, table, version, c->shapes, c->n, e);
+	if (rc != 0)
+		return rc;
 	struct cmd filter = command(CMD_FILTER, c);
 	filter.snap = snap;
-	int rc = cmd_call(s, &filter);
+	rc = cmd_call(s, &filter);
 	if (rc < 0)
 		return err_set(e, ERR_PG_CONN, "Database connection not available");
 	return rc;
@@ -553,6 +575,8 @@ struct copy {
 	size_t piece_bytes; /* of the lines in the piece */
 	size_t all_bytes;   /* of the pieces before it */
 	bool packed;        /* the piece is */
+	struct key_counts counts; /* where rows may be equal */
+	bool counts_only;   /* log=changes_only: no row is put anywhere */
 	bool discard; /* the shape is gone; the transaction must stay usable for those that share it */
 };
 
@@ -585,6 +609,8 @@ static int put_piece(struct copy *c, bool closes, struct err *e)
 	return 0;
 }
 
+static bool is_counted(const struct shape *shape) { return shape->def.table->keys == PG_KEYS_COUNTED; }
+
 static int copy_row(void *ctx, const struct pg_copy_value *values, struct err *e)
 {
 	struct copy *c = ctx;
@@ -605,6 +631,12 @@ static int copy_row(void *ctx, const struct pg_copy_value *values, struct err *e
 	}
 	if (c->piece.failed)
 		return err_set(e, ERR_LIMIT, "a row is too large for a snapshot");
+	if (is_counted(c->shape) && counts_charge(c->s, &c->counts, c->shape->def.table, e) != 0)
+		return -1;
+	if (c->counts_only) {
+		buf_reset(&c->piece);
+		return 0;
+	}
 	c->piece_bytes += line;
 	c->chunk_bytes += line; /* the row and one byte, as Electric counts */
 	if (c->chunk_bytes >= c->shape->chunk_bytes)
@@ -613,6 +645,14 @@ static int copy_row(void *ctx, const struct pg_copy_value *values, struct err *e
 	if (c->piece_bytes >= SNAPSHOT_PIECE_BYTES || (c->all_bytes == 0 && c->piece_bytes >= SNAPSHOT_PIECE_BYTES / 8))
 		return put_piece(c, false, e);
 	return 0;
+}
+
+/* INGEST goes on counting. What it has kept for the shape meanwhile is in the writer's queue when it has them, ahead of
+ * the snapshot's end. */
+static void hand_over_counts(struct copy *c)
+{
+	struct cmd cmd = {.kind = CMD_COUNTS, .shapes = {c->shape}, .nshapes = 1, .counts = &c->counts};
+	cmd_call(c->s, &cmd);
 }
 
 static void put_snapshot_end(const struct pg_snapshot *snap, struct buf *out)
@@ -631,12 +671,17 @@ static int copy_shape(struct creation *cr, struct shape *shape, const struct pg_
 	buf_init(&c.piece, (size_t)2 << 30);
 	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
 	int rc = def_where_sql(&shape->def, &sql, e);
-	if (rc == 0 && shape->def.log_mode == LOG_MODE_FULL)
+	if (is_counted(shape))
+		row_form_count(c.form, &c.counts);
+	c.counts_only = shape->def.log_mode == LOG_MODE_CHANGES_ONLY;
+	if (rc == 0 && (!c.counts_only || is_counted(shape)))
 		rc = pg_snapshot_copy(cr->w->snap, shape->def.table, shape->def.selected, shape->def.nselected, sql.data, copy_row, &c,
 		                      creation_cancelled, cr, e);
 	buf_clear(&sql);
 	if (rc == 0 && c.packed && c.piece.len > 0)
 		rc = put_piece(&c, false, e); /* what follows is a line */
+	if (rc == 0 && !c.discard && is_counted(shape))
+		hand_over_counts(&c);
 	if (rc == 0 && !c.discard) {
 		put_snapshot_end(snap, &c.piece);
 		rc = put_piece(&c, true, e);
@@ -653,6 +698,7 @@ static int copy_shape(struct creation *cr, struct shape *shape, const struct pg_
 	}
 	buf_clear(&c.piece);
 	row_form_free(c.form);
+	counts_release(s, &c.counts);
 	return rc;
 }
 
@@ -773,6 +819,18 @@ static bool condition_uses(const struct shape_def *d, uint16_t column)
 	return uses;
 }
 
+bool shape_uses(const struct shape *s, uint16_t column)
+{
+	const struct shape_def *d = &s->def;
+	for (uint16_t i = 0; i < d->nselected; i++)
+		if (d->selected[i] == column)
+			return true;
+	for (uint16_t i = 0; i < line_key_columns(d->table); i++)
+		if (line_key_column(d->table, i) == column)
+			return true;
+	return d->where != NULL && condition_uses(d, column);
+}
+
 /* Where the column is now, -1: it is gone. One of its name with another number was made after it was dropped, or
  * renamed, and has values that the stream never told of. */
 static int column_now(const struct pg_column *c, const struct pg_table *now)
@@ -811,6 +869,14 @@ static const char *shape_misfit(const struct shape *x, const struct pg_table *no
 	for (uint16_t i = 0; i < then->npk; i++)
 		if (strcmp(then->columns[then->pk[i]].name, now->columns[now->pk[i]].name) != 0)
 			return "the table's key changed";
+	if (now->keys > then->keys)
+		return now->keys == PG_KEYS_CLASH ? "a child may have the same keys as its parent or another child" :
+		       "what kept the table's keys unique was dropped, or made deferrable";
+	for (uint32_t i = 0; i < then->nmembers; i++) {
+		const struct pg_member *m = pg_table_member(now, then->members[i].oid);
+		if (m != NULL && (strcmp(m->schema, then->members[i].schema) != 0 || strcmp(m->name, then->members[i].name) != 0))
+			return "a child was renamed";
+	}
 	for (uint16_t i = 0; i < x->def.nselected; i++) {
 		const struct pg_column *c = &then->columns[x->def.selected[i]];
 		int at = column_now(c, now);
@@ -857,74 +923,164 @@ static int check_publication(struct worker *w, PGconn *conn, struct pg_table *wa
 		return 0; /* somebody joins it right now */
 	uint32_t oid = was->oid, rel = 0;
 	if (!has_known) {
-		release_table(s, was, NULL, false);
+		release_table(s, was, NULL, NULL);
 		return 0;
 	}
 	if (pg_publication_check(conn, s->config, &oid, 1, &rel, e) != 0) {
-		release_table(s, was, NULL, false);
+		release_table(s, was, NULL, NULL);
 		return -1;
 	}
 	if (rel != known.publication_rel_oid) {
 		/* What happened to the table meanwhile never came. The next request joins it again. */
 		rotate_older(s, oid, NULL, 0, rel == 0 ? "the table was taken out of the publication" : "the table left the publication and came back");
-		release_table(s, was, NULL, false);
+		release_table(s, was, NULL, NULL);
 		return 0;
 	}
 	int rc = pg_publication_join(conn, s->config, server_version(s), now, &known, stopping, s, &join, e);
 	if (rc == 0 && join.publication_rel_oid != known.publication_rel_oid)
 		rotate_older(s, oid, NULL, 0, "the table left the publication and came back");
-	release_table(s, now, rc == 0 ? &join : NULL, true);
+	release_table(s, now, rc == 0 ? &join : NULL, was);
 	if (rc != 0)
 		log_warning("Table %s.%s: %s", now->schema, now->name, e->text);
 	return 0;
 }
 
-/* One table that has shapes: catalog, partitions, publication. -1: an outage, try again later. */
-static int reconcile_table(struct worker *w, struct pg_table *was, struct err *e)
+static bool is_tables_view(struct shapes *s, const struct pg_table *was)
 {
-	struct shapes *s = w->s;
-	PGconn *conn = connection(w, false, e);
-	if (conn == NULL)
-		return -1;
-	struct pg_table *now = NULL;
-	int rc = pg_catalog_lookup_oid(conn, was->oid, &now, e);
+	pthread_rwlock_rdlock(&s->registry_lock);
+	const struct table_state *t = registry_table(s, was->oid);
+	bool is = t != NULL && t->table == was;
+	pthread_rwlock_unlock(&s->registry_lock);
+	return is;
+}
+
+/* What became of the leaves since `was`. -1: an outage. */
+static int look_at_leaves(struct shapes *s, PGconn *conn, const struct pg_table *was, const struct pg_table *now, struct err *e)
+{
+	/* INGEST hears of each leaf that came or went, not of all that there were a moment ago: it may have met
+	 * a younger one since. */
+	if (same_leaves(was, now))
+		return 0;
+	registry_cache_doubt(s, was->oid); /* whoever comes after a rotation finds the leaves of now */
+	if (!is_tables_view(s, was))
+		return 0; /* somebody else is dealing with it */
+	/* A partition is published through its table, from its first row on; a child's rows come once it is itself. */
+	if (now->relkind != 'p')
+		shapes_rotate_table(s, was->oid, "a child was added or removed");
+	for (uint32_t i = 0; i < was->nleaves; i++)
+		if (!pg_table_has_leaf(now, was->leaves[i])) {
+			shapes_rotate_table(s, was->oid, "a partition was detached or dropped");
+			if (post_leaf(s, conn, was->leaves[i], 0, e) < 0)
+				return -1;
+		}
+	for (uint32_t i = 0; i < now->nleaves; i++)
+		if (!pg_table_has_leaf(was, now->leaves[i]) && post_leaf(s, conn, now->leaves[i], 0, e) < 0)
+			return -1;
+	struct cmd nop = {.kind = CMD_NOP};
+	cmd_call(s, &nop); /* the rotations above are in the writer's queue */
+	return 0;
+}
+
+/* The catalog's view of a table that has shapes: *now is the caller's, NULL if it is gone. -1: an outage. */
+static int look_at_table(struct shapes *s, PGconn *conn, struct pg_table *was, struct pg_table **now, struct err *e)
+{
+	*now = NULL;
+	int rc = pg_catalog_lookup_oid(conn, was->oid, now, e);
 	if (rc < 0)
 		return -1;
 	if (rc == 1) {
 		shapes_rotate_table(s, was->oid, "the table was dropped");
 		return 0;
 	}
-	if (!pg_table_same_columns(was, now))
+	if (!pg_table_same_columns(was, *now))
 		registry_cache_doubt(s, was->oid);
-	rotate_misfits(s, now);
-	/* INGEST hears of each leaf that came or went, not of all that there were a moment ago: it may have met
-	 * a younger one since. */
-	bool news = !same_leaves(was, now);
-	if (news)
-		registry_cache_doubt(s, was->oid); /* whoever comes after a rotation finds the leaves of now */
-	/* A partition is published through its table, from its first row on; a child's rows come once it is itself. */
-	if (news && now->relkind != 'p')
-		shapes_rotate_table(s, was->oid, "a child was added or removed");
-	for (uint32_t i = 0; i < was->nleaves; i++)
-		if (!pg_table_has_leaf(now, was->leaves[i])) {
-			shapes_rotate_table(s, was->oid, "a partition was detached or dropped");
-			if (post_leaf(s, conn, was->leaves[i], 0, e) < 0)
-				goto outage;
-		}
-	for (uint32_t i = 0; i < now->nleaves; i++)
-		if (!pg_table_has_leaf(was, now->leaves[i]) && post_leaf(s, conn, now->leaves[i], 0, e) < 0)
-			goto outage;
-	if (news) {
-		struct cmd nop = {.kind = CMD_NOP};
-		cmd_call(s, &nop); /* the rotations above are in the writer's queue */
-	}
-	if (check_publication(w, conn, was, now, e) != 0)
-		goto outage;
-	pg_table_unref(now);
-	return 0;
-outage:
-	pg_table_unref(now);
+	rotate_misfits(s, *now);
+	if (look_at_leaves(s, conn, was, *now, e) == 0)
+		return 0;
+	pg_table_unref(*now);
+	*now = NULL;
 	return -1;
+}
+
+/* One table that has shapes: catalog, partitions, publication. -1: an outage, try again later. */
+static int reconcile_table(struct worker *w, struct pg_table *was, struct err *e)
+{
+	struct pg_table *now;
+	PGconn *conn = connection(w, false, e);
+	if (conn == NULL || look_at_table(w->s, conn, was, &now, e) != 0)
+		return -1;
+	int rc = now != NULL ? check_publication(w, conn, was, now, e) : 0;
+	pg_table_unref(now);
+	return rc;
+}
+
+/* The leaves of `was` have been dealt with; the publication hasn't been looked at. */
+static void view_replaced(struct shapes *s, const struct pg_table *was, struct pg_table *now)
+{
+	pthread_rwlock_wrlock(&s->registry_lock);
+	struct table_state *t = registry_table(s, was->oid);
+	if (t != NULL && t->table == was) {
+		t->table = pg_table_ref(now);
+		if (t->joined)
+			table_save(s, t);
+	} else {
+		was = NULL;
+	}
+	pthread_rwlock_unlock(&s->registry_lock);
+	if (was != NULL)
+		pg_table_unref((struct pg_table *)was);
+}
+
+static lsn_t wal_insert_lsn(PGconn *conn, struct err *e)
+{
+	lsn_t lsn = 0;
+	PGresult *r = pg_query(conn, "SELECT pg_catalog.pg_current_wal_insert_lsn()", 0, NULL, e);
+	if (r != NULL && !lsn_parse(PQgetvalue(r, 0, 0), &lsn))
+		(void)err_set(e, ERR_PROTOCOL, "Postgres answered with a position that can't be read");
+	PQclear(r);
+	return lsn;
+}
+
+static int look_at_one(struct worker *w, PGconn *conn, uint32_t oid, bool *changed, struct err *e)
+{
+	struct shapes *s = w->s;
+	struct pg_table *was = NULL, *now;
+	pthread_rwlock_rdlock(&s->registry_lock);
+	struct table_state *t = registry_table(s, oid);
+	if (t != NULL && t->nshapes > 0)
+		was = pg_table_ref(t->table);
+	pthread_rwlock_unlock(&s->registry_lock);
+	if (was == NULL)
+		return 0;
+	int rc = look_at_table(s, conn, was, &now, e);
+	if (rc == 0 && now != NULL && !same_leaves(was, now)) {
+		view_replaced(s, was, now);
+		*changed = true; /* new leaves are to be REPLICA IDENTITY FULL */
+	}
+	pg_table_unref(now);
+	pg_table_unref(was);
+	return rc;
+}
+
+/* INGEST waits for this: tables of which it got another description. */
+static void run_look(struct worker *w, struct job *j)
+{
+	struct shapes *s = w->s;
+	struct err e = {0};
+	struct cmd *c = mem_zalloc(sizeof *c);
+	c->kind = CMD_LOOKED;
+	c->number = j->number;
+	bool changed = false;
+	PGconn *conn = connection(w, false, &e);
+	if (conn == NULL || (j->xid != 0 && wait_until_seen(s, conn, j->xid, &e) != 0) || (c->lsn = wal_insert_lsn(conn, &e)) == 0)
+		c->result = -1;
+	for (size_t i = 0; c->result == 0 && i < j->noids; i++)
+		c->result = look_at_one(w, conn, j->oids[i], &changed, &e);
+	if (c->result != 0)
+		log_warning("Looking at a changed table: %s", e.text);
+	cmd_post(s, c);
+	if (changed)
+		reconcile_soon(s);
 }
 
 /* Tables without shapes for a while leave the publication, if it was us who added them. */
@@ -941,7 +1097,7 @@ static void leave_table(struct worker *w, struct pg_table *t)
 	bool used = registry_table(s, t->oid)->nshapes > 0;
 	pthread_rwlock_unlock(&s->registry_lock);
 	if (used) { /* meanwhile; one that comes after our claim waits for it, and joins the table again */
-		release_table(s, t, NULL, false);
+		release_table(s, t, NULL, NULL);
 		return;
 	}
 	int rc = known && join.added_by_us ? pg_publication_leave(conn, s->config, t, &e) : 0;
@@ -953,6 +1109,7 @@ static void leave_table(struct worker *w, struct pg_table *t)
 		if (st->nshapes == 0) {
 			map_del(&s->tables, &st->oid, sizeof st->oid);
 			pg_table_unref(st->table);
+			free(st->ground);
 			free(st);
 		}
 		struct item *it = item_new(ITEM_TABLE);
@@ -1031,6 +1188,14 @@ static const char watch_sql[] =
 	" (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid)::pg_catalog.text || ' ' ||"
 	" (SELECT pg_catalog.sum(a.xmin::pg_catalog.text::pg_catalog.int8) FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid)::pg_catalog.text || ' ' ||"
 	" coalesce((SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary), 0)::pg_catalog.text || ' ' ||"
+	/* What keeps keys apart: indexes, and of children by inheritance their names and columns too. */
+	" coalesce((SELECT pg_catalog.count(*)::pg_catalog.text || ' ' || pg_catalog.sum(i.xmin::pg_catalog.text::pg_catalog.int8)::pg_catalog.text"
+	" FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid), '')::pg_catalog.text || ' ' ||"
+	" CASE WHEN c.relkind = 'r' THEN coalesce((SELECT pg_catalog.sum(k.xmin::pg_catalog.text::pg_catalog.int8 +"
+	" (SELECT pg_catalog.count(*) + coalesce(pg_catalog.sum(x.xmin::pg_catalog.text::pg_catalog.int8), 0)"
+	" FROM pg_catalog.pg_index x WHERE x.indrelid = k.oid) +"
+	" (SELECT pg_catalog.sum(a.xmin::pg_catalog.text::pg_catalog.int8) FROM pg_catalog.pg_attribute a WHERE a.attrelid = k.oid))"
+	" FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class k ON k.oid = i.inhrelid WHERE i.inhparent = c.oid)::pg_catalog.text, '') ELSE '' END || ' ' ||"
 	" coalesce((SELECT r.oid FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid"
 	" WHERE r.prrelid = c.oid AND p.pubname = $2), 0)::pg_catalog.text"
 	" FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1::pg_catalog.oid[])";
@@ -1042,7 +1207,9 @@ static const char watch_sql[] =
 static const char watch_types_sql[] =
 	"SELECT t.oid, t.xmin::pg_catalog.text || ' ' || (SELECT pg_catalog.count(*)::pg_catalog.text || ' ' ||"
 	" coalesce(pg_catalog.sum(l.xmin::pg_catalog.text::pg_catalog.int8), 0)::pg_catalog.text"
-	" FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid) FROM pg_catalog.pg_type t WHERE t.oid = ANY ($1::pg_catalog.oid[])"
+	" FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid) || coalesce((SELECT ' ' || pg_catalog.string_agg(a.attnum::pg_catalog.text ||"
+	" a.attisdropped::pg_catalog.text || a.xmin::pg_catalog.text, ' ' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a"
+	" WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0), '') FROM pg_catalog.pg_type t WHERE t.oid = ANY ($1::pg_catalog.oid[])"
 	" UNION ALL"
 	" SELECT c.oid, c.xmin::pg_catalog.text FROM pg_catalog.pg_collation c WHERE c.oid = ANY ($1::pg_catalog.oid[])";
 
@@ -1113,7 +1280,8 @@ static void watch_result(struct worker *w, const char *now, struct pg_table *t)
 		snprintf(was, sizeof was, "%s", st->watched);
 		snprintf(st->watched, sizeof st->watched, "%s", now);
 		/* At the first look too: the table may have changed since the shape was made, and the stream doesn't tell. */
-		differs = strcmp(was, st->watched) != 0;
+		differs = strcmp(was, st->watched) != 0 || st->watched_ground != st->ground_version;
+		st->watched_ground = st->ground_version;
 	}
 	pthread_rwlock_unlock(&s->registry_lock);
 	struct err e = {0};
@@ -1121,6 +1289,20 @@ static void watch_result(struct worker *w, const char *now, struct pg_table *t)
 		log_warning("Looking after table %s.%s: %s", t->schema, t->name, e.text);
 		reconcile_soon(s);
 	}
+}
+
+/* The stream has started and waits for this: what happened while there was none. */
+static void run_ground(struct worker *w, struct job *j)
+{
+	struct err e = {0};
+	PGconn *conn = connection(w, false, &e);
+	struct cmd *c = mem_zalloc(sizeof *c);
+	c->kind = CMD_GROUND;
+	c->number = j->number;
+	c->result = conn == NULL ? -1 : ground_look(w->s, conn, &e);
+	if (c->result != 0)
+		log_warning("Looking at the publication and our tables: %s", e.text);
+	cmd_post(w->s, c);
 }
 
 static void run_watch(struct worker *w)
@@ -1142,6 +1324,8 @@ static void run_watch(struct worker *w)
 	buf_putc(&oids, '}');
 	struct err e;
 	PGconn *conn = n > 0 ? connection(w, false, &e) : NULL;
+	if (conn != NULL && ground_look(s, conn, &e) != 0)
+		log_warning("Looking at the publication and our tables: %s", e.text);
 	if (conn != NULL) {
 		const char *params[] = {oids.data, s->config->publication_name};
 		PGresult *r = PQexecParams(conn, watch_sql, 2, NULL, params, NULL, NULL, 0);
@@ -1276,8 +1460,10 @@ static bool take_reconcile(struct shapes *s)
 static bool take_watch(struct shapes *s)
 {
 	int64_t now = clock_mono_ms();
-	if (s->reconcile_queued || now < s->next_watch_ms)
+	bool soon = atomic_load(&s->watch_soon) && now >= s->next_watch_ms - TABLE_WATCH_MS + TABLE_WATCH_SOON_MS;
+	if (s->reconcile_queued || (!soon && now < s->next_watch_ms))
 		return false;
+	atomic_store(&s->watch_soon, false);
 	s->next_watch_ms = now + TABLE_WATCH_MS;
 	s->reconcile_queued = true;
 	return true;
@@ -1298,6 +1484,12 @@ static void run_job(struct worker *w, struct job *j)
 	case JOB_WAL_END:
 		run_wal_end(w);
 		break;
+	case JOB_GROUND:
+		run_ground(w, j);
+		break;
+	case JOB_LOOK:
+		run_look(w, j);
+		break;
 	}
 	job_free(j);
 }
@@ -1314,7 +1506,7 @@ static void *worker_main(void *arg)
 		bool reconcile = j == NULL && !w->creates && take_reconcile(s);
 		bool watch = j == NULL && !w->creates && !reconcile && take_watch(s);
 		if (j == NULL && !reconcile && !watch) {
-			clock_cond_wait(&s->job_cond, &s->job_lock, TABLE_WATCH_MS);
+			clock_cond_wait(&s->job_cond, &s->job_lock, atomic_load(&s->watch_soon) ? TABLE_WATCH_SOON_MS : TABLE_WATCH_MS);
 			if (clock_mono_ms() - w->used_ms > CONNECTION_IDLE_MS && (w->admin != NULL || w->snap != NULL)) {
 				pthread_mutex_unlock(&s->job_lock);
 				drop_connection(&w->admin);

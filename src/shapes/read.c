@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "shapes/internal.h"
 
@@ -55,6 +56,15 @@ static bool chunk_end_in_tail(struct shape *s, struct log_offset from, struct lo
 	return false;
 }
 
+/* What is damaged of a shape can't be had again: it ends, and its clients fetch the next one. */
+static void end_damaged(struct shape *s, const struct err *e)
+{
+	if (e->kind != ERR_DAMAGED || atomic_load(&s->dropped))
+		return;
+	log_error("Shape %s is dropped: %s", s->handle, e->text);
+	shape_rotate(s, "its part of the store is damaged");
+}
+
 static bool chunk_end_in_store(struct shape *s, struct log_offset from, struct log_offset *end)
 {
 	struct err e;
@@ -63,6 +73,8 @@ static bool chunk_end_in_store(struct shape *s, struct log_offset from, struct l
 		return false;
 	int rc = store_chunk_end(r, s->id, from, end, &e);
 	store_read_end(r);
+	if (rc < 0)
+		end_damaged(s, &e);
 	return rc == 0;
 }
 
@@ -143,7 +155,9 @@ struct shape_reader {
 	struct shape *shape;
 	struct shape_slice slice;
 	struct log_offset at; /* the last entry delivered */
+	struct log_offset verified; /* the last entry of the block whose seal was looked at */
 	uint32_t piece;
+	bool closed; /* the chunk's last piece was read */
 	char end; /* of the lines of a snapshot */
 };
 
@@ -154,6 +168,7 @@ struct shape_reader *shape_reader_new(struct shape *s, const struct shape_slice 
 	r->shape = shape_ref(s);
 	r->slice = *slice;
 	r->at = slice->from;
+	r->verified = log_start;
 	r->end = '\n';
 	return r;
 }
@@ -188,14 +203,20 @@ static int unpack(void *ctx, const void *p, size_t len, struct err *e)
 
 static enum shape_read read_piece(struct shape_reader *r, struct buf *out, struct err *e)
 {
-	struct store_read *sr = store_read_begin(r->shape->engine->store, e);
+	struct store *store = r->shape->engine->store;
+	bool tells = store_closes_chunks(store, r->shape->id);
+	if (r->closed)
+		return SHAPE_READ_END;
+	struct store_read *sr = store_read_begin(store, e);
 	if (sr == NULL)
 		return SHAPE_READ_ERROR;
 	struct unpacking u = {out, r->end};
-	int rc = store_take_snapshot(sr, r->shape->id, r->slice.chunk, r->piece, unpack, &u, e);
+	int rc = store_take_snapshot(sr, r->shape->id, r->slice.chunk, r->piece, unpack, &u, &r->closed, e);
 	store_read_end(sr);
 	if (rc == 0)
 		r->piece++;
+	if (rc == 1 && tells)
+		rc = err_set(e, ERR_DAMAGED, "store: a piece of the snapshot is missing");
 	return rc == 0 ? SHAPE_READ_MORE : rc == 1 ? SHAPE_READ_END : SHAPE_READ_ERROR;
 }
 
@@ -230,12 +251,14 @@ int64_t shape_reader_size(struct shape_reader *r)
 		return -1;
 	int rc;
 	uint32_t piece = 0;
+	bool closed = false;
 	do {
-		rc = store_take_snapshot(sr, s->id, r->slice.chunk, piece++, add_length, &sum, &e);
-	} while (rc == 0);
+		rc = store_peek_snapshot(sr, s->id, r->slice.chunk, piece++, add_length, &sum, &closed, &e);
+	} while (rc == 0 && !closed);
 	store_read_end(sr);
+	bool whole = closed || (rc == 1 && !store_closes_chunks(s->engine->store, s->id));
 	/* Of a dropped shape some pieces may be gone already. */
-	return rc == 1 && !is_gone(s) ? sum : -1;
+	return whole && !is_gone(s) ? sum : -1;
 }
 
 void shape_reader_end_lines(struct shape_reader *r, char end) { r->end = end; }
@@ -260,6 +283,8 @@ static enum shape_read next_of_snapshot(struct shape_reader *r, struct buf *out,
 		enum shape_read rc = read_piece(r, out, e);
 		if (is_gone(s))
 			return SHAPE_READ_GONE;
+		if (rc == SHAPE_READ_ERROR)
+			end_damaged(s, e);
 		if (rc != SHAPE_READ_MORE || out->len >= max)
 			return rc;
 	}
@@ -316,12 +341,14 @@ static enum shape_read next_of_log(struct shape_reader *r, struct buf *out, size
 		if (sr == NULL)
 			return SHAPE_READ_ERROR;
 		bool blocks_end;
-		int rc = store_read_log(sr, s->id, r->at, upto, max, out, &reached, &blocks_end, e);
+		int rc = store_read_log_on(sr, s->id, r->at, upto, max, &r->verified, out, &reached, &blocks_end, e);
 		store_read_end(sr);
 		if (is_gone(s))
 			return SHAPE_READ_GONE;
-		if (rc != 0)
+		if (rc != 0) {
+			end_damaged(s, e);
 			return SHAPE_READ_ERROR;
+		}
 		r->at = reached;
 		if (!blocks_end)
 			return SHAPE_READ_MORE;

@@ -11,7 +11,11 @@
 #include "base/mem.h"
 #include "shapes/internal.h"
 
-#define RECORD_VERSION 1
+/* The store takes a first byte of 1 for a record or batch without a seal: versions of those that have one are even. */
+#define RECORD_VERSION 2
+#define RECORD_VERSION_UNSEALED 1
+#define TABLE_RECORD_VERSION 2
+#define TABLE_RECORD_VERSION_OLDEST 1 /* without the publication's xmin and a ground */
 
 #define FLAG_REPLICA_FULL 1u
 #define FLAG_CHANGES_ONLY 2u
@@ -98,6 +102,8 @@ static const char *get_bytes(struct cursor *c, size_t *len)
 	return p;
 }
 
+static bool is_known(uint8_t version) { return version == RECORD_VERSION || version == RECORD_VERSION_UNSEALED; }
+
 /* At the end of a record: too short and too long are both damage. */
 static bool is_done(const struct cursor *c) { return !c->bad && c->left == 0; }
 
@@ -167,8 +173,8 @@ int record_shape_parse(const char *p, size_t len, struct map *tables, struct sha
 {
 	struct cursor c = {p, len, false};
 	memset(out, 0, sizeof *out);
-	if (get_u8(&c) != RECORD_VERSION)
-		return err_set(e, ERR_IO, "store: a shape record of an unknown version");
+	if (!is_known(get_u8(&c)))
+		return err_set(e, ERR_CONFIG, "store: a shape record of an unknown version: run the Busbar that wrote it");
 	uint8_t flags = get_u8(&c);
 	out->def.replica = flags & FLAG_REPLICA_FULL ? REPLICA_FULL : REPLICA_DEFAULT;
 	out->def.log_mode = flags & FLAG_CHANGES_ONLY ? LOG_MODE_CHANGES_ONLY : LOG_MODE_FULL;
@@ -178,7 +184,7 @@ int record_shape_parse(const char *p, size_t len, struct map *tables, struct sha
 	size_t n;
 	const char *handle = get_bytes(&c, &n);
 	if (n >= sizeof out->handle)
-		return err_set(e, ERR_IO, "store: a damaged shape record (handle)");
+		return err_set(e, ERR_DAMAGED, "store: a damaged shape record (handle)");
 	memcpy(out->handle, handle, n);
 	out->chunk_bytes = get_u64(&c);
 	out->nchunks = get_u32(&c);
@@ -187,7 +193,7 @@ int record_shape_parse(const char *p, size_t len, struct map *tables, struct sha
 	out->snap.insert_lsn = get_u64(&c);
 	out->snap.nxip = get_u32(&c);
 	if (c.bad || c.left / sizeof(uint64_t) < out->snap.nxip)
-		return err_set(e, ERR_IO, "store: a damaged shape record (snapshot)");
+		return err_set(e, ERR_DAMAGED, "store: a damaged shape record (snapshot)");
 	if (out->snap.nxip > 0) {
 		out->snap.xip = mem_alloc(out->snap.nxip * sizeof(uint64_t));
 		take(&c, out->snap.xip, out->snap.nxip * sizeof(uint64_t));
@@ -205,10 +211,10 @@ int record_shape_parse(const char *p, size_t len, struct map *tables, struct sha
 	else if (where != NULL)
 		out->def.where = out->def.identity + n - nwhere;
 	const char *table = get_bytes(&c, &n);
-	int rc = is_done(&c) ? intern_table(tables, table, n, &out->def.table, e) : err_set(e, ERR_IO, "store: a damaged shape record");
+	int rc = is_done(&c) ? intern_table(tables, table, n, &out->def.table, e) : err_set(e, ERR_DAMAGED, "store: a damaged shape record");
 	for (uint16_t i = 0; rc == 0 && i < out->def.nselected; i++)
 		if (out->def.selected[i] >= out->def.table->ncolumns)
-			rc = err_set(e, ERR_IO, "store: a damaged shape record (columns)");
+			rc = err_set(e, ERR_DAMAGED, "store: a damaged shape record (columns)");
 	if (rc != 0)
 		shape_record_clear(out);
 	return rc;
@@ -218,32 +224,39 @@ int record_shape_parse(const char *p, size_t len, struct map *tables, struct sha
 
 void record_table(const struct table_state *t, struct buf *out)
 {
-	put_u8(out, RECORD_VERSION);
+	put_u8(out, TABLE_RECORD_VERSION);
 	put_u8(out, (uint8_t)((t->join.added_by_us ? 1u : 0u) | (t->join.generated_published ? 2u : 0u)));
 	put_u32(out, t->join.publication_rel_oid);
+	put_u32(out, t->join.publication_xmin);
 	struct buf json = BUF_INIT(RECORD_BYTES_MAX);
 	pg_table_to_json(t->table, &json);
 	put_bytes(out, json.data, json.len);
 	buf_clear(&json);
+	put_text(out, t->ground != NULL ? t->ground : "");
 }
 
 int record_table_parse(const char *p, size_t len, struct table_state *out, struct err *e)
 {
 	struct cursor c = {p, len, false};
 	memset(out, 0, sizeof *out);
-	if (get_u8(&c) != RECORD_VERSION)
-		return err_set(e, ERR_IO, "store: a table record of an unknown version");
+	uint8_t version = get_u8(&c);
+	if (version != TABLE_RECORD_VERSION_OLDEST && version != TABLE_RECORD_VERSION)
+		return err_set(e, ERR_CONFIG, "store: a table record of an unknown version: run the Busbar that wrote it");
 	uint8_t flags = get_u8(&c);
 	out->join.added_by_us = (flags & 1) != 0;
 	out->join.generated_published = (flags & 2) != 0;
 	out->join.publication_rel_oid = get_u32(&c);
+	out->join.publication_xmin = version == TABLE_RECORD_VERSION_OLDEST ? 0 : get_u32(&c);
 	out->joined = true;
 	size_t n;
 	const char *json = get_bytes(&c, &n);
-	if (!is_done(&c))
-		return err_set(e, ERR_IO, "store: a damaged table record");
+	size_t nground = 0;
+	const char *ground = version == TABLE_RECORD_VERSION_OLDEST ? "" : get_bytes(&c, &nground);
+	if (!is_done(&c) || memchr(ground, '\0', nground) != NULL)
+		return err_set(e, ERR_DAMAGED, "store: a damaged table record");
 	if (pg_table_from_json(json, n, &out->table, e) != 0)
 		return -1;
+	out->ground = nground > 0 ? mem_strndup(ground, nground) : NULL;
 	out->oid = out->table->oid;
 	return 0;
 }
@@ -255,7 +268,11 @@ int record_table_parse(const char *p, size_t len, struct table_state *out, struc
  * shapes) are one group: its position once, then the shapes.
  *
  *   u8 version · u32 lines · { u32 len, u32 split, text } · u32 groups ·
- *   { u64 tx, u64 op, u32 line, u32 shapes, { u64 shape id | flags << 62 } }
+ *   { u64 tx, u64 op, u32 line, u32 shapes, { u64 shape id | flags << 62 } } ·
+ *   u64 where the groups begin · u64 seal of all from there to here
+ *
+ * The last two aren't in version 1. With them the groups can be believed when the lines, which are most of a batch,
+ * are damaged: they say which shapes that costs.
  */
 #define JOURNAL_FLAGS_SHIFT 62
 #define JOURNAL_ID_MASK (((uint64_t)1 << JOURNAL_FLAGS_SHIFT) - 1)
@@ -333,6 +350,9 @@ void journal_encode(struct item *const *items, size_t n, struct buf *out)
 		return;
 	memcpy(out->data + lines_at, &nlines, 4);
 	memcpy(out->data + groups_at, &ngroups, 4);
+	put_u64(out, groups_at);
+	if (!out->failed)
+		put_u64(out, store_sum(out->data + groups_at, out->len - groups_at));
 }
 
 int journal_decode(const char *p, size_t len,
@@ -340,11 +360,12 @@ int journal_decode(const char *p, size_t len,
                    void *ctx, struct err *e)
 {
 	struct cursor c = {p, len, false};
-	if (get_u8(&c) != RECORD_VERSION)
-		return err_set(e, ERR_IO, "store: a journal batch of an unknown version");
+	uint8_t version = get_u8(&c);
+	if (!is_known(version))
+		return err_set(e, ERR_CONFIG, "store: a journal batch of an unknown version: run the Busbar that wrote it");
 	uint32_t nlines = get_u32(&c);
 	if (c.bad || nlines > c.left / 8)
-		return err_set(e, ERR_IO, "store: a damaged journal batch");
+		return err_set(e, ERR_DAMAGED, "store: a damaged journal batch");
 	struct line **lines = mem_zalloc(nlines * sizeof *lines);
 	int rc = 0;
 	uint32_t made = 0;
@@ -369,8 +390,39 @@ int journal_decode(const char *p, size_t len,
 				rc = row(ctx, id & JOURNAL_ID_MASK, at, (uint32_t)(id >> JOURNAL_FLAGS_SHIFT), lines[line], e);
 		}
 	}
+	if (version != RECORD_VERSION_UNSEALED) {
+		(void)get_u64(&c);
+		(void)get_u64(&c);
+	}
 	for (uint32_t i = 0; i < made; i++)
 		line_unref(lines[i]);
 	free(lines);
-	return rc != 0 || is_done(&c) ? rc : err_set(e, ERR_IO, "store: a damaged journal batch");
+	return rc != 0 || is_done(&c) ? rc : err_set(e, ERR_DAMAGED, "store: a damaged journal batch");
+}
+
+bool journal_names(const char *p, size_t len, void (*each)(void *ctx, uint64_t shape_id), void *ctx)
+{
+	/* What the store put behind it, and may be the damage, is left out. */
+	if (len < STORE_SEAL_BYTES + 2 * sizeof(uint64_t) || *p == RECORD_VERSION_UNSEALED)
+		return false;
+	len -= STORE_SEAL_BYTES;
+	uint64_t at, sum;
+	memcpy(&at, p + len - 16, sizeof at);
+	memcpy(&sum, p + len - 8, sizeof sum);
+	if (at > len - 16 || sum != store_sum(p + at, len - 8 - (size_t)at))
+		return false;
+	struct cursor c = {p + at, len - 16 - (size_t)at, false};
+	uint32_t ngroups = get_u32(&c);
+	for (uint32_t g = 0; g < ngroups && !c.bad; g++) {
+		(void)get_u64(&c);
+		(void)get_u64(&c);
+		(void)get_u32(&c);
+		uint32_t shapes = get_u32(&c);
+		for (uint32_t i = 0; i < shapes && !c.bad; i++) {
+			uint64_t id = get_u64(&c);
+			if (!c.bad)
+				each(ctx, id & JOURNAL_ID_MASK);
+		}
+	}
+	return !c.bad;
 }

@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "shapes/internal.h"
+#include "shapes/keys.h"
 
 #define VALUES_KEPT_BYTES (1u << 20) /* from one row to the next */
 /* The first byte of a packed piece; lines begin with another. */
@@ -39,6 +40,8 @@ struct row_form {
 	char *text;           /* of all that is fixed */
 	uint32_t *lens;       /* of the values of the row at hand, for row_pack(); 0: null, else one more */
 	struct buf values;
+	struct key_counts *counts; /* NULL: no two rows are equal */
+	struct buf key;
 };
 
 static const struct fixed *frame_tail(const struct frame *f) { return &f->before[f->nselected]; }
@@ -66,6 +69,7 @@ struct row_form *row_form_new(const struct shape_def *def, const char *more_head
 	f->is_bool = mem_alloc(fr->nselected * sizeof *f->is_bool);
 	f->lens = mem_alloc(((size_t)fr->nselected + fr->nkey) * sizeof *f->lens);
 	buf_init(&f->values, (size_t)2 << 30);
+	buf_init(&f->key, (size_t)2 << 30);
 	for (uint16_t i = 0; i < fr->nselected; i++) {
 		const struct pg_column *c = &t->columns[def->selected[i]];
 		size_t start = b.len;
@@ -99,6 +103,8 @@ struct row_form *row_form_new(const struct shape_def *def, const char *more_head
 	return f;
 }
 
+void row_form_count(struct row_form *f, struct key_counts *counts) { f->counts = counts; }
+
 void row_form_free(struct row_form *f)
 {
 	if (f == NULL)
@@ -109,6 +115,7 @@ void row_form_free(struct row_form *f)
 	free(f->lens);
 	free(f->text);
 	buf_clear(&f->values);
+	buf_clear(&f->key);
 	free(f);
 }
 
@@ -151,12 +158,32 @@ static void put_key_value(struct buf *out, struct pg_copy_value v)
 	}
 }
 
+#define HEAD_BEFORE_KEY 8 /* {"key":" */
+
+/* Counts the row whose line so far ends with its key: the how many-th of its kind it is. */
+static uint32_t count_row(struct row_form *f, const struct buf *line, size_t start)
+{
+	size_t key = start + HEAD_BEFORE_KEY;
+	return line->failed ? 1 : key_counts_add(f->counts, key_hash(line->data + key, line->len - key));
+}
+
+static void put_ordinal(struct buf *out, uint32_t n)
+{
+	if (n < 2)
+		return;
+	buf_putc(out, '/');
+	buf_put_u64(out, n);
+}
+
 void row_put(struct row_form *f, const struct pg_copy_value *values, struct buf *out)
 {
 	const struct frame *fr = &f->frame;
+	size_t start = out->len;
 	buf_put(out, frame_head(fr)->text, frame_head(fr)->len);
 	for (uint16_t i = 0; i < fr->nkey; i++)
 		put_key_value(out, values[fr->key[i]]);
+	if (f->counts != NULL)
+		put_ordinal(out, count_row(f, out, start));
 	for (uint16_t i = 0; i < fr->nselected; i++) {
 		if (PG_COPY_IS_NULL(values[i])) {
 			buf_put(out, fr->before[i].text, fr->before[i].len - 1);
@@ -198,9 +225,22 @@ static void put_number(struct buf *out, uint32_t n)
 	buf_putc(out, (char)n);
 }
 
+static uint32_t ordinal_of(struct row_form *f, const struct pg_copy_value *values)
+{
+	const struct frame *fr = &f->frame;
+	if (f->counts == NULL)
+		return 1;
+	buf_reset(&f->key);
+	buf_put(&f->key, frame_head(fr)->text, frame_head(fr)->len);
+	for (uint16_t i = 0; i < fr->nkey; i++)
+		put_key_value(&f->key, values[fr->key[i]]);
+	return count_row(f, &f->key, 0);
+}
+
 size_t row_pack(struct row_form *f, const struct pg_copy_value *values, struct buf *out)
 {
 	const struct frame *fr = &f->frame;
+	uint32_t ordinal = ordinal_of(f, values);
 	size_t line = frame_head(fr)->len + frame_tail(fr)->len;
 	struct buf *v = &f->values;
 	buf_reset(v);
@@ -220,11 +260,14 @@ size_t row_pack(struct row_form *f, const struct pg_copy_value *values, struct b
 		uint16_t at = fr->key[i];
 		uint32_t *len = &f->lens[fr->nselected + i];
 		*len = 0; /* what the column has */
-		/* But that of a slash is another one, and a boolean in a key is t or f. */
+		/* But that of a slash is another one, a boolean in a key is t or f, and of equal rows each has its number. */
 		bool own = f->lens[at] != 0 && (f->is_bool[at] || memchr(values[at].data, '/', values[at].len) != NULL);
+		bool numbered = i == fr->nkey - 1 && ordinal > 1; /* the number goes with the last part */
 		size_t start = v->len;
+		own = own || numbered;
 		if (own) {
 			put_key_value(v, values[at]);
+			put_ordinal(v, numbered ? ordinal : 1);
 			*len = (uint32_t)(v->len - start) + 1;
 		}
 		line += own ? *len - 1 : f->lens[at] == 0 ? 2 : f->lens[at] - 1 + 5;
@@ -235,6 +278,8 @@ size_t row_pack(struct row_form *f, const struct pg_copy_value *values, struct b
 	out->failed = out->failed || v->failed || line > UINT32_MAX;
 	if (v->cap > VALUES_KEPT_BYTES)
 		buf_clear(v);
+	if (f->key.cap > VALUES_KEPT_BYTES)
+		buf_clear(&f->key);
 	return line;
 }
 
@@ -463,7 +508,7 @@ static int unpack(const char *p, size_t len, char end, struct buf *out, struct e
 	free(u.text);
 	if (good && !out->failed && lines >= 0 && (uint64_t)lines != out->len - before)
 		good = false;
-	return good ? 0 : err_set(e, ERR_IO, "store: a damaged snapshot piece (%zu bytes)", len);
+	return good ? 0 : err_set(e, ERR_DAMAGED, "store: a damaged snapshot piece (%zu bytes)", len);
 }
 
 int row_unpack(const char *p, size_t len, char end, struct buf *out, struct err *e)

@@ -95,6 +95,24 @@ enum shapes_status {
 enum shapes_status shapes_status(struct shapes *s);
 /* ACTIVE, or registers `w` (woken when the status changes). */
 enum shapes_status shapes_status_wait(struct shapes *s, struct waiter *w);
+/*
+ * Whether what the process has may be served. SHAPES_UNPROVEN: it has just started and doesn't know yet who has the
+ * lock; hold the request, at most some seconds. SHAPES_FOREIGN: somebody else's session has (or had, and we haven't
+ * caught up): nothing here can be called current, a request gets 503, a stream of events ends. Whoever waits for
+ * anything is woken when that begins. Cheap.
+ */
+enum shapes_currency { SHAPES_CURRENT, SHAPES_UNPROVEN, SHAPES_FOREIGN };
+enum shapes_currency shapes_currency(struct shapes *s);
+/* The same; in SHAPES_UNPROVEN it registers `w` for the end of that. */
+enum shapes_currency shapes_currency_wait(struct shapes *s, struct waiter *w);
+/* What GET /v1/ready says; for everybody to see: no names or addresses in it. */
+struct shapes_ready {
+	bool ready;         /* a request for a shape would be answered here and now */
+	bool away;          /* ... as of our last position: Postgres is away, so no new shapes either */
+	const char *status; /* "ready", "starting", "waiting", "store_failing" */
+	const char *reason; /* NULL: none */
+};
+void shapes_ready(struct shapes *s, struct shapes_ready *out);
 /* The 503 text of the first unmet condition, terminated. */
 void shapes_status_text(struct shapes *s, char *text, size_t max);
 
@@ -123,6 +141,8 @@ void shape_unref(struct shape *s); /* NULL is fine */
 /* A reference to the active shape of this handle / identity, or NULL. */
 struct shape *shapes_by_handle(struct shapes *s, const char *handle, size_t len);
 struct shape *shapes_find(struct shapes *s, const struct shape_def *def);
+/* How many seconds nobody gets a shape of this definition, because a changed row was too costly for its condition; 0: none. */
+int shapes_costly_wait(struct shapes *s, const struct shape_def *def);
 /* The active shape of this definition, made if there is none. NULL with `e` if it can't be now. */
 struct shape *shapes_get(struct shapes *s, const struct shape_def *def, struct err *e);
 

@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "shapes/def.h"
 #include "shapes/internal.h"
+#include "shapes/keys.h"
 
 #define SUBSET_QUEUE_MAX 1000
 /* Rows kept for one client; and for all together, beyond which only clients that have taken all they had get
@@ -226,6 +227,7 @@ struct worker {
 	struct subset *q;
 	struct buf piece;
 	struct row_form *form;
+	struct key_counts counts; /* where rows may be equal: of this query alone, which sees all that are equal */
 	int64_t began_ms, waited_ms;
 	bool mark_pending;
 	struct err why; /* why give() refused */
@@ -305,6 +307,8 @@ static int take_row(void *ctx, const struct pg_copy_value *values, struct err *e
 	row_put(w->form, values, &w->piece);
 	if (w->piece.failed)
 		return err_set(e, ERR_LIMIT, "a row is too large for a subset");
+	if (w->q->def.table->keys == PG_KEYS_COUNTED && counts_charge(w->all->engine, &w->counts, w->q->def.table, e) != 0)
+		return -1;
 	if (w->piece.len < SUBSET_PIECE_BYTES || give(w))
 		return 0;
 	return err_set(e, ERR_CANCELLED, "the subset query was given up");
@@ -347,19 +351,23 @@ static int take_once(struct worker *w, struct err *e)
 	struct shapes *s = w->all->engine;
 	struct subset *q = w->q;
 	PGconn *conn = connection(w, e);
-	if (conn == NULL || pg_snapshot_begin(conn, q->def.table, e) != 0)
+	int locks = conn == NULL ? -1 : pg_snapshot_begin(conn, q->def.table, e);
+	if (locks < 0)
 		return -1;
 	struct cmd c = {.kind = CMD_SUBSET_BEGIN};
 	bool streaming = cmd_call(s, &c) == 0;
 	pthread_mutex_lock(&s->server_lock);
 	struct stream_server server = s->server;
 	pthread_mutex_unlock(&s->server_lock);
-	int rc = streaming ? pg_snapshot_take(conn, q->def.table, server.system_id, server.timeline, &q->snap, e) : -1;
+	int rc = streaming && locks == 1 ? pg_snapshot_lock_columns(conn, q->def.table, e) : streaming ? 0 : -1;
+	bool again = rc == 1;
+	if (rc == 0)
+		rc = pg_snapshot_take(conn, q->def.table, server.system_id, server.timeline, &q->snap, e);
 	struct cmd end = {.kind = CMD_SUBSET_END, .snap = rc == 0 ? &q->snap : NULL, .joined = c.joined};
 	int shows = cmd_call(s, &end);
 	w->mark_pending = end.mark_pending;
 	if (rc != 0 && streaming)
-		return -1;
+		return again ? 1 : -1;
 	return shows < 0 ? err_set(e, ERR_PG_CONN, "the replication stream is away") : shows;
 }
 
@@ -434,6 +442,8 @@ static void begin(struct worker *w, struct subset *q)
 	char mark[40];
 	snprintf(mark, sizeof mark, ",\"snapshot_mark\":%" PRIu32, q->mark); /* it is the last of a row's headers */
 	w->form = row_form_new(&q->def, mark);
+	if (q->def.table->keys == PG_KEYS_COUNTED)
+		row_form_count(w->form, &w->counts);
 }
 
 static void run(struct worker *w, struct subset *q)
@@ -459,6 +469,7 @@ static void run(struct worker *w, struct subset *q)
 		pg_advise(&e, w->all->engine->config, PG_ROLE_SNAPSHOT, q->def.table->schema, q->def.table->name);
 	}
 	row_form_free(w->form);
+	counts_release(w->all->engine, &w->counts);
 	tell(q, rc == 0 ? SUBSET_END : SUBSET_FAILED, rc == 0 ? NULL : &e);
 	buf_clear(&w->piece);
 	w->used_ms = clock_mono_ms();

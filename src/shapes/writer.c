@@ -120,7 +120,7 @@ void writer_track(struct shapes *s, struct shape *shape, uint64_t seq)
 	w->fold_shapes++;
 }
 
-static void untrack(struct shapes *s, struct shape *shape)
+void writer_untrack(struct shapes *s, struct shape *shape)
 {
 	struct writer *w = &s->writer;
 	if (!shape->wr.in_fold_list)
@@ -203,6 +203,17 @@ static void free_entries(struct entry *entries, size_t n)
 	free(entries);
 }
 
+/* What is damaged in the store costs its shape, and nobody else waits: the transaction goes on without it. */
+static int unless_damaged(struct shape *shape, const struct err *e)
+{
+	if (e->kind != ERR_DAMAGED)
+		return -1;
+	if (!atomic_load(&shape->dropped))
+		log_error("Shape %s is dropped: %s", shape->handle, e->text);
+	shape_rotate(shape, "its part of the store is damaged");
+	return 0;
+}
+
 struct folded {
 	struct shape *shape;
 	struct log_offset upto; /* {0, 0}: nothing */
@@ -231,10 +242,13 @@ static int fold_shape(struct shapes *s, struct fold *fold, struct shape *shape, 
 		return 0;
 	for (size_t i = 0; i < n; i++)
 		fold->bytes += entry_bytes(&entries[i]);
-	f->upto = entries[n - 1].at;
 	int rc = put_blocks(s->store, shape->id, entries, n, e);
+	if (rc == 0)
+		f->upto = entries[n - 1].at;
+	else
+		f->partial = false;
 	free_entries(entries, n);
-	return rc;
+	return rc == 0 ? 0 : unless_damaged(shape, e);
 }
 
 /* Commits it; then the tails are let go of. */
@@ -249,12 +263,12 @@ static int fold_commit(struct shapes *s, struct fold *fold, struct err *e)
 			tail_folded(f->shape, f->upto);
 		if (f->partial)
 			continue; /* it keeps its place, and its batches */
-		untrack(s, f->shape);
+		writer_untrack(s, f->shape);
 		/* Entries that aren't below the durable LSN yet stay, and with them the batch they are in. */
 		pthread_mutex_lock(shape_lock(f->shape));
 		bool left = f->shape->tail.n > 0;
 		pthread_mutex_unlock(shape_lock(f->shape));
-		if (left)
+		if (left && !atomic_load(&f->shape->dropped))
 			writer_track(s, f->shape, w->next_seq > 0 ? w->next_seq - 1 : 0);
 	}
 	return 0;
@@ -301,6 +315,9 @@ struct batch {
 	lsn_t durable, mark;
 	bool has_mark, reset; /* reset: the durable LSN is set, not raised */
 	uint64_t mark_seq;
+	/* What an attempt has seen lives here until committed(): the next attempt begins from none of it. */
+	uint64_t attempt;  /* a shape with this number in wr.drop_attempt had its ITEM_DROP in it */
+	uint64_t next_id;  /* 0: no shape was in it */
 	struct buf journal;
 };
 
@@ -347,14 +364,11 @@ static int stage(struct shapes *s, const struct item *it, struct err *e)
 		while (end < it->nrows && it->rows[end].shape == shape)
 			end++;
 		struct entry *entries = mem_alloc((end - i) * sizeof *entries);
-		for (size_t j = i; j < end; j++) {
+		for (size_t j = i; j < end; j++)
 			entries[j - i] = it->rows[j].entry;
-			if (entries[j - i].flags & ENTRY_CHUNK_END)
-				shape->wr.staged_chunk_end = entries[j - i].at;
-		}
 		int rc = put_blocks(s->store, shape->id, entries, end - i, e);
 		free(entries);
-		if (rc != 0)
+		if (rc != 0 && unless_damaged(shape, e) != 0)
 			return -1;
 		i = end;
 	}
@@ -365,10 +379,9 @@ static int mark_last(struct shapes *s, const struct item *it, struct err *e)
 {
 	for (size_t i = 0; i < it->nends; i++) {
 		const struct staged_end *end = &it->ends[i];
-		if (store_insert_last(s->store, end->shape->id, end->at, end->split, LINE_LAST, LINE_LAST_LEN, end->chunk_end, e) != 0)
+		if (store_insert_last(s->store, end->shape->id, end->at, end->split, LINE_LAST, LINE_LAST_LEN, end->chunk_end, e) != 0 &&
+		    unless_damaged(end->shape, e) != 0)
 			return -1;
-		if (end->chunk_end)
-			end->shape->wr.staged_chunk_end = end->at;
 	}
 	return 0;
 }
@@ -378,15 +391,29 @@ static int unstage(struct shapes *s, const struct item *it, struct err *e)
 	for (size_t i = 0; i < it->len / sizeof(uint64_t); i++) {
 		uint64_t id;
 		memcpy(&id, it->data + i * sizeof id, sizeof id);
-		if (store_cut_log(s->store, id, it->tx, e) != 0)
+		/* One that is damaged is found by the next that reads or writes it. */
+		if (store_cut_log(s->store, id, it->tx, e) != 0 && e->kind != ERR_DAMAGED)
 			return -1;
 	}
 	return it->number == 1 ? 0 : store_put_meta_u64(s->store, "staging", 0, e);
 }
 
+/* Its ITEM_DROP was committed, or stands before this item in the batch. */
+static bool is_dropped(const struct batch *b, const struct shape *shape)
+{
+	return shape->wr.dropped || shape->wr.drop_attempt == b->attempt;
+}
+
+/* Threads read the counter at different times: it never goes back. */
+static int put_next_id(struct shapes *s, struct batch *b, uint64_t id, struct err *e)
+{
+	uint64_t so_far = b->next_id != 0 ? b->next_id : s->writer.next_id;
+	b->next_id = id > so_far ? id : so_far;
+	return store_put_meta_u64(s->store, "next_id", b->next_id, e);
+}
+
 static int write_item(struct shapes *s, struct batch *b, struct item *it, struct err *e)
 {
-	struct writer *w = &s->writer;
 	switch (it->kind) {
 	case ITEM_ROWS:
 		b->rows[b->nrows_items++] = it;
@@ -407,20 +434,19 @@ static int write_item(struct shapes *s, struct batch *b, struct item *it, struct
 		return 0;
 	case ITEM_SHAPE:
 	case ITEM_COMPLETE:
-		if (it->shape->wr.dropped)
-			return 0; /* queued by a thread that hadn't heard yet: the record must not come back */
-		/* Threads read the counter at different times: it never goes back. */
-		w->next_id = it->number > w->next_id ? it->number : w->next_id;
-		if (store_put_meta_u64(s->store, "next_id", w->next_id, e) != 0)
+		/* Also of one that is dropped: its rows may be in the journal. */
+		if (put_next_id(s, b, it->number, e) != 0)
 			return -1;
+		if (is_dropped(b, it->shape))
+			return 0; /* queued by a thread that hadn't heard yet: the record must not come back */
 		return store_put_shape(s->store, it->shape->id, it->data, it->len, e);
 	case ITEM_DROP:
-		it->shape->wr.dropped = true;
+		it->shape->wr.drop_attempt = b->attempt;
 		return store_drop_shape(s->store, it->shape->id, e);
 	case ITEM_PIECE:
-		if (it->len == 0 || it->shape->wr.dropped)
+		if ((it->len == 0 && !it->chunk_closed) || is_dropped(b, it->shape))
 			return 0;
-		return store_put_snapshot(s->store, it->shape->id, it->chunk, it->piece, it->data, it->len, e);
+		return store_put_snapshot(s->store, it->shape->id, it->chunk, it->piece, it->data, it->len, it->chunk_closed, e);
 	case ITEM_TABLE:
 		return it->len > 0 ? store_put_table(s->store, (uint32_t)it->number, it->data, it->len, e)
 		                   : store_drop_table(s->store, (uint32_t)it->number, e);
@@ -479,6 +505,16 @@ static void piece_committed(struct item *it)
 	pthread_mutex_unlock(shape_lock(shape));
 }
 
+static void staged_ends(struct item *it)
+{
+	for (size_t i = 0; i < it->nrows; i++)
+		if (it->rows[i].entry.flags & ENTRY_CHUNK_END)
+			it->rows[i].shape->wr.staged_chunk_end = it->rows[i].entry.at;
+	for (size_t i = 0; i < it->nends; i++)
+		if (it->ends[i].chunk_end)
+			it->ends[i].shape->wr.staged_chunk_end = it->ends[i].at;
+}
+
 static void committed(struct shapes *s, struct item *it)
 {
 	struct writer *w = &s->writer;
@@ -495,13 +531,18 @@ static void committed(struct shapes *s, struct item *it)
 		set_state(it->shape, SHAPE_LIVE);
 		break;
 	case ITEM_DROP:
-		untrack(s, it->shape);
+		writer_untrack(s, it->shape);
+		it->shape->wr.dropped = true;
 		w->gc_pending = true;
 		set_state(it->shape, SHAPE_GONE);
 		shape_unref(it->shape); /* the engine's own reference: nothing points to it from here on */
 		break;
 	case ITEM_PIECE:
 		piece_committed(it);
+		break;
+	case ITEM_STAGE:
+	case ITEM_LAST:
+		staged_ends(it);
 		break;
 	case ITEM_PUBLISH:
 		publish_staged(s, it);
@@ -527,6 +568,8 @@ static void after_commit(struct shapes *s, struct batch *b, uint64_t seq, size_t
 	}
 	if (b->reset || b->durable > atomic_load(&s->durable))
 		atomic_store(&s->durable, b->durable);
+	if (b->next_id != 0)
+		w->next_id = b->next_id;
 	size_t snapshot = 0, ahead = 0;
 	for (size_t i = 0; i < b->n; i++) {
 		struct item *it = b->items[i];
@@ -555,6 +598,8 @@ static int try_batch(struct shapes *s, struct batch *b, struct err *e)
 	b->nrows_items = b->journal_refs = 0;
 	b->durable = atomic_load(&s->durable);
 	b->has_mark = b->reset = false;
+	b->attempt++;
+	b->next_id = 0;
 	for (size_t i = 0; i < b->n; i++)
 		if (b->items[i]->kind == ITEM_STAGE && fold_before_staging(s, b->items[i], e) != 0)
 			return -1;

@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #define SQL_BYTES_MAX 4096 /* longest statement here with its two names, which Postgres limits to 63 bytes */
@@ -105,7 +107,8 @@ static const char settings_sql[] =
 	" ('search_path', 'pg_catalog'), ('bytea_output', 'hex'), ('DateStyle', 'ISO, DMY'), ('TimeZone', 'UTC'),"
 	" ('extra_float_digits', '1'), ('IntervalStyle', 'iso_8601')) AS s (name, value)";
 
-/* So that a backend which waits for the lock ends when we do. Only Linux servers have it, the rest goes without. */
+/* So that a backend which waits, for a slot to be made say, ends when we do. Only Linux servers have it, the rest goes
+ * without. */
 static const char notice_our_end_sql[] = "SELECT pg_catalog.set_config('client_connection_check_interval', '2s', false)";
 
 static const char server_sql[] =
@@ -117,6 +120,31 @@ static const char server_sql[] =
 	" coalesce((SELECT pg_catalog.string_agg(l.transactionid::pg_catalog.text, ' ') FROM pg_catalog.pg_locks l"
 	" WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted"
 	" AND pg_catalog.current_setting('synchronous_standby_names') <> ''), '')";
+
+void setup_init(struct setup *u)
+{
+	uint64_t number;
+	/* Without the kernel's random numbers, which it has, another process could be taken for this one. */
+	REQUIRE(getrandom(&number, sizeof number, 0) == (ssize_t)sizeof number);
+	snprintf(u->name, sizeof u->name, "busbar %016llx", (unsigned long long)number);
+}
+
+#define STARTED_US "(extract(epoch FROM a.backend_start) * 1000000)::pg_catalog.int8"
+
+/* Names the session, and takes note of it. */
+static int identify_session(struct setup *u, struct err *e)
+{
+	PGresult *res;
+	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e,
+	          "SELECT pg_catalog.set_config('application_name', %s, false), pg_catalog.pg_backend_pid(), (SELECT " STARTED_US
+	          " FROM pg_catalog.pg_stat_activity a WHERE a.pid = pg_catalog.pg_backend_pid())", LITERAL(u->name)) < 0 ||
+	    expect(&res, 1, 3, e) < 0)
+		return -1;
+	u->sessions[u->nsessions++ % SETUP_SESSIONS_MAX] =
+		(struct setup_session){(int)strtol(field(res, 1), NULL, 10), strtoll(field(res, 2), NULL, 10)};
+	PQclear(res);
+	return 0;
+}
 
 static int identify_system(struct setup *u, struct err *e)
 {
@@ -152,7 +180,7 @@ int setup_identify(struct setup *u, struct err *e)
 		return -1;
 	if (command(u, e, notice_our_end_sql) < 0 && e->kind != ERR_PG)
 		return -1;
-	if (identify_system(u, e) < 0)
+	if (identify_session(u, e) < 0 || identify_system(u, e) < 0)
 		return -1;
 	PGresult *res;
 	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e, "%s", server_sql) < 0 || expect(&res, 1, 7, e) < 0)
@@ -203,6 +231,50 @@ int setup_pooled(struct setup *u, struct err *e)
 
 /* ---- lock ---- */
 
+static void waits(struct setup *u, enum stream_wait wait)
+{
+	if (u->waits != NULL)
+		u->waits(u->waits_ctx, wait);
+}
+
+static bool is_ours(const struct setup *u, struct setup_session session, const char *name)
+{
+	for (unsigned i = 0; i < SETUP_SESSIONS_MAX; i++)
+		if (session.pid != 0 && u->sessions[i].pid == session.pid && u->sessions[i].started_us == session.started_us)
+			return true;
+	return strcmp(name, u->name) == 0;
+}
+
+#define LOCK_IS_OURS                                                                                                   \
+	"l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted"                                                          \
+	" AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"          \
+	" AND ((l.classid::bigint << 32) | l.objid::bigint) = pg_catalog.hashtext(%s)::bigint"
+
+/* Who holds the lock: a session that this process had before, or somebody else. */
+static int look_at_holder(struct setup *u, struct err *e)
+{
+	PGresult *res;
+	/* A start time that this role may not see is another role's session. */
+	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e,
+	          "SELECT l.pid, a.application_name, coalesce(" STARTED_US ", 0) FROM pg_catalog.pg_locks l"
+	          " LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid WHERE " LOCK_IS_OURS, LITERAL(u->config->slot_name)) < 0)
+		return e->kind == ERR_PG && is(e, "57014") ? 0 : -1;
+	if (PQntuples(res) == 0 || PQnfields(res) < 3) {
+		PQclear(res); /* it has just let go */
+		return 0;
+	}
+	struct setup_session holder = {(int)strtol(field(res, 0), NULL, 10), strtoll(field(res, 2), NULL, 10)};
+	bool ours = is_ours(u, holder, field(res, 1));
+	if (holder.pid != u->holder.pid || holder.started_us != u->holder.started_us)
+		log_notice("The lock %s is held by %s, process %d of the server (application_name \"%s\")%s", u->config->slot_name,
+		           ours ? "a former session of this process" : "another session", holder.pid, field(res, 1),
+		           ours ? "" : ": nothing is served until it lets go");
+	u->holder = holder;
+	PQclear(res);
+	waits(u, ours ? STREAM_WAIT_OWN_LOCK : STREAM_WAIT_FOREIGN_LOCK);
+	return 0;
+}
+
 /*
  * The holder's slot is not active: its walsender is gone or never came, yet the session lives on (behind a
  * broken network, say). Such a backend is ended. Not one that is only a few seconds old in what it does:
@@ -216,9 +288,7 @@ static void break_lock(struct setup *u)
 	         "SELECT pg_catalog.pg_terminate_backend(l.pid) FROM pg_catalog.pg_locks l"
 	         " JOIN pg_catalog.pg_replication_slots s ON s.slot_name = %s AND s.database = pg_catalog.current_database()"
 	         " AND NOT s.active LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid"
-	         " WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted"
-	         " AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
-	         " AND ((l.classid::bigint << 32) | l.objid::bigint) = pg_catalog.hashtext(%s)::bigint"
+	         " WHERE " LOCK_IS_OURS
 	         " AND l.pid NOT IN (%d, pg_catalog.pg_backend_pid())"
 	         " AND coalesce(a.state_change < pg_catalog.now() - interval '%d seconds', true)",
 	         slot.text, slot.text, PQbackendPID(u->conn), SETUP_LOCK_STUCK_S);
@@ -236,29 +306,53 @@ static void break_lock(struct setup *u)
 	PQclear(res);
 }
 
-static void lock_tick(void *ctx)
+static int try_lock(struct setup *u, bool *got, struct err *e)
 {
-	struct setup *u = ctx;
-	log_notice("Waiting for postgres lock to be acquired...");
-	break_lock(u);
+	PGresult *res;
+	*got = false;
+	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e, "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtext(%s))",
+	          LITERAL(u->config->slot_name)) < 0) {
+		/* Cancelled by somebody (pg_cancel_backend()): asked again soon. */
+		return e->kind == ERR_PG && is(e, "57014") ? 0 : -1;
+	}
+	if (expect(&res, 1, 1, e) < 0)
+		return -1;
+	*got = field_true(res, 0);
+	PQclear(res);
+	return 0;
 }
 
+/*
+ * Asks again and again rather than once with pg_advisory_lock(): a statement that waits has a snapshot, and for as
+ * long as it waits, which may be weeks, vacuum would remove no row that died since, in the whole database.
+ */
 int setup_lock(struct setup *u, struct err *e)
 {
 	const char *slot = u->config->slot_name;
-	struct loop_tick tick = {SETUP_TICK_MS, lock_tick, u};
+	int64_t look_ms = 0, tick_ms = clock_mono_ms() + SETUP_TICK_MS;
+	bool got;
+	u->holder = (struct setup_session){0, 0};
 	log_notice("Acquiring lock from postgres with name %s", slot);
 	for (;;) {
-		PGresult *res;
-		int r = query(u, 0, &tick, &res, e, "SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtext(%s))", LITERAL(slot));
-		PQclear(res);
-		if (r == 0)
-			break;
-		if (e->kind != ERR_PG || !is(e, "57014"))
+		if (try_lock(u, &got, e) < 0)
 			return -1;
-		log_warning("The wait for the lock %s was cancelled by Postgres (%s), waiting again", slot, e->text);
+		if (got)
+			break;
+		if (clock_mono_ms() >= look_ms) {
+			if (look_at_holder(u, e) < 0)
+				return -1;
+			look_ms = clock_mono_ms() + SETUP_LOCK_LOOK_MS;
+		}
+		if (clock_mono_ms() >= tick_ms) {
+			log_notice("Waiting for postgres lock to be acquired...");
+			break_lock(u);
+			tick_ms = clock_mono_ms() + SETUP_TICK_MS;
+		}
+		if (loop_sleep(u->loop, SETUP_LOCK_POLL_MS, e) < 0)
+			return -1;
 	}
 	log_notice("Lock acquired from postgres with name %s", slot);
+	waits(u, STREAM_WAIT_NONE);
 	return 0;
 }
 
@@ -416,8 +510,11 @@ static int create_slot(struct setup *u, struct err *e)
 	const char *name = u->config->slot_name;
 	struct loop_tick tick = {SETUP_TICK_MS, create_tick, u};
 	PGresult *res;
-	if (query(u, 0, &tick, &res, e, "CREATE_REPLICATION_SLOT %s%s LOGICAL pgoutput NOEXPORT_SNAPSHOT", IDENT(name),
-	          u->config->temporary_slot ? " TEMPORARY" : "") < 0)
+	waits(u, STREAM_WAIT_SLOT);
+	int sent = query(u, 0, &tick, &res, e, "CREATE_REPLICATION_SLOT %s%s LOGICAL pgoutput NOEXPORT_SNAPSHOT", IDENT(name),
+	                 u->config->temporary_slot ? " TEMPORARY" : "");
+	waits(u, STREAM_WAIT_NONE);
+	if (sent < 0)
 		return e->kind == ERR_PG && is(e, "42710") ? 1 : -1;
 	if (expect(&res, 1, 2, e) < 0)
 		return -1;

@@ -13,9 +13,19 @@
 #include "wal/stream.h"
 
 #define SETUP_STATEMENT_TIMEOUT_MS 30000 /* of statements that wait for nobody */
-#define SETUP_TICK_MS 10000              /* how often a statement that does wait is talked about */
+#define SETUP_TICK_MS 10000              /* how often a wait is talked about */
+#define SETUP_LOCK_POLL_MS 150           /* between two questions for the lock */
 #define SETUP_HELPER_TIMEOUT_MS 5000     /* of a side connection that tries to shorten the wait */
+#define SETUP_LOCK_LOOK_MS 1000          /* between two looks at who holds it */
 #define SETUP_LOCK_STUCK_S 10            /* a lock holder younger than this is taken to be setting up */
+
+#define SETUP_SESSIONS_MAX 16            /* of our own that are remembered: the older ones have ended long since */
+
+/* A session as the server knows it: numbers of processes are used again, with their start they aren't. */
+struct setup_session {
+	int pid;
+	int64_t started_us; /* since 1970 */
+};
 
 struct setup {
 	struct loop *loop;
@@ -27,14 +37,22 @@ struct setup {
 	bool version_said;             /* that the server is newer than what was tested: once per process */
 	bool pooled_seen;              /* setup_pooled() needn't look any more */
 	bool hinted;                   /* the hint about pending transactions was logged: once per process */
+	/* How a session of this stream is told from others when it is found holding the lock. */
+	char name[40];                 /* its application_name, with a number nobody else has */
+	struct setup_session sessions[SETUP_SESSIONS_MAX], holder;
+	unsigned nsessions;            /* so many so far; [n % SETUP_SESSIONS_MAX] */
+	void (*waits)(void *ctx, enum stream_wait wait);
+	void *waits_ctx;
 };
 
+/* Once per process, before the others. */
+void setup_init(struct setup *u);
 /* Session settings; who the server is; refusals (too old, SQL_ASCII, standby). */
 int setup_identify(struct setup *u, struct err *e) MUST_USE;
 /* Whether snapshots can connect, where they have a URL of their own: wrong credentials end the start, as those of the
  * stream do. Asked once per process; an outage of theirs is nothing to wait for here. */
 int setup_pooled(struct setup *u, struct err *e) MUST_USE;
-/* The advisory lock of the slot's name; waits for ever. */
+/* The advisory lock of the slot's name; waits for ever, but between statements. */
 int setup_lock(struct setup *u, struct err *e) MUST_USE;
 /* The publication exists with all operations; a slot that is older than it has been dropped. */
 int setup_publication(struct setup *u, struct err *e) MUST_USE;

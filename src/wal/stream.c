@@ -92,6 +92,12 @@ static void call_idle(void *ctx)
 	s->sink.idle(s->sink.ctx);
 }
 
+static void call_waits(void *ctx, enum stream_wait wait)
+{
+	struct stream *s = ctx;
+	s->sink.waits(s->sink.ctx, wait);
+}
+
 struct stream *stream_new(const struct config *config, const struct stream_sink *sink)
 {
 	struct stream *s = mem_zalloc(sizeof *s);
@@ -102,6 +108,9 @@ struct stream *stream_new(const struct config *config, const struct stream_sink 
 	s->setup.loop = &s->loop;
 	s->setup.config = config;
 	s->setup.server = &s->server;
+	s->setup.waits = sink->waits != NULL ? call_waits : NULL;
+	s->setup.waits_ctx = s;
+	setup_init(&s->setup);
 	return s;
 }
 

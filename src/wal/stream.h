@@ -57,6 +57,14 @@ enum stream_phase {
 	STREAM_FATAL,
 };
 
+/* What a set-up waits for, beside the phase. */
+enum stream_wait {
+	STREAM_WAIT_NONE,
+	STREAM_WAIT_OWN_LOCK,     /* the lock: a former session of this stream's holds it (its network broke, say) */
+	STREAM_WAIT_FOREIGN_LOCK, /* the lock: somebody else's session holds it, and may be moving the slot */
+	STREAM_WAIT_SLOT,         /* the slot is being made: Postgres waits for the transactions that are open */
+};
+
 struct stream_sink {
 	void *ctx;
 	/*
@@ -83,6 +91,8 @@ struct stream_sink {
 	void (*lost)(void *ctx);
 	/* Where we are; `error` is NULL or one line (no secrets). */
 	void (*phase)(void *ctx, enum stream_phase phase, const char *error);
+	/* Told at each change, and again while it stays. NULL: nobody asks. */
+	void (*waits)(void *ctx, enum stream_wait wait);
 };
 
 struct stream;

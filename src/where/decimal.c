@@ -220,6 +220,7 @@ struct dec dec_mul(struct arena *mem, const struct dec *a, const struct dec *b)
 	if (a->n == 0 || b->n == 0)
 		return dec_zero;
 	struct dec r = fresh(mem, a->neg != b->neg, a->w + b->w + 1, a->n + b->n);
+	mem->work += (size_t)a->n * (size_t)b->n;
 	uint64_t carry = 0;
 	for (int32_t k = a->n + b->n - 2; k >= 0; k--) {
 		dec_u128 sum = column(a, b, k) + carry;
@@ -370,6 +371,7 @@ static struct dec divide(struct arena *mem, const struct dec *a, const struct de
 		dividend = padded;
 	}
 	struct dec q = fresh(mem, a->neg != b->neg, low + n - b->n, n - b->n + 1);
+	mem->work += (size_t)(n - b->n + 1) * (size_t)b->n * 2;
 	if (b->n == 1)
 		div_short(dividend, n, b->d[0], q.d);
 	else

@@ -4,7 +4,8 @@
  * A struct dec is sign and limbs of nine decimal digits, the first one worth 10^(9 w), aligned to the
  * decimal point so that sums and comparisons go limb by limb. Neither the first nor the last limb is
  * zero; zero has no limbs. It knows no display scale. Results live in the arena that is given and may
- * share limbs with the arguments, which nobody changes. Nothing here fails; lengths are bounded by
+ * share limbs with the arguments, which nobody changes. Products and quotients add to the arena's `work`, a step
+ * (value.h) for each pair of limbs. Nothing here fails; lengths are bounded by
  * numeric.c, which refuses what Postgres's numeric couldn't hold.
  */
 #ifndef BUSBAR_WHERE_DECIMAL_H

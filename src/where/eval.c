@@ -3,13 +3,14 @@
  *
  * What is evaluated, in which order, and what is left out once the result is known follows Postgres's
  * executor (the manual's 4.2.14 and 9.1; execExprInterp.c decides details), because it decides which
- * errors are met.
+ * errors are met; but for truths that are combined (eval_logic()).
  */
 #include <string.h>
 
 #include "base/mem.h"
 #include "where/pool_private.h"
 
+#define NODE_STEPS 4
 #define SET_MIN 5 /* elements below which comparing one by one is as fast */
 
 /* ---- failures and calls ----------------------------------------------------------------------------- */
@@ -39,12 +40,39 @@ void pool_call(struct where_pool *p, const struct sig *g, void *prepared)
 	c->prepared = prepared;
 }
 
+/* How much a function reads of an array or a number; texts have their length. */
+static uint64_t weight(const struct where_type *t, const struct where_value *v)
+{
+	if (t->base)
+		t = t->base;
+	if (v->is != WHERE_VALUE)
+		return 1;
+	if (!where_type_is_array(t))
+		return v->len + 1u;
+	const struct where_array *a = v->u.array;
+	uint64_t sum = (uint64_t)a->n * WHERE_CALL_STEPS;
+	for (uint32_t i = 0; i < a->n; i++)
+		sum += a->values[i].len;
+	return sum;
+}
+
+/* Before a call: for what it reads. */
+static int charge_args(struct where_pool *p, const struct sig *g, const struct where_value *args)
+{
+	uint64_t steps = WHERE_CALL_STEPS;
+	for (uint32_t i = 0; i < g->nargs; i++)
+		steps += g->weighs ? weight(g->arg_types[i], &args[i]) : args[i].is == WHERE_VALUE ? args[i].len : 0;
+	return where_spend(&p->call, steps);
+}
+
 static struct where_value invoke(struct where_pool *p, const struct sig *g, const struct where_impl *impl,
                                  const struct where_value *args, void *prepared)
 {
 	struct where_value out = {.is = WHERE_NULL};
 	pool_call(p, g, prepared);
-	if (impl->fn(&p->call, args, &out) != 0)
+	size_t used = p->arena->used, worked = p->arena->work;
+	if (charge_args(p, g, args) != 0 || impl->fn(&p->call, args, &out) != 0 ||
+	    where_spend(&p->call, p->arena->used - used + p->arena->work - worked) != 0)
 		return failed(p, -1);
 	return p->arena->used > p->limit ? too_much(p) : out;
 }
@@ -103,7 +131,7 @@ static struct where_value eval_column(struct where_pool *p, const struct slot *s
 	if (text.null)
 		return out;
 	pool_call(p, &(struct sig){.result = s->type, .typmod = -1}, NULL);
-	if (where_in(&p->call, s->type, text.p, text.len, &out) != 0)
+	if (where_spend(&p->call, text.len) != 0 || where_in(&p->call, s->type, text.p, text.len, &out) != 0)
 		return failed(p, s->column);
 	return out;
 }
@@ -129,16 +157,28 @@ static struct where_value eval_null_test(struct where_pool *p, const struct slot
 
 /* ---- logic ------------------------------------------------------------------------------------------ */
 
+/* What several truths come to while none of them decides: the first failure, else a NULL if there was one. */
+static void undecided(struct where_value *so_far, const struct where_value *v)
+{
+	if (so_far->is != WHERE_ERROR && v->is != WHERE_VALUE)
+		*so_far = *v;
+}
+
+/*
+ * A failure is one more that isn't known, as NULL is: what decides does so wherever it stands. Which of the arms
+ * Postgres evaluates is the planner's choice, so the rows of a snapshot could agree with no order of ours.
+ */
 static struct where_value eval_logic(struct where_pool *p, const struct slot *s)
 {
-	bool null = false, or = s->kind == WHERE_OR;
+	bool or = s->kind == WHERE_OR;
+	struct where_value out = where_bool(!or);
 	for (uint32_t i = 0; i < s->nargs; i++) {
 		const struct where_value *v = arg(p, s, i);
-		if (v->is == WHERE_ERROR || (v->is == WHERE_VALUE && (v->u.i != 0) == or))
+		if (v->is == WHERE_VALUE && (v->u.i != 0) == or)
 			return *v;
-		null |= v->is == WHERE_NULL;
+		undecided(&out, v);
 	}
-	return null ? where_null() : where_bool(!or);
+	return out;
 }
 
 static struct where_value eval_truth(struct where_pool *p, const struct slot *s)
@@ -266,7 +306,7 @@ static struct where_value eval_row_compare(struct where_pool *p, const struct sl
 		if (args[0].is == WHERE_NULL || args[1].is == WHERE_NULL)
 			return where_null();
 		const struct where_type *types[2] = {g->arg_types[i], g->arg_types[n + i]};
-		struct sig pair = {.nargs = 2, .typmod = -1, .collation = g->collation, .result = s->type, .arg_types = types};
+		struct sig pair = {.nargs = 2, .weighs = g->weighs, .typmod = -1, .collation = g->collation, .result = s->type, .arg_types = types};
 		struct where_value less = invoke(p, &pair, g->row_impls[i * 2], args, NULL);
 		struct where_value more = less;
 		if (less.is == WHERE_VALUE && less.u.i == 0)
@@ -322,9 +362,10 @@ static bool set_has(const struct set *set, const struct where_type *elem, const 
 	return false;
 }
 
+/* An OR, or an AND, of what the operator says of each element; failures too count as there. */
 static struct where_value eval_any(struct where_pool *p, const struct slot *s)
 {
-	bool any = s->kind == WHERE_ANY, null = false;
+	bool any = s->kind == WHERE_ANY;
 	struct where_value x = *arg(p, s, 0);
 	if (x.is == WHERE_ERROR)
 		return x;
@@ -338,23 +379,28 @@ static struct where_value eval_any(struct where_pool *p, const struct slot *s)
 		return where_null();
 	if (s->extra != NULL) {
 		const struct set *set = s->extra;
+		if (where_spend(&p->call, WHERE_CALL_STEPS + weight(s->sig->arg_types[0], &x)) != 0)
+			return failed(p, -1);
 		if (set_has(set, s->sig->arg_types[1], a, &x))
 			return where_bool(any);
 		return set->has_null ? where_null() : where_bool(!any);
 	}
+	struct where_value out = where_bool(!any);
 	for (uint32_t i = 0; i < a->n; i++) {
 		struct where_value v = operate(p, s->sig, &x, &a->values[i]);
-		if (v.is == WHERE_ERROR || (v.is == WHERE_VALUE && (v.u.i != 0) == any))
+		if (v.is == WHERE_VALUE && (v.u.i != 0) == any)
 			return v;
-		null |= v.is == WHERE_NULL;
+		undecided(&out, &v);
 	}
-	return null ? where_null() : where_bool(!any);
+	return out;
 }
 
 /* ---- arrays and rows -------------------------------------------------------------------------------- */
 
 static struct where_value array_value(struct where_pool *p, const struct where_array *a)
 {
+	if (where_spend(&p->call, (uint64_t)a->n * WHERE_CALL_STEPS) != 0)
+		return failed(p, -1);
 	struct where_value v = {.u.array = arena_dup(p->arena, a, sizeof *a), .is = WHERE_VALUE};
 	return p->arena->used > p->limit ? too_much(p) : v;
 }
@@ -573,6 +619,8 @@ static struct where_value eval_via_text(struct where_pool *p, const struct slot 
 		return failed(p, -1);
 	if (p->text.failed)
 		return too_much(p);
+	if (where_spend(&p->call, 2 * (uint64_t)p->text.len) != 0)
+		return failed(p, -1);
 	const char *text = arena_strndup(p->arena, p->text.data ? p->text.data : "", p->text.len);
 	if (where_in(&p->call, s->type, text, p->text.len, &out) != 0)
 		return failed(p, -1);
@@ -654,8 +702,9 @@ const struct where_value *pool_eval(struct where_pool *p, uint32_t id)
 	struct slot *s = &p->slots[id];
 	if (s->stamp == p->stamp || s->kind == WHERE_CONST)
 		return &s->memo;
+	p->call.work += NODE_STEPS;
 	s->memo = compute(p, s);
-	if (!(s->flags & SLOT_OPEN))
+	if (!(s->flags & SLOT_OPEN) && !p->call.too_costly) /* with more to spend it may yet have a value */
 		s->stamp = p->stamp;
 	return &s->memo;
 }

@@ -30,7 +30,8 @@ static int memory_check(struct where_call *c, uint64_t n)
 		return where_fail(c, "array size exceeds the maximum allowed (%u)", ARRAY_ELEMENTS_MAX);
 	if (c->mem->used + n * sizeof(struct where_value) > WHERE_EVAL_BYTES_MAX)
 		return where_fail(c, "an array needs more than %u MB of memory", WHERE_EVAL_BYTES_MAX >> 20);
-	return 0;
+	n *= sizeof(struct where_value);
+	return n > where_work_left(c) ? where_spend(c, n) : 0;
 }
 
 static struct where_value *values_alloc(struct where_call *c, size_t n)

@@ -12,6 +12,8 @@
 #include "where/digest.h"
 #include "where/textfn.h"
 
+#define DIGEST_BYTE_STEPS 3 /* beside reading it */
+
 static const char hex_digits[] = "0123456789abcdef";
 
 /* ---- comparisons ---------------------------------------------------------------------------------------------- */
@@ -571,6 +573,8 @@ int where_binary_decode(struct where_call *c, const struct where_value *args, st
 int where_md5(struct where_call *c, const struct where_value *args, struct where_value *out)
 {
 	unsigned char digest[DIGEST_MD5_BYTES];
+	if (where_spend(c, DIGEST_BYTE_STEPS * (uint64_t)args[0].len) != 0)
+		return -1;
 	char *to = arena_alloc(c->mem, 2 * sizeof digest);
 	digest_md5(args[0].u.p, args[0].len, digest);
 	put_hex(to, (const char *)digest, sizeof digest);
@@ -580,6 +584,8 @@ int where_md5(struct where_call *c, const struct where_value *args, struct where
 
 static int sha(struct where_call *c, unsigned bits, const struct where_value *args, struct where_value *out)
 {
+	if (where_spend(c, DIGEST_BYTE_STEPS * (uint64_t)args[0].len) != 0)
+		return -1;
 	unsigned char *to = arena_alloc(c->mem, DIGEST_BYTES_MAX);
 	digest_sha2(bits, args[0].u.p, args[0].len, to);
 	*out = where_bytes((const char *)to, bits / 8);

@@ -551,16 +551,14 @@ static int jsonb_extract_path_text(struct where_call *c, args_t a, struct where_
 
 static int fn_contains(struct where_call *c, args_t a, struct where_value *out)
 {
-	(void)c;
-	*out = where_bool(jsonb_contains(a[0].u.jsonb, a[1].u.jsonb));
-	return 0;
+	*out = where_bool(jsonb_contains(c, a[0].u.jsonb, a[1].u.jsonb));
+	return c->too_costly ? -1 : 0;
 }
 
 static int fn_contained(struct where_call *c, args_t a, struct where_value *out)
 {
-	(void)c;
-	*out = where_bool(jsonb_contains(a[1].u.jsonb, a[0].u.jsonb));
-	return 0;
+	*out = where_bool(jsonb_contains(c, a[1].u.jsonb, a[0].u.jsonb));
+	return c->too_costly ? -1 : 0;
 }
 
 static int fn_exists(struct where_call *c, args_t a, struct where_value *out)

@@ -21,8 +21,10 @@ static int nondeterministic(struct where_call *c, const char *what)
 
 /* ---- LIKE -------------------------------------------------------------------------------------------------- */
 
-static int like_answer(struct where_call *c, enum like_result r, bool negate, struct where_value *out)
+static int like_answer(struct where_call *c, enum like_result r, uint64_t steps, bool negate, struct where_value *out)
 {
+	if (where_spend(c, steps) != 0)
+		return -1;
 	if (r == LIKE_BAD_ESCAPE)
 		return where_fail(c, "LIKE pattern must not end with escape character");
 	if (r == LIKE_TOO_LONG)
@@ -31,13 +33,23 @@ static int like_answer(struct where_call *c, enum like_result r, bool negate, st
 	return 0;
 }
 
+static int like_texts(struct where_call *c, const struct where_value *text, const struct where_value *pattern, bool chars,
+                      bool negate, struct where_value *out)
+{
+	uint64_t steps = where_work_left(c);
+	if (c->prepared != NULL) {
+		enum like_result r = like_run(c->prepared, text->u.p, text->len, &steps);
+		return like_answer(c, r, steps, negate, out);
+	}
+	enum like_result r = like_match(text->u.p, text->len, pattern->u.p, pattern->len, chars, &steps);
+	return like_answer(c, r, steps, negate, out);
+}
+
 static int like(struct where_call *c, const struct where_value *args, bool chars, bool negate, struct where_value *out)
 {
-	if (c->prepared != NULL)
-		return like_answer(c, like_run(c->prepared, args[0].u.p, args[0].len), negate, out);
-	if (chars && !c->collation->deterministic)
+	if (c->prepared == NULL && chars && !c->collation->deterministic)
 		return nondeterministic(c, "LIKE");
-	return like_answer(c, like_match(args[0].u.p, args[0].len, args[1].u.p, args[1].len, chars), negate, out);
+	return like_texts(c, &args[0], &args[1], chars, negate, out);
 }
 
 int where_textlike(struct where_call *c, const struct where_value *args, struct where_value *out)
@@ -77,18 +89,16 @@ void *where_bytealike_prepare(struct where_call *c, const struct where_value *ar
 static int ilike(struct where_call *c, const struct where_value *args, bool negate, struct where_value *out)
 {
 	char small[LOWER_STACK_BYTES];
-	struct where_value text, pattern;
+	struct where_value text, pattern = where_null();
 	if (!c->collation->deterministic)
 		return nondeterministic(c, "ILIKE");
 	if (textcase_lower_ascii(c->collation, args[0].u.p, args[0].len, small, sizeof small))
 		text = where_bytes(small, args[0].len);
 	else if (textcase_lower(c, args[0].u.p, args[0].len, &text) < 0)
 		return -1;
-	if (c->prepared != NULL)
-		return like_answer(c, like_run(c->prepared, text.u.p, text.len), negate, out);
-	if (textcase_lower(c, args[1].u.p, args[1].len, &pattern) < 0)
+	if (c->prepared == NULL && textcase_lower(c, args[1].u.p, args[1].len, &pattern) < 0)
 		return -1;
-	return like_answer(c, like_match(text.u.p, text.len, pattern.u.p, pattern.len, true), negate, out);
+	return like_texts(c, &text, &pattern, true, negate, out);
 }
 
 int where_texticlike(struct where_call *c, const struct where_value *args, struct where_value *out)
@@ -261,10 +271,11 @@ static int regex(struct where_call *c, const struct where_value *args, unsigned 
 	struct regex *r = c->prepared != NULL ? c->prepared : compile(c, &args[1], flags);
 	if (r == NULL)
 		return -1;
-	int found = regex_match(r, args[0].u.p, args[0].len, c->reason);
+	uint64_t steps = where_work_left(c);
+	int found = regex_match(r, args[0].u.p, args[0].len, &steps, c->reason);
 	if (c->prepared == NULL)
 		regex_free(r);
-	if (found < 0)
+	if (where_spend(c, steps) != 0 || found < 0)
 		return -1;
 	*out = where_bool((found > 0) != negate);
 	return 0;

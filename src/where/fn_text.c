@@ -17,6 +17,8 @@
 #define ALLOC_BYTES_MAX 0x3fffffff   /* Postgres's largest single allocation */
 #define COMPARE_STACK_BYTES 512
 #define TRIM_WORK_MAX (1u << 30)
+#define STRCOLL_BYTE_STEPS 30        /* of the C library's comparison */
+#define SEARCH_STEPS 64              /* to begin one memmem() */
 
 typedef const struct where_value *args_t;
 
@@ -26,6 +28,10 @@ char *textfn_room(struct where_call *c, uint64_t n)
 {
 	if (n > WHERE_VALUE_BYTES_MAX || n + c->mem->used > WHERE_EVAL_BYTES_MAX) {
 		where_fail(c, "the result is too large");
+		return NULL;
+	}
+	if (n > where_work_left(c)) {
+		(void)where_spend(c, n); /* as if it had been made: who asked for most is known by it */
 		return NULL;
 	}
 	return arena_alloc(c->mem, n > 0 ? (size_t)n : 1);
@@ -59,6 +65,8 @@ int textfn_compare(struct where_call *c, const struct where_value *a, const stru
 	if (c->collation->order == WHERE_ORDER_NONE)
 		return where_fail(c, "the order of texts under the collation \"%s\" is known to the database only",
 		                  c->collation->name);
+	if (where_spend(c, STRCOLL_BYTE_STEPS * ((uint64_t)a->len + b->len)) != 0)
+		return -1;
 	const char *x = terminated(c, a, small_a), *y = terminated(c, b, small_b);
 	if (x == NULL || y == NULL)
 		return -1;
@@ -342,8 +350,11 @@ static int split_part(struct where_call *c, args_t args, struct where_value *out
 	}
 	if (n < 0) {
 		int64_t fields = 1;
-		for (; (hit = memmem(p, (size_t)(end - p), args[1].u.p, width)) != NULL; p = hit + width)
+		for (; (hit = memmem(p, (size_t)(end - p), args[1].u.p, width)) != NULL; p = hit + width) {
+			if (where_spend(c, SEARCH_STEPS) != 0)
+				return -1;
 			fields++;
+		}
 		n += fields + 1;
 		p = args[0].u.p;
 	}
@@ -354,6 +365,8 @@ static int split_part(struct where_call *c, args_t args, struct where_value *out
 			*out = between(p, hit != NULL ? hit : end);
 		if (hit == NULL)
 			return 0;
+		if (where_spend(c, SEARCH_STEPS) != 0)
+			return -1;
 		p = hit + width;
 	}
 	return 0;
@@ -396,17 +409,18 @@ static int trim(struct where_call *c, const struct where_value *v, const struct 
                 struct where_value *out)
 {
 	struct trimmer t = {.set = set};
+	uint64_t work_max = where_work_left(c) < TRIM_WORK_MAX ? where_work_left(c) : TRIM_WORK_MAX;
 	const char *p = v->u.p, *end = p + v->len;
 	for (uint32_t i = 0; i < set->len; i++)
 		if ((unsigned char)set->u.p[i] < 128)
 			t.ascii[(unsigned char)set->u.p[i]] = true;
-	while (left && p < end && t.work < TRIM_WORK_MAX) {
+	while (left && p < end && t.work < work_max) {
 		const char *next = utf8_next(p, end);
 		if (!in_trim_set(&t, p, (size_t)(next - p)))
 			break;
 		p = next;
 	}
-	while (right && p < end && t.work < TRIM_WORK_MAX) {
+	while (right && p < end && t.work < work_max) {
 		const char *prev = utf8_prev(p, end);
 		if (!in_trim_set(&t, prev, (size_t)(end - prev)))
 			break;
@@ -414,6 +428,8 @@ static int trim(struct where_call *c, const struct where_value *v, const struct 
 	}
 	if (t.work >= TRIM_WORK_MAX)
 		return where_fail(c, "trimming takes too much work");
+	if (where_spend(c, t.work) != 0)
+		return -1;
 	*out = between(p, end);
 	return 0;
 }
@@ -501,20 +517,23 @@ static int repeat(struct where_call *c, args_t args, struct where_value *out)
 	return 0;
 }
 
-static uint64_t count_hits(const struct where_value *v, const struct where_value *what)
+/* -1: too costly. */
+static int count_hits(struct where_call *c, const struct where_value *v, const struct where_value *what, uint64_t *n)
 {
-	uint64_t n = 0;
 	const char *p = v->u.p, *end = p + v->len;
-	for (; (p = memmem(p, (size_t)(end - p), what->u.p, what->len)) != NULL; p += what->len)
-		n++;
-	return n;
+	for (*n = 0; (p = memmem(p, (size_t)(end - p), what->u.p, what->len)) != NULL; p += what->len, ++*n)
+		if (where_spend(c, 2 * SEARCH_STEPS) != 0) /* and once more when it is replaced */
+			return -1;
+	return 0;
 }
 
 static int replace(struct where_call *c, args_t args, struct where_value *out)
 {
 	if (!c->collation->deterministic)
 		return where_fail(c, "nondeterministic collations are not supported for substring searches");
-	uint64_t hits = args[1].len > 0 ? count_hits(&args[0], &args[1]) : 0;
+	uint64_t hits = 0;
+	if (args[1].len > 0 && count_hits(c, &args[0], &args[1], &hits) != 0)
+		return -1;
 	if (hits == 0) {
 		*out = args[0];
 		return 0;

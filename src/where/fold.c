@@ -3,7 +3,7 @@
  * simplified as Postgres's planner does (clauses.c, eval_const_expressions), relabelings left out, IN and
  * ILIKE written in terms of what is shared better.
  *
- * A constant part that fails is reported if it is reached in any case. Behind AND, OR, CASE and COALESCE
+ * A constant part that fails is reported if it is needed in any case. In an arm of AND or OR, and behind CASE and COALESCE,
  * it stays a call and fails when a row reaches it.
  */
 #include <stdlib.h>
@@ -15,7 +15,7 @@
 
 #define DEPTH_MAX (WHERE_DEPTH_MAX + 16) /* the parser's bound is below; this one is for the stack */
 
-/* Where in the tree: under something that may not be reached, and how deep. */
+/* Where in the tree: under something that may not be needed, and how deep. */
 struct at { bool lazy; int depth; };
 
 static int add(struct where_pool *p, const struct where_node *n, struct at at, uint32_t *id);
@@ -125,7 +125,7 @@ static int fold(struct where_pool *p, uint32_t node, struct at at, uint32_t *id)
 		return 0;
 	}
 	const struct where_proc *proc = p->slots[node].sig != NULL ? p->slots[node].sig->proc : NULL;
-	bool planned = p->as_planner && (proc == NULL || proc->volatility == 'i');
+	bool planned = p->call.too_costly || (p->as_planner && (proc == NULL || proc->volatility == 'i'));
 	if (at.lazy && !planned) {
 		*id = node;
 		return 0;
@@ -251,7 +251,7 @@ static int add_logic(struct where_pool *p, const struct where_node *n, struct at
 	uint32_t *args = mem_alloc(n->nargs * sizeof *args), count = 0;
 	int rc = 0;
 	for (; rc == 0 && count < n->nargs; count += rc == 0) {
-		rc = add(p, n->args[count], (struct at){at.lazy || count > 0, at.depth}, &args[count]);
+		rc = add(p, n->args[count], (struct at){true, at.depth}, &args[count]);
 		const struct where_value *v = rc == 0 ? const_of(p, args[count]) : NULL;
 		if (v != NULL && v->is == WHERE_VALUE && (v->u.i != 0) == (n->kind == WHERE_OR)) {
 			count++; /* it decides: what follows isn't reached */
@@ -278,7 +278,7 @@ static int add_row_test(struct where_pool *p, const struct where_node *n, struct
 		if (row->args[count]->kind == WHERE_ROW)
 			args[count] = bool_const(p, n->kind == WHERE_IS_NOT_NULL);
 		else
-			rc = add(p, &test, (struct at){at.lazy || count > 0, at.depth}, &args[count]);
+			rc = add(p, &test, (struct at){at.lazy || row->nargs > 1, at.depth}, &args[count]);
 	}
 	if (rc == 0)
 		*id = make_logic(p, WHERE_AND, args, count);
@@ -698,12 +698,16 @@ void where_pool_fold_as_planner(struct where_pool *p) { p->as_planner = true; }
 int where_pool_add(struct where_pool *p, const struct where_node *n, uint32_t *id, char reason[WHERE_REASON_MAX])
 {
 	p->prepare_failed = false;
+	p->call.work = 0;
+	where_pool_budget(p, WHERE_FOLD_STEPS_MAX);
 	int rc = add(p, n, (struct at){false, 0}, id);
+	bool too_costly = p->call.too_costly;
+	where_pool_budget(p, 0);
 	arena_reset(&p->fold);
 	if (rc == 0)
 		return 0;
 	memcpy(reason, p->call.reason, WHERE_REASON_MAX);
-	return p->prepare_failed ? -2 : -1;
+	return too_costly ? -3 : p->prepare_failed ? -2 : -1;
 }
 
 uint32_t where_pool_make(struct where_pool *p, enum where_kind kind, const uint32_t *args, uint32_t nargs)

@@ -13,6 +13,7 @@
 #include "where/array.h"
 #include "where/numeric.h"
 
+#define ELEMENT_STEPS 4 /* to compare one with another */
 #define STACK_SLOTS 64          /* parts of unfinished containers before memory is asked for */
 #define STACK_FRAMES 32
 #define PLAIN_NUMBER_MAX 1000   /* digits that numeric takes whatever they are */
@@ -805,45 +806,48 @@ static bool array_has(const struct jsonb *a, const struct jsonb *scalar)
 	return false;
 }
 
-static bool contains(const struct jsonb *a, const struct jsonb *b);
+static bool contains(struct where_call *c, const struct jsonb *a, const struct jsonb *b);
 
-static bool array_contains(const struct jsonb *a, const struct jsonb *b)
+static bool array_contains(struct where_call *c, const struct jsonb *a, const struct jsonb *b)
 {
 	for (uint32_t i = 0; i < b->n; i++) {
 		const struct jsonb *wanted = &b->u.items[i];
+		/* As many comparisons as both have elements, and so on further down. */
+		if (where_spend(c, (uint64_t)a->n * ELEMENT_STEPS) != 0)
+			return false;
 		bool found = jsonb_is_scalar(wanted) && array_has(a, wanted);
 		for (uint32_t k = 0; k < a->n && !found && !jsonb_is_scalar(wanted); k++)
-			found = contains(&a->u.items[k], wanted);
+			found = contains(c, &a->u.items[k], wanted);
 		if (!found)
 			return false;
 	}
 	return true;
 }
 
-static bool contains(const struct jsonb *a, const struct jsonb *b)
+static bool contains(struct where_call *c, const struct jsonb *a, const struct jsonb *b)
 {
 	if (a->kind != b->kind)
 		return false;
 	if (jsonb_is_scalar(a))
 		return jsonb_equal(a, b);
 	if (a->kind == JSONB_ARRAY)
-		return array_contains(a, b);
+		return array_contains(c, a, b);
 	if (a->n < b->n)
 		return false;
 	for (uint32_t i = 0; i < b->n; i++) {
 		const struct jsonb_pair *wanted = &b->u.pairs[i];
 		const struct jsonb *value = jsonb_field(a, wanted->key.u.text, wanted->key.n);
-		if (value == NULL || !contains(value, &wanted->value))
+		if (value == NULL || !contains(c, value, &wanted->value))
 			return false;
 	}
 	return true;
 }
 
-bool jsonb_contains(const struct jsonb *a, const struct jsonb *b)
+bool jsonb_contains(struct where_call *c, const struct jsonb *a, const struct jsonb *b)
 {
 	if (a->kind == JSONB_ARRAY && jsonb_is_scalar(b)) /* only here, not further down */
 		return array_has(a, b);
-	return contains(a, b);
+	return contains(c, a, b);
 }
 
 bool jsonb_exists(const struct jsonb *j, const char *key, size_t n)

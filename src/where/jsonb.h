@@ -57,8 +57,8 @@ uint64_t jsonb_hash(const struct jsonb *j);
 const struct jsonb *jsonb_field(const struct jsonb *j, const char *key, size_t n);
 /* `i` counts from the end if negative. NULL: none, or no array. */
 const struct jsonb *jsonb_element(const struct jsonb *j, int64_t i);
-/* a @> b */
-bool jsonb_contains(const struct jsonb *a, const struct jsonb *b);
+/* a @> b; false if c->too_costly, for it may take the product of both */
+bool jsonb_contains(struct where_call *c, const struct jsonb *a, const struct jsonb *b);
 /* A key of an object, or a string among an array's elements, or the string itself: the operator `?`. */
 bool jsonb_exists(const struct jsonb *j, const char *key, size_t n);
 

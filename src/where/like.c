@@ -82,12 +82,18 @@ static enum like_result take_star(struct position *at, const char *t_end, const 
 	return LIKE_NO;
 }
 
-enum like_result like_match(const char *text, size_t n, const char *pattern, size_t pattern_n, bool chars)
+/* What a match may take, and takes. */
+struct steps { uint64_t n, max; };
+
+static struct steps steps_of(uint64_t max) { return (struct steps){0, max < LIKE_STEPS_MAX ? max : LIKE_STEPS_MAX}; }
+
+static enum like_result match_as_it_stands(const char *text, size_t n, const char *pattern, size_t pattern_n, bool chars,
+                                           struct steps *steps)
 {
 	const char *t_end = text + n, *p_end = pattern + pattern_n;
 	struct position at = {text, pattern, NULL, NULL};
-	for (uint32_t steps = 0;; steps++) {
-		if (steps > LIKE_STEPS_MAX)
+	for (;; steps->n++) {
+		if (steps->n > steps->max)
 			return LIKE_TOO_LONG;
 		if (at.t == t_end) {
 			while (at.p < p_end && *at.p == '%')
@@ -116,6 +122,14 @@ enum like_result like_match(const char *text, size_t n, const char *pattern, siz
 			return LIKE_NO;
 		}
 	}
+}
+
+enum like_result like_match(const char *text, size_t n, const char *pattern, size_t pattern_n, bool chars, uint64_t *steps)
+{
+	struct steps taken = steps_of(*steps);
+	enum like_result r = match_as_it_stands(text, n, pattern, pattern_n, chars, &taken);
+	*steps = taken.n;
+	return r;
 }
 
 /* ---- compiled ------------------------------------------------------------------------------------------------ */
@@ -193,7 +207,7 @@ struct like *like_compile(const char *pattern, size_t n, bool chars)
 }
 
 /* The text of a piece at exactly `t`; past it, or NULL. */
-static const char *match_text(const struct piece *w, const char *t, const char *end, bool chars, uint32_t *steps)
+static const char *match_text(const struct piece *w, const char *t, const char *end, bool chars, struct steps *steps)
 {
 	if (w->any == NULL) {
 		if ((size_t)(end - t) < w->n || memcmp(t, w->text, w->n) != 0)
@@ -201,7 +215,7 @@ static const char *match_text(const struct piece *w, const char *t, const char *
 		return t + w->n;
 	}
 	for (size_t i = 0; i < w->n; i++) {
-		++*steps;
+		steps->n++;
 		if (t == end)
 			return NULL;
 		if (w->any[i])
@@ -212,7 +226,7 @@ static const char *match_text(const struct piece *w, const char *t, const char *
 	return t;
 }
 
-static const char *match_piece(const struct piece *w, const char *t, const char *end, bool chars, uint32_t *steps)
+static const char *match_piece(const struct piece *w, const char *t, const char *end, bool chars, struct steps *steps)
 {
 	if ((t = skip(t, end, w->skip, chars)) == NULL || (t = match_text(w, t, end, chars, steps)) == NULL)
 		return NULL;
@@ -220,7 +234,7 @@ static const char *match_piece(const struct piece *w, const char *t, const char 
 }
 
 /* The first place from `t` on where the piece stands; past it, or NULL. */
-static const char *find_piece(const struct piece *w, const char *t, const char *end, bool chars, uint32_t *steps)
+static const char *find_piece(const struct piece *w, const char *t, const char *end, bool chars, struct steps *steps)
 {
 	t = skip(t, end, w->skip, chars);
 	while (t != NULL && w->n > 0) {
@@ -233,7 +247,7 @@ static const char *find_piece(const struct piece *w, const char *t, const char *
 		if (t == NULL)
 			break;
 		const char *past = match_text(w, t, end, chars, steps);
-		if (past != NULL || *steps > LIKE_STEPS_MAX) {
+		if (past != NULL || steps->n > steps->max) {
 			t = past;
 			break;
 		}
@@ -243,7 +257,7 @@ static const char *find_piece(const struct piece *w, const char *t, const char *
 }
 
 /* The piece at the very end of the text, not before `t`. */
-static bool match_end(const struct piece *w, const char *t, const char *end, bool chars, uint32_t *steps)
+static bool match_end(const struct piece *w, const char *t, const char *end, bool chars, struct steps *steps)
 {
 	if (w->any == NULL && w->skip == 0 && w->tail == 0)
 		return (size_t)(end - t) >= w->n && memcmp(end - w->n, w->text, w->n) == 0;
@@ -256,25 +270,32 @@ static bool match_end(const struct piece *w, const char *t, const char *end, boo
 	return match_piece(w, from, end, chars, steps) == end;
 }
 
-enum like_result like_run(const struct like *l, const char *text, size_t n)
+static enum like_result run(const struct like *l, const char *text, size_t n, struct steps *steps)
 {
 	if (l->dangling)
-		return like_match(text, n, l->pattern, l->pattern_n, l->chars);
+		return match_as_it_stands(text, n, l->pattern, l->pattern_n, l->chars, steps);
 	const char *t = text, *end = text + n;
 	if (l->npieces == 0)
 		return l->open_start || n == 0 ? LIKE_YES : LIKE_NO;
 	size_t i = 0, last = l->npieces - (l->open_end ? 0 : 1);
-	uint32_t steps = 0;
 	if (!l->open_start) {
 		if (l->npieces == 1 && !l->open_end)
-			return match_piece(&l->pieces[0], t, end, l->chars, &steps) == end ? LIKE_YES : LIKE_NO;
-		t = match_piece(&l->pieces[i++], t, end, l->chars, &steps);
+			return match_piece(&l->pieces[0], t, end, l->chars, steps) == end ? LIKE_YES : LIKE_NO;
+		t = match_piece(&l->pieces[i++], t, end, l->chars, steps);
 	}
 	for (; t != NULL && i < last; i++)
-		t = find_piece(&l->pieces[i], t, end, l->chars, &steps);
-	if (steps > LIKE_STEPS_MAX)
+		t = find_piece(&l->pieces[i], t, end, l->chars, steps);
+	if (steps->n > steps->max)
 		return LIKE_TOO_LONG;
 	if (t == NULL)
 		return LIKE_NO;
-	return l->open_end || match_end(&l->pieces[last], t, end, l->chars, &steps) ? LIKE_YES : LIKE_NO;
+	return l->open_end || match_end(&l->pieces[last], t, end, l->chars, steps) ? LIKE_YES : LIKE_NO;
+}
+
+enum like_result like_run(const struct like *l, const char *text, size_t n, uint64_t *steps)
+{
+	struct steps taken = steps_of(*steps);
+	enum like_result r = run(l, text, n, &taken);
+	*steps = taken.n;
+	return r;
 }

@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Comparisons of one match; only patterns made for it get there: a long text, and a long piece with `_` inside. */
 #define LIKE_STEPS_MAX (1u << 27)
@@ -22,8 +23,9 @@ struct like;
 
 /* `chars`: `_` is a character of UTF-8, else a byte (bytea). One block: free(). Never fails. */
 struct like *like_compile(const char *pattern, size_t n, bool chars);
-enum like_result like_run(const struct like *l, const char *text, size_t n);
+/* *steps: in, how many may be taken (at most LIKE_STEPS_MAX are); out, how many were, beyond one search of the text. */
+enum like_result like_run(const struct like *l, const char *text, size_t n, uint64_t *steps);
 
-enum like_result like_match(const char *text, size_t n, const char *pattern, size_t pattern_n, bool chars);
+enum like_result like_match(const char *text, size_t n, const char *pattern, size_t pattern_n, bool chars, uint64_t *steps);
 
 #endif

@@ -346,7 +346,7 @@ static const struct numeric *add(struct where_call *c, const struct numeric *a, 
 	struct arena own = ARENA_INIT, *scratch = scratch_of(c, &own, a, b);
 	struct dec sum = sign > 0 ? dec_add(scratch, &x, &y) : dec_sub(scratch, &x, &y);
 	r = numeric_make(c, &sum, max32(a->dscale, b->dscale));
-	arena_clear(&own);
+	numeric_release(c, &own);
 	return r;
 }
 
@@ -383,7 +383,7 @@ const struct numeric *numeric_mul(struct where_call *c, const struct numeric *a,
 		d = dec_round(scratch, &d, dscale);
 	}
 	r = numeric_make(c, &d, dscale);
-	arena_clear(&own);
+	numeric_release(c, &own);
 	return r;
 }
 
@@ -427,7 +427,7 @@ static const struct numeric *divide(struct where_call *c, const struct numeric *
 	int32_t scale = whole ? 0 : numeric_div_scale(&x, a->dscale, &y, b->dscale);
 	struct dec q = whole ? dec_div_trunc(scratch, &x, &y, 0) : dec_div_round(scratch, &x, &y, scale);
 	r = numeric_make(c, &q, scale);
-	arena_clear(&own);
+	numeric_release(c, &own);
 	return r;
 }
 
@@ -478,7 +478,7 @@ const struct numeric *numeric_mod(struct where_call *c, const struct numeric *a,
 	struct dec q = dec_div_trunc(scratch, &x, &y, 0), part = dec_mul(scratch, &q, &y), rest = dec_sub(scratch, &x,
 		&part);
 	r = numeric_make(c, &rest, max32(a->dscale, b->dscale));
-	arena_clear(&own);
+	numeric_release(c, &own);
 	return r;
 }
 
@@ -496,7 +496,7 @@ static const struct numeric *cut(struct where_call *c, const struct numeric *v, 
 	struct arena own = ARENA_INIT, *scratch = scratch_of(c, &own, v, v);
 	d = round ? dec_round(scratch, &d, scale) : dec_trunc(scratch, &d, scale);
 	const struct numeric *r = numeric_make(c, &d, dscale);
-	arena_clear(&own);
+	numeric_release(c, &own);
 	return r;
 }
 

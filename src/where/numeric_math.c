@@ -36,7 +36,7 @@ static const struct numeric *finish(struct where_call *c, struct arena *scratch,
 {
 	v = dec_round(scratch, &v, dscale);
 	const struct numeric *r = numeric_make(c, &v, dscale);
-	arena_clear(scratch);
+	numeric_release(c, scratch);
 	return r;
 }
 
@@ -247,7 +247,7 @@ const struct numeric *numeric_log(struct where_call *c, const struct numeric *ba
 	struct dec lb = ln_rounded(&s, &b, eb, max32(scale + ex - 2 * eb + 8, 0));
 	struct dec lx = ln_rounded(&s, &x, ex, max32(scale - eb + 8, 0));
 	if (lb.n == 0) {
-		arena_clear(&s);
+		numeric_release(c, &s);
 		return fail(c, "division by zero");
 	}
 	return finish(c, &s, dec_div_round(&s, &lx, &lb, scale), scale);
@@ -290,7 +290,7 @@ const struct numeric *numeric_exp(struct where_call *c, const struct numeric *v)
 	int32_t scale = exp_scale(exponent, v->dscale);
 	if (exp_rounded(&s, &x, scale, &r))
 		return finish(c, &s, r, scale);
-	arena_clear(&s);
+	numeric_release(c, &s);
 	return numeric_overflow(c);
 }
 
@@ -346,6 +346,7 @@ static enum power_end power_loop(struct arena *s, struct factor base, int64_t n,
 		base = square;
 		base.v = dec_copy(s, &base.v);
 		r.v = dec_copy(s, &r.v);
+		s->work += next.work;
 		arena_clear(&next);
 		if (group_weight(&base.v) > GROUP_WEIGHT_MAX || group_weight(&r.v) > GROUP_WEIGHT_MAX) {
 			*out = (struct dec){0};
@@ -397,7 +398,7 @@ static const struct numeric *power_whole(struct where_call *c, const struct nume
 	enum power_end end = power_int(&s, &b, base->dscale, n, scale, &r);
 	if (end == POWER_OK)
 		return finish(c, &s, r, scale);
-	arena_clear(&s);
+	numeric_release(c, &s);
 	return end == POWER_TOO_LARGE ? numeric_overflow(c) : fail(c, "division by zero");
 }
 
@@ -415,7 +416,7 @@ static const struct numeric *power_real(struct where_call *c, const struct numer
 	product = dec_round(&s, &product, first_scale);
 	double value = numeric_dec_to_double(&product);
 	if (fabs(value) > EXP_ARGUMENT_MAX * 1.003333333333333333) {
-		arena_clear(&s);
+		numeric_release(c, &s);
 		return value > 0 ? numeric_overflow(c) : numeric_small(c->mem, 0, 0, NUMERIC_RESULT_SCALE_MAX);
 	}
 	value *= LOG10_E;
@@ -425,7 +426,7 @@ static const struct numeric *power_real(struct where_call *c, const struct numer
 	product = dec_mul(&s, &ln, &x);
 	product = dec_round(&s, &product, local);
 	if (!exp_rounded(&s, &product, scale, &r)) {
-		arena_clear(&s);
+		numeric_release(c, &s);
 		return numeric_overflow(c);
 	}
 	return finish(c, &s, neg ? dec_neg(r) : r, scale);
@@ -502,17 +503,19 @@ static bool gcd(struct where_call *c, struct arena *s, struct dec a, struct dec 
 	}
 	a.neg = b.neg = false;
 	struct arena step[2] = {ARENA_INIT, ARENA_INIT}; /* the numbers at hand are in one of them */
-	for (int k = 0; b.n > 0; k = 1 - k) {
+	bool affordable = true;
+	for (int k = 0; b.n > 0 && affordable; k = 1 - k) {
 		struct arena *mem = &step[k];
+		affordable = step[0].work + step[1].work <= where_work_left(c);
 		struct dec q = dec_div_trunc(mem, &a, &b, 0), part = dec_mul(mem, &q, &b), rest = dec_sub(mem, &a, &part);
 		a = dec_copy(mem, &b);
 		b = dec_copy(mem, &rest);
 		arena_reset(&step[1 - k]);
 	}
 	*out = dec_copy(s, &a);
-	arena_clear(&step[0]);
-	arena_clear(&step[1]);
-	return true;
+	numeric_release(c, &step[0]);
+	numeric_release(c, &step[1]);
+	return affordable || where_too_costly(c) == 0;
 }
 
 const struct numeric *numeric_gcd(struct where_call *c, const struct numeric *a, const struct numeric *b)
@@ -522,8 +525,10 @@ const struct numeric *numeric_gcd(struct where_call *c, const struct numeric *a,
 	struct arena s = ARENA_INIT;
 	uint32_t space[2][DEC_SMALL_LIMBS];
 	struct dec d;
-	if (!gcd(c, &s, numeric_dec(a, space[0]), numeric_dec(b, space[1]), &d))
+	if (!gcd(c, &s, numeric_dec(a, space[0]), numeric_dec(b, space[1]), &d)) {
+		arena_clear(&s);
 		return NULL;
+	}
 	return finish(c, &s, d, max32(a->dscale, b->dscale));
 }
 
@@ -535,8 +540,10 @@ const struct numeric *numeric_lcm(struct where_call *c, const struct numeric *a,
 	uint32_t space[2][DEC_SMALL_LIMBS];
 	struct dec x = numeric_dec(a, space[0]), y = numeric_dec(b, space[1]), r = {0}, d;
 	if (x.n > 0 && y.n > 0) {
-		if (!gcd(c, &s, x, y, &d))
+		if (!gcd(c, &s, x, y, &d)) {
+			arena_clear(&s);
 			return NULL;
+		}
 		struct dec q = dec_div_trunc(&s, &x, &d, 0);
 		r = dec_mul(&s, &q, &y);
 		r.neg = false;
@@ -551,6 +558,8 @@ const struct numeric *numeric_factorial(struct where_call *c, int64_t n)
 		return fail(c, "factorial of a negative number is undefined");
 	if (n > FACTORIAL_MAX)
 		return numeric_overflow(c);
+	if (where_spend(c, (uint64_t)(n * n / 2)) != 0)
+		return NULL;
 	int32_t cap = (int32_t)(n / 2) + 2, at = cap - 1; /* fewer than 4.5 digits for each factor */
 	struct dec v = {false, 0, 0, mem_zalloc((size_t)cap * sizeof(uint32_t))};
 	v.d[at] = 1;
@@ -602,7 +611,7 @@ int numeric_width_bucket(struct where_call *c, const struct numeric *v, const st
 		max32(low->dscale, high->dscale));
 	struct dec q = dec_div_round(&s, &part, &width, scale), whole = dec_trunc(&s, &q, 0);
 	int64_t bucket = (int64_t)numeric_dec_to_double(&whole) + 1;
-	arena_clear(&s);
+	numeric_release(c, &s);
 	*out = (int32_t)bucket;
 	return bucket > INT32_MAX ? where_fail(c, "integer out of range") : 0;
 }

@@ -44,6 +44,13 @@ const struct numeric *numeric_large(struct arena *mem, struct dec v, int32_t dsc
 int32_t numeric_group4(const struct dec *v, int32_t *first);
 int32_t numeric_div_scale(const struct dec *a, int32_t scale_a, const struct dec *b, int32_t scale_b);
 
+/* Scratch memory goes, and what was worked in it counts. */
+static inline void numeric_release(struct where_call *c, struct arena *scratch)
+{
+	c->work += scratch->work;
+	arena_clear(scratch);
+}
+
 static inline bool numeric_finite(const struct numeric *v) { return v->kind <= NUMERIC_LARGE; }
 
 #endif

@@ -663,10 +663,13 @@ static node_ref in_constants(struct builder *b, node_ref x, node_ref const *item
 static node_ref in_list(struct builder *b, node_ref x, node_ref const *items, uint32_t n, bool is_not, int location)
 {
 	node_ref *consts = arena_alloc(b->mem, n * sizeof *consts), *parts = arena_alloc(b->mem, (n + 1) * sizeof *parts);
+	bool *rest = arena_alloc(b->mem, n * sizeof *rest); /* what the set can't have */
 	uint32_t nconsts = 0, nparts = 0;
-	for (uint32_t i = 0; i < n; i++)
-		if (x->kind != WHERE_ROW && items[i]->kind != WHERE_ROW && !names_column(items[i]))
+	for (uint32_t i = 0; i < n; i++) {
+		rest[i] = x->kind == WHERE_ROW || items[i]->kind == WHERE_ROW || names_column(items[i]);
+		if (!rest[i])
 			consts[nconsts++] = items[i];
+	}
 	node_ref set = NULL;
 	if (nconsts > 1)
 		set = in_constants(b, x, consts, nconsts, location);
@@ -677,7 +680,7 @@ static node_ref in_list(struct builder *b, node_ref x, node_ref const *items, ui
 	if (set != NULL)
 		parts[nparts++] = is_not ? negate(b, set, location) : set;
 	for (uint32_t i = 0; i < n; i++) {
-		if (set != NULL && !names_column(items[i]))
+		if (set != NULL && !rest[i])
 			continue;
 		if ((parts[nparts++] = binary(b, is_not ? "<>" : "=", x, items[i], location)) == NULL)
 			return NULL;
@@ -1254,6 +1257,9 @@ static void check_constants(struct builder *b, node_ref n)
 		where_pool_unref(pool, id);
 	else if (rc == -2)
 		build_fail(b, -1, "%s", reason);
+	else if (rc == -3)
+		build_fail(b, -1, WHERE_TOO_COSTLY ": the constants of this condition take too much work to compute; put the results in "
+		           "their place");
 	else
 		build_fail(b, -1, "Failed to apply function to constant arguments");
 	where_pool_free(pool);

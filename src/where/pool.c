@@ -175,6 +175,8 @@ struct sig *pool_sig(struct where_pool *p, const struct sig_make *m)
 	g->arg_types = mem_alloc(m->nargs * sizeof *g->arg_types);
 	if (m->nargs > 0)
 		memcpy(g->arg_types, m->arg_types, m->nargs * sizeof *g->arg_types);
+	for (uint32_t i = 0; i < m->nargs; i++)
+		g->weighs |= m->arg_types[i] != NULL && where_type_is_array(m->arg_types[i]->base ? m->arg_types[i]->base : m->arg_types[i]);
 	g->key = buf_detach(&key, &g->key_len);
 	if (!bind_sig(g, m)) {
 		where_fail(&p->call, "%s is not computed here", m->oper ? m->oper->name : m->proc ? m->proc->name : "this order");
@@ -330,7 +332,7 @@ static void free_const(struct slot *s)
 	if (s->extra == NULL)
 		return;
 	if (s->memo.is != WHERE_VALUE || form_of(s->type, &s->memo) == FORM_DEEP) {
-		struct arena own = {s->extra, 0};
+		struct arena own = {s->extra, 0, 0};
 		arena_clear(&own);
 	} else {
 		free(s->extra);
@@ -554,6 +556,8 @@ void where_pool_row(struct where_pool *p, where_fetch *fetch, void *ctx)
 {
 	p->fetch = fetch;
 	p->fetch_ctx = ctx;
+	p->call.work = p->call.work_max = 0;
+	p->call.too_costly = false;
 	next_stamp(p);
 	arena_reset(&p->mem);
 	if (p->text.cap > TEXT_KEEP)
@@ -572,6 +576,21 @@ const struct where_value *where_pool_eval(struct where_pool *p, uint32_t id)
 	}
 	return v;
 }
+
+void where_pool_budget(struct where_pool *p, uint64_t max)
+{
+	p->call.work_max = max;
+	p->call.too_costly = false;
+}
+
+void where_pool_refund(struct where_pool *p, uint64_t steps)
+{
+	p->call.work -= steps < p->call.work ? steps : p->call.work;
+	p->call.too_costly = false;
+}
+
+uint64_t where_pool_work(const struct where_pool *p) { return p->call.work; }
+bool where_pool_too_costly(const struct where_pool *p) { return p->call.too_costly; }
 
 const char *where_pool_reason(const struct where_pool *p)
 {

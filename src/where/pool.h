@@ -20,16 +20,20 @@ struct where_text { const char *p; uint32_t len; bool null; };
  * false: not there (an unchanged TOASTed value without its old one): evaluation fails. */
 typedef bool where_fetch(void *ctx, uint16_t column, struct where_text *out);
 
+/* Work on the constants of one condition, some 20 ms at most: it is done where requests are answered. Ordinary conditions
+ * need some thousands. */
+#define WHERE_FOLD_STEPS_MAX (1u << 24)
+
 struct where_pool *where_pool_new(struct pg_table *table); /* takes a reference */
 void where_pool_free(struct where_pool *p);
 size_t where_pool_nodes(const struct where_pool *p);
 
 /* Adds an expression (a reference to its node is the caller's); constants are folded. -1: a constant
- * part fails; -2: a constant pattern is refused. */
+ * part fails; -2: a constant pattern is refused; -3: computing them takes more than WHERE_FOLD_STEPS_MAX. */
 int where_pool_add(struct where_pool *p, const struct where_node *n, uint32_t *id, char reason[WHERE_REASON_MAX]) MUST_USE;
 /*
- * From now on an immutable constant that fails makes where_pool_add() fail also behind AND, OR, CASE and COALESCE,
- * where otherwise it fails only if reached: Postgres's planner computes it in any case, and so refuses every
+ * From now on an immutable constant that fails makes where_pool_add() fail also below AND and OR, and behind CASE and
+ * COALESCE, where otherwise it fails only if reached: Postgres's planner computes it in any case, and so refuses every
  * statement that has it.
  */
 void where_pool_fold_as_planner(struct where_pool *p);
@@ -40,10 +44,20 @@ const struct where_type *where_pool_type(const struct where_pool *p, uint32_t id
 /* From now on expressions are those of this row; what was evaluated before is gone. */
 void where_pool_row(struct where_pool *p, where_fetch *fetch, void *ctx);
 /* Valid until the next where_pool_row(), where_pool_trim() or change of the pool. WHERE_ERROR: where_pool_reason() says
- * why (of the last failure). */
+ * why (of the last failure). In AND, OR and NOT, and among what ANY and ALL compare, a failure counts as unknown: what
+ * decides does so wherever it stands. */
 const struct where_value *where_pool_eval(struct where_pool *p, uint32_t id);
 const char *where_pool_reason(const struct where_pool *p);
 int where_pool_column(const struct where_pool *p); /* the column that couldn't be read, -1: it wasn't that */
+/*
+ * What evaluating may cost, in steps (value.h), for the row at hand: beyond `max` (0: without end) evaluations fail and
+ * where_pool_too_costly() is true, until there is another budget or some of what was spent is given back. Such failures
+ * aren't remembered. where_pool_row() begins at 0 and without end.
+ */
+void where_pool_budget(struct where_pool *p, uint64_t max);
+void where_pool_refund(struct where_pool *p, uint64_t steps);
+uint64_t where_pool_work(const struct where_pool *p);
+bool where_pool_too_costly(const struct where_pool *p);
 /* Between evaluations of one row: forgets what was evaluated if that takes much memory. */
 void where_pool_trim(struct where_pool *p);
 

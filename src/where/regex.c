@@ -418,12 +418,9 @@ static int32_t slow_move(struct regex *r, int32_t state, uint32_t c, char *reaso
 	return to != MOVE_UNKNOWN ? to : make_move(r, state, symbol);
 }
 
-int regex_match(struct regex *r, const char *text, size_t n, char reason[WHERE_REASON_MAX])
+static int match(struct regex *r, const char *text, size_t n, uint64_t steps_max, char *reason)
 {
-	if (r->dfa == NULL)
-		r->dfa = dfa_new(r);
 	struct regex_dfa *d = r->dfa;
-	d->steps = 0;
 	int32_t state = start_state(d);
 	for (const char *p = text, *end = text + n; p < end;) {
 		uint32_t c = (unsigned char)*p;
@@ -443,7 +440,7 @@ int regex_match(struct regex *r, const char *text, size_t n, char reason[WHERE_R
 			return 0;
 		if (to == MOVE_FAILED)
 			return -1;
-		if (d->steps > REGEX_STEPS_MAX) {
+		if (d->steps > steps_max) {
 			snprintf(reason, WHERE_REASON_MAX, "matching the regular expression takes too much work");
 			return -1;
 		}
@@ -451,6 +448,16 @@ int regex_match(struct regex *r, const char *text, size_t n, char reason[WHERE_R
 	}
 	int32_t to = moves_of(d, state_at(d, (uint32_t)state))[SYMBOL_END];
 	return (to != MOVE_UNKNOWN ? to : make_move(r, state, SYMBOL_END)) == MOVE_MATCH;
+}
+
+int regex_match(struct regex *r, const char *text, size_t n, uint64_t *steps, char reason[WHERE_REASON_MAX])
+{
+	if (r->dfa == NULL)
+		r->dfa = dfa_new(r);
+	r->dfa->steps = 0;
+	int found = match(r, text, n, *steps < REGEX_STEPS_MAX ? *steps : REGEX_STEPS_MAX, reason);
+	*steps = 2 * (uint64_t)n + r->dfa->steps; /* and the walk along the text */
+	return found;
 }
 
 /* ---- compiling -------------------------------------------------------------------------------------------------- */

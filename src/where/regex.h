@@ -33,7 +33,8 @@ struct regex *regex_compile(const char *pattern, size_t n, const struct where_co
 void regex_free(struct regex *r); /* NULL is fine */
 
 /* 1 if the text has a match, 0 if not, -1 with the reason: too much work, or a character whose class the
- * database alone knows. */
-int regex_match(struct regex *r, const char *text, size_t n, char reason[WHERE_REASON_MAX]);
+ * database alone knows. *steps: in, how much may be done (at most REGEX_STEPS_MAX is); out, how much was: less where
+ * earlier texts have left states in the cache. */
+int regex_match(struct regex *r, const char *text, size_t n, uint64_t *steps, char reason[WHERE_REASON_MAX]);
 
 #endif

@@ -171,6 +171,7 @@ static int enum_cmp(const struct where_type *t, const struct where_value *a, con
 int where_in(struct where_call *c, const struct where_type *t, const char *p, size_t n, struct where_value *out)
 {
 	t = undomain(t);
+	*out = where_null(); /* `len` is 0 where the representation has none: work is counted by it */
 	if (t->elem)
 		return where_array_in(c, t, p, n, out);
 	if (is_enum(t))

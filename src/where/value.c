@@ -32,6 +32,12 @@ int where_fail(struct where_call *c, const char *fmt, ...)
 	return -1;
 }
 
+int where_too_costly(struct where_call *c)
+{
+	c->too_costly = true;
+	return where_fail(c, WHERE_TOO_COSTLY);
+}
+
 /* The two halves of the 128-bit product, folded. */
 static uint64_t fold(uint64_t a, uint64_t b)
 {

@@ -21,6 +21,7 @@
  *   jsonb                    u.jsonb (jsonb.h)
  *   arrays                   u.array
  *   row constructors         u.row
+ * len is 0 but for bytes.
  * Domains are held as their base type.
  */
 #ifndef BUSBAR_WHERE_VALUE_H
@@ -41,6 +42,13 @@
 #define WHERE_VALUE_BYTES_MAX (1u << 30)       /* one value, as in Postgres */
 #define WHERE_EVAL_BYTES_MAX (256u << 20)      /* memory of one evaluation; beyond: an evaluation error */
 #define WHERE_ARRAY_DIMS_MAX 6
+
+/*
+ * Work is counted in steps, never in time, so that what is too much is so on every machine: a byte read or made is
+ * one, and what takes about as long. Some 10^9 of them are a second.
+ */
+#define WHERE_CALL_STEPS 16
+#define WHERE_TOO_COSTLY "too costly"
 
 struct numeric;
 struct jsonb;
@@ -99,6 +107,8 @@ struct where_call {
 	uint32_t nargs;
 	int32_t typmod;                           /* input functions and length coercions; -1: none */
 	void *prepared;                           /* what `prepare` made of constant arguments, or NULL */
+	uint64_t work, work_max;                  /* steps so far, and how many may be taken; work_max 0: any number */
+	bool too_costly;                          /* more were asked for; stays until who set work_max clears it */
 	char reason[WHERE_REASON_MAX];            /* why it failed, without a client's or a row's text */
 };
 
@@ -107,6 +117,22 @@ typedef int where_fn(struct where_call *c, const struct where_value *args, struc
 
 /* Formats c->reason; returns -1. */
 int where_fail(struct where_call *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+int where_too_costly(struct where_call *c); /* fails, and notes why */
+
+/* Counts work that was or will be done: 0, or -1 after where_fail(). Whatever takes longer than its arguments and its
+ * result are long calls this; those two are counted by the evaluator. */
+static inline int where_spend(struct where_call *c, uint64_t steps)
+{
+	c->work += steps;
+	return c->work <= c->work_max || c->work_max == 0 ? 0 : where_too_costly(c);
+}
+
+/* For loops with a bound of their own, and before memory is taken: how much more may be done. */
+static inline uint64_t where_work_left(const struct where_call *c)
+{
+	return c->work_max == 0 ? UINT64_MAX : c->work < c->work_max ? c->work_max - c->work : 0;
+}
 
 /*
  * One implementation, named by Postgres's internal name of the function (pg_proc.prosrc of the

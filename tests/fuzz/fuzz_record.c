@@ -64,7 +64,10 @@ static void table(const char *p, size_t n)
 	REQUIRE(!again.failed && record_table_parse(again.data, again.len, &b, &e) == 0);
 	REQUIRE(a.oid == b.oid && a.table->ncolumns == b.table->ncolumns && strcmp(a.table->name, b.table->name) == 0);
 	REQUIRE(a.join.publication_rel_oid == b.join.publication_rel_oid && a.join.added_by_us == b.join.added_by_us);
+	REQUIRE((a.ground == NULL) == (b.ground == NULL) && (a.ground == NULL || strcmp(a.ground, b.ground) == 0));
 	buf_clear(&again);
+	free(a.ground);
+	free(b.ground);
 	pg_table_unref(a.table);
 	pg_table_unref(b.table);
 }

@@ -12,6 +12,7 @@
 #define DEPTH_MAX 4
 #define TEXT_SOFT_MAX 1200 /* beyond, only leaves are written */
 #define TYPES_MAX 96
+#define STRAY_ROWS 3           /* percent of all expressions with a row where a value should be */
 
 static void expr(struct gen *g, uint32_t type, int depth);
 
@@ -673,6 +674,10 @@ static void argument(struct gen *g, uint32_t type, int depth)
 		literal(g, type);
 		return;
 	}
+	if (g->stray > 0 && --g->stray == 0) {
+		say(g, chance(g, 50) ? "(1, 2)" : "ROW(NULL)");
+		return;
+	}
 	if (what < 14)
 		unknown_literal(g, type);
 	else if (what < 17)
@@ -1181,12 +1186,68 @@ static void overlaps(struct gen *g, int depth)
 	}
 }
 
+/* Fails on one row in so many. */
+static void failing(struct gen *g)
+{
+	buf_printf(&g->out, "%u / (id %% %u)", gen_random(g, 12), 2 + gen_random(g, 3));
+}
+
+static void operand(struct gen *g, int depth)
+{
+	if (chance(g, 40))
+		failing(g);
+	else if (chance(g, 40))
+		keyword(g, "NULL");
+	else
+		say(g, "("), expr(g, OID_INT4, depth - 1), say(g, ")");
+}
+
+/* What fails beside what decides, with NULLs that the planner takes for false. */
+static void arms(struct gen *g, int depth)
+{
+	size_t start = g->out.len;
+	uint32_t what = gen_random(g, depth > 0 ? 9 : 5);
+	g->lazy = true;
+	say(g, "(");
+	switch (what) {
+	case 0:
+		failing(g), comparison_operator(g), operand(g, depth);
+		break;
+	case 1:
+		operand(g, depth), keyword(g, chance(g, 70) ? " BETWEEN " : " NOT BETWEEN "), operand(g, depth), keyword(g, " AND "),
+			operand(g, depth);
+		break;
+	case 2:
+		operand(g, depth), keyword(g, chance(g, 50) ? " IN (" : " NOT IN ("), operand(g, depth), say(g, ", "), operand(g, depth),
+			say(g, ")");
+		break;
+	case 3:
+		keyword(g, chance(g, 50) ? "NULL" : "id < 12");
+		break;
+	case 4:
+		condition(g, depth);
+		break;
+	case 5:
+		keyword(g, "NOT "), arms(g, depth - 1);
+		break;
+	default:
+		arms(g, depth - 1);
+		for (uint32_t n = 1 + gen_random(g, 2); n > 0; n--)
+			keyword(g, what == 6 ? " AND " : " OR "), arms(g, depth - 1);
+	}
+	say(g, ")");
+	span(g, start);
+}
+
 /* Written bare: the caller puts parentheses around it. */
 static void condition_syntax(struct gen *g, int depth)
 {
 	uint32_t type = comparable_type(g);
 	uint32_t n = 1 + gen_random(g, 3);
-	switch (gen_random(g, 16)) {
+	switch (gen_random(g, 17)) {
+	case 15:
+		arms(g, depth);
+		break;
 	case 0:
 	case 1:
 		g->lazy = true;
@@ -1273,6 +1334,7 @@ static void begin(struct gen *g)
 		free(g->params[i]);
 	g->nparams = g->nspans = 0;
 	g->lazy = g->loose = g->no_domains = false;
+	g->stray = chance(g, STRAY_ROWS) ? 1 + gen_random(g, 12) : 0;
 	g->text_pool = NULL;
 }
 

@@ -54,6 +54,7 @@ struct gen {
 	/* Polymorphic functions and ARRAY[] of domains are of the domain for Postgres, of its base type for us: literals
 	 * beside them are then read with other lengths and scales. */
 	bool no_domains;
+	uint32_t stray; /* so many arguments on, a row stands where a value should: most of that is refused */
 	bool lazy; /* something in it needn't be evaluated, and whose errors may stay unseen */
 	/* Rows compared by order, OVERLAPS (SQL functions in Postgres): what Postgres doesn't look at after a NULL
 	 * we may. */

@@ -303,35 +303,46 @@ static struct outcome failure(const PGresult *res)
 	return (struct outcome){state && is_limit(state) ? OUTCOME_SKIP : OUTCOME_ERROR, mem_strdup(text ? text : "?")};
 }
 
+static PGresult *ask_of(PGconn *conn, const char *format, const char *expression, int row, char *const *params, size_t nparams)
+{
+	struct buf sql = BUF_INIT(1 << 24);
+	buf_printf(&sql, format, expression, row);
+	PGresult *res = PQexecParams(conn, sql.data, (int)nparams, NULL, (const char *const *)params, NULL, NULL, 0);
+	buf_clear(&sql);
+	return res;
+}
+
 static void ask_row(PGconn *conn, const char *expression, char *const *params, size_t nparams, int row,
                     struct outcome *out)
 {
-	struct buf sql = BUF_INIT(1 << 24);
-	buf_printf(&sql, "SELECT (%s) FROM truth.t WHERE t.id = %d", expression, row);
-	PGresult *res = PQexecParams(conn, sql.data, (int)nparams, NULL, (const char *const *)params, NULL, NULL, 0);
+	PGresult *res = ask_of(conn, "SELECT (%s) FROM truth.t WHERE t.id = %d", expression, row, params, nparams);
 	*out = PQresultStatus(res) == PGRES_TUPLES_OK ? answer(res, 0) : failure(res);
 	PQclear(res);
+}
+
+static int prepare(PGconn *conn, const char *format, const char *expression, char **refusal)
+{
+	struct buf sql = BUF_INIT(1 << 24);
+	*refusal = NULL;
+	buf_printf(&sql, format, expression);
+	PGresult *res = PQprepare(conn, "", sql.data, 0, NULL);
 	buf_clear(&sql);
+	bool taken = PQresultStatus(res) == PGRES_COMMAND_OK;
+	if (!taken) {
+		const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+		*refusal = mem_strdup(text ? text : PQerrorMessage(conn));
+	}
+	PQclear(res);
+	return taken ? 0 : -1;
 }
 
 int table_ask(PGconn *conn, const char *expression, char *const *params, size_t nparams,
               struct outcome rows[TABLE_ROWS], char **refusal)
 {
-	struct buf sql = BUF_INIT(1 << 24);
-	*refusal = NULL;
+	PGresult *res;
 	memset(rows, 0, TABLE_ROWS * sizeof *rows);
-	buf_puts(&sql, "SELECT (");
-	buf_puts(&sql, expression);
-	buf_puts(&sql, ") FROM truth.t ORDER BY t.id");
-	PGresult *res = PQprepare(conn, "", sql.data, 0, NULL);
-	buf_clear(&sql);
-	if (PQresultStatus(res) != PGRES_COMMAND_OK) {
-		const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
-		*refusal = mem_strdup(text ? text : PQerrorMessage(conn));
-		PQclear(res);
+	if (prepare(conn, "SELECT (%s) FROM truth.t ORDER BY t.id", expression, refusal) != 0)
 		return -1;
-	}
-	PQclear(res);
 	res = PQexecPrepared(conn, "", (int)nparams, (const char *const *)params, NULL, NULL, 0);
 	if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) == TABLE_ROWS) {
 		for (int i = 0; i < TABLE_ROWS; i++)
@@ -349,5 +360,40 @@ int table_ask(PGconn *conn, const char *expression, char *const *params, size_t 
 	PQclear(res);
 	if (PQstatus(conn) != CONNECTION_OK)
 		die(conn, expression);
+	return 0;
+}
+
+static struct outcome selected(bool is) { return (struct outcome){OUTCOME_VALUE, mem_strdup(is ? "t" : "f")}; }
+
+int table_ask_where(PGconn *conn, const char *condition, char *const *params, size_t nparams,
+                    struct outcome rows[TABLE_ROWS], char **refusal)
+{
+	bool found[TABLE_ROWS] = {false};
+	memset(rows, 0, TABLE_ROWS * sizeof *rows);
+	if (prepare(conn, "SELECT t.id FROM truth.t WHERE (%s)", condition, refusal) != 0)
+		return -1;
+	PGresult *res = PQexecPrepared(conn, "", (int)nparams, (const char *const *)params, NULL, NULL, 0);
+	if (PQresultStatus(res) == PGRES_TUPLES_OK) {
+		for (int i = 0; i < PQntuples(res); i++)
+			found[atoi(PQgetvalue(res, i, 0))] = true;
+		for (int i = 0; i < TABLE_ROWS; i++)
+			rows[i] = selected(found[i]);
+		PQclear(res);
+		return 0;
+	}
+	struct outcome first = failure(res);
+	PQclear(res);
+	for (int i = 0; i < TABLE_ROWS; i++) {
+		if (first.kind == OUTCOME_SKIP) {
+			rows[i] = (struct outcome){OUTCOME_SKIP, NULL};
+			continue;
+		}
+		res = ask_of(conn, "SELECT 1 FROM truth.t WHERE (%s) AND t.id = %d", condition, i, params, nparams);
+		rows[i] = PQresultStatus(res) == PGRES_TUPLES_OK ? selected(PQntuples(res) > 0) : failure(res);
+		PQclear(res);
+	}
+	free(first.text);
+	if (PQstatus(conn) != CONNECTION_OK)
+		die(conn, condition);
 	return 0;
 }

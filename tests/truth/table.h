@@ -39,5 +39,9 @@ void outcomes_clear(struct outcome rows[TABLE_ROWS]);
 /* 0: `rows` are set; -1: Postgres doesn't take the text, *refusal says why (free()). */
 int table_ask(PGconn *conn, const char *expression, char *const *params, size_t nparams,
               struct outcome rows[TABLE_ROWS], char **refusal);
+/* The same of a condition behind WHERE, where the planner may leave more out: a value `t` for rows that it selects, `f` for
+ * the others. */
+int table_ask_where(PGconn *conn, const char *condition, char *const *params, size_t nparams,
+                    struct outcome rows[TABLE_ROWS], char **refusal);
 
 #endif

@@ -580,6 +580,32 @@ static void inline_params(struct subject *s)
 	s->text = buf_detach(&out, NULL);
 }
 
+/*
+ * As the condition of a query: which rows it shows, as our log would. A failure hides the row, and so is no difference where
+ * Postgres leaves the row out.
+ */
+static void compare_where(struct subject *s)
+{
+	struct outcome postgres[TABLE_ROWS], ours[TABLE_ROWS];
+	char *refusal;
+	if (table_ask_where(conn, s->text, s->params, s->nparams, postgres, &refusal) != 0) {
+		free(refusal); /* parameters, whose types it sees otherwise */
+		return;
+	}
+	for (int row = 0; row < TABLE_ROWS; row++) {
+		const struct outcome *o = &s->ours[row];
+		bool hidden = postgres[row].kind == OUTCOME_VALUE && postgres[row].text[0] == 'f';
+		bool shown = o->kind == OUTCOME_VALUE && o->text[0] == 't';
+		if (o->kind == OUTCOME_ERROR && !hidden)
+			ours[row] = outcome_copy(o);
+		else
+			ours[row] = (struct outcome){OUTCOME_VALUE, mem_strdup(shown ? "t" : "f")};
+	}
+	compare(s, "Postgres selects other rows", postgres, ours);
+	outcomes_clear(postgres);
+	outcomes_clear(ours);
+}
+
 static int ask(struct subject *s, struct outcome rows[TABLE_ROWS], char **refusal)
 {
 	char *expression = expression_for_postgres(s);
@@ -650,6 +676,8 @@ static void check(struct subject *s)
 		counts.accepted++;
 		compare(s, "Postgres's answer is another", postgres, s->ours);
 		compare_sql(s, postgres);
+		if (!s->as_text)
+			compare_where(s);
 		if (s->in_pool)
 			compare(s, "the stored condition gives something else", s->ours, s->stored);
 	}

@@ -186,6 +186,11 @@ static void test_lsn(void)
 		CHECK(lsn_parse(good[i].text, &lsn) && lsn == good[i].lsn);
 	}
 	CHECK(lsn_parse("a/bC", &lsn) && lsn == 0xA000000BC);
+	CHECK(lsn_add(0xFFFFFFFFF0000000, 0x10000000) == UINT64_MAX);
+	CHECK(lsn_add(0xFFFFFFFFF0000000, 0xFFFFFFF) == UINT64_MAX);
+	CHECK(lsn_add(0xFFFFFFFFEFFFFFFF, 0x10000000) == UINT64_MAX);
+	CHECK(lsn_add(0xFFFFFFFFE0000000, 0x10000000) == 0xFFFFFFFFF0000000);
+	CHECK(lsn_add(UINT64_MAX, UINT64_MAX) == UINT64_MAX);
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
 		CHECK(!lsn_parse(bad[i], &lsn));
 }

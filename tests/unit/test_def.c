@@ -128,6 +128,11 @@ static void test_columns(void)
 	CHECK_STR(build(gen, NULL, NULL, 180000), "g,id,n,v");
 	CHECK_STR(build(gen, NULL, NULL, 0), "g,id,n,v");
 	CHECK_STR(build(gen, "id,v", NULL, 150000), "id,v");
+	gen->columns[3].is_virtual = true; /* in no version's stream */
+	CHECK_STR(build(gen, "id,g", NULL, 180000),
+	          "columns: The following columns are generated and cannot be included in the shape: g");
+	CHECK_STR(build(gen, "id,g", NULL, 0), "columns: The following columns are generated and cannot be included in the shape: g");
+	CHECK_STR(build(gen, "id,v", NULL, 180000), "id,v");
 	pg_table_unref(t);
 	pg_table_unref(nokey);
 	pg_table_unref(gen);

@@ -7,6 +7,7 @@
 #include <jansson.h>
 
 #include "shape_test.h"
+#include "shapes/keys.h"
 
 #define LIMIT ((size_t)16 << 20)
 #define LSN 26800816u
@@ -56,7 +57,9 @@ static struct relation *relation_make(const struct pg_table *t)
 	r->ncolumns = t->ncolumns;
 	r->names = mem_alloc(COLUMNS_MAX * sizeof *r->names);
 	r->types = mem_alloc(COLUMNS_MAX * sizeof *r->types);
+	r->identity = mem_alloc(COLUMNS_MAX * sizeof *r->identity);
 	for (uint16_t i = 0; i < t->ncolumns; i++) {
+		r->identity[i] = true;
 		r->names[i] = mem_strdup(t->columns[i].name);
 		r->types[i] = t->columns[i].type_oid;
 	}
@@ -69,6 +72,7 @@ static void relation_free(struct relation *r)
 		free(r->names[i]);
 	free(r->names);
 	free(r->types);
+	free(r->identity);
 	free(r->schema);
 	free(r->name);
 	free(r);
@@ -302,6 +306,19 @@ static void test_missing_old(void)
 	/* The old tuple is of another index (REPLICA IDENTITY USING INDEX): the key isn't in it. */
 	CHECK_DELETE(f, -1, 'K', ROW(NULL, "a", NULL));
 	CHECK_UPDATE(f, -1, 'K', ROW(NULL, "a", NULL), ROW("1", "b", "t"));
+	/* And where that index's columns are as they were, nothing comes at all: the key may be another. */
+	struct relation *r = (struct relation *)(uintptr_t)f.bound;
+	r->replica_identity = 'i';
+	r->identity[0] = r->identity[2] = false;
+	format_bind(&f, r);
+	CHECK(f.bound_ok);
+	CHECK_UPDATE(f, -1, 0, NULL, ROW("2", "a", "t"));
+	CHECK_DELETE(f, -1, 'K', ROW("1", "a", NULL));
+	CHECK_UPDATE(f, 1, 'O', ROW("1", "a", "t"), ROW("1", "b", "t"));
+	CHECK_INSERT(f, ROW("1", "a", "t"));
+	r->identity[0] = true;
+	format_bind(&f, r);
+	CHECK_UPDATE(f, 1, 0, NULL, ROW("1", "a", "t"));
 	format_done(&f);
 	format_done(&full);
 }
@@ -634,6 +651,54 @@ static void test_both_paths(uint64_t seed)
 	format_done(&f);
 }
 
+/* Equal rows: the second and those behind it have a number in their keys, in both forms. */
+static void test_equal_rows(void)
+{
+	struct format f = format_make(table_make(100, "public", "items", "b:25 flag:16:bool a:25"), NULL, REPLICA_DEFAULT);
+	struct row_form *form = row_form_new(&f.def, ""), *packing = row_form_new(&f.def, "");
+	struct key_counts counts = {0}, packed_counts = {0};
+	struct buf plain = BUF_INIT(LIMIT), packed = BUF_INIT(LIMIT), again = BUF_INIT(LIMIT);
+	struct err e;
+	static const char *const rows[][3] = {
+		{"x", "y", "t"}, {"x", "y", "t"}, {"x/", "y", "f"}, {"x", "\\N", "\\N"}, {"x", "\\N", "\\N"}, {"x", "y", "t"}, {"x/", "y", "f"},
+		{"\\N", "\\N", "\\N"}, {"\\N", "\\N", "\\N"}, {"y", "x", "t"},
+	};
+	row_form_count(form, &counts);
+	row_form_count(packing, &packed_counts);
+	row_pack_begin(packing, &packed);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct pg_copy_value values[3];
+		for (int k = 0; k < 3; k++)
+			values[k] = (struct pg_copy_value){.data = rows[i][k], .len = (uint32_t)strlen(rows[i][k])};
+		size_t before = plain.len;
+		row_put(form, values, &plain);
+		CHECK_INT(row_pack(packing, values, &packed), plain.len - before);
+	}
+	row_pack_end(&packed, plain.len);
+	CHECK_INT(row_unpack(packed.data, packed.len, '\n', &again, &e), 0);
+	buf_putc(&plain, '\0');
+	buf_putc(&again, '\0');
+	CHECK_STR(again.data, plain.data);
+	CHECK_INT(counts.n, 5);
+	static const char *const ends[] = {"", "/2", "", "", "/2", "/3", "/2", "", "/2", ""};
+	const char *p = plain.data;
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+		struct key_line k;
+		size_t n = strcspn(p, "\n");
+		CHECK(key_line_read(p, n, 0, &k) && k.operation == 'i');
+		CHECK(k.key_end - k.key_at - k.key_len == strlen(ends[i]) && memcmp(p + k.key_at + k.key_len, ends[i], strlen(ends[i])) == 0);
+		p += n + 1;
+	}
+	key_counts_clear(&counts);
+	key_counts_clear(&packed_counts);
+	row_form_free(form);
+	row_form_free(packing);
+	buf_clear(&plain);
+	buf_clear(&packed);
+	buf_clear(&again);
+	format_done(&f);
+}
+
 int main(void)
 {
 	uint64_t seed = test_seed("test_line");
@@ -649,6 +714,7 @@ int main(void)
 	RUN(test_limits);
 	RUN(test_bind);
 	RUN(test_snapshot);
+	RUN(test_equal_rows);
 	RUN(test_both_paths, seed);
 	buf_clear(&scratch);
 	return check_done("test_line");

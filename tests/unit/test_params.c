@@ -315,7 +315,7 @@ static void test_paths(void)
 {
 	static const char *const shape[] = {"/v1/shape", "/v1/shape/", "/v1//shape", "//v1/shape//", "/v1/%73hape", "/%761/shape"};
 	static const char *const none[] = {"/v1", "/v1/", "/v1/shapes", "/v1/shape/x", "/v2/shape", "/v1/Shape", "/V1/shape",
-	                                   "/v1%2fshape", "/v1/sh%zzape", "/v1/shape%00", "*", "/v1/health/x", "/metrics"};
+	                                   "/v1%2fshape", "/v1/sh%zzape", "/v1/shape%00", "*", "/v1/health/x", "/v1/readyx", "/metrics"};
 	for (size_t i = 0; i < ARRAY_LEN(shape); i++)
 		CHECK_INT(route_path(shape[i], strlen(shape[i])), PATH_SHAPE);
 	for (size_t i = 0; i < ARRAY_LEN(none); i++)
@@ -324,6 +324,7 @@ static void test_paths(void)
 	CHECK_INT(route_path("/", 1), PATH_ROOT);
 	CHECK_INT(route_path("", 0), PATH_ROOT);
 	CHECK_INT(route_path("/v1/health/", 11), PATH_HEALTH);
+	CHECK_INT(route_path("/v1/ready", 9), PATH_READY);
 }
 
 static void test_errors_json(void)
@@ -343,7 +344,10 @@ static void test_etags(void)
 	CHECK(params_etag_listed("\"h:-1:0_0\"", "h:-1:0_0"));
 	CHECK(params_etag_listed("\"other\",  \"h:-1:0_0\" ", "h:-1:0_0"));
 	CHECK(params_etag_listed("h:-1:0_0", "h:-1:0_0"));
-	CHECK(!params_etag_listed("W/\"h:-1:0_0\"", "h:-1:0_0"));
+	CHECK(params_etag_listed("W/\"h:-1:0_0\"", "h:-1:0_0"));
+	CHECK(params_etag_listed("\"other\", W/\"h:-1:0_0\"", "h:-1:0_0"));
+	CHECK(!params_etag_listed("W/", "h:-1:0_0"));
+	CHECK(!params_etag_listed("w/\"h:-1:0_0\"", "h:-1:0_0"));
 	CHECK(!params_etag_listed("*", "h:-1:0_0"));
 	CHECK(!params_etag_listed("", "h:-1:0_0"));
 	CHECK(!params_etag_listed("\",\",,", "h:-1:0_0"));

@@ -213,6 +213,72 @@ static void test_lookup(void)
 	run(other, "ROLLBACK");
 }
 
+/* What keeps keys apart, and what doesn't. */
+static void test_key_kinds(void)
+{
+	static const struct {
+		const char *sql;
+		enum pg_keys keys;
+		const char *clash;
+	} cases[] = {
+		{"CREATE TABLE bb_live.k (a int, b int, PRIMARY KEY (a, b))", PG_KEYS_UNIQUE, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int, PRIMARY KEY (a, b) DEFERRABLE)", PG_KEYS_AT_COMMIT, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int, PRIMARY KEY (a) DEFERRABLE INITIALLY DEFERRED)", PG_KEYS_AT_COMMIT, NULL},
+		/* Another index has the key's columns, or some of them. */
+		{"CREATE TABLE bb_live.k (a int, b int, PRIMARY KEY (a, b) DEFERRABLE, UNIQUE (b, a))", PG_KEYS_UNIQUE, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int, PRIMARY KEY (a, b) DEFERRABLE, UNIQUE (b))", PG_KEYS_UNIQUE, NULL},
+		{"CREATE TABLE bb_live.k (a int PRIMARY KEY DEFERRABLE, b int NOT NULL UNIQUE)", PG_KEYS_AT_COMMIT, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int)", PG_KEYS_COUNTED, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int, UNIQUE (b))", PG_KEYS_COUNTED, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int NOT NULL, UNIQUE (a, b))", PG_KEYS_COUNTED, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int NOT NULL, UNIQUE (b) INCLUDE (a))", PG_KEYS_UNIQUE, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int NOT NULL, UNIQUE (b) DEFERRABLE)", PG_KEYS_AT_COMMIT, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int NOT NULL); CREATE UNIQUE INDEX ON bb_live.k (b) WHERE a > 1", PG_KEYS_COUNTED, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int NOT NULL); CREATE UNIQUE INDEX ON bb_live.k (b, (a + 1))", PG_KEYS_COUNTED, NULL},
+		{"CREATE TABLE bb_live.k (a int, b int NOT NULL); CREATE INDEX ON bb_live.k (b)", PG_KEYS_COUNTED, NULL},
+		{"CREATE TABLE bb_live.k (a int PRIMARY KEY DEFERRABLE) PARTITION BY RANGE (a);"
+		 "CREATE TABLE bb_live.k1 PARTITION OF bb_live.k FOR VALUES FROM (0) TO (9)", PG_KEYS_AT_COMMIT, NULL},
+		{"CREATE TABLE bb_live.k (a int) PARTITION BY RANGE (a);"
+		 "CREATE TABLE bb_live.k1 PARTITION OF bb_live.k (PRIMARY KEY (a)) FOR VALUES FROM (0) TO (9)", PG_KEYS_COUNTED, NULL},
+		{"CREATE TABLE bb_live.k (a int NOT NULL) PARTITION BY RANGE (a);"
+		 "CREATE TABLE bb_live.k1 PARTITION OF bb_live.k FOR VALUES FROM (0) TO (9);"
+		 "ALTER TABLE ONLY bb_live.k ADD PRIMARY KEY (a)", PG_KEYS_CLASH, "bb_live.k"},
+		{"CREATE TABLE bb_live.k (a int PRIMARY KEY); CREATE TABLE bb_live.\"K 1\" (c int) INHERITS (bb_live.k)", PG_KEYS_CLASH,
+		 "bb_live.\"K 1\""},
+		{"CREATE TABLE bb_live.k (a int PRIMARY KEY); CREATE TABLE bb_live.k1 (c int, PRIMARY KEY (a)) INHERITS (bb_live.k)",
+		 PG_KEYS_UNIQUE, NULL},
+		{"CREATE TABLE bb_live.k (a int PRIMARY KEY); CREATE TABLE bb_live.k1 (PRIMARY KEY (a)) INHERITS (bb_live.k);"
+		 "CREATE TABLE bb_live.k2 () INHERITS (bb_live.k1)", PG_KEYS_CLASH, "bb_live.k2"},
+		{"CREATE TABLE bb_live.k (a int PRIMARY KEY);"
+		 "CREATE TABLE bb_live.k1 (PRIMARY KEY (a) DEFERRABLE) INHERITS (bb_live.k)", PG_KEYS_AT_COMMIT, NULL},
+		/* A column that only the child has is none of its parent's. */
+		{"CREATE TABLE bb_live.k (a int PRIMARY KEY); CREATE TABLE bb_live.k1 (c int, PRIMARY KEY (a, c)) INHERITS (bb_live.k)",
+		 PG_KEYS_CLASH, "bb_live.k1"},
+		{"CREATE TABLE bb_live.k (a int); CREATE TABLE bb_live.k1 () INHERITS (bb_live.k)", PG_KEYS_COUNTED, NULL},
+		{"CREATE TABLE bb_live.k (a int NOT NULL UNIQUE); CREATE TABLE bb_live.k1 (PRIMARY KEY (a)) INHERITS (bb_live.k)",
+		 PG_KEYS_UNIQUE, NULL},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		run(admin, cases[i].sql);
+		struct pg_table *t = lookup("k");
+		if (!CHECK_INT(t->keys, cases[i].keys))
+			printf("  %s\n", cases[i].sql);
+		CHECK_STR(t->clash != NULL ? t->clash : "", cases[i].clash != NULL ? cases[i].clash : "");
+		for (uint32_t k = 0; k < t->nmembers; k++)
+			CHECK(t->relkind == 'r' && pg_table_has_leaf(t, t->members[k].oid) && strcmp(t->members[k].schema, "bb_live") == 0);
+		CHECK(t->relkind == 'p' ? t->nmembers == 0 : t->nmembers == t->nleaves);
+		pg_table_unref(t);
+		run(admin, "DROP TABLE bb_live.k CASCADE");
+	}
+	if (PQserverVersion(admin) >= 150000) {
+		run(admin, "CREATE TABLE bb_live.k (a int, b int, UNIQUE NULLS NOT DISTINCT (a))");
+		struct pg_table *t = lookup("k");
+		CHECK_INT(t->keys, PG_KEYS_UNIQUE);
+		pg_table_unref(t);
+		run(admin, "DROP TABLE bb_live.k");
+	}
+}
+
 /* Types that aren't built in, down to the last, and collations; and that what matters of them is noticed. */
 static void test_types(void)
 {
@@ -270,6 +336,9 @@ static void test_types(void)
 		"ALTER TYPE bb_live.feel ADD VALUE 'new'",
 		"ALTER TYPE bb_live.feel RENAME VALUE 'b' TO 'bb'",
 		"ALTER DOMAIN bb_live.short RENAME TO shirt",
+		"ALTER TYPE bb_live.pair ADD ATTRIBUTE f bb_live.feel",
+		"ALTER TYPE bb_live.pair RENAME ATTRIBUTE x TO y",
+		"ALTER TYPE bb_live.pair DROP ATTRIBUTE f",
 		"ALTER TABLE bb_live.typed ALTER t TYPE text COLLATE \"POSIX\"",
 	};
 	for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
@@ -539,18 +608,56 @@ static void test_waits_for_writers(void)
 	CHECK_INT(job.rc, 0);
 	config.manual_table_publishing = false;
 
-	/* a lock without an xid, then an xid without a lock */
+	/* a lock without an xid counts, an xid without a lock doesn't: whatever it writes here comes later */
 	run(later, "BEGIN; DELETE FROM bb_live.w WHERE false");
 	job_start(&job, t, NULL);
 	CHECK(job_waits(&job));
 	run(later, "COMMIT; BEGIN; INSERT INTO bb_live.unrelated VALUES (1)");
 	job_end(&job);
 	CHECK_INT(job.rc, 0);
+	CHECK_INT(join(t, NULL, &out, &e), 0);
+	run(later, "COMMIT");
+
+	/* a subtransaction that wrote, and one that was given up */
+	run(later, "BEGIN; INSERT INTO bb_live.unrelated VALUES (2); SAVEPOINT s; INSERT INTO bb_live.w VALUES (7); RELEASE s");
 	job_start(&job, t, NULL);
+	CHECK(job_waits(&job));
+	run(later, "COMMIT; BEGIN; SAVEPOINT s; INSERT INTO bb_live.w VALUES (8); ROLLBACK TO s; INSERT INTO bb_live.unrelated VALUES (3)");
+	job_end(&job);
+	CHECK_INT(job.rc, 0);
+	CHECK_INT(join(t, NULL, &out, &e), 0);
+	run(later, "COMMIT");
+
+	/* a partition that was written to, and one that nobody sees yet, of a partition */
+	run(admin, "CREATE TABLE bb_live.wp (id int, k int) PARTITION BY LIST (k); ALTER TABLE bb_live.wp REPLICA IDENTITY FULL;"
+	           "CREATE TABLE bb_live.wp_1 PARTITION OF bb_live.wp FOR VALUES IN (1) PARTITION BY RANGE (id);"
+	           "CREATE TABLE bb_live.wp_11 PARTITION OF bb_live.wp_1 FOR VALUES FROM (0) TO (10);"
+	           "ALTER TABLE bb_live.wp_1 REPLICA IDENTITY FULL; ALTER TABLE bb_live.wp_11 REPLICA IDENTITY FULL");
+	struct pg_table *p = lookup("wp");
+	run(later, "BEGIN; INSERT INTO bb_live.wp_11 VALUES (1, 1)");
+	job_start(&job, p, NULL);
 	CHECK(job_waits(&job));
 	run(later, "COMMIT");
 	job_end(&job);
 	CHECK_INT(job.rc, 0);
+	CHECK_INT(pg_publication_leave(admin, &config, p, &e), 0);
+	run(later, "BEGIN; CREATE TABLE bb_live.wp_12 PARTITION OF bb_live.wp_1 FOR VALUES FROM (10) TO (20);"
+	           "INSERT INTO bb_live.wp_12 VALUES (11, 1)");
+	job_start(&job, p, NULL);
+	CHECK(job_waits(&job));
+	run(later, "COMMIT; ALTER TABLE bb_live.wp_12 REPLICA IDENTITY FULL");
+	job_end(&job);
+	CHECK_INT(job.rc, 0);
+	/* and one that came since the table was looked up; vacuuming isn't writing */
+	run(later, "BEGIN; INSERT INTO bb_live.wp_12 VALUES (12, 1)");
+	job_start(&job, p, NULL);
+	CHECK(job_waits(&job));
+	run(later, "COMMIT; BEGIN; LOCK TABLE bb_live.wp_12 IN SHARE UPDATE EXCLUSIVE MODE");
+	job_end(&job);
+	CHECK_INT(job.rc, 0);
+	CHECK_INT(join(p, NULL, &out, &e), 0);
+	run(later, "COMMIT");
+	pg_table_unref(p);
 
 	/* readers and their snapshots don't count */
 	run(later, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM bb_live.w");
@@ -954,6 +1061,88 @@ static void test_snapshot_privileges(void)
 	buf_clear(&r.text);
 }
 
+static void *lock_columns_run(void *ctx)
+{
+	struct begin_job *j = ctx;
+	j->rc = pg_snapshot_lock_columns(j->conn, j->t, &j->e);
+	return NULL;
+}
+
+/* The lock waits behind what `change` did in `other`, the snapshot is older. What the lock then says. */
+static int lock_columns_behind(PGconn *conn, const struct pg_table *t, const char *change)
+{
+	struct begin_job j = {.conn = conn, .t = t};
+	struct err e;
+	pthread_t thread;
+	run(other, "BEGIN");
+	run(other, change);
+	CHECK_INT(pg_snapshot_begin(conn, t, &e), 1);
+	REQUIRE(pthread_create(&thread, NULL, lock_columns_run, &j) == 0);
+	char ask[128];
+	snprintf(ask, sizeof ask, "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = %d", PQbackendPID(conn));
+	int64_t deadline_ms = clock_mono_ms() + 4000;
+	while (strcmp(value(admin, ask), "1") != 0 && clock_mono_ms() < deadline_ms)
+		tiny_pause();
+	run(other, "COMMIT");
+	pthread_join(thread, NULL);
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	return j.rc;
+}
+
+/* A role that may read some columns only. */
+static void test_column_grants(void)
+{
+	run(admin, "CREATE TABLE bb_live.granted (id int, secret text, v text) PARTITION BY RANGE (id);"
+	           "CREATE TABLE bb_live.granted_1 PARTITION OF bb_live.granted FOR VALUES FROM (0) TO (10);"
+	           "INSERT INTO bb_live.granted VALUES (1, 's', 'a'), (2, 's', 'b');"
+	           "GRANT SELECT (id, v) ON bb_live.granted TO bb_live_role;"
+	           "SELECT set_config('" PG_READER_SETTING "', 'bb_live_role', false)");
+	struct pg_table *t = lookup("granted");
+	CHECK(!t->columns[0].denied && t->columns[1].denied && !t->columns[2].denied);
+	struct buf json = BUF_INIT(1 << 20);
+	struct pg_table *stored = NULL;
+	struct err e;
+	pg_table_to_json(t, &json);
+	CHECK_INT(pg_table_from_json(json.data, json.len, &stored, &e), 0);
+	CHECK(stored != NULL && stored->columns[1].denied && !stored->columns[2].denied && pg_table_same_columns(t, stored));
+	pg_table_unref(stored);
+	run(admin, "SELECT set_config('" PG_READER_SETTING "', 'nobody at all', false)");
+	stored = lookup("granted");
+	CHECK(!stored->columns[1].denied);
+	pg_table_unref(stored);
+	run(admin, "SELECT set_config('" PG_READER_SETTING "', '', false)");
+
+	PGconn *conn = connect_db();
+	struct pg_snapshot s;
+	struct rows r = {.text = BUF_INIT(1 << 20), .ncolumns = 2};
+	uint16_t columns[] = {0, 2};
+	run(conn, "SET ROLE bb_live_role");
+	CHECK_INT(pg_snapshot_begin(conn, t, &e), 1);
+	CHECK_INT(pg_snapshot_lock_columns(conn, t, &e), 0);
+	CHECK_INT(pg_snapshot_take(conn, t, NULL, 0, &s, &e), 0);
+	CHECK_INT(pg_command(other, "SET lock_timeout = 100; TRUNCATE bb_live.granted_1", &e), -1);
+	CHECK_STR(e.sqlstate, "55P03");
+	run(other, "RESET lock_timeout");
+	CHECK_INT(pg_snapshot_copy(conn, t, columns, 2, NULL, put_row, &r, never, NULL, &e), 0);
+	CHECK_STR(r.text.data, "1|a\n2|b\n");
+	pg_snapshot_clear(&s);
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	CHECK_INT(lock_columns_behind(conn, t, "ALTER TABLE bb_live.granted ALTER v TYPE text USING v || '!'"), 1);
+	CHECK_INT(lock_columns_behind(conn, t, "TRUNCATE bb_live.granted_1"), 1);
+	CHECK_INT(lock_columns_behind(conn, t, "LOCK TABLE bb_live.granted IN ACCESS EXCLUSIVE MODE"), 0);
+	CHECK_INT(lock_columns_behind(conn, t, "ALTER TABLE bb_live.granted DROP v; ALTER TABLE bb_live.granted ADD v text;"
+	                                       "GRANT SELECT (v) ON bb_live.granted TO bb_live_role"), -1);
+	run(admin, "REVOKE ALL ON bb_live.granted FROM bb_live_role; REVOKE ALL (id, v) ON bb_live.granted FROM bb_live_role");
+	CHECK_INT(pg_snapshot_begin(conn, t, &e), 1); /* what is known of rights may be old */
+	CHECK_INT(pg_snapshot_lock_columns(conn, t, &e), -1);
+	CHECK_STR(e.sqlstate, "42501");
+	CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	pg_table_unref(t);
+	PQfinish(conn);
+	buf_clear(&r.text);
+	buf_clear(&json);
+}
+
 int main(void)
 {
 	url = getenv("BUSBAR_TEST_DATABASE_URL");
@@ -965,6 +1154,7 @@ int main(void)
 	setup();
 	RUN(test_lookup);
 	RUN(test_types);
+	RUN(test_key_kinds);
 	RUN(test_unseen_parents);
 	RUN(test_partitions);
 	RUN(test_join_and_leave);
@@ -975,6 +1165,7 @@ int main(void)
 	RUN(test_snapshot);
 	RUN(test_rewrite_before_lock);
 	RUN(test_snapshot_privileges);
+	RUN(test_column_grants);
 	teardown();
 	PQfinish(admin);
 	PQfinish(other);

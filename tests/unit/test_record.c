@@ -203,12 +203,18 @@ static void test_table(uint64_t seed)
 		t.join.added_by_us = (i & 1) != 0;
 		t.join.generated_published = (i & 2) != 0;
 		t.join.publication_rel_oid = UINT32_MAX - (uint32_t)i;
+		t.join.publication_xmin = UINT32_MAX / 2 + (uint32_t)i;
+		char ground[] = "p16400.761.111100 r16401";
+		t.ground = i < 2 ? ground : NULL;
 		struct buf rec = BUF_INIT(LIMIT);
 		record_table(&t, &rec);
 		CHECK_OK(parse_table(rec.data, rec.len, &got), &e);
+		CHECK_STR(got.ground != NULL ? got.ground : "none", t.ground != NULL ? t.ground : "none");
+		free(got.ground);
 		CHECK(got.oid == 777 && got.joined && got.nshapes == 0 && !got.joining);
 		CHECK(got.join.added_by_us == t.join.added_by_us && got.join.generated_published == t.join.generated_published);
 		CHECK_INT(got.join.publication_rel_oid, t.join.publication_rel_oid);
+		CHECK_INT(got.join.publication_xmin, t.join.publication_xmin);
 		CHECK(same_table(got.table, t.table));
 		pg_table_unref(got.table);
 		for (size_t len = 0; len < rec.len; len++) {
@@ -219,12 +225,22 @@ static void test_table(uint64_t seed)
 			size_t where = rng_below(&rng, rec.len);
 			char was = rec.data[where];
 			rec.data[where] = (char)rng_next(&rng);
-			if (parse_table(rec.data, rec.len, &got) == 0)
+			if (parse_table(rec.data, rec.len, &got) == 0) {
 				pg_table_unref(got.table);
+				free(got.ground);
+			}
 			rec.data[where] = was;
 		}
 		buf_putc(&rec, ' ');
 		CHECK_INT(parse_table(rec.data, rec.len, &got), -1);
+		if (t.ground == NULL) {
+			/* As it was written before: without the xmin, and the table is the last. */
+			memmove(rec.data + 6, rec.data + 10, rec.len - 10);
+			rec.data[0] = 1;
+			CHECK_OK(parse_table(rec.data, rec.len - 9, &got), &e);
+			CHECK(got.ground == NULL && same_table(got.table, t.table));
+			pg_table_unref(got.table);
+		}
 		buf_clear(&rec);
 		pg_table_unref(t.table);
 	}

@@ -302,7 +302,7 @@ static int txn_puts(struct store *s, uint64_t n, char *text)
 	if (store_put_journal(s, n, text, len, &e) != 0 ||
 	    store_trim_journal(s, n > JOURNAL_KEPT ? n - JOURNAL_KEPT : 0, 100, &more, &e) != 0)
 		return -1;
-	if (store_put_snapshot(s, 1, (uint32_t)n / 3, n % 3, text, len, &e) != 0)
+	if (store_put_snapshot(s, 1, (uint32_t)n / 3, n % 3, text, len, false, &e) != 0)
 		return -1;
 	if (n % 11 == 5 && put_entry(s, n, STAGED_ID, 0, true, text) != 0)
 		return -1;

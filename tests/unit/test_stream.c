@@ -42,6 +42,7 @@ struct run {
 	lsn_t durable, last_end;
 	char value[64];
 	int64_t idle_ms, idle_gap_max_ms;
+	enum stream_wait wait;
 };
 
 #define LOCKED(r, statement) do { pthread_mutex_lock(&(r)->lock); statement; pthread_mutex_unlock(&(r)->lock); } while (0)
@@ -133,6 +134,12 @@ static void on_phase(void *ctx, enum stream_phase phase, const char *error)
 	LOCKED(r, r->phase = phase; if (error != NULL) snprintf(r->error, sizeof r->error, "%s", error));
 }
 
+static void on_waits(void *ctx, enum stream_wait wait)
+{
+	struct run *r = ctx;
+	LOCKED(r, r->wait = wait);
+}
+
 static void *run_thread(void *arg)
 {
 	struct run *r = arg;
@@ -144,7 +151,7 @@ static void run_start_with(struct run *r, const struct config *c)
 {
 	memset(r, 0, sizeof *r);
 	pthread_mutex_init(&r->lock, NULL);
-	struct stream_sink sink = {r, on_start, on_change, on_keepalive, on_ready, on_idle, on_durable, on_lost, on_phase};
+	struct stream_sink sink = {r, on_start, on_change, on_keepalive, on_ready, on_idle, on_durable, on_lost, on_phase, on_waits};
 	r->stream = stream_new(c, &sink);
 	pthread_create(&r->thread, NULL, run_thread, r);
 }
@@ -374,6 +381,21 @@ static void test_reconnect(void)
 	run_stop(&r);
 }
 
+/* Whoever waits for the lock stands in nobody's way: no statement of it waits, so no snapshot of it stays. */
+static void check_waits_without_snapshot(void)
+{
+	static const char waiting[] = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+	static const char xmins[] = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender' AND pid NOT IN (SELECT"
+	                            " active_pid FROM pg_replication_slots WHERE active) AND backend_xmin IS NOT NULL";
+	bool none = false;
+	for (int i = 0; i < 200 && !none; i++) {
+		none = sql_int(xmins) == 0;
+		usleep(5000);
+	}
+	CHECK(none);
+	CHECK_INT(sql_int(waiting), 0);
+}
+
 /* The second waits for the lock (and can be stopped there); when the first ends it takes over and has no gap. */
 static void test_two(void)
 {
@@ -386,6 +408,8 @@ static void test_two(void)
 	int before = idles(&b);
 	WAIT_FOR(&b, b.idles >= before + 2);
 	CHECK_INT(phase(&b), STREAM_WAITING_LOCK);
+	check_waits_without_snapshot();
+	WAIT_FOR(&b, b.wait == STREAM_WAIT_FOREIGN_LOCK);
 	run_stop(&b);
 	run_start(&b);
 	WAIT_FOR(&b, b.phase == STREAM_WAITING_LOCK);
@@ -395,6 +419,7 @@ static void test_two(void)
 	sql("INSERT INTO public.busbar_test_stream VALUES (400002, 'after')");
 	WAIT_FOR(&b, b.commits == 1);
 	CHECK_STR(b.value, "after");
+	CHECK_INT(b.wait, STREAM_WAIT_NONE);
 	CHECK(!b.server.slot_created);
 	run_stop(&b);
 }
@@ -415,6 +440,7 @@ static void test_slot_waits(void)
 	int before = idles(&r);
 	WAIT_FOR(&r, r.idles >= before + 2);
 	CHECK_INT(phase(&r), STREAM_SETTING_UP);
+	LOCKED(&r, CHECK_INT(r.wait, STREAM_WAIT_SLOT));
 	run_stop(&r);
 	PQclear(PQexec(other, "ROLLBACK"));
 	PQfinish(other);

@@ -505,7 +505,7 @@ static void put_piece(struct world *w, uint32_t chunk, uint32_t piece)
 	char text[64];
 	int n = snprintf(text, sizeof text, "row %u.%u\nsame\n", chunk, piece);
 	CHECK_OK(store_begin(w->engine->store, &e), &e);
-	CHECK_OK(store_put_snapshot(w->engine->store, w->shape->id, chunk, piece, text, (size_t)n, &e), &e);
+	CHECK_OK(store_put_snapshot(w->engine->store, w->shape->id, chunk, piece, text, (size_t)n, chunk > 0 || piece == 2, &e), &e);
 	CHECK_OK(store_commit(w->engine->store, &e), &e);
 }
 

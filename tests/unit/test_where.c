@@ -278,6 +278,49 @@ static void test_rows(void)
 	CHECK_STR(sql("NULL IS DISTINCT FROM row(a, NULL)"), "('t'::\"pg_catalog\".\"bool\")");
 	CHECK_STR(sql("nullif(row(a), row(b)) IS NULL"), "At location 7: RowExpr is not supported in this context");
 	CHECK_STR(sql("CASE (a, b) WHEN (a, NULL) THEN b END"), "At location 5: RowExpr is not supported in this context");
+	/* None is lost among values. */
+	static const char *const mixed[] = {
+		"i4 NOT IN (9, (1, 2))", "i4 IN ((1, 2), 8, 9)", "i4 IN (8, 9, (1, 2))", "i4 IN (8, ROW(9))", "i4 IN ((i4, 2), 8, 9)",
+		"i4 IN ((1, 2))", "i4 NOT IN (i8, 9, 10, (1, 2))", "'x' NOT IN ('y', ('x', 'y'))", "NULL IN (1, (1, 2))",
+		"(i4, 2) IN (3, (1, 2))", "(i4, 2) IN ((1, 2), 3)", "i4 BETWEEN (1, 2) AND 3", "i4 BETWEEN 1 AND (2, 3)",
+		"(i4, 2) BETWEEN 1 AND (2, 3)", "i4 IS DISTINCT FROM (1, 2)", "(i4, 2) = ANY ('{}')", "CASE i4 WHEN (1, 2) THEN true END",
+		"t LIKE (1, 2)", "(i4, 2) || 'x' = 'x'",
+	};
+	for (size_t i = 0; i < ARRAY_LEN(mixed); i++)
+		CHECK(strstr(sql(mixed[i]), "Could not select an operator overload") != NULL);
+	static const char *const elsewhere[] = {
+		"i4 = ANY (ARRAY[(1, 2)])", "coalesce((1, 2), (1, 2)) IS NULL", "greatest((1, 2), (1, 3)) = 1", "least(1, (1, 3)) = 1",
+		"coalesce(1, (1, 2)) = 1", "CASE WHEN b THEN (1, 2) END IS NULL", "CASE WHEN b THEN 1 ELSE (1, 2) END = 1",
+		"(1, 2)::text = 'x'", "ARRAY[(1, 2)]::text[] = '{}'", "array_append(ARRAY[1], (1, 2)) = '{}'", "ia[(1, 2)] = 1",
+		"(i4, 2) IS TRUE", "NOT (i4, 2)", "(i4, 2) AND b", "(i4, 2)", "- (1, 2) = 1",
+	};
+	for (size_t i = 0; i < ARRAY_LEN(elsewhere); i++)
+		CHECK(sql(elsewhere[i])[0] != '(');
+}
+
+/* Constants that take too much work are refused, however that is made; what is usual isn't near. */
+static void test_costly(void)
+{
+	static const char *const costly[] = {
+		"md5(repeat('ab', 49000001)) = 'x'", "t = repeat('a', 20000000)", "t = lpad('a', 20000000)", "t = rpad('a', 5000000, 'xyz')",
+		"t = replace(repeat('a', 100000), 'a', repeat('b', 1000))", "repeat('ab', 40000) LIKE '%' || repeat('a_', 500) || 'c%'",
+		"factorial(20000) > 1", "(7 ^ 99999::numeric) * (7 ^ 9999::numeric) > 1",
+		"repeat('1', 100000)::numeric * repeat('9', 30000)::numeric > 1", "repeat('ab', 6000000) ~ 'c'",
+		"btrim(repeat('ä', 100000), repeat('ö', 5000) || 'ä') = t",
+		"sha512(decode(repeat('00', 6000000), 'hex')) = '\\x'", "t = translate(repeat('a', 10000000), 'a', 'b')",
+		"i4 = cardinality(string_to_array(repeat('a,', 2000000), ','))", "t = split_part(repeat('a', 1000000), 'a', -1)",
+		"true AND t = repeat('a', 20000000)", "b OR t = repeat('a', 20000000)", "CASE WHEN b THEN t = repeat('a', 20000000) END",
+		"i4 IN (1, length(repeat('a', 20000000)))",
+	};
+	for (size_t i = 0; i < ARRAY_LEN(costly); i++)
+		if (!CHECK(strstr(sql(costly[i]), "too costly: ") != NULL))
+			printf("%s: %.200s\n", costly[i], sql(costly[i]));
+	static const char *const usual[] = {
+		"t = repeat('a', 10000)", "t LIKE '%' || repeat('a', 1000) || '%'", "md5('x') = t", "i8 > 2 ^ 100::numeric", "i8 = exp(100::numeric)",
+		"t ~ '^(a|b)+$' AND 'abc' ~ '(a|b)*c'", "i8 = 123456789.123456789 * 987654321.987654321", "i8 = factorial(100)",
+	};
+	for (size_t i = 0; i < ARRAY_LEN(usual); i++)
+		CHECK(sql(usual[i])[0] == '(');
 }
 
 /* libpg_query 15 loses integers that are 0 or negative: they are read from the text again. */
@@ -394,6 +437,7 @@ int main(void)
 	RUN(test_growth);
 	RUN(test_param_bytes);
 	RUN(test_rows);
+	RUN(test_costly);
 	RUN(test_integers);
 	RUN(test_identity);
 	RUN(test_order_by);

@@ -153,6 +153,7 @@ static void world_close(struct world *w)
 	struct table_state *t;
 	for (size_t i = 0; (t = map_next(&s->tables, &i)) != NULL;) {
 		pg_table_unref(t->table);
+		free(t->ground);
 		free(t);
 	}
 	map_clear(&s->by_handle);
@@ -700,6 +701,149 @@ static void test_kills(uint64_t seed)
 	temp_dir_remove(dir);
 }
 
+/* ---- ids ---- */
+
+static bool hold; /* the WRITER is kept from its queue while items for one commit are put */
+
+static void hold_writer(struct world *w)
+{
+	hold = true;
+	pthread_mutex_lock(&w->engine->writer.lock);
+}
+
+/* As writer_put() does, with its lock held. */
+static void put_held(struct world *w, struct item *it)
+{
+	struct writer *wr = &w->engine->writer;
+	REQUIRE(hold);
+	it->next = NULL;
+	*wr->tail = it;
+	wr->tail = &it->next;
+	wr->nput++;
+	wr->urgent += it->kind != ITEM_ROWS;
+	wr->queued_bytes += it->bytes;
+}
+
+static void let_go(struct world *w)
+{
+	pthread_cond_signal(&w->engine->writer.cond);
+	pthread_mutex_unlock(&w->engine->writer.lock);
+	hold = false;
+}
+
+static struct shape *lone_shape(struct world *w, uint64_t id, const char *name)
+{
+	struct shape_def d = def_make(table_make(100, "public", "items", "id:23:pk0 name:25"), NULL, REPLICA_DEFAULT);
+	free(d.identity);
+	d.identity = mem_strdup(name);
+	d.identity_len = strlen(name);
+	struct shape *shape = shape_make(w->engine, &d, id, name);
+	shape_def_clear(&d);
+	atomic_store(&w->engine->next_id, id + 1);
+	return shape;
+}
+
+static struct item *record_item(struct world *w, enum item_kind kind, struct shape *shape)
+{
+	struct pg_snapshot snap = {.xmin = 5, .xmax = 6, .insert_lsn = 1};
+	struct buf b = BUF_INIT(LIMIT);
+	struct item *it = item_new(kind);
+	record_shape(shape, &snap, kind == ITEM_COMPLETE, 0, &b);
+	it->data = buf_detach(&b, &it->len);
+	it->shape = shape_ref(shape);
+	it->number = atomic_load(&w->engine->next_id);
+	return it;
+}
+
+static struct item *row_item(struct shape *shape, uint64_t k)
+{
+	struct item *it = item_new(ITEM_ROWS);
+	it->rows = mem_alloc(sizeof *it->rows);
+	it->nrows = 1;
+	it->rows[0] = (struct row){shape, {at(lsn_of(k), 0), line_of(k, 0), ENTRY_LAST}};
+	it->bytes = it->rows[0].entry.line->len;
+	it->lsn = end_of(k);
+	return it;
+}
+
+/* A shape is made, has a row and is dropped, all in one commit, which fails the first time: its id is used up, whatever
+ * is left of it. */
+static void test_ids(bool fails)
+{
+	char dir[TEMP_DIR_MAX];
+	temp_dir_new(dir);
+	struct world w;
+	world_open(&w, dir);
+	make_shapes(&w);
+	uint64_t id = SHAPES + 1;
+	struct shape *brief = lone_shape(&w, id, "brief-7");
+	struct item *drop = item_new(ITEM_DROP);
+	drop->shape = shape_ref(brief);
+	struct item *record = record_item(&w, ITEM_SHAPE, brief), *row = row_item(brief, 1);
+	hold_writer(&w);
+	put_held(&w, record);
+	put_held(&w, row);
+	put_held(&w, drop);
+	if (fails)
+		atomic_store(&fail_in, 1);
+	let_go(&w);
+	CHECK(writer_flush(w.engine));
+	CHECK_INT(atomic_load(&fail_in), 0);
+	world_close(&w);
+	world_open(&w, dir);
+	CHECK(atomic_load(&w.engine->next_id) > id);
+	/* The id that a shape of another table gets now. */
+	struct shape *later = make_shape(&w, atomic_load(&w.engine->next_id));
+	put_record(&w, ITEM_COMPLETE, later, 0);
+	CHECK(writer_flush(w.engine));
+	char handle[HANDLE_TEXT_MAX];
+	memcpy(handle, later->handle, sizeof handle);
+	world_close(&w);
+	world_open(&w, dir);
+	later = map_get(&w.engine->by_handle, handle, strlen(handle));
+	CHECK(later != NULL && later->tail.n == 0);
+	world_close(&w);
+	temp_dir_remove(dir);
+}
+
+/* What stands anywhere under an id that was never counted. */
+static void test_largest_id(void)
+{
+	for (int where = 0; where < 5; where++) {
+		char dir[TEMP_DIR_MAX];
+		temp_dir_new(dir);
+		struct world w;
+		world_open(&w, dir);
+		make_shapes(&w);
+		struct shape *other = lone_shape(&w, 70, "other-7");
+		registry_link(w.engine, other); /* which frees it */
+		if (where == 0) {
+			writer_put(w.engine, row_item(other, 1));
+			CHECK(writer_flush(w.engine));
+		}
+		world_close(&w);
+		struct store *s;
+		CHECK_OK(store_open(&s, dir, false, &e), &e);
+		CHECK_OK(store_begin(s, &e), &e);
+		struct store_entry en = {at(5000, 0), "{}", NULL, 2, 0, NULL, 0};
+		if (where == 1)
+			CHECK_OK(store_put_block(s, 70, &en, 1, false, &e), &e);
+		if (where == 2)
+			CHECK_OK(store_put_block(s, 70, &en, 1, true, &e), &e);
+		if (where == 3)
+			CHECK_OK(store_put_snapshot(s, 70, 0, 0, "{}\n", 3, false, &e), &e);
+		if (where == 4)
+			CHECK_OK(store_drop_shape(s, 70, &e), &e);
+		CHECK_OK(store_commit(s, &e), &e);
+		store_writer_done(s);
+		store_close(s);
+		world_open(&w, dir);
+		CHECK_INT(atomic_load(&w.engine->next_id), 71);
+		world_close(&w);
+		temp_dir_remove(dir);
+	}
+}
+
 /* ---- one transaction in many shapes ---- */
 
 #define MANY 5000
@@ -807,8 +951,11 @@ static void test_each_shape_once(void)
 int main(void)
 {
 	uint64_t seed = test_seed("test_writer");
-	log_init(LOG_EMERGENCY); /* failing disks are reported, as they should be */
+	log_init(getenv("TW_LOG") ? LOG_INFO : LOG_EMERGENCY); /* failing disks are reported, as they should be */
 	RUN(test_drops);
+	RUN(test_ids, false);
+	RUN(test_ids, true);
+	RUN(test_largest_id);
 	RUN(test_each_shape_once);
 	for (uint64_t i = 0; i < 2; i++)
 		RUN(test_lives, seed + i);

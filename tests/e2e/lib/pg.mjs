@@ -215,6 +215,16 @@ export class Postgres {
     execFileSync('cp', ['-a', copy, this.data])
   }
 
+  // The next start writes its WAL from this file on, e.g. 00000001FFFFFFFF000000F8. False: this version's tools are
+  // not here. The server must be stopped, cleanly.
+  resetWal(file) {
+    if (this.child) throw new Error('stop the server before its WAL is reset')
+    const tool = join(binaries(this.version), 'pg_resetwal')
+    if (!existsSync(tool)) return false
+    execFileSync(tool, ['-l', file, '-D', this.data], { ...owner, cwd: '/' })
+    return true
+  }
+
   // The next start ends recovery on a new timeline, as a promotion does.
   promoteAtStart() {
     this.configure({ restore_command: 'false' })

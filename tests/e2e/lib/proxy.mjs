@@ -10,6 +10,7 @@ export class Proxy {
     const self = new Proxy()
     const { hostname, port } = new URL(target)
     self.sockets = new Set()
+    self.abandoned = new Set()
     self.cutting = false
     self.refusing = false
     self.cuts = 0
@@ -20,12 +21,21 @@ export class Proxy {
       const upstream = net.connect(Number(port), hostname)
       const from = Date.now() + spare
       let left = Infinity
-      const end = () => {
+      let abandoned = false
+      const end = (error) => {
         client.destroy()
+        if (abandoned && !error) return
         upstream.destroy()
         self.sockets.delete(client)
       }
       self.sockets.add(client)
+      client.abandon = () => {
+        abandoned = true
+        self.abandoned.add(upstream)
+        upstream.pause()
+        client.destroy()
+        self.sockets.delete(client)
+      }
       client.on('data', (d) => upstream.write(d))
       upstream.on('data', (d) => {
         if (!self.cutting || Date.now() < from) left = Infinity
@@ -44,8 +54,8 @@ export class Proxy {
       })
       for (const s of [client, upstream]) {
         s.on('error', end)
-        s.on('end', end)
-        s.on('close', end)
+        s.on('end', () => end())
+        s.on('close', () => end())
       }
     })
     await new Promise((done) => self.server.listen(0, '127.0.0.1', done))
@@ -59,6 +69,11 @@ export class Proxy {
     this.sockets.clear()
   }
 
+  // Clients find their connections broken, the server isn't told: as when a network goes away.
+  abandonAll() {
+    for (const s of [...this.sockets]) s.abandon()
+  }
+
   refuse(on) {
     this.refusing = on
     if (on) this.cutAll()
@@ -66,6 +81,7 @@ export class Proxy {
 
   async close() {
     this.cutAll()
+    for (const s of this.abandoned) s.destroy()
     await new Promise((done) => this.server.close(done))
   }
 }

@@ -1,6 +1,7 @@
 // The server as a server: bad requests, slow and vanishing clients, thousands that wait, event
 // streams over many chunks. What each answer says is held by the conformance record.
 
+import { spawn } from 'node:child_process'
 import http from 'node:http'
 import net from 'node:net'
 import { connections, events, get, raw, readAll, shape, shapeUrl } from '../lib/http.mjs'
@@ -13,37 +14,140 @@ const fill = (from, to, size = 20) => `INSERT INTO t SELECT g, repeat('x', ${siz
 
 const status = (text) => Number(/^HTTP\/1\.[01] (\d{3})/.exec(text)?.[1])
 
-test('requests that could be read in two ways are refused', async (t) => {
+const GET = 'GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n'
+const post = (headers, body = '') => `POST /v1/shape?table=t&offset=-1 HTTP/1.1\r\nHost: x\r\n${headers}\r\n${body}`
+
+// What each is answered with; then the connection ends.
+const REFUSED = {
+  'two lengths': [400, post('Content-Length: 2\r\nContent-Length: 3\r\n', '{}')],
+  'a list of lengths': [400, post('Content-Length: 2, 2\r\n', '{}')],
+  'a length with a sign': [400, post('Content-Length: +2\r\n', '{}')],
+  'a negative length': [400, post('Content-Length: -1\r\n')],
+  'no length': [400, post('Content-Length: \r\n')],
+  'a length with a blank behind it': [400, post('Content-Length: 2 \r\n', '{}')],
+  'a length beyond 64 bits': [413, post('Content-Length: 18446744073709551618\r\n', '{}')],
+  'Content-Length and Transfer-Encoding': [400, post('Content-Length: 2\r\nTransfer-Encoding: chunked\r\n', '2\r\n{}\r\n0\r\n\r\n')],
+  'Transfer-Encoding and Content-Length': [400, post('Transfer-Encoding: chunked\r\nContent-Length: 7\r\n', '0\r\n\r\n')],
+  'chunked twice': [400, post('Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n', '0\r\n\r\n')],
+  'chunked, chunked': [501, post('Transfer-Encoding: chunked, chunked\r\n', '0\r\n\r\n')],
+  'another coding': [501, post('Transfer-Encoding: gzip\r\n')],
+  identity: [501, post('Transfer-Encoding: identity\r\n')],
+  'a coding with a blank behind it': [501, post('Transfer-Encoding: chunked \r\n', '0\r\n\r\n')],
+  'a coding in HTTP/1.0': [400, 'POST /v1/shape HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'],
+  'a blank before a colon': [400, post('Content-Length : 2\r\n', '{}')],
+  'a tab before a colon': [400, post('Transfer-Encoding\t: chunked\r\n', '0\r\n\r\n')],
+  'a folded line': [400, 'GET /v1/health HTTP/1.1\r\nHost: x\r\nX: a\r\n b\r\n\r\n'],
+  'a folded line that comes first': [400, 'GET /v1/health HTTP/1.1\r\n X: a\r\nHost: x\r\n\r\n'],
+  'a line without a colon': [400, 'GET /v1/health HTTP/1.1\r\nHost: x\r\nnonsense\r\n\r\n'],
+  'two hosts': [400, 'GET /v1/health HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n'],
+  'no host': [400, 'GET /v1/health HTTP/1.1\r\n\r\n'],
+  'NUL in a value': [400, 'GET /v1/health HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n'],
+  'NUL in a name': [400, 'GET /v1/health HTTP/1.1\r\nHost: x\r\nX\0: ab\r\n\r\n'],
+  'CR alone in a value': [400, 'GET /v1/health HTTP/1.1\r\nHost: x\r\nX: a\rContent-Length: 5\r\n\r\n'],
+  'LF alone in a value': [400, 'GET /v1/health HTTP/1.1\r\nHost: x\r\nX: a\nContent-Length: 5\r\n\r\n'],
+  'a blank in the target': [400, 'GET /v1/health a HTTP/1.1\r\nHost: x\r\n\r\n'],
+  'two blanks in the request line': [400, 'GET  /v1/health HTTP/1.1\r\nHost: x\r\n\r\n'],
+  'a blank at its end': [400, 'GET /v1/health HTTP/1.1 \r\nHost: x\r\n\r\n'],
+  'HTTP/0.9': [400, 'GET /v1/health\r\n\r\n'],
+  'HTTP/2': [505, 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
+  'a TLS greeting': [400, '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'],
+  '60 KB of headers': [431, `GET / HTTP/1.1\r\nHost: x\r\n${`X-Header: ${'a'.repeat(200)}\r\n`.repeat(300)}\r\n`],
+  'a thousand headers': [431, `GET / HTTP/1.1\r\nHost: x\r\n${'a:b\r\n'.repeat(1000)}\r\n`],
+  'a thousand cookies': [431, `GET / HTTP/1.1\r\nHost: x\r\nCookie: ${'a=b;'.repeat(1000)}\r\n\r\n`],
+  'a long request line': [414, `GET /${'a'.repeat(20000)} HTTP/1.1\r\nHost: x\r\n\r\n`],
+}
+
+test('requests that could be read in two ways are refused', { timeout: 60000 }, async (t) => {
   const w = await world(t)
+  // One answer with one head, then the end.
+  const refused = async (name, want, bytes, { before = 0, pieces } = {}) => {
+    const s = net.connect(w.busbar.port, '127.0.0.1')
+    s.on('error', () => {})
+    const got = raw(w.busbar.url, undefined, { socket: s, timeout: 4000 })
+    if (before) {
+      s.write(GET)
+      await until('the first answer', () => s.bytesRead > 0)
+    }
+    for (const piece of pieces ?? [bytes]) {
+      s.write(Buffer.from(piece, 'latin1'))
+      if (pieces) await delay(20)
+    }
+    const { text, closed } = await got
+    const answers = text.split(/(?=HTTP\/1\.[01] \d{3})/)
+    equal(answers.map(status), [...Array(before).fill(200), want], `${name}: ${JSON.stringify(text.slice(-300))}`)
+    equal(answers.at(-1).split(/^content-length:/im).length, 2, `lengths in the answer to ${name}: ${text}`)
+    assert(/^connection: close/im.test(answers.at(-1)), `${name}: it doesn't say that it closes`)
+    assert(closed, `${name}: still open`)
+  }
+  await Promise.all(
+    Object.entries(REFUSED).flatMap(([name, [want, bytes]]) => [
+      refused(name, want, bytes),
+      refused(`${name}, as a second request`, want, bytes, { before: 1 }),
+      refused(`${name}, in two pieces`, want, bytes, { pieces: [bytes.slice(0, 9), bytes.slice(9)] }),
+    ]),
+  )
+})
+
+test('what is unusual and clear is taken', async (t) => {
+  const w = await world(t, { sql: [TABLE, fill(1, 3)] })
   const send = async (bytes) => (await raw(w.busbar.url, bytes, { done: (text) => text.includes('\r\n\r\n') })).text
-  equal(status(await send('GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n')), 200, 'an ordinary request')
-  equal(
-    status(
-      await send(
-        'POST /v1/shape?table=t&offset=-1 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n',
-      ),
-    ),
-    400,
-    'Content-Length and Transfer-Encoding',
-  )
-  equal(
-    status(
-      await send(
-        'POST /v1/shape?table=t&offset=-1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 7\r\n\r\n0\r\n\r\n',
-      ),
-    ),
-    400,
-    'Transfer-Encoding and Content-Length',
-  )
-  equal(status(await send('GET /v1/health HTTP/1.1\r\n\r\n')), 400, 'HTTP/1.1 without Host')
-  equal(status(await send('GET /v1/health HTTP/1.0\r\n\r\n')), 200, 'HTTP/1.0 without Host')
-  equal(
-    status(await send('POST /v1/shape HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}')),
-    400,
-    'two lengths',
-  )
-  const nonsense = await raw(w.busbar.url, '\x16\x03\x01\x02\x00\x01\x00\r\n\r\n', { timeout: 8000 })
-  assert(nonsense.closed, 'a TLS greeting is not cut')
+  const want = async (code, name, bytes) => equal(status(await send(bytes)), code, name)
+  await want(200, 'an empty line before it', `\r\n${GET}`)
+  await want(200, 'many of them', `\r\n\n\r\n${GET}`)
+  await want(200, 'HTTP/1.0 without Host', 'GET /v1/health HTTP/1.0\r\n\r\n')
+  await want(200, 'the absolute form, with another Host', 'GET http://y/v1/health HTTP/1.1\r\nHost: x\r\n\r\n')
+  await want(200, 'lines that end with LF, as typed by hand', 'GET /v1/health HTTP/1.1\nHost: x\n\n')
+  await want(200, 'the same length twice', post('Content-Length: 2\r\nContent-Length: 2\r\n', '{}'))
+  await want(200, 'a chunked body', post('Transfer-Encoding: Chunked\r\n', '1\r\n{\r\n1;x=y\r\n}\r\n0\r\nX: y\r\n\r\n'))
+  await want(200, '20 KB of headers', `GET /v1/health HTTP/1.1\r\nHost: x\r\nX: ${'a'.repeat(20000)}\r\n\r\n`)
+  const s = net.connect(w.busbar.port, '127.0.0.1')
+  s.write('\r\n')
+  await delay(50)
+  s.write('\r')
+  await delay(50)
+  const r = await raw(w.busbar.url, `\n${GET}`, { socket: s, done: (text) => text.includes('\r\n\r\n') })
+  equal(status(r.text), 200, 'empty lines in pieces')
+  // Every chunk of a body that is none ends in one answer.
+  for (const chunk of ['x\r\n', '-1\r\n', '1\r\nabc', 'ffffffffffffffffff\r\n']) {
+    const bad = await raw(w.busbar.url, post('Transfer-Encoding: chunked\r\n', chunk), { timeout: 3000 })
+    assert(bad.closed && bad.text.split(/^content-length:/im).length <= 2, `a chunk ${JSON.stringify(chunk)}: ${bad.text}`)
+  }
+})
+
+test('nothing is read that was not looked at', async (t) => {
+  const w = await world(t, { sql: [TABLE, fill(1, 3)] })
+  const smuggled = 'GET /v1/smuggled HTTP/1.1\r\nHost: x\r\nX: a\rContent-Length: 5\r\n\r\n'
+  const one = async (bytes, more, pause = 0) => {
+    const s = net.connect(w.busbar.port, '127.0.0.1')
+    s.on('error', () => {})
+    const got = raw(w.busbar.url, undefined, { socket: s, timeout: 3000 })
+    s.write(bytes)
+    if (more && pause) await delay(pause)
+    if (more) s.write(more)
+    return got
+  }
+  for (const [name, first, more, pause] of [
+    ['behind another', GET + smuggled],
+    ['behind another, cut in the head', GET + smuggled.slice(0, 40), smuggled.slice(40), 30],
+    ['behind a body', post('Content-Length: 2\r\n', `{}${smuggled}`)],
+    ['behind a body that comes later', post('Content-Length: 2\r\n'), `{}${smuggled}`, 30],
+    ['behind a chunked body', post('Transfer-Encoding: chunked\r\n', `2\r\n{}\r\n0\r\n\r\n${smuggled}`)],
+    ['behind a chunked body that comes later', post('Transfer-Encoding: chunked\r\n'), `2\r\n{}\r\n0\r\n\r\n${smuggled}`, 30],
+  ]) {
+    const r = await one(first, more, pause)
+    equal([...r.text.matchAll(/HTTP\/1\.1 (\d+)/g)].map((m) => m[1]), ['200'], `answers ${name}: ${r.text.slice(0, 2000)}`)
+    assert(/^connection: close/im.test(r.text), `${name}: it doesn't say that it closes`)
+    assert(r.closed, `${name}: still open`)
+  }
+  // A body that says how long it is doesn't end the connection.
+  const c = await oneSocket(w.busbar.port)
+  t.cleanup(() => c.socket.destroy())
+  for (let i = 0; i < 3; i++) {
+    equal((await c.ask(post('Content-Length: 2\r\n', '{}'))).status, 200, 'a body')
+    equal((await c.ask(post('Content-Length: 2\r\n'), '{}')).status, 200, 'a body in pieces')
+    equal((await c.ask(GET.slice(0, 20), GET.slice(20))).status, 200, 'a head in pieces')
+    equal((await c.ask(GET)).status, 200, 'none')
+  }
 })
 
 test('request lines of nearly 10,000 bytes are accepted, longer ones answered with 414', async (t) => {
@@ -358,7 +462,8 @@ async function oneSocket(port) {
     const head = text.slice(0, at)
     const length = /content-length: (\d+)/i.exec(head)
     let end = at + 4
-    if (length) end += Number(length[1])
+    if (head.startsWith('HTTP/1.1 304')) end = at + 4
+    else if (length) end += Number(length[1])
     else if (/transfer-encoding: chunked/i.test(head)) {
       end = text.indexOf('\r\n0\r\n\r\n', at)
       if (end < 0) return undefined
@@ -488,8 +593,57 @@ test('a burst of new connections is served to the last', { timeout: 60000 }, asy
 test('a cache that asks again with the etag gets 304', async (t) => {
   const w = await world(t, { sql: [TABLE, fill(1, 3)] })
   const first = await shape(w.busbar.url, { table: 't', offset: '-1' })
-  const again = await shape(w.busbar.url, { table: 't', offset: '-1' }, { headers: { 'if-none-match': first.headers.etag } })
-  equal([again.status, again.body.length, again.headers.etag], [304, 0, first.headers.etag], 'the second answer')
+  const again = (etag) => shape(w.busbar.url, { table: 't', offset: '-1' }, { headers: { 'if-none-match': etag } })
+  for (const etag of [first.headers.etag, `W/${first.headers.etag}`, `"x", W/${first.headers.etag}`]) {
+    const r = await again(etag)
+    equal([r.status, r.body.length, r.headers.etag], [304, 0, first.headers.etag], `the answer to ${etag}`)
+    equal([r.headers['content-length'], r.headers['transfer-encoding']], [undefined, undefined], 'its length')
+  }
+  equal((await again('W/"x"')).status, 200, 'another etag')
+  // The connection goes on, and so do requests that have come behind.
+  const c = await oneSocket(w.busbar.port)
+  t.cleanup(() => c.socket.destroy())
+  const asking = `GET /v1/shape?table=t&offset=-1 HTTP/1.1\r\nHost: x\r\nIf-None-Match: ${first.headers.etag}\r\n\r\n`
+  for (let i = 0; i < 5; i++) {
+    const r = await c.ask(asking)
+    equal([r.status, r.body], [304, ''], 'on one connection')
+    assert(/^date: \w{3}, \d\d \w{3} 20\d\d \d\d:\d\d:\d\d GMT\r?$/im.test(r.head), r.head)
+    assert(/^x-request-id: \S{20}/im.test(r.head), r.head)
+    equal((await c.ask(GET)).status, 200, 'what follows')
+  }
+  const piped = await raw(w.busbar.url, asking + asking, { timeout: 2000 })
+  const answers = piped.text.split('HTTP/1.1 304').length - 1
+  assert(answers === 2 || /^connection: close/im.test(piped.text), piped.text)
+  assert(!/content-length/i.test(piped.text), piped.text)
+})
+
+test('headers that the official clients look for are exposed', async (t) => {
+  const w = await world(t, { sql: [TABLE, fill(1, 3)] })
+  const r = await shape(w.busbar.url, { table: 't', offset: '-1' }, { headers: { origin: 'https://a.example' } })
+  const exposed = r.headers['access-control-expose-headers'].split(',')
+  for (const name of ['electric-handle', 'electric-offset', 'electric-schema', 'electric-up-to-date', 'electric-cursor', 'electric-snapshot'])
+    assert(exposed.includes(name), `${name} is not exposed: ${exposed}`)
+})
+
+test('a slow reader is not cut, whatever its pace', { timeout: 60000 }, async (t) => {
+  // 1,200 bytes a second through a window of some kilobytes, which the kernel opens in steps.
+  const w = await world(t, { sql: [TABLE, fill(1, 100000, 200)], env: { ELECTRIC_TCP_SEND_TIMEOUT: '10s' } })
+  await readAll(w.busbar.url, { table: 't' })
+  const client = spawn('perl', [
+    '-e',
+    `use Socket; socket(S, PF_INET, SOCK_STREAM, 0) or die; setsockopt(S, SOL_SOCKET, SO_RCVBUF, 2048) or die;
+     connect(S, sockaddr_in($ARGV[0], inet_aton("127.0.0.1"))) or die;
+     syswrite(S, "GET /v1/shape?table=t&offset=-1 HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n") or die;
+     for (my $i = 0; $i < 112; $i++) { my $n = sysread(S, my $b, 300); die "cut after $i reads: $!" unless $n; select(undef, undef, undef, 0.25); }
+     print "still open";`,
+    String(w.busbar.port),
+  ])
+  t.cleanup(() => client.kill())
+  let said = ''
+  client.stdout.on('data', (d) => (said += d))
+  client.stderr.on('data', (d) => (said += d))
+  await within('the client ends', 45000, new Promise((done) => client.on('close', done)))
+  equal(said, 'still open', 'after 28 s')
 })
 
 test('a snapshot that stalls holds up nobody else', { timeout: 60000 }, async (t) => {

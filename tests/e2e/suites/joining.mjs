@@ -18,13 +18,13 @@ const published = async (w, table = 't') =>
 // It joins: a writer doesn't keep the publication waiting, once the table is REPLICA IDENTITY FULL.
 const joining = (w) => until('the table is published', () => published(w))
 
-// Busbar has got as far as it can while others are in the way: it looks at who they are, or whether its snapshot shows
-// them, again and again; or it needn't wait, and has answered.
+// Busbar has got as far as it can while others are in the way: it waits for a lock of theirs, or looks at who they are,
+// or whether its snapshot shows them, again and again; or it needn't wait, and has answered.
 const BUSY = "application_name = 'busbar' AND datname = current_database() AND backend_type = 'client backend'"
 const held = (w, followers) =>
   until('Busbar waits, or has answered', async () => {
     if (followers.every((f) => f.confirmedAt || f.lastError)) return true
-    return (await w.sql(`SELECT FROM pg_stat_activity WHERE ${BUSY} AND query ~ 'pg_locks|pg_current_snapshot'`)).rowCount > 0
+    return (await w.sql(`SELECT FROM pg_stat_activity WHERE ${BUSY} AND (query ~ 'pg_locks|pg_current_snapshot' OR wait_event_type = 'Lock')`)).rowCount > 0
   })
 
 // Somebody waits for a lock on the table.
@@ -123,21 +123,87 @@ for (const manual of [false, true]) {
   })
 }
 
-test('rule 1: a writer that got its xid elsewhere and writes to the table after it joined', async (t) => {
-  const w = await world(t, { sql: [TABLE, FULL, 'CREATE TABLE other (id int)'] })
-  const early = await w.session()
-  await early.query('BEGIN')
-  await early.query('INSERT INTO other VALUES (1)')
+test('rule 1: who wrote to other tables holds up nobody, prepared or not', { timeout: 90000 }, async (t) => {
+  const w = await world(t, { sql: [TABLE, FULL, fill(1, 3), 'CREATE TABLE other (id int)'] })
+  const [open, prepared] = [await w.session(), await w.session()]
+  await open.query('BEGIN; INSERT INTO other VALUES (1)')
+  await prepared.query('BEGIN; INSERT INTO other VALUES (2)')
+  await prepared.query(`PREPARE TRANSACTION 'o_${w.db}'`)
+  t.cleanup(() => w.sql(`ROLLBACK PREPARED 'o_${w.db}'`).catch(() => {}))
+  const started = Date.now()
+  const answer = await shape(w.busbar.url, { table: 't', offset: '-1' }, { timeout: 60000 })
+  equal(answer.status, 200, `status (${answer.text().slice(0, 200)})`)
+  t.note(`answered after ${Date.now() - started} ms`)
   const f = w.follow({ table: 't' })
-  await joining(w)
-  await held(w, [f])
-  await early.query(fill(1, 3))
-  await early.query('COMMIT')
-  await f.ready(30000)
-  await w.sql(fill(20, 22))
+  await f.ready()
+  // They go on to this table, behind the publication's change.
+  await open.query(`${fill(10, 12)}; COMMIT`)
+  await w.sql(`COMMIT PREPARED 'o_${w.db}'`)
   await w.agree()
   w.undisturbed()
 })
+
+test('rule 1: a commit that hangs for a standby, of who wrote before the table joined', { timeout: 120000 }, async (t) => {
+  const pg = await Postgres.create()
+  const w = await world(t, { pg, sql: [TABLE, FULL, fill(1, 3), 'CREATE TABLE probe (i int)'], env: MANUAL, start: false })
+  await w.sql(`CREATE PUBLICATION ${w.publication}`)
+  await w.busbar.start()
+  const [writer, local] = [await w.session(), await w.session()]
+  await local.query('SET synchronous_commit = local')
+  await commitsHang(w, writer)
+  const hanging = writer.query(fill(10, 12))
+  const { pid } = (await local.query("SELECT pid FROM pg_locks WHERE relation = 't'::regclass AND pid <> pg_backend_pid()")).rows[0]
+  await until(
+    'its commit waits',
+    async () => (await local.query('SELECT wait_event FROM pg_stat_activity WHERE pid = $1', [pid])).rows[0].wait_event === 'SyncRep',
+  )
+  await local.query(`ALTER PUBLICATION ${w.publication} ADD TABLE t`)
+  const f = w.follow({ table: 't' })
+  await held(w, [f])
+  assert(!f.confirmedAt, 'the snapshot was taken without it')
+  await commitsEnd(w)
+  await within('the writer', 10000, hanging)
+  await f.ready(40000)
+  await local.query(fill(20, 22))
+  await w.agree()
+  w.undisturbed()
+})
+
+test('rule 1: a partition of a partition, made and filled by who still runs while the root joins', async (t) => {
+  const w = await world(t, {
+    sql: [
+      'CREATE TABLE p (id int, k int, PRIMARY KEY (id, k)) PARTITION BY LIST (k)',
+      'CREATE TABLE p_1 PARTITION OF p FOR VALUES IN (1) PARTITION BY RANGE (id)',
+      'CREATE TABLE p_11 PARTITION OF p_1 FOR VALUES FROM (0) TO (10)',
+      ...['p', 'p_1', 'p_11'].map((name) => `ALTER TABLE ${name} REPLICA IDENTITY FULL`),
+    ],
+  })
+  const early = await w.session()
+  await early.query('BEGIN; CREATE TABLE p_12 PARTITION OF p_1 FOR VALUES FROM (10) TO (20); INSERT INTO p_12 VALUES (11, 1)')
+  const f = w.follow({ table: 'p' })
+  await held(w, [f])
+  await early.query('INSERT INTO p_12 VALUES (12, 1); COMMIT')
+  await f.ready(30000)
+  await w.sql('INSERT INTO p VALUES (1, 1), (13, 1)')
+  await w.agree()
+})
+
+for (const version of ['15', '15.12'])
+  test(`rule 1, PostgreSQL ${version}: a writer that got its xid elsewhere and writes to the table after it joined`, async (t) => {
+    const w = await world(t, { version, sql: [TABLE, FULL, 'CREATE TABLE other (id int)'] })
+    const early = await w.session()
+    await early.query('BEGIN')
+    await early.query('INSERT INTO other VALUES (1)')
+    const f = w.follow({ table: 't' })
+    await joining(w)
+    await held(w, [f])
+    await early.query(fill(1, 3))
+    await early.query('COMMIT')
+    await f.ready(30000)
+    await w.sql(fill(20, 22))
+    await w.agree()
+    w.undisturbed()
+  })
 
 test('rule 1: a writer that never ends: 503 that names its process, and no harm after', { timeout: 120000 }, async (t) => {
   const w = await world(t, { sql: [TABLE, FULL, fill(1, 3)] })
@@ -650,6 +716,33 @@ test('rule 8: a shape of a leaf beside one of its root', async (t) => {
   w.undisturbed()
 })
 
+test('rule 8: publish_via_partition_root: 503 with what mends it, for root and leaf, before and after', { timeout: 90000 }, async (t) => {
+  const w = await world(t, { sql: [...PARTITIONED, put(1, 'a'), TABLE, fill(1, 3)] })
+  const [root] = await followed(w, { table: 'p' })
+  const via = (on) => w.sql(`ALTER PUBLICATION ${w.publication} SET (publish_via_partition_root = ${on})`)
+  await via(true)
+  // The stream would not tell of this.
+  await w.sql('TRUNCATE p_a')
+  for (const table of ['p', 'p_a']) {
+    const refused = await until(
+      'it is refused',
+      async () => {
+        const a = await shape(w.busbar.url, { table, offset: '-1' })
+        return a.status === 503 ? a.json().message : undefined
+      },
+      15000,
+      100,
+    )
+    assert(refused.includes(`ALTER PUBLICATION "${w.publication}" SET (publish_via_partition_root = false);`), refused)
+  }
+  // Nothing against a table that is no partition.
+  equal((await shape(w.busbar.url, { table: 't', offset: '-1' })).status, 200, 'status of another table')
+  await via(false)
+  await w.sql(put(2, 'b'))
+  await w.agree(w.followers, 40000)
+  assert(root.refetches.length > 0, 'the shape was not rotated')
+})
+
 // ---------------------------------------------------------------- row-level security, rights, manual mode
 
 test('row-level security: 503 that names the policy', async (t) => {
@@ -685,6 +778,47 @@ test('a table of somebody else: 503 that says so, and the stream goes on', async
   await f.ready()
   await w.sql('INSERT INTO mine VALUES (1)')
   await w.agree()
+})
+
+test('a role that may read some columns of a table: shapes of these, and a 400 that names the others', async (t) => {
+  const role = `columns_${process.pid}`
+  const w = await world(t, {
+    sql: [
+      'CREATE TABLE t (id int PRIMARY KEY, v text, secret text) PARTITION BY RANGE (id)',
+      'CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (1000)',
+      'ALTER TABLE t REPLICA IDENTITY FULL; ALTER TABLE t_1 REPLICA IDENTITY FULL',
+      "INSERT INTO t SELECT g, 'v' || g, 'hidden' FROM generate_series(1, 3) g",
+      'CREATE TABLE other (id int PRIMARY KEY)',
+    ],
+    env: MANUAL,
+    start: false,
+  })
+  await w.sql(`CREATE PUBLICATION ${w.publication} FOR TABLE t`)
+  await w.sql(`CREATE ROLE ${role} LOGIN REPLICATION; GRANT SELECT (id, v) ON t TO ${role}`)
+  w.busbar.databaseUrl = w.pg.url(w.db, role)
+  await w.busbar.start()
+  for (const [params, field] of [
+    [{}, 'columns'],
+    [{ columns: 'id,secret' }, 'columns'],
+    [{ columns: 'id,v', where: "secret = 'hidden'" }, 'where'],
+  ]) {
+    const refused = await shape(w.busbar.url, { table: 't', offset: '-1', ...params })
+    equal(refused.status, 400, `status (${refused.text().slice(0, 200)})`)
+    assert(/secret/.test(JSON.stringify(refused.json().errors[field])), refused.text())
+  }
+  const all = ['poll', 'sse'].map((mode) => w.follow({ table: 't', columns: 'id,v' }, mode))
+  all.push(w.follow({ table: 't', columns: 'id,v', where: "v <> 'v2'" }))
+  await Promise.all(all.map((f) => f.ready()))
+  await w.sql("INSERT INTO t VALUES (10, 'x', 'hidden'); UPDATE t SET v = 'y' WHERE id = 1; UPDATE t SET secret = 'more'")
+  await w.agree()
+  const subset = await shape(w.busbar.url, { table: 't', columns: 'id,v', offset: 'now', 'subset[where]': 'id > 2' })
+  equal(subset.status, 200, `a subset (${subset.text().slice(0, 200)})`)
+  // A right that comes is noticed.
+  await w.sql(`GRANT SELECT ON t TO ${role}`)
+  const f = w.follow({ table: 't' })
+  await f.ready()
+  await w.agree()
+  w.undisturbed()
 })
 
 test('manual publishing: what is missing is said, nothing is altered', async (t) => {
@@ -803,4 +937,85 @@ test('quoted, mixed-case and odd names', async (t) => {
   )
   for (const f of followers) f.check()
   w.undisturbed()
+})
+
+// ---------------------------------------------------------------- joining breaks nobody's statements
+
+// What the table's users do all day.
+const writes = async (w, table) => {
+  await w.sql(`UPDATE ${table} SET n = n + 1`)
+  await w.sql(`DELETE FROM ${table} WHERE id = 2`)
+  await w.sql(`INSERT INTO ${table} (id, n) VALUES (2, 5)`)
+}
+
+const refusal = async (w, params, ...parts) => {
+  const answer = await shape(w.busbar.url, { offset: '-1', ...params })
+  assert(answer.status === 503 || answer.status === 400, `${answer.status} ${answer.text()}`)
+  for (const part of parts) assert(answer.text().includes(part), `${part}: ${answer.text()}`)
+  return answer
+}
+
+test('PostgreSQL 18: a virtual generated column can be neither asked for nor looked at, and its table is left alone', async (t) => {
+  const w = await world(t, {
+    version: '18',
+    sql: ['CREATE TABLE t (id int PRIMARY KEY, n int, g int GENERATED ALWAYS AS (n * 2) VIRTUAL)', 'INSERT INTO t (id, n) VALUES (1, 1), (2, 2)'],
+  })
+  for (const params of [{}, { columns: 'id,g' }, { columns: 'id,n', where: 'g = 4' }])
+    equal((await refusal(w, { table: 't', ...params }, 'generated')).status, 400, JSON.stringify(params))
+  await refusal(w, { table: 't', columns: 'id,n' }, 'virtual generated column', 'STORED', 'publish_generated_columns = stored')
+  await writes(w, 't')
+  equal((await w.sql("SELECT relreplident FROM pg_class WHERE relname = 't'")).rows[0].relreplident, 'd')
+  equal(await published(w), false)
+})
+
+test('PostgreSQL 18: a stored generated column that the publication leaves out: the table is left alone', async (t) => {
+  const w = await world(t, {
+    version: '18',
+    sql: [
+      'CREATE TABLE t (id int PRIMARY KEY, n int, g int GENERATED ALWAYS AS (n * 2) STORED)',
+      'CREATE TABLE p (id int PRIMARY KEY, n int, g int GENERATED ALWAYS AS (n * 2) STORED) PARTITION BY RANGE (id)',
+      'CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (100)',
+      'INSERT INTO t (id, n) VALUES (1, 1), (2, 2); INSERT INTO p (id, n) VALUES (1, 1), (2, 2)',
+    ],
+  })
+  await w.sql(`ALTER PUBLICATION ${w.publication} SET (publish_generated_columns = none)`)
+  for (const table of ['t', 'p']) {
+    await refusal(w, { table, columns: 'id,n' }, 'generated column', `ALTER PUBLICATION`, 'SET (publish_generated_columns = stored)')
+    await writes(w, table)
+  }
+  await w.sql(`ALTER PUBLICATION ${w.publication} SET (publish_generated_columns = stored)`)
+  for (const table of ['t', 'p']) {
+    await until('there is a shape', async () => (await shape(w.busbar.url, { table, columns: 'id,n', offset: '-1' })).status === 200)
+    await writes(w, table)
+  }
+})
+
+for (const version of ['15', '18'])
+  test(`PostgreSQL ${version}: a table in somebody's publication with a column list is left alone`, async (t) => {
+    const w = await world(t, {
+      version,
+      sql: ['CREATE TABLE t (id int PRIMARY KEY, n int, v text)', 'INSERT INTO t (id, n) VALUES (1, 1), (2, 2)', 'CREATE PUBLICATION theirs FOR TABLE t (id, n)'],
+    })
+    await refusal(w, { table: 't' }, 'theirs', 'column list')
+    await writes(w, 't')
+    await w.sql('ALTER PUBLICATION theirs SET TABLE t')
+    await until('there is a shape', async () => (await shape(w.busbar.url, { table: 't', offset: '-1' })).status === 200)
+    await writes(w, 't')
+  })
+
+test("PostgreSQL 18: a table with a generated column that somebody's publication leaves out is left alone", async (t) => {
+  const w = await world(t, {
+    version: '18',
+    sql: [
+      'CREATE SCHEMA other',
+      'CREATE TABLE other.t (id int PRIMARY KEY, n int, g int GENERATED ALWAYS AS (n * 2) STORED)',
+      'INSERT INTO other.t (id, n) VALUES (1, 1), (2, 2)',
+      'CREATE PUBLICATION theirs FOR TABLES IN SCHEMA other',
+    ],
+  })
+  await refusal(w, { table: 'other.t' }, 'theirs', 'generated column')
+  await writes(w, 'other.t')
+  await w.sql('ALTER PUBLICATION theirs SET (publish_generated_columns = stored)')
+  await until('there is a shape', async () => (await shape(w.busbar.url, { table: 'other.t', offset: '-1' })).status === 200)
+  await writes(w, 'other.t')
 })

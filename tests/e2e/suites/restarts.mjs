@@ -518,6 +518,30 @@ for (const alive of [false, true]) {
   })
 }
 
+test('the last 256 MiB of all positions there are', async (t) => {
+  const pg = await Postgres.create()
+  const w = await world(t, { pg, sql: [TABLE, fill(1, 3)], start: false })
+  await pg.stop()
+  if (!pg.resetWal('00000001FFFFFFFF000000F8')) {
+    t.note('not tested: there is no pg_resetwal here')
+    return
+  }
+  await pg.start()
+  await w.busbar.start()
+  for (const mode of ['poll', 'sse']) w.follow({ table: 't' }, mode)
+  await Promise.all(w.followers.map((f) => f.ready()))
+  await w.sql(fill(10, 12))
+  await w.agree()
+  await w.sql('UPDATE t SET v = $$new$$ WHERE id < 3')
+  await w.agree()
+  await w.busbar.kill9()
+  await w.busbar.start()
+  await w.sql(fill(20, 22))
+  await w.agree()
+  w.undisturbed()
+  assert((await walEnd(w)) > 2n ** 64n - 2n ** 28n, 'the WAL is elsewhere')
+})
+
 test('a big transaction appears at once, in bounded memory', { timeout: 240000 }, async (t) => {
   const count = LONG ? 3000000 : 500000
   const w = await world(t, { sql: [TABLE, fill(1, 1)] })
@@ -823,7 +847,7 @@ test('--help, --version, --check-config', async () => {
   equal(help.status, 0, '--help ends with')
   assert(/DATABASE_URL/.test(help.stdout), '--help names no DATABASE_URL')
   equal(run('--version').status, 0, '--version ends with')
-  assert(/\d+\.\d+/.test(run('--version').stdout), '--version names no version')
+  assert(/^busbar \d+\.\d+\.\d+ \(commit [\w.+-]+\)\n$/.test(run('--version').stdout), '--version names no version and commit')
   const good = run('--check-config', { DATABASE_URL: 'postgresql://u@127.0.0.1/x', ELECTRIC_INSECURE: 'true' })
   equal(good.status, 0, `--check-config ends with (${good.stderr})`)
   assert(run('--check-config', { ELECTRIC_INSECURE: 'true' }).status !== 0, '--check-config without DATABASE_URL ends with 0')

@@ -247,6 +247,377 @@ test('ALTER TABLE again and again under writers: every follower ends with the ta
   rotated(b, 0)
 })
 
+// ---------------------------------------------------------------- the publication
+
+// Changes that the stream can't tell of, for it left them out. `others`: what the bystander's table has to do with it.
+const GAPS = [
+  {
+    name: 'operations taken and given back',
+    sql: (p) => [
+      `ALTER PUBLICATION ${p} SET (publish = 'insert')`,
+      "UPDATE a SET v = 'unseen' WHERE id = 1",
+      `ALTER PUBLICATION ${p} SET (publish = 'insert, update, delete, truncate')`,
+    ],
+    all: true,
+    reason: /altered, and may have published less/,
+  },
+  {
+    name: 'the entry dropped and added',
+    sql: (p) => [`ALTER PUBLICATION ${p} DROP TABLE a`, "UPDATE a SET v = 'unseen'", `ALTER PUBLICATION ${p} ADD TABLE ONLY a`],
+    reason: /left the publication/,
+  },
+  {
+    name: 'a row filter',
+    sql: (p) => [`ALTER PUBLICATION ${p} SET TABLE a WHERE (id > 2), b`, "UPDATE a SET v = 'unseen' WHERE id = 1"],
+    reason: /row filter|left the publication/,
+  },
+  {
+    name: 'a schema dropped and added',
+    prepare: (p) => [`ALTER PUBLICATION ${p} ADD TABLES IN SCHEMA public`, `ALTER PUBLICATION ${p} DROP TABLE a, b`],
+    sql: (p) => [
+      `ALTER PUBLICATION ${p} DROP TABLES IN SCHEMA public`,
+      "UPDATE a SET v = 'unseen'",
+      `ALTER PUBLICATION ${p} ADD TABLES IN SCHEMA public`,
+    ],
+    all: true,
+    manual: true,
+    reason: /left the publication/,
+  },
+]
+
+for (const down of [false, true])
+  for (const gap of GAPS)
+    test(`the publication, ${gap.name}${down ? ' while Busbar is down' : ''}`, { timeout: 120000 }, async (t) => {
+      const w = await world(t, {
+        sql: [...SQL, 'ALTER TABLE a REPLICA IDENTITY FULL', 'ALTER TABLE b REPLICA IDENTITY FULL'],
+        env: gap.manual ? { ELECTRIC_MANUAL_TABLE_PUBLISHING: 'true' } : {},
+        start: false,
+      })
+      if (gap.manual) await w.sql(`CREATE PUBLICATION ${w.publication} FOR TABLE a, b`)
+      for (const s of gap.prepare?.(w.publication) ?? []) await w.sql(s)
+      await w.busbar.start()
+      const { a, named, b } = await followed(w)
+      await w.sql("INSERT INTO a VALUES (10, 'x', 'y'); INSERT INTO b VALUES (10, 'x')")
+      await w.agree()
+      if (down) await w.busbar.term()
+      const s = await w.session()
+      for (const text of gap.sql(w.publication)) await s.query(text)
+      await s.query("INSERT INTO a VALUES (11, 'x', 'y'); INSERT INTO b VALUES (11, 'x')")
+      if (down) await w.busbar.start()
+      await w.agree(w.followers, 20000)
+      rotated([...a, ...named])
+      if (!gap.all) rotated(b, 0)
+      assert(gap.reason.test(w.busbar.output), `the log doesn't say why: ${w.busbar.tail(20)}`)
+      // Nor once more, later or at the next start.
+      await w.busbar.term()
+      await w.busbar.start()
+      await s.query("UPDATE a SET v = 'seen'; UPDATE b SET v = 'seen'")
+      await w.agree()
+      rotated([...a, ...named])
+    })
+
+for (const version of ['14', '18'])
+  test(`the publication, PostgreSQL ${version}: operations taken and given back while Busbar is down`, async (t) => {
+    const w = await world(t, { version, sql: SQL })
+    const { a } = await followed(w)
+    await w.busbar.term()
+    const s = await w.session()
+    for (const text of GAPS[0].sql(w.publication)) await s.query(text)
+    await w.busbar.start()
+    await w.agree()
+    rotated(a)
+  })
+
+test('the publication: changes of it that leave nothing out rotate nothing', { timeout: 120000 }, async (t) => {
+  const w = await world(t, {
+    sql: [...SQL, 'CREATE TABLE c (id int PRIMARY KEY)', 'CREATE SCHEMA other', 'CREATE TABLE other.d (id int)'],
+  })
+  await followed(w)
+  const p = w.publication
+  const changes = [
+    `ALTER PUBLICATION ${p} ADD TABLE c`,
+    `ALTER PUBLICATION ${p} DROP TABLE c`,
+    `ALTER PUBLICATION ${p} SET TABLE a, b, c`,
+    `ALTER PUBLICATION ${p} SET TABLE a, b`,
+    `ALTER PUBLICATION ${p} ADD TABLES IN SCHEMA other, public`,
+    `ALTER PUBLICATION ${p} DROP TABLES IN SCHEMA other`,
+    `ALTER PUBLICATION ${p} DROP TABLES IN SCHEMA public`,
+    `COMMENT ON PUBLICATION ${p} IS 'ours'`,
+  ]
+  for (const [i, change] of changes.entries()) {
+    await w.sql(change)
+    await delay(i === 4 ? 1500 : 300) // the watch looks in between
+  }
+  await w.sql("UPDATE a SET v = 'seen'; UPDATE b SET v = 'seen'")
+  await w.agree()
+  await w.busbar.term()
+  for (const change of changes) await w.sql(change)
+  await w.busbar.start()
+  await w.sql("UPDATE a SET v = 'again'; UPDATE b SET v = 'again'")
+  await w.agree()
+  w.undisturbed()
+})
+
+test('the publication: an inherited child whose entry left and came back', { timeout: 120000 }, async (t) => {
+  const w = await world(t, { sql: [...SQL, 'CREATE TABLE child () INHERITS (a)', "INSERT INTO child VALUES (20, 'v', 'w')"] })
+  const { a, b } = await followed(w)
+  await w.busbar.term()
+  const s = await w.session()
+  await s.query(`ALTER PUBLICATION ${w.publication} DROP TABLE child`)
+  await s.query("UPDATE child SET v = 'unseen'")
+  await s.query(`ALTER PUBLICATION ${w.publication} ADD TABLE child`)
+  await w.busbar.start()
+  await w.agree()
+  rotated(a)
+  rotated(b, 0)
+})
+
+// ---------------------------------------------------------------- DDL after which old rows read otherwise
+
+const DEEP = [
+  "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')",
+  'CREATE TYPE pair AS (x int, m mood)',
+  'CREATE DOMAIN pairs AS pair[]',
+  'CREATE TYPE span AS RANGE (subtype = mood)',
+  'CREATE TABLE r (id int PRIMARY KEY, v text, w text, p pair, ps pairs, sp span)',
+  "INSERT INTO r SELECT g, 'v' || g, 'w', '(1,sad)', '{\"(2,ok)\"}', '[sad,happy]' FROM generate_series(1, 3) g",
+]
+
+// `touches`: columns that read otherwise; only shapes of these rotate.
+const REWRITES = [
+  { sql: "ALTER TABLE r ALTER v TYPE text USING upper(v)", touches: ['v'], reason: /"v" were written anew/ },
+  { sql: "ALTER TYPE pair ADD ATTRIBUTE z int", touches: ['p', 'ps'], reason: /type of a selected column/ },
+  { sql: "ALTER TYPE pair DROP ATTRIBUTE x", touches: ['p', 'ps'], reason: /type of a selected column/ },
+  { sql: "ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'", touches: ['p', 'ps', 'sp'], reason: /type of a selected column/ },
+  {
+    name: 'labels of an enum that change places',
+    sql: "ALTER TYPE mood RENAME VALUE 'sad' TO 'x'; ALTER TYPE mood RENAME VALUE 'ok' TO 'sad'; ALTER TYPE mood RENAME VALUE 'x' TO 'ok'",
+    touches: ['p', 'ps', 'sp'],
+    reason: /type of a selected column/,
+  },
+]
+
+for (const down of [false, true])
+  for (const { name, sql, touches, reason } of REWRITES)
+    test(`old rows read otherwise: ${name ?? sql}${down ? ', while Busbar is down' : ''}`, { timeout: 90000 }, async (t) => {
+      const w = await world(t, { sql: DEEP })
+      const by = Object.fromEntries(['v', 'w', 'p', 'ps', 'sp'].map((c) => [c, w.follow({ table: 'r', columns: `id,${c}` })]))
+      by.where = w.follow({ table: 'r', columns: 'id,w', where: "v LIKE 'v%'" })
+      await Promise.all(w.followers.map((f) => f.ready()))
+      if (down) await w.busbar.term()
+      await w.sql(sql)
+      if (down) await w.busbar.start()
+      const touched = touches.map((c) => by[c])
+      // Not a row tells of it.
+      await until('its shapes are rotated', () => touched.every((f) => f.refetches.length > 0 && f.confirmedAt), 8000, 50)
+      await w.agree()
+      rotated(touched)
+      if (touches.includes('v')) rotated([by.where])
+      w.undisturbed(w.followers.filter((f) => !touched.includes(f) && !(f === by.where && touches.includes('v'))))
+      assert(reason.test(w.busbar.output), `the log doesn't say why: ${w.busbar.tail(20)}`)
+    })
+
+test('old rows read otherwise: a rewrite of a partitioned table', { timeout: 90000 }, async (t) => {
+  const w = await world(t, {
+    sql: [
+      'CREATE TABLE p (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)',
+      'CREATE TABLE p_1 PARTITION OF p FOR VALUES FROM (0) TO (100)',
+      "INSERT INTO p SELECT g, 'v' FROM generate_series(1, 3) g",
+    ],
+  })
+  const all = ['p', 'p_1'].map((table) => w.follow({ table }))
+  await Promise.all(all.map((f) => f.ready()))
+  await w.sql('ALTER TABLE p ALTER v TYPE text USING upper(v)')
+  await until('its shapes are rotated', () => all.every((f) => f.refetches.length > 0 && f.confirmedAt), 8000, 50)
+  await w.agree()
+  rotated(all)
+})
+
+test("old rows read otherwise: PostgreSQL 17, a generated column's expression", { timeout: 90000 }, async (t) => {
+  const w = await world(t, {
+    version: '18',
+    sql: [
+      'CREATE TABLE r (id int PRIMARY KEY, v int, g int GENERATED ALWAYS AS (v + 1) STORED)',
+      'INSERT INTO r SELECT g, g FROM generate_series(1, 3) g',
+    ],
+  })
+  const [g, v] = ['id,g', 'id,v'].map((columns) => w.follow({ table: 'r', columns }))
+  await Promise.all([g.ready(), v.ready()])
+  await w.sql('ALTER TABLE r ALTER g SET EXPRESSION AS (v + 2)')
+  await until('its shape is rotated', () => g.refetches.length > 0 && g.confirmedAt, 8000, 50)
+  await w.agree()
+  rotated([g])
+  rotated([v], 0)
+})
+
+for (const version of ['14', '15', '18'])
+  test(`what only moves bytes rotates nothing, PostgreSQL ${version}`, { timeout: 120000 }, async (t) => {
+    const w = await world(t, { version, sql: [...DEEP, 'CREATE INDEX r_v ON r (v)'] })
+    await w.sql('ALTER TABLE r ADD fast int DEFAULT 7')
+    for (const columns of ['id,v,w,p,ps,sp,fast', 'id,fast']) w.follow({ table: 'r', columns })
+    w.follow({ table: 'r' }, 'sse')
+    await Promise.all(w.followers.map((f) => f.ready()))
+    const changes = [
+      'VACUUM FULL r',
+      'ALTER TABLE r ALTER v SET STATISTICS 10',
+      'ALTER TABLE r ALTER fast SET STATISTICS 10',
+      'CLUSTER r USING r_v',
+      'REINDEX TABLE r',
+      'ALTER TABLE r ALTER w SET STORAGE EXTERNAL',
+      'ALTER TABLE r ALTER w SET NOT NULL',
+      'ALTER TABLE r SET (fillfactor = 70)',
+      'VACUUM FULL r',
+      'ANALYZE r',
+      'VACUUM (FREEZE) r',
+      "ALTER TYPE mood ADD VALUE 'new' BEFORE 'ok'",
+      'ALTER TYPE pair RENAME ATTRIBUTE x TO renamed',
+    ]
+    const s = await w.session()
+    if (version !== '14') {
+      await s.query('SET allow_in_place_tablespaces = on')
+      await s.query(`CREATE TABLESPACE ${w.db} LOCATION ''`)
+      changes.push(`ALTER TABLE r SET TABLESPACE ${w.db}`, 'ALTER TABLE r SET TABLESPACE pg_default')
+      t.cleanup(() => w.sql(`DROP TABLESPACE ${w.db}`).catch(() => {}))
+    }
+    for (const change of changes) {
+      await s.query(change)
+      // Each is looked at by itself: the watch's period, and a look.
+      await delay(1300)
+    }
+    await s.query("UPDATE r SET v = 'seen'")
+    await w.agree()
+    w.undisturbed()
+    // And what has such an end while nobody looks.
+    await w.busbar.term()
+    for (const change of ['VACUUM FULL r', 'CLUSTER r USING r_v', 'REINDEX TABLE r']) await s.query(change)
+    await w.busbar.start()
+    await s.query("UPDATE r SET v = 'again'")
+    await w.agree()
+    w.undisturbed()
+  })
+
+// ---------------------------------------------------------------- what the stream only hints at
+
+// Looks at the followers all the time: `wrong` tells of a state that never was one of the table.
+function neverSees(followers, wrong) {
+  const seen = []
+  const timer = setInterval(() => {
+    for (const f of followers) if (f.confirmedAt && wrong(f.rows)) seen.push(`${f.name}: ${JSON.stringify([...f.rows.values()])}`)
+  }, 1)
+  return () => {
+    clearInterval(timer)
+    equal(seen.length, 0, `states that never were (${seen[0]})`)
+  }
+}
+
+test('columns that swap their names: new rows never stand beside old ones read the old way', async (t) => {
+  const w = await world(t, { sql: SQL })
+  const { a, b } = await followed(w)
+  await w.sql("INSERT INTO a VALUES (10, 'v', 'w')")
+  await w.agree()
+  for (let i = 0; i < 3; i++) {
+    const [v, rest] = i % 2 ? ['w', 'v'] : ['v', 'w']
+    const done = neverSees(
+      a,
+      (rows) => rows.has(`"public"."a"/"${20 + i}"`) && rows.get('"public"."a"/"1"')?.v !== rest,
+    )
+    await w.sql('ALTER TABLE a RENAME v TO x; ALTER TABLE a RENAME w TO v; ALTER TABLE a RENAME x TO w')
+    await w.sql(`INSERT INTO a (id, v, w) VALUES (${20 + i}, '${rest}', '${v}')`)
+    await w.agree()
+    done()
+  }
+  rotated(a, 3)
+  rotated(b, 0)
+})
+
+test('columns that swap their names in the transaction that writes behind it', async (t) => {
+  const w = await world(t, { sql: SQL })
+  const { a, b } = await followed(w)
+  await w.sql("INSERT INTO a VALUES (10, 'v', 'w')")
+  await w.agree()
+  const done = neverSees(a, (rows) => rows.has('"public"."a"/"20"') && rows.get('"public"."a"/"1"')?.v !== 'w')
+  await w.sql(
+    "BEGIN; ALTER TABLE a RENAME v TO x; ALTER TABLE a RENAME w TO v; ALTER TABLE a RENAME x TO w; INSERT INTO a (id, v) VALUES (20, 'w'); COMMIT",
+  )
+  await w.agree()
+  done()
+  rotated(a)
+  rotated(b, 0)
+})
+
+for (const [what, known] of [
+  ['has had rows', true],
+  ['never had a row', false],
+])
+  test(`DETACH, and the same key into a default partition that ${what}`, async (t) => {
+    const w = await world(t, {
+      sql: [
+        'CREATE TABLE p (id int, region text, v text, PRIMARY KEY (id, region)) PARTITION BY LIST (region)',
+        "CREATE TABLE p_a PARTITION OF p FOR VALUES IN ('a')",
+        'CREATE TABLE p_rest PARTITION OF p DEFAULT',
+        "CREATE TABLE p_b PARTITION OF p FOR VALUES IN ('b') PARTITION BY RANGE (id)",
+        'CREATE TABLE p_b_1 PARTITION OF p_b FOR VALUES FROM (0) TO (100)',
+        'CREATE TABLE p_b_rest PARTITION OF p_b DEFAULT',
+        "INSERT INTO p VALUES (1, 'a', 'v'), (2, 'b', 'v')",
+        SQL[2],
+      ],
+    })
+    const both = ['poll', 'sse'].map((mode) => w.follow({ table: 'p' }, mode))
+    const b = w.follow({ table: 'b' })
+    await Promise.all(w.followers.map((f) => f.ready()))
+    if (known) await w.sql("INSERT INTO p VALUES (3, 'z', 'v'), (200, 'b', 'v'); UPDATE p SET v = 'w'")
+    await w.agree()
+    // A strict follower refuses an insert of a key that it has.
+    await w.sql('ALTER TABLE p DETACH PARTITION p_a')
+    await w.sql("INSERT INTO p VALUES (1, 'a', 'again')")
+    await w.agree()
+    rotated(both)
+    await w.sql('ALTER TABLE p_b DETACH PARTITION p_b_1')
+    await w.sql("INSERT INTO p VALUES (2, 'b', 'again')")
+    await w.agree()
+    rotated(both, 2)
+    rotated([b], 0)
+  })
+
+test('partitions are looked at once for what the server says again', { timeout: 90000 }, async (t) => {
+  const w = await world(t, {
+    sql: [
+      'CREATE TABLE p (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)',
+      ...Array.from({ length: 20 }, (_, i) => `CREATE TABLE p_${i} PARTITION OF p FOR VALUES FROM (${i * 10}) TO (${i * 10 + 10})`),
+      ...Array.from({ length: 10 }, (_, i) => `CREATE TABLE other_${i} (id int PRIMARY KEY)`),
+    ],
+  })
+  w.follow({ table: 'p' })
+  await w.followers[0].ready()
+  let writing = true
+  const writer = await w.session()
+  const done = (async () => {
+    for (let i = 0; writing; i++) await writer.query(`INSERT INTO p VALUES (${i % 200}, 'x') ON CONFLICT (id) DO UPDATE SET v = '${i}'`)
+  })()
+  // Each makes the server describe all partitions again.
+  for (let i = 0; i < 10; i++) await readAll(w.busbar.url, { table: `other_${i}` })
+  writing = false
+  await done
+  await w.agree()
+  w.undisturbed()
+})
+
+test('a changed table that nobody can look at: its shapes rotate, and the stream goes on', { timeout: 90000 }, async (t) => {
+  const w = await world(t, { sql: SQL })
+  const { a, b } = await followed(w)
+  await w.sql("INSERT INTO a VALUES (10, 'v', 'w')")
+  await w.agree()
+  await w.sql('ALTER TABLE a RENAME v TO x; ALTER TABLE a RENAME w TO v; ALTER TABLE a RENAME x TO w')
+  const lock = await w.session()
+  await lock.query('BEGIN; LOCK TABLE pg_catalog.pg_enum IN ACCESS EXCLUSIVE MODE')
+  await w.sql("INSERT INTO a (id, v) VALUES (20, 'w'); INSERT INTO b VALUES (20, 'x')")
+  await until('the stream goes on', () => b.every((f) => f.rows.has('"public"."b"/"20"')), 20000, 50)
+  assert(/could not be looked at in time/.test(w.busbar.output), `the log doesn't say why: ${w.busbar.tail(20)}`)
+  await lock.query('ROLLBACK')
+  await w.agree()
+  rotated(b, 0)
+})
+
 test('DELETE /v1/shape: parked clients are told, the next request makes another', async (t) => {
   const w = await world(t, { sql: SQL })
   const { a, b } = await followed(w)

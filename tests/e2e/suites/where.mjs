@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { shape } from '../lib/http.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
-import { assert, equal, Random, seed, until } from '../lib/util.mjs'
+import { assert, equal, Random, seed, until, within } from '../lib/util.mjs'
 
 const TABLE = [
   "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')",
@@ -225,6 +225,55 @@ test('a condition that fails on a row: the row is outside, and the log says so',
   await until('a row that fails after a change is gone', () => f.contents().length === 1)
   await w.sql("DELETE FROM s WHERE v !~ '^[0-9]'")
   await w.agree()
+  w.undisturbed()
+})
+
+test('a part that fails beside one that decides hides no row, in the log as in the snapshot', async (t) => {
+  const w = await world(t, { sql: ['CREATE TABLE s (id int PRIMARY KEY, n int, z int, t text)', "INSERT INTO s VALUES (1, 5, 0, 'x'), (2, 5, 0, 'y')"] })
+  const followers = ["(n <> 10 / z AND NULL) OR t = 'x'", "n NOT IN (10/z, NULL) OR t='x'", "(10/z BETWEEN NULL AND 1) OR t='x'"].map((where) =>
+    w.follow({ table: 's', where }),
+  )
+  for (const f of followers) await f.ready()
+  for (const f of followers) equal(f.contents().map((row) => JSON.parse(row).id), ['1'])
+  await w.sql("INSERT INTO s VALUES (3, 5, 0, 'x'), (4, 5, 0, 'y'), (5, 5, NULL, 'x')")
+  await w.sql("UPDATE s SET t = 'x' WHERE id = 2")
+  await w.agree()
+  for (const f of followers) equal(f.contents().map((row) => JSON.parse(row).id).sort(), ['1', '2', '3', '5'])
+  w.undisturbed()
+})
+
+test('constants that take too much work are refused, and nobody waits for them', async (t) => {
+  const w = await world(t, { sql: ['CREATE TABLE s (id int PRIMARY KEY, t text)'] })
+  const answers = Promise.all(
+    Array.from({ length: 32 }, (_, i) => shape(w.busbar.url, { table: 's', offset: '-1', where: `md5(repeat('ab', ${49000000 + i})) = 'x'` })),
+  )
+  await within('health answers', 2000, fetch(`${w.busbar.url}/v1/health`))
+  for (const answer of await within('all are answered', 5000, answers)) {
+    equal(answer.status, 400)
+    assert(answer.text().includes('too costly'), answer.text())
+  }
+})
+
+test('a condition that takes too much work for a row: its shapes rotate, all others go on', { timeout: 90000 }, async (t) => {
+  const w = await world(t, { sql: ['CREATE TABLE s (id int PRIMARY KEY, t text)'] })
+  const costly = { table: 's', where: "md5(repeat(t, 3000000)) = 'x'" }
+  const others = [{ table: 's' }, { table: 's', where: "t LIKE '%b%'" }, { table: 's', where: "md5(t) <> 'x'" }].map((params) => w.follow(params))
+  const first = await shape(w.busbar.url, { ...costly, offset: '-1' })
+  const columns = await shape(w.busbar.url, { ...costly, columns: 'id', offset: '-1' })
+  equal([first.status, columns.status], [200, 200])
+  for (const f of others) await f.ready()
+  const began = Date.now()
+  for (let i = 0; i < 20; i++) await w.sql(`INSERT INTO s VALUES (${i}, 'abcdefghij')`)
+  await w.agree()
+  assert(Date.now() - began < 10000, `${Date.now() - began} ms`)
+  for (const [known, params] of [[first, costly], [columns, { ...costly, columns: 'id' }]]) {
+    await until('it is rotated', async () => (await shape(w.busbar.url, { ...params, offset: known.offset, handle: known.handle })).status !== 200)
+    const again = await shape(w.busbar.url, { ...params, offset: '-1' })
+    equal(again.status, 503)
+    assert(again.text().includes('too costly'), again.text())
+    assert(Number(again.headers['retry-after']) >= 5, again.headers['retry-after'])
+  }
+  assert(w.busbar.output.includes('takes too much work for a changed row'), 'a line in the log')
   w.undisturbed()
 })
 

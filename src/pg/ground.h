@@ -1,0 +1,54 @@
+/*
+ * ground.h - what a table's shapes stand on and the stream doesn't tell of: how the publication has the table,
+ * and which files and columns its rows were read from.
+ *
+ * It is a text, made by one SQL expression wherever it is read: in a shape's snapshot, at the start of the
+ * stream, by the watch. Two readings are compared here; what a difference means to a shape is said in words.
+ * Equal texts: nothing happened in between. So an operation that was taken from the publication and given back
+ * shows: by pg_publication.xmin, which each ALTER PUBLICATION … SET (and OWNER TO, RENAME TO, which can't be
+ * told apart from it) changes, and ADD, DROP and SET TABLE don't; or by the oid of an entry, which a table
+ * that left and came back has anew.
+ *
+ * The words of the text, in the order of their bytes:
+ *   p<oid>.<xmin>.<flags>    the publication; flags: insert, update, delete, truncate, via root, generated columns
+ *   a | r<oid> | s<oid>      what publishes the table: FOR ALL TABLES, an entry (its own, of an ancestor), a schema
+ *   f<relation>.<entry>      a row filter or column list on the table or one of its partitions
+ *   c<relation>.a|r…|s…      what publishes a child by INHERITS, whose entry is its own
+ *   x<relation>.<file>.<n:xmin,…>  the table, or one below it: pg_class.relfilenode, and its generated columns
+ *   k<n>.<xmin>.<missing>.<default>  a column: pg_attribute.xmin, atthasmissing, pg_attrdef.oid
+ *
+ * ALTER TABLE … TYPE … USING changes a file and the column's row. What only moves bytes (VACUUM FULL, CLUSTER, SET
+ * LOGGED, SET TABLESPACE) changes the file alone, SET STATISTICS and the like the row alone; but VACUUM FULL after
+ * a fast default changes the column's row, too: it has no missing value any more, and the same default, which a
+ * TYPE would have made anew.
+ *
+ * Pure functions, but for pg_ground_read(), on the caller's thread and connection.
+ */
+#ifndef BUSBAR_PG_GROUND_H
+#define BUSBAR_PG_GROUND_H
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/*
+ * Rows (oid, text) of those of the tables `oids` ("{1,2}") that exist; PQclear() is the caller's. NULL: `e`.
+ */
+PGresult *pg_ground_read(PGconn *conn, const char *publication, const char *oids, struct err *e) MUST_USE;
+
+/* 0: all changes of the table come. Else ERR_CONFIG with what is missing; ERR_TIMEOUT for what changed just now. */
+int pg_ground_check(const char *ground, const char *publication, const char *schema, const char *name, struct err *e) MUST_USE;
+
+/* Whether the column's values may have been written anew between two readings, as ALTER TABLE … TYPE … USING does.
+ * `generated`: it is a stored generated column, of which partitions may have expressions of their own. */
+bool pg_ground_rewrote(const char *then, const char *now, int16_t attnum, bool generated);
+/* False if pg_ground_rewrote() is so for all columns: no file changed. */
+bool pg_ground_moved(const char *then, const char *now);
+
+/* Why changes of the table may be missing between two readings; NULL: they all came. */
+const char *pg_ground_gap(const char *then, const char *now);
+
+
+#endif
