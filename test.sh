@@ -7,8 +7,9 @@
 # The stages of what ships need mount namespaces and Debian's mirror; where these aren't to be had, one line says so and
 # the stage isn't counted. With CI=true it has failed.
 #
-# For Debian 12 and 13, as root or with sudo. Every test program ends with a line "name: N passed, N failed"; they
-# are added up in the last line, "N passed, N failed". A program that ends without its line counts as one failure.
+# For Debian 12 and 13, as root or with sudo. Every test program ends with a line "name: N passed, N failed", of tests;
+# they are added up in the last line, "N passed, N failed". A program that ends without its line counts as one failure,
+# a fuzzer's run and the comparison with Postgres as one test each.
 #   FUZZ_SECONDS=10   how long each fuzzer runs
 #   TRUTH_SECONDS=60  how long random conditions are compared with Postgres; TRUTH_SEED=N repeats a run
 set -uo pipefail
@@ -59,6 +60,8 @@ count() { # name exit-status: adds up the last "name: N passed, N failed" line o
 		echo "$1: ended with status $2${line:+ after its last line}"
 		f=$((f + 1))
 	fi
+	# Its numbers are comparisons of an expression on a row.
+	if [ "$1" = truth ]; then p=$((f == 0)) f=$((f > 0)); fi
 	passed=$((passed + p)) failed=$((failed + f))
 	[ "$f" -eq 0 ] || failures+=("$1 ($f)")
 }

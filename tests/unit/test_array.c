@@ -205,15 +205,15 @@ static void test_strings(void)
 
 int main(void)
 {
-	test_text();
-	test_malformed();
-	test_order();
-	test_inclusion();
-	test_long_inclusion();
-	test_shape();
-	test_building();
-	test_search();
-	test_strings();
+	RUN(test_text);
+	RUN(test_malformed);
+	RUN(test_order);
+	RUN(test_inclusion);
+	RUN(test_long_inclusion);
+	RUN(test_shape);
+	RUN(test_building);
+	RUN(test_search);
+	RUN(test_strings);
 	arena_clear(&call_mem);
 	return check_done("test_array");
 }

@@ -216,10 +216,10 @@ static void test_limits(void)
 
 int main(void)
 {
-	test_whole();
-	test_ends();
-	test_request_lines();
-	test_fields();
-	test_limits();
+	RUN(test_whole);
+	RUN(test_ends);
+	RUN(test_request_lines);
+	RUN(test_fields);
+	RUN(test_limits);
 	return check_done("arrival");
 }

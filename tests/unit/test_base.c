@@ -321,17 +321,17 @@ static void test_mounts(void)
 
 int main(void)
 {
-	test_mounts();
-	test_buf_max();
-	test_buf_put();
-	test_json_plain_run();
-	test_buf_json();
-	test_map();
-	test_arena();
-	test_lsn();
-	test_log_offset();
-	test_err();
-	test_log();
-	test_clock_and_mem();
+	RUN(test_mounts);
+	RUN(test_buf_max);
+	RUN(test_buf_put);
+	RUN(test_json_plain_run);
+	RUN(test_buf_json);
+	RUN(test_map);
+	RUN(test_arena);
+	RUN(test_lsn);
+	RUN(test_log_offset);
+	RUN(test_err);
+	RUN(test_log);
+	RUN(test_clock_and_mem);
 	return check_done("base");
 }

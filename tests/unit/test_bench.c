@@ -521,17 +521,17 @@ int main(void)
 {
 	seed = (uint64_t)time(NULL) * 2654435761u | 1;
 	printf("seed %llu\n", (unsigned long long)seed);
-	test_hist();
-	test_http();
-	test_sse();
-	test_scan();
-	test_scan_noise();
-	test_rows();
-	test_row_form();
-	test_scan_fast();
-	test_options();
-	test_url();
-	test_results();
-	test_svg();
+	RUN(test_hist);
+	RUN(test_http);
+	RUN(test_sse);
+	RUN(test_scan);
+	RUN(test_scan_noise);
+	RUN(test_rows);
+	RUN(test_row_form);
+	RUN(test_scan_fast);
+	RUN(test_options);
+	RUN(test_url);
+	RUN(test_results);
+	RUN(test_svg);
 	return check_done("test_bench");
 }

@@ -382,12 +382,12 @@ static void test_names(void)
 
 int main(void)
 {
-	test_schema_header();
-	test_json_round_trip();
-	test_nested_types();
-	test_json_refused();
-	test_copy_text();
-	test_snapshot_holds();
-	test_names();
+	RUN(test_schema_header);
+	RUN(test_json_round_trip);
+	RUN(test_nested_types);
+	RUN(test_json_refused);
+	RUN(test_copy_text);
+	RUN(test_snapshot_holds);
+	RUN(test_names);
 	return check_done("test_catalog");
 }

@@ -472,21 +472,21 @@ static void test_help_names_every_variable(void)
 
 int main(void)
 {
-	test_defaults();
-	test_secret();
-	test_database();
-	test_replication();
-	test_http();
-	test_storage_and_rest();
-	test_not_read();
-	test_kubernetes();
-	test_bool();
-	test_time_and_size();
-	test_url_good();
-	test_url_bad();
-	test_warnings_are_calm();
-	test_docs_name_every_variable();
-	test_help_names_every_variable();
+	RUN(test_defaults);
+	RUN(test_secret);
+	RUN(test_database);
+	RUN(test_replication);
+	RUN(test_http);
+	RUN(test_storage_and_rest);
+	RUN(test_not_read);
+	RUN(test_kubernetes);
+	RUN(test_bool);
+	RUN(test_time_and_size);
+	RUN(test_url_good);
+	RUN(test_url_bad);
+	RUN(test_warnings_are_calm);
+	RUN(test_docs_name_every_variable);
+	RUN(test_help_names_every_variable);
 	config_clear(&c);
 	free(warnings);
 	return check_done("config");

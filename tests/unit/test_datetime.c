@@ -443,13 +443,13 @@ static void test_zone_names(void)
 
 int main(void)
 {
-	test_texts();
-	test_current();
-	test_functions();
-	test_names_unique();
-	test_overlaps();
-	test_calendar();
-	test_zone_threads();
-	test_zone_names();
+	RUN(test_texts);
+	RUN(test_current);
+	RUN(test_functions);
+	RUN(test_names_unique);
+	RUN(test_overlaps);
+	RUN(test_calendar);
+	RUN(test_zone_threads);
+	RUN(test_zone_names);
 	return check_done("test_datetime");
 }

@@ -202,11 +202,11 @@ static void test_identity(void)
 
 int main(void)
 {
-	test_tables();
-	test_columns();
-	test_system_table();
-	test_name_lists();
-	test_identity();
+	RUN(test_tables);
+	RUN(test_columns);
+	RUN(test_system_table);
+	RUN(test_name_lists);
+	RUN(test_identity);
 	arena_clear(&arena);
 	return check_done("def");
 }

@@ -650,17 +650,17 @@ int main(int argc, char **argv)
 	seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 20240501;
 	printf("seed %llu\n", (unsigned long long)seed);
 	table = test_table();
-	test_explain();
-	test_limits();
-	test_memory();
-	test_many();
-	test_failed_index();
-	test_undecided();
-	test_costs();
-	test_random(rounds, 200, 100);
+	RUN(test_explain);
+	RUN(test_limits);
+	RUN(test_memory);
+	RUN(test_many);
+	RUN(test_failed_index);
+	RUN(test_undecided);
+	RUN(test_costs);
+	RUN(test_random, rounds, 200, 100);
 	printf("found %zu, failed %zu\n", found_in_all, failed_in_all);
 	CHECK(found_in_all > 1000 && failed_in_all > 100); /* or the test would say little */
-	test_forget();
+	RUN(test_forget);
 	pg_table_unref(table);
 	return check_done("filter");
 }

@@ -89,10 +89,10 @@ static void test_rewrites(void)
 
 int main(void)
 {
-	test_rewrites();
-	test_publication();
-	test_entries();
-	test_children();
-	test_check();
+	RUN(test_rewrites);
+	RUN(test_publication);
+	RUN(test_entries);
+	RUN(test_children);
+	RUN(test_check);
 	return check_done("ground");
 }

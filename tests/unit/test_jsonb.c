@@ -281,16 +281,16 @@ static void test_casts(void)
 
 int main(void)
 {
-	test_text();
-	test_malformed();
-	test_depth();
-	test_order();
-	test_equal_hash();
-	test_access_json();
-	test_access_jsonb();
-	test_contains();
-	test_changes();
-	test_casts();
+	RUN(test_text);
+	RUN(test_malformed);
+	RUN(test_depth);
+	RUN(test_order);
+	RUN(test_equal_hash);
+	RUN(test_access_json);
+	RUN(test_access_jsonb);
+	RUN(test_contains);
+	RUN(test_changes);
+	RUN(test_casts);
 	arena_clear(&call_mem);
 	return check_done("test_jsonb");
 }

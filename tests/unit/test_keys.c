@@ -230,12 +230,12 @@ static void test_random(uint64_t seed)
 
 int main(void)
 {
-	test_hash();
-	test_set();
+	RUN(test_hash);
+	RUN(test_set);
 	uint64_t seed = test_seed("test_keys");
-	test_counts(seed);
-	test_lines();
-	test_nets();
-	test_random(seed);
+	RUN(test_counts, seed);
+	RUN(test_lines);
+	RUN(test_nets);
+	RUN(test_random, seed);
 	return check_done("test_keys");
 }

@@ -702,20 +702,20 @@ static void test_equal_rows(void)
 int main(void)
 {
 	uint64_t seed = test_seed("test_line");
-	test_insert();
-	test_columns();
-	test_update();
-	test_toast();
-	test_key_change();
-	test_delete();
-	test_missing_old();
-	test_without_key();
-	test_keys();
-	test_limits();
-	test_bind();
-	test_snapshot();
-	test_equal_rows();
-	test_both_paths(seed);
+	RUN(test_insert);
+	RUN(test_columns);
+	RUN(test_update);
+	RUN(test_toast);
+	RUN(test_key_change);
+	RUN(test_delete);
+	RUN(test_missing_old);
+	RUN(test_without_key);
+	RUN(test_keys);
+	RUN(test_limits);
+	RUN(test_bind);
+	RUN(test_snapshot);
+	RUN(test_equal_rows);
+	RUN(test_both_paths, seed);
 	buf_clear(&scratch);
 	return check_done("test_line");
 }

@@ -259,10 +259,10 @@ static void test_seldom(void)
 
 int main(void)
 {
-	test_seldom();
-	test_unread();
-	test_dropped();
-	test_threads();
-	test_abort();
+	RUN(test_seldom);
+	RUN(test_unread);
+	RUN(test_dropped);
+	RUN(test_threads);
+	RUN(test_abort);
 	return check_done("log");
 }

@@ -834,11 +834,11 @@ static void test_float_text(void)
 
 int main(void)
 {
-	test_expectations();
-	test_hashes();
-	test_oid_bits();
-	test_api();
-	test_identities();
-	test_float_text();
+	RUN(test_expectations);
+	RUN(test_hashes);
+	RUN(test_oid_bits);
+	RUN(test_api);
+	RUN(test_identities);
+	RUN(test_float_text);
 	return check_done("numeric");
 }

@@ -430,19 +430,19 @@ static void test_subset(void)
 
 int main(void)
 {
-	test_subset();
-	test_query();
-	test_deep_query();
-	test_json_errors();
-	test_json_values();
-	test_merge();
-	test_check();
-	test_elements();
-	test_typed();
-	test_offsets();
-	test_paths();
-	test_errors_json();
-	test_etags();
+	RUN(test_subset);
+	RUN(test_query);
+	RUN(test_deep_query);
+	RUN(test_json_errors);
+	RUN(test_json_values);
+	RUN(test_merge);
+	RUN(test_check);
+	RUN(test_elements);
+	RUN(test_typed);
+	RUN(test_offsets);
+	RUN(test_paths);
+	RUN(test_errors_json);
+	RUN(test_etags);
 	arena_clear(&arena);
 	return check_done("params");
 }

@@ -120,9 +120,9 @@ int main(void)
 	const char *given = getenv("BUSBAR_TEST_SEED");
 	unsigned seed = given != NULL ? (unsigned)strtoul(given, NULL, 10) : (unsigned)time(NULL);
 	printf("test_passed: BUSBAR_TEST_SEED=%u\n", seed);
-	test_xmax_itself();
-	test_listed();
-	test_wrap();
-	test_random(seed);
+	RUN(test_xmax_itself);
+	RUN(test_listed);
+	RUN(test_wrap);
+	RUN(test_random, seed);
 	return check_done("test_passed");
 }

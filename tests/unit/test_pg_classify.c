@@ -204,14 +204,14 @@ static void test_refused_port(void)
 
 int main(void)
 {
-	test_network();
-	test_authorization();
-	test_outages();
-	test_configuration();
-	test_slot();
-	test_pooler();
-	test_advice();
-	test_small();
-	test_refused_port();
+	RUN(test_network);
+	RUN(test_authorization);
+	RUN(test_outages);
+	RUN(test_configuration);
+	RUN(test_slot);
+	RUN(test_pooler);
+	RUN(test_advice);
+	RUN(test_small);
+	RUN(test_refused_port);
 	return check_done("test_pg_classify");
 }

@@ -187,13 +187,13 @@ static void test_unknown(void)
 int main(void)
 {
 	decoder = pgoutput_new();
-	test_transaction();
-	test_ignored();
-	test_relation();
-	test_rows();
-	test_truncate();
-	test_wide_row();
-	test_unknown();
+	RUN(test_transaction);
+	RUN(test_ignored);
+	RUN(test_relation);
+	RUN(test_rows);
+	RUN(test_truncate);
+	RUN(test_wide_row);
+	RUN(test_unknown);
 	pgoutput_free(decoder);
 	return check_done("test_pgoutput");
 }

@@ -381,17 +381,17 @@ static void test_many(void)
 int main(void)
 {
 	table = test_table();
-	test_logic();
-	test_undecided();
-	test_lazy();
-	test_lists();
-	test_arrays();
-	test_rows();
-	test_row_compare();
-	test_types();
-	test_sharing();
-	test_reasons();
-	test_many();
+	RUN(test_logic);
+	RUN(test_undecided);
+	RUN(test_lazy);
+	RUN(test_lists);
+	RUN(test_arrays);
+	RUN(test_rows);
+	RUN(test_row_compare);
+	RUN(test_types);
+	RUN(test_sharing);
+	RUN(test_reasons);
+	RUN(test_many);
 	pg_table_unref(table);
 	return check_done("pool");
 }

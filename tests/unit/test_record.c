@@ -434,11 +434,11 @@ static void test_journal_size(void)
 int main(void)
 {
 	uint64_t seed = test_seed("test_record");
-	test_shape();
-	test_interned();
-	test_damaged_shape(seed);
-	test_table(seed);
-	test_journal(seed);
-	test_journal_size();
+	RUN(test_shape);
+	RUN(test_interned);
+	RUN(test_damaged_shape, seed);
+	RUN(test_table, seed);
+	RUN(test_journal, seed);
+	RUN(test_journal_size);
 	return check_done("test_record");
 }

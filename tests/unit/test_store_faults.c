@@ -710,15 +710,15 @@ int main(void)
 {
 	uint64_t seed = test_seed("test_store_faults");
 	for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
-		test_transactions(&faults[i]);
-		test_opening(&faults[i]);
+		RUN(test_transactions, &faults[i]);
+		RUN(test_opening, &faults[i]);
 	}
 	uint64_t lives = UNDER_ASAN || UNDER_TSAN ? 3 : 12;
 	for (uint64_t i = 0; i < lives; i++) {
-		test_power_cuts(seed + i, false);
-		test_power_cuts(seed + i, true);
+		RUN(test_power_cuts, seed + i, false);
+		RUN(test_power_cuts, seed + i, true);
 	}
-	test_cut_at_birth(seed);
+	RUN(test_cut_at_birth, seed);
 	disk_new("", 0);
 	return check_done("test_store_faults");
 }

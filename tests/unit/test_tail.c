@@ -830,17 +830,17 @@ static void test_threads(uint64_t seed)
 int main(void)
 {
 	uint64_t seed = test_seed("test_tail");
-	test_wait_lists();
-	test_wait_change();
-	test_slices(seed);
-	test_edges();
-	test_fold_under_reader(seed);
-	test_restore();
-	test_long_tail();
-	test_large_log();
-	test_snapshot();
-	test_gone();
+	RUN(test_wait_lists);
+	RUN(test_wait_change);
+	RUN(test_slices, seed);
+	RUN(test_edges);
+	RUN(test_fold_under_reader, seed);
+	RUN(test_restore);
+	RUN(test_long_tail);
+	RUN(test_large_log);
+	RUN(test_snapshot);
+	RUN(test_gone);
 	for (uint64_t i = 0; i < 3; i++)
-		test_threads(seed + i);
+		RUN(test_threads, seed + i);
 	return check_done("test_tail");
 }

@@ -408,18 +408,18 @@ static void test_concat(void)
 int main(void)
 {
 	collation = where_collation_get("default", 'c', "C.UTF-8", "C.UTF-8", NULL, true);
-	test_collations();
-	test_compare();
-	test_like();
-	test_regex();
-	test_regex_limits();
-	test_similar();
-	test_parts();
-	test_case();
-	test_input();
-	test_bytes();
-	test_enum();
-	test_concat();
+	RUN(test_collations);
+	RUN(test_compare);
+	RUN(test_like);
+	RUN(test_regex);
+	RUN(test_regex_limits);
+	RUN(test_similar);
+	RUN(test_parts);
+	RUN(test_case);
+	RUN(test_input);
+	RUN(test_bytes);
+	RUN(test_enum);
+	RUN(test_concat);
 	arena_clear(&mem);
 	return check_done("text_fn");
 }

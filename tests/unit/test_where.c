@@ -431,17 +431,17 @@ static void test_values(void)
 int main(void)
 {
 	table = table_make(4711, "public", "items", "i4:23:pk0 i8:20 t:25 a:16:bool b:16:bool ia:1007 q\"q:25 ta:1009 ip:869 x:142");
-	test_sql();
-	test_refusals();
-	test_sizes();
-	test_growth();
-	test_param_bytes();
-	test_rows();
-	test_costly();
-	test_integers();
-	test_identity();
-	test_order_by();
-	test_values();
+	RUN(test_sql);
+	RUN(test_refusals);
+	RUN(test_sizes);
+	RUN(test_growth);
+	RUN(test_param_bytes);
+	RUN(test_rows);
+	RUN(test_costly);
+	RUN(test_integers);
+	RUN(test_identity);
+	RUN(test_order_by);
+	RUN(test_values);
 	pg_table_unref(table);
 	return check_done("where");
 }

@@ -210,11 +210,11 @@ static void test_enums_and_domains(void)
 
 int main(void)
 {
-	test_look_ups();
-	test_whole();
-	test_impls();
-	test_round_trips();
-	test_enums_and_domains();
+	RUN(test_look_ups);
+	RUN(test_whole);
+	RUN(test_impls);
+	RUN(test_round_trips);
+	RUN(test_enums_and_domains);
 	arena_clear(&mem);
 	return check_done("test_where_catalog");
 }

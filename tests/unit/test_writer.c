@@ -952,15 +952,15 @@ int main(void)
 {
 	uint64_t seed = test_seed("test_writer");
 	log_init(getenv("TW_LOG") ? LOG_INFO : LOG_EMERGENCY); /* failing disks are reported, as they should be */
-	test_drops();
-	test_ids(false);
-	test_ids(true);
-	test_largest_id();
-	test_each_shape_once();
+	RUN(test_drops);
+	RUN(test_ids, false);
+	RUN(test_ids, true);
+	RUN(test_largest_id);
+	RUN(test_each_shape_once);
 	for (uint64_t i = 0; i < 2; i++)
-		test_lives(seed + i);
-	test_failing_disk(seed);
-	test_kills(seed);
-	test_folding(seed);
+		RUN(test_lives, seed + i);
+	RUN(test_failing_disk, seed);
+	RUN(test_kills, seed);
+	RUN(test_folding, seed);
 	return check_done("test_writer");
 }

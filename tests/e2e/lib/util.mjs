@@ -2,7 +2,7 @@
 // directories, and the one list of things to stop when the process ends.
 
 import { createServer } from 'node:net'
-import { mkdtempSync, rmSync, chmodSync } from 'node:fs'
+import { mkdtempSync, readFileSync, readdirSync, rmSync, chmodSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -38,6 +38,19 @@ export function within(what, ms, promise) {
     timer = setTimeout(() => reject(new Error(`not within ${ms} ms: ${what}`)), ms)
   })
   return Promise.race([promise, late]).finally(() => clearTimeout(timer))
+}
+
+// Stops a process, and comes back when it does stand: the signal only asks for it. Gives what lets it go on.
+export async function pause(pid) {
+  process.kill(pid, 'SIGSTOP')
+  let stands = true
+  const go = () => {
+    if (stands) process.kill(pid, 'SIGCONT')
+    stands = false
+  }
+  const state = (task) => readFileSync(`/proc/${pid}/task/${task}/stat`, 'utf8').replace(/^.*\) /s, '')[0]
+  await until(`process ${pid} stands still`, () => readdirSync(`/proc/${pid}/task`).every((task) => 'TtZ'.includes(state(task))), 10000, 2)
+  return go
 }
 
 export class Random {

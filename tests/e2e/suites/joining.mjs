@@ -4,7 +4,7 @@ import { readAll, shape } from '../lib/http.mjs'
 import { Postgres } from '../lib/pg.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
-import { assert, delay, equal, until, within } from '../lib/util.mjs'
+import { assert, equal, pause, until, within } from '../lib/util.mjs'
 
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY, v text)'
 const FULL = 'ALTER TABLE t REPLICA IDENTITY FULL'
@@ -15,8 +15,21 @@ const MANUAL = { ELECTRIC_MANUAL_TABLE_PUBLISHING: 'true' }
 const published = async (w, table = 't') =>
   (await w.sql('SELECT FROM pg_publication_tables WHERE pubname = $1 AND tablename = $2', [w.publication, table])).rowCount > 0
 
-// Waits for that, but not long: it may have to wait for the writers itself.
-const joining = (w) => until('the table is published', () => published(w), 3000).catch(() => {})
+// It joins: a writer doesn't keep the publication waiting, once the table is REPLICA IDENTITY FULL.
+const joining = (w) => until('the table is published', () => published(w))
+
+// Busbar has got as far as it can while others are in the way: it waits for a lock of theirs, or looks at who they are,
+// or whether its snapshot shows them, again and again; or it needn't wait, and has answered.
+const BUSY = "application_name = 'busbar' AND datname = current_database() AND backend_type = 'client backend'"
+const held = (w, followers) =>
+  until('Busbar waits, or has answered', async () => {
+    if (followers.every((f) => f.confirmedAt || f.lastError)) return true
+    return (await w.sql(`SELECT FROM pg_stat_activity WHERE ${BUSY} AND (query ~ 'pg_locks|pg_current_snapshot' OR wait_event_type = 'Lock')`)).rowCount > 0
+  })
+
+// Somebody waits for a lock on the table.
+const queued = (w) =>
+  until('a lock is waited for', async () => (await w.sql("SELECT FROM pg_locks WHERE relation = 't'::regclass AND NOT granted")).rowCount > 0)
 
 // Both kinds of follower on a table, started and, unless told otherwise, up to date.
 async function followed(w, params = { table: 't' }) {
@@ -82,7 +95,7 @@ for (const manual of [false, true]) {
     const free = (await w.sql("SELECT FROM pg_locks WHERE relation = 't'::regclass AND NOT granted")).rowCount === 0
     if (free) await w.sql(fill(10, 12))
     // The request may be held for the writer, or not: either way its rows must come.
-    await delay(1500)
+    await held(w, followers)
     await early.query(fill(4, 5))
     await early.query('COMMIT')
     await w.sql(fill(20, 22))
@@ -101,7 +114,7 @@ for (const manual of [false, true]) {
     await publish(w)
     w.follow({ table: 't' })
     await joining(w)
-    await delay(1000)
+    await held(w, w.followers)
     await w.sql(`COMMIT PREPARED 'p_${w.db}'`)
     await w.sql(fill(20, 22))
     await w.followers[0].ready(30000)
@@ -146,7 +159,7 @@ test('rule 1: a commit that hangs for a standby, of who wrote before the table j
   )
   await local.query(`ALTER PUBLICATION ${w.publication} ADD TABLE t`)
   const f = w.follow({ table: 't' })
-  await delay(1500)
+  await held(w, [f])
   assert(!f.confirmedAt, 'the snapshot was taken without it')
   await commitsEnd(w)
   await within('the writer', 10000, hanging)
@@ -168,8 +181,7 @@ test('rule 1: a partition of a partition, made and filled by who still runs whil
   const early = await w.session()
   await early.query('BEGIN; CREATE TABLE p_12 PARTITION OF p_1 FOR VALUES FROM (10) TO (20); INSERT INTO p_12 VALUES (11, 1)')
   const f = w.follow({ table: 'p' })
-  await until('the table is published', () => published(w, 'p_11'), 3000).catch(() => {})
-  await delay(1000)
+  await held(w, [f])
   await early.query('INSERT INTO p_12 VALUES (12, 1); COMMIT')
   await f.ready(30000)
   await w.sql('INSERT INTO p VALUES (1, 1), (13, 1)')
@@ -184,7 +196,7 @@ for (const version of ['15', '15.12'])
     await early.query('INSERT INTO other VALUES (1)')
     const f = w.follow({ table: 't' })
     await joining(w)
-    await delay(500)
+    await held(w, [f])
     await early.query(fill(1, 3))
     await early.query('COMMIT')
     await f.ready(30000)
@@ -219,7 +231,7 @@ test('rule 1: without REPLICA IDENTITY FULL, a reader and a writer in the way', 
   await writer.query('BEGIN')
   await writer.query(fill(10, 12))
   w.follow({ table: 't' })
-  await delay(1500)
+  await queued(w)
   // Users must not be shut out meanwhile for long.
   const started = Date.now()
   await within('another writer gets through', 15000, w.sql(fill(30, 31)))
@@ -277,7 +289,7 @@ for (const manual of [false, true]) {
     if (manual) await w.sql(`ALTER PUBLICATION ${w.publication} ADD TABLE t`)
     const f = w.follow({ table: 't' })
     if (!manual) await joining(w)
-    await delay(1000)
+    await held(w, [f])
     await early.query(fill(4, 5))
     await early.query('COMMIT')
     await ready(f)
@@ -344,7 +356,7 @@ async function streamedWhileRunning(t, restart) {
   }
   const late = ['poll', 'sse'].map((m) => w.follow({ table: 't', replica: 'full' }, m))
   // Whether the request is held or answered and corrected: in the end the rows are there.
-  await delay(2500)
+  await held(w, late)
   await commitsEnd(w)
   await within('the writer', 10000, hanging)
   await Promise.all(late.map((f) => f.ready(40000)))
@@ -384,7 +396,8 @@ test('rule 4: a table that joins in the middle of a big transaction of another',
   await session.query('BEGIN')
   await session.query("INSERT INTO u SELECT g, repeat('y', 50) FROM generate_series(1, 10000) g")
   const f = w.follow({ table: 't' })
-  await delay(1000)
+  await joining(w)
+  await held(w, [f])
   await session.query(fill(1, 1000))
   await session.query('COMMIT')
   await f.ready(30000)
@@ -463,7 +476,7 @@ test('rule 6: a snapshot behind an ALTER TABLE that rewrites', async (t) => {
   await session.query('BEGIN')
   await session.query('ALTER TABLE t ADD COLUMN r float8 DEFAULT random()')
   const f = w.follow({ table: 't' })
-  await delay(1500)
+  await queued(w)
   await session.query('COMMIT')
   await f.ready(60000)
   equal(f.rows.size, 5, 'rows')
@@ -479,7 +492,7 @@ test('rule 6: a snapshot behind a TRUNCATE', async (t) => {
   await session.query('TRUNCATE t')
   await session.query(fill(50, 52))
   const f = w.follow({ table: 't' })
-  await delay(1000)
+  await queued(w)
   await session.query('COMMIT')
   await f.ready(60000)
   await w.sql(fill(10, 12))
@@ -493,12 +506,7 @@ async function lag(w) {
   const { rows } = await w.sql('SELECT active_pid FROM pg_replication_slots WHERE slot_name = $1', [w.slot])
   const pid = rows[0].active_pid
   assert(pid, 'nobody reads the slot')
-  process.kill(pid, 'SIGSTOP')
-  let stopped = true
-  return () => {
-    if (stopped) process.kill(pid, 'SIGCONT')
-    stopped = false
-  }
+  return pause(pid)
 }
 
 for (const [what, change] of [

@@ -11,7 +11,7 @@ import { connections, get, lastSeen, raw, readAll, shape, shapeUrl } from '../li
 import { Postgres } from '../lib/pg.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
-import { LONG, assert, delay, equal, temporary, until, within } from '../lib/util.mjs'
+import { LONG, assert, equal, pause, temporary, until, within } from '../lib/util.mjs'
 
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY, v text)'
 const fill = (from, to, size = 20) => `INSERT INTO t SELECT g, repeat('x', ${size}) || g FROM generate_series(${from}, ${to}) g`
@@ -192,14 +192,14 @@ test('SIGTERM: requests that had arrived are answered, unread and unaccepted one
     `GET ${shapeUrl('', { table: 't', handle: at.handle, offset: at.offset, ...params })} HTTP/1.1\r\nHost: x\r\n\r\n`
   const live = request({ live: true })
   const kept = await Promise.all(Array.from({ length: 30 }, () => keptSocket(w.busbar.port, request({}))))
-  process.kill(w.busbar.pid, 'SIGSTOP')
+  const go = await pause(w.busbar.pid)
   const answers = [
     ...kept.map((socket) => raw(w.busbar.url, live, { socket })),
     ...Array.from({ length: 200 }, () => raw(w.busbar.url, live)),
   ]
   await until('all requests have arrived', () => connections(w.busbar.port, { arrived: true }) >= answers.length)
   w.busbar.child.kill('SIGTERM')
-  process.kill(w.busbar.pid, 'SIGCONT')
+  go()
   const bad = (await Promise.all(answers)).filter(
     (a) => !a.text.startsWith('HTTP/1.1 200') || !a.text.includes('"up-to-date"') || !/connection: close/i.test(a.text),
   )
@@ -315,8 +315,10 @@ test('the slot never passes what is durable', async (t) => {
   const at = await settled(w)
   for (let round = 0; round < 4; round++) {
     const ids = Array.from({ length: 50 }, (_, i) => round * 100 + i)
+    const before = await flushed(w)
     for (const id of ids) await w.sql(fill(id, id))
-    if (round % 2) await delay(round * 100)
+    // At once, or when some of it has been acknowledged.
+    if (round % 2) await until('something is acknowledged', async () => (await flushed(w)) > before, 15000, 5)
     await w.busbar.kill9()
     const acknowledged = await flushed(w)
     await pg.stop()
@@ -686,6 +688,11 @@ test('a big transaction appears at once, in bounded memory', { timeout: 240000 }
   )
 })
 
+const sent = async (w) => {
+  const { rows } = await w.sql('SELECT s.sent_lsn - $$0/0$$ AS at FROM pg_replication_slots r JOIN pg_stat_replication s ON s.pid = r.active_pid WHERE slot_name = $1', [w.slot])
+  return rows.length ? BigInt(rows[0].at) : 0n
+}
+
 test('kill -9 inside a big transaction: it comes once', { timeout: 180000 }, async (t) => {
   const w = await world(t, { sql: [TABLE, fill(1, 1)] })
   for (const mode of ['poll', 'sse']) w.follow({ table: 't' }, mode)
@@ -703,8 +710,10 @@ test('kill -9 inside a big transaction: it comes once', { timeout: 180000 }, asy
     await w.busbar.start()
     if (round === 2) {
       await session.query(fill(from + 40000, from + 45000, 60))
+      const before = await sent(w)
       await session.query('COMMIT')
-      await delay(150)
+      // The walsender has begun to send it.
+      await until('some of it is sent', async () => (await sent(w)) > before, 15000, 5)
       await w.busbar.kill9()
       await w.busbar.start()
     } else await session.query('COMMIT')
@@ -842,7 +851,10 @@ test('wal_sender_timeout: a small one is kept under load', { timeout: 120000 }, 
   await f.ready()
   for (let i = 0; i < 4; i++) await w.sql(fill(i * 100000, i * 100000 + 60000, 40))
   await w.agree([f], 60000)
-  await delay(5000)
+  // Twice the timeout later the same walsender hears from us.
+  const walsender = "SELECT pid, reply_time FROM pg_stat_replication WHERE application_name = 'busbar'"
+  const { pid, reply_time: then } = (await w.sql(walsender)).rows[0]
+  await until('it is heard of', async () => (await w.sql(walsender)).rows.some((r) => r.pid === pid && r.reply_time - then > 4000), 20000, 200)
   assert(!/terminating walsender process due to replication timeout/.test(pg.log()), 'Postgres ended the stream for a timeout')
 })
 
