@@ -4,7 +4,19 @@
 #include "http/reply.h"
 
 #define RETRY_AFTER_S_MIN 6
-#define RETRY_AFTER_S_SPREAD 5 /* so that those who were refused don't all come back together */
+#define RETRY_AFTER_S_SPREAD 5
+#define RETRY_AFTER_S_MAX 90
+/* Until it has been seen how fast shapes are made: who comes too early is sent away again, and then it is known. */
+#define PLACES_PER_S 400
+#define PACE_MS 250 /* it is looked at again so often, while places are taken */
+
+void admit_init(struct http *h)
+{
+	pthread_mutex_init(&h->pace.lock, NULL);
+	h->pace.per_s = PLACES_PER_S;
+}
+
+void admit_clear(struct http *h) { pthread_mutex_destroy(&h->pace.lock); }
 
 static bool take(_Atomic unsigned *count, int64_t limit)
 {
@@ -14,13 +26,67 @@ static bool take(_Atomic unsigned *count, int64_t limit)
 	return false;
 }
 
-void admit(struct request *r, bool existing)
+/* ---- when to come back ------------------------------------------------------------------------------ */
+
+/*
+ * Of a crowd that comes at once (all shapes of a table rotated) most are sent away. Each is given a time of its own at
+ * which to come back, one behind the other at the pace at which places became free when they were wanted: so they find a place then,
+ * and Postgres always has as much to do as it may have.
+ */
+static void pace_freed(struct http *h, int64_t now_ms)
+{
+	struct admit_pace *p = &h->pace;
+	pthread_mutex_lock(&p->lock);
+	p->freed++;
+	if ((int64_t)atomic_load(&h->initial) < h->config->max_concurrent_initial / 2) {
+		/* Now it is a matter of who comes, not of how fast we are. */
+		p->since_ms = now_ms;
+		p->freed = 0;
+	} else if (now_ms - p->since_ms >= PACE_MS) {
+		double per_s = (double)p->freed * 1000 / (double)(now_ms - p->since_ms);
+		p->per_s = (p->per_s + per_s) / 2;
+		p->since_ms = now_ms;
+		p->freed = 0;
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* Milliseconds from now. */
+static int64_t pace_next(struct http *h, int64_t now_ms)
+{
+	struct admit_pace *p = &h->pace;
+	pthread_mutex_lock(&p->lock);
+	double first = (double)now_ms + RETRY_AFTER_S_MIN * 1000, last = (double)now_ms + RETRY_AFTER_S_MAX * 1000;
+	p->next_ms = (p->next_ms < first ? first : p->next_ms) + 1000 / (p->per_s < 1 ? 1 : p->per_s);
+	if (p->next_ms > last)
+		p->next_ms = last;
+	int64_t wait_ms = (int64_t)p->next_ms - now_ms;
+	pthread_mutex_unlock(&p->lock);
+	return wait_ms;
+}
+
+int admit_retry_after(struct request *r, int64_t ms)
+{
+	int s = (int)((ms + 999) / 1000), spread = s / 4 > RETRY_AFTER_S_SPREAD ? s / 4 : RETRY_AFTER_S_SPREAD;
+	return s + (int)(loop_random(r->conn->loop) % (unsigned)spread);
+}
+
+/* ---- places ----------------------------------------------------------------------------------------- */
+
+bool admit(struct request *r, bool existing)
 {
 	struct http *h = r->http;
 	if (existing)
 		r->admission = take(&h->existing, h->config->max_concurrent_existing) ? ADMIT_EXISTING : ADMIT_REFUSED_EXISTING;
 	else
 		r->admission = take(&h->initial, h->config->max_concurrent_initial) ? ADMIT_INITIAL : ADMIT_REFUSED_INITIAL;
+	return r->admission == ADMIT_EXISTING || r->admission == ADMIT_INITIAL;
+}
+
+static void free_initial(struct request *r)
+{
+	atomic_fetch_sub(&r->http->initial, 1);
+	pace_freed(r->http, r->conn->loop->now_ms);
 }
 
 void admit_swap(struct request *r)
@@ -29,14 +95,14 @@ void admit_swap(struct request *r)
 		return;
 	/* Over the limit of the other kind or not: it has been let in already. */
 	atomic_fetch_add(&r->http->existing, 1);
-	atomic_fetch_sub(&r->http->initial, 1);
+	free_initial(r);
 	r->admission = ADMIT_EXISTING;
 }
 
 void admit_release(struct request *r)
 {
 	if (r->admission == ADMIT_INITIAL)
-		atomic_fetch_sub(&r->http->initial, 1);
+		free_initial(r);
 	else if (r->admission == ADMIT_EXISTING)
 		atomic_fetch_sub(&r->http->existing, 1);
 	r->admission = ADMIT_NONE;
@@ -52,8 +118,8 @@ enum step admit_refuse(struct request *r)
 	reply_header(&p, "content-type", TYPE_JSON);
 	reply_header(&p, "surrogate-control", "no-store");
 	reply_header(&p, "electric-internal-known-error", "true");
-	reply_headerf(&p, "retry-after", "%d",
-	              RETRY_AFTER_S_MIN + (int)(loop_random(r->conn->loop) % RETRY_AFTER_S_SPREAD));
+	int64_t wait_ms = initial ? pace_next(r->http, r->conn->loop->now_ms) : RETRY_AFTER_S_MIN * 1000;
+	reply_headerf(&p, "retry-after", "%d", admit_retry_after(r, wait_ms));
 	buf_printf(&body, "{\"code\":\"concurrent_request_limit_exceeded\",\"message\":\"Concurrent %s request limit exceeded "
 	           "(limit: %lld), please retry\"}", initial ? "initial" : "existing",
 	           (long long)(initial ? c->max_concurrent_initial : c->max_concurrent_existing));

@@ -168,6 +168,16 @@ struct loop {
 	bool ended;                   /* takes no more of those */
 };
 
+/* How fast places of new shapes become free (admit.c). */
+struct admit_pace {
+	pthread_mutex_t lock;
+	/* under lock */
+	int64_t since_ms;
+	unsigned freed;  /* since then */
+	double per_s;
+	double next_ms;  /* the next one who is sent away is to come back then */
+};
+
 struct http {
 	const struct config *config;
 	struct shapes *shapes;
@@ -180,6 +190,7 @@ struct http {
 	unsigned conns_max;
 	_Atomic bool stopping;
 	_Atomic unsigned initial, existing; /* admitted now */
+	struct admit_pace pace;
 	_Atomic uint64_t body_bytes;        /* of all POST bodies being read */
 	_Atomic int64_t etags;              /* counts up, for etags that never match */
 };
@@ -232,6 +243,10 @@ void conn_set_deadline(struct conn *c, int64_t deadline_ms);
 void conn_check_progress(struct loop *l, struct conn *c);
 void conn_wake_unlink(struct loop *l, struct conn *c); /* with the wake_lock held */
 void conns_trim_due(struct loop *l);
+
+/* admit.c */
+void admit_init(struct http *h);
+void admit_clear(struct http *h);
 
 struct conn *conn_of(struct MHD_Connection *mhd);
 uint64_t loop_random(struct loop *l);

@@ -57,7 +57,7 @@ struct request {
 	struct buf body;
 	uint32_t body_counted; /* of http.body_bytes */
 	uint8_t method, path, admission, phase;
-	bool headers_seen, close, too_long, body_too_large, body_refused, waiting;
+	bool headers_seen, close, too_long, body_wanted, body_too_large, body_refused, waiting;
 	bool persistent; /* HTTP/1.1: without `close` the connection goes on */
 	/* Of the headers; point into the daemon's memory, which lives as long as the request. */
 	const char *origin, *request_id;
@@ -124,12 +124,15 @@ enum step answer_sse(struct request *r, const struct shape_slice *slice);
 
 /* ---- admission (admit.c) ---------------------------------------------------------------------------- */
 
-/* Takes a permit, or marks the request as refused. */
-void admit(struct request *r, bool existing);
+/* Takes a permit; false: there is none, and admit_refuse() is the answer. */
+bool admit(struct request *r, bool existing) MUST_USE;
 /* Its snapshot has begun: others may ask for new shapes. */
 void admit_swap(struct request *r);
 void admit_release(struct request *r);
 enum step admit_refuse(struct request *r);
+/* Seconds after which `ms` will have passed, a little more for some than for others: so that those who are sent away
+ * together don't come back together. */
+int admit_retry_after(struct request *r, int64_t ms);
 
 /* ---- streams (stream.c) ---------------------------------------------------------------------- */
 

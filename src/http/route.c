@@ -218,27 +218,30 @@ static bool shape_method(const struct request *r)
 	return r->path == PATH_SHAPE && r->method != METHOD_OTHER && r->method != METHOD_OPTIONS;
 }
 
-/*
- * The headers are there, the body isn't: decides what to do with it. A permit is taken before the body
- * is read, so that bodies count too.
- */
-static void prepare(struct request *r)
+/* The headers are there, the body isn't: whether it will be looked at. */
+static bool wants_body(struct request *r)
 {
-	if (!shape_method(r) || r->method == METHOD_DELETE)
-		return;
+	if (!shape_method(r) || r->method != METHOD_POST)
+		return false;
 	struct arena *a = &r->conn->loop->scratch;
 	struct pval params;
 	size_t len;
 	const char *query = request_query(r, &len);
-	if (params_decode_query(a, query, len, &params) == 0 && authorized(r, &params)) {
-		const struct pval *handle = pval_get(&params, "handle");
-		struct shape *known = handle != NULL && handle->type == PVAL_STRING
-		                              ? shapes_by_handle(r->http->shapes, handle->p, handle->len)
-		                              : NULL;
-		admit(r, known != NULL);
-		shape_unref(known);
-	}
+	bool wanted = params_decode_query(a, query, len, &params) == 0 && authorized(r, &params);
 	arena_reset(a);
+	return wanted;
+}
+
+/* All of the request is there: who is slow in sending it takes nobody's place. */
+static bool take_place(struct request *r, const struct pval *params)
+{
+	const struct pval *handle = pval_get(params, "handle");
+	struct shape *known = handle != NULL && handle->type == PVAL_STRING
+	                              ? shapes_by_handle(r->http->shapes, handle->p, handle->len)
+	                              : NULL;
+	bool admitted = admit(r, known != NULL);
+	shape_unref(known);
+	return admitted;
 }
 
 static enum step start_shape_route(struct request *r)
@@ -252,9 +255,7 @@ static enum step start_shape_route(struct request *r)
 		return reply_unauthorized(r);
 	if (r->method == METHOD_DELETE)
 		return delete_start(r);
-	if (r->admission == ADMIT_REFUSED_INITIAL || r->admission == ADMIT_REFUSED_EXISTING)
-		return admit_refuse(r);
-	return shape_start(r);
+	return take_place(r, &params) ? shape_start(r) : admit_refuse(r);
 }
 
 static enum step start(struct request *r)
@@ -288,8 +289,7 @@ static enum step resume(struct request *r)
 static void take_body(struct request *r, const char *p, size_t len)
 {
 	conn_body(r->conn);
-	bool wanted = r->method == METHOD_POST && (r->admission == ADMIT_INITIAL || r->admission == ADMIT_EXISTING);
-	if (!wanted || r->body_too_large || r->body_refused)
+	if (!r->body_wanted || r->body_too_large || r->body_refused)
 		return;
 	if (r->body.len + len > BODY_BYTES_MAX) {
 		r->body_too_large = true;
@@ -349,7 +349,7 @@ static enum MHD_Result first_call(struct request *r, const char *method, const c
 		r->close = true;
 		return reply_body_error(r, 413, "Request body too large", NULL) == STEP_DONE ? MHD_YES : MHD_NO;
 	}
-	prepare(r);
+	r->body_wanted = wants_body(r);
 	return MHD_YES;
 }
 

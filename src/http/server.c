@@ -66,6 +66,7 @@ int http_start(struct http **out, const struct config *config, struct shapes *sh
 	struct http *h = mem_zalloc(sizeof *h);
 	h->config = config;
 	h->shapes = shapes;
+	admit_init(h);
 	unsigned files = raise_files_limit();
 	/* Two descriptors for each daemon, and either class may come to hold all connections. */
 	unsigned usable = files > 2 * FILES_RESERVED ? files - FILES_RESERVED : files / 2;
@@ -81,6 +82,7 @@ int http_start(struct http **out, const struct config *config, struct shapes *sh
 	*out = h;
 	return 0;
 failed:
+	admit_clear(h);
 	free(h);
 	return -1;
 }
@@ -91,5 +93,6 @@ void http_stop(struct http *h)
 		return;
 	loops_stop(h);
 	close(h->listen_fd);
+	admit_clear(h);
 	free(h);
 }

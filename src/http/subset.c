@@ -4,8 +4,10 @@
  * The response begins with the query's first rows, or its end: until then it can still be a 400. Later an
  * error cuts the connection, so that half an answer never looks like a whole one.
  */
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -14,6 +16,8 @@
 #include "http/request.h"
 
 #define SUBSET_SQL_BYTES_MAX (8u << 20) /* of a condition, and of an order */
+#define SUBSET_RETRY_MIN_MS 5000
+#define SUBSET_RETRY_MAX_MS 60000
 #define QUERY_LOST "The subset query makes no progress, please retry"
 
 /* What a request keeps of its subset. */
@@ -302,6 +306,34 @@ static enum step reply_failed(struct request *r, struct err *e)
 	return reply_message(r, 500, e->text, 0, false);
 }
 
+/* The address at the other end; of IPv6 the half that one network has. */
+static uint64_t address_of(const struct conn *c)
+{
+	struct sockaddr_storage addr = {0};
+	socklen_t len = sizeof addr;
+	uint64_t from = 0;
+	if (getpeername(c->fd, (struct sockaddr *)&addr, &len) != 0)
+		return 0;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&addr;
+	if (addr.ss_family == AF_INET)
+		from = ((const struct sockaddr_in *)&addr)->sin_addr.s_addr;
+	else if (addr.ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
+		memcpy(&from, v6->sin6_addr.s6_addr + 12, 4);
+	else if (addr.ss_family == AF_INET6)
+		memcpy(&from, v6->sin6_addr.s6_addr, 8);
+	return from;
+}
+
+static enum step reply_too_many(struct request *r)
+{
+	int64_t wait_ms = shapes_subset_wait_ms(r->http->shapes);
+	if (wait_ms < SUBSET_RETRY_MIN_MS)
+		wait_ms = SUBSET_RETRY_MIN_MS;
+	if (wait_ms > SUBSET_RETRY_MAX_MS)
+		wait_ms = SUBSET_RETRY_MAX_MS;
+	return reply_message(r, 503, "Too many subset queries at once, please retry", admit_retry_after(r, wait_ms), false);
+}
+
 static enum step begin_query(struct request *r)
 {
 	struct subset_request *q = r->subset;
@@ -309,10 +341,10 @@ static enum step begin_query(struct request *r)
 	if (step != STEP_NEXT)
 		return step;
 	struct subset_spec spec = {.def = &q->def, .where = q->where, .order_by = q->order_by, .limit = q->limit,
-	                           .offset = q->offset};
+	                           .offset = q->offset, .from = address_of(r->conn)};
 	q->query = shapes_subset_start(r->http->shapes, &spec);
 	if (q->query == NULL)
-		return reply_message(r, 503, "Too many subset queries at once, please retry", 5, false);
+		return reply_too_many(r);
 	r->phase_began_ms = now(r);
 	return STEP_NEXT;
 }
@@ -334,7 +366,7 @@ enum step subset_step(struct request *r)
 		until = r->phase_began_ms + SUBSET_QUEUE_MAX_MS;
 		if (now(r) < until && !r->conn->loop->stopping)
 			return request_park(r, until);
-		return reply_message(r, 503, "Too many subset queries at once, please retry", 5, false);
+		return reply_too_many(r);
 	case SUBSET_RUNNING:
 		until = r->phase_began_ms + SUBSET_START_MAX_MS;
 		if (now(r) < until && !r->conn->loop->stopping)

@@ -241,11 +241,14 @@ struct subset_spec {
 	const char *where;           /* NULL: none; the definition's own condition holds as well */
 	const char *order_by;        /* "ORDER BY …", NULL: none */
 	int64_t limit, offset;       /* limit below 0: none */
+	uint64_t from;               /* who asks (an address, say): sessions are shared evenly among those that wait */
 };
 
 struct subset;
 /* Queues the query; copies what it needs. NULL: too many wait already. */
 struct subset *shapes_subset_start(struct shapes *s, const struct subset_spec *spec);
+/* In how many milliseconds those that wait now will have had their turn, as far as can be told. Any thread. */
+int64_t shapes_subset_wait_ms(struct shapes *s);
 /* Cancels what is left of it. Waiters must have been cancelled before. */
 void subset_free(struct subset *q);
 

@@ -41,7 +41,8 @@
 struct subset {
 	_Atomic uint32_t refs; /* the caller's, and the queue's or the thread's */
 	struct subsets *all;
-	struct subset *next;   /* in the queue */
+	struct subset *next;   /* in its asker's queue */
+	uint64_t from;
 	struct shape_def def;
 	char *where, *order_by;
 	int64_t limit, offset;
@@ -61,13 +62,21 @@ struct subset {
 	struct err err;
 };
 
+/* Who asks, by address, and has queries that wait. */
+struct asker {
+	struct asker *next;
+	uint64_t from;
+	struct subset *head, **tail;
+};
+
 struct subsets {
 	struct shapes *engine;
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
 	/* under lock */
-	struct subset *head, **tail;
+	struct asker *first, **last; /* the next free thread takes a query of the first, who then goes to the end */
 	size_t waiting;
+	int64_t query_ms; /* what one took lately, on the average */
 	bool stop;
 
 	_Atomic size_t bytes; /* of rows that no client has taken */
@@ -102,10 +111,64 @@ static struct subset *subset_new(struct subsets *all, const struct subset_spec *
 	q->order_by = spec->order_by != NULL ? mem_strdup(spec->order_by) : NULL;
 	q->limit = spec->limit;
 	q->offset = spec->offset;
+	q->from = spec->from;
 	pthread_mutex_init(&q->lock, NULL);
 	pthread_cond_init(&q->room, NULL);
 	wait_list_init(&q->waiters, &q->lock);
 	buf_init(&q->rows, SUBSET_ROW_BYTES_MAX);
+	return q;
+}
+
+/* ---- the queue: with its lock held ---- */
+
+static void push(struct subsets *all, struct subset *q)
+{
+	struct asker *a = all->first;
+	while (a != NULL && a->from != q->from)
+		a = a->next;
+	if (a == NULL) {
+		a = mem_zalloc(sizeof *a);
+		a->from = q->from;
+		a->tail = &a->head;
+		*all->last = a;
+		all->last = &a->next;
+	}
+	*a->tail = q;
+	a->tail = &q->next;
+	all->waiting++;
+}
+
+/* Takes it out where it is, and its asker if that was the last. */
+static void take_out(struct subsets *all, struct asker **asker, struct subset **at)
+{
+	struct asker *a = *asker;
+	*at = (*at)->next;
+	if (*at == NULL)
+		a->tail = at;
+	all->waiting--;
+	if (a->head != NULL)
+		return;
+	*asker = a->next;
+	if (*asker == NULL)
+		all->last = asker;
+	free(a);
+}
+
+/* Turn and turn about: who asks for much waits for himself, whoever else has asked. */
+static struct subset *pop(struct subsets *all)
+{
+	struct asker *a = all->first;
+	if (a == NULL)
+		return NULL;
+	struct subset *q = a->head;
+	bool more = q->next != NULL;
+	take_out(all, &all->first, &a->head);
+	if (more && a->next != NULL) {
+		all->first = a->next;
+		a->next = NULL;
+		*all->last = a;
+		all->last = &a->next;
+	}
 	return q;
 }
 
@@ -116,31 +179,36 @@ struct subset *shapes_subset_start(struct shapes *s, const struct subset_spec *s
 	pthread_mutex_lock(&all->lock);
 	if (all->waiting < SUBSET_QUEUE_MAX) {
 		q = subset_new(all, spec);
-		*all->tail = q;
-		all->tail = &q->next;
-		all->waiting++;
+		push(all, q);
 		pthread_cond_signal(&all->cond);
 	}
 	pthread_mutex_unlock(&all->lock);
 	return q;
 }
 
+int64_t shapes_subset_wait_ms(struct shapes *s)
+{
+	struct subsets *all = s->subsets;
+	pthread_mutex_lock(&all->lock);
+	int64_t wait_ms = (int64_t)all->waiting * all->query_ms / (all->nthreads > 0 ? all->nthreads : 1);
+	pthread_mutex_unlock(&all->lock);
+	return wait_ms;
+}
+
 /* Out of the queue, if no thread has it yet. */
 static bool unqueue(struct subset *q)
 {
 	struct subsets *all = q->all;
-	bool found = false;
 	pthread_mutex_lock(&all->lock);
-	struct subset **at = &all->head;
-	while (*at != NULL && *at != q)
+	struct asker **asker = &all->first;
+	while (*asker != NULL && (*asker)->from != q->from)
+		asker = &(*asker)->next;
+	struct subset **at = *asker == NULL ? NULL : &(*asker)->head;
+	while (at != NULL && *at != NULL && *at != q)
 		at = &(*at)->next;
-	if (*at != NULL) {
-		found = true;
-		*at = q->next;
-		if (*at == NULL)
-			all->tail = at;
-		all->waiting--;
-	}
+	bool found = at != NULL && *at != NULL;
+	if (found)
+		take_out(all, asker, at);
 	pthread_mutex_unlock(&all->lock);
 	return found;
 }
@@ -475,19 +543,6 @@ static void run(struct worker *w, struct subset *q)
 
 /* ---- the threads ---- */
 
-/* With the lock held. */
-static struct subset *pop(struct subsets *all)
-{
-	struct subset *q = all->head;
-	if (q == NULL)
-		return NULL;
-	all->head = q->next;
-	if (all->head == NULL)
-		all->tail = &all->head;
-	all->waiting--;
-	return q;
-}
-
 static void *thread_main(void *arg)
 {
 	struct worker w = {.all = arg};
@@ -501,6 +556,7 @@ static void *thread_main(void *arg)
 				continue;
 		}
 		pthread_mutex_unlock(&all->lock);
+		int64_t began = clock_mono_ms();
 		if (q != NULL) {
 			tell(q, SUBSET_RUNNING, NULL);
 			if (!atomic_load(&q->cancelled))
@@ -510,6 +566,8 @@ static void *thread_main(void *arg)
 			drop_connection(&w);
 		}
 		pthread_mutex_lock(&all->lock);
+		if (q != NULL)
+			all->query_ms += (clock_mono_ms() - began - all->query_ms) / 4;
 	}
 	pthread_mutex_unlock(&all->lock);
 	drop_connection(&w);
@@ -521,7 +579,7 @@ int subsets_start(struct shapes *s, int threads, struct err *e)
 	struct subsets *all = s->subsets = mem_zalloc(sizeof *all);
 	REQUIRE(threads <= (int)ARRAY_LEN(all->threads));
 	all->engine = s;
-	all->tail = &all->head;
+	all->last = &all->first;
 	pthread_mutex_init(&all->lock, NULL);
 	pthread_cond_init(&all->cond, NULL);
 	for (; all->nthreads < threads; all->nthreads++) {
@@ -543,7 +601,7 @@ void subsets_stop(struct shapes *s)
 	pthread_mutex_unlock(&all->lock);
 	for (int i = 0; i < all->nthreads; i++)
 		pthread_join(all->threads[i], NULL);
-	REQUIRE(all->head == NULL); /* HTTP has freed all queries, and so taken them out of the queue */
+	REQUIRE(all->first == NULL); /* HTTP has freed all queries, and so taken them out of the queue */
 	pthread_cond_destroy(&all->cond);
 	pthread_mutex_destroy(&all->lock);
 	free(all);

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 const here = dirname(fileURLToPath(import.meta.url))
 
 const LANES = [
-  ['self', 'clients', 'history', 'majors', 'http', 'keys', 'words', 'instances'],
+  ['self', 'clients', 'history', 'majors', 'http', 'keys', 'words', 'instances', 'crowd'],
   ['conformance', 'restarts', 'joining', 'rotation', 'where', 'subset'],
 ]
 const SUITE_MS = process.env.E2E_LONG === '1' ? 2 * 3600 * 1000 : 15 * 60 * 1000

@@ -190,6 +190,23 @@ test('bodies: 8 MB are read, more is 413', { timeout: 60000 }, async (t) => {
   equal([bigger.status, bigger.text()], [413, '{"error":"Request body too large"}'], 'answer to 8.1 MB')
 })
 
+test('slow bodies take no place of those who ask for new shapes', async (t) => {
+  const w = await world(t, { sql: [TABLE, fill(1, 3)], env: { ELECTRIC_MAX_CONCURRENT_REQUESTS: '{"initial":5,"existing":5}' } })
+  const sockets = Array.from({ length: 20 }, () => {
+    const s = net.connect(w.busbar.port, '127.0.0.1')
+    s.on('error', () => {})
+    s.write(post('Content-Length: 1000\r\n', '{'))
+    return s
+  })
+  t.cleanup(() => sockets.forEach((s) => s.destroy()))
+  await until('they have arrived', () => connections(w.busbar.port) >= 20)
+  for (let i = 0; i < 5; i++) await w.busbar.health()
+  for (let i = 0; i < 3; i++)
+    equal((await shape(w.busbar.url, { table: 't', offset: '-1', where: `id > ${i}` })).status, 200, 'a new shape')
+  const rest = sockets.slice(0, 5).map((s) => raw(w.busbar.url, `${' '.repeat(998)}}`, { socket: s, done: (text) => text.includes('\r\n\r\n') }))
+  equal((await Promise.all(rest)).map((r) => status(r.text)), Array(5).fill(200), 'the bodies')
+})
+
 test('clients that send a byte a second are cut', { timeout: 150000 }, async (t) => {
   const w = await world(t)
   const slow = (bytes) =>

@@ -147,6 +147,28 @@ test('a client that reads nothing loses its query, and keeps nobody from anythin
   equal((await subset(w, { subset__where: 'id = 1' })).status, 200, 'afterwards')
 })
 
+test('who asks for much waits for himself', { timeout: 120000 }, async (t) => {
+  const w = await world(t, { sql: [TABLE, fill(1, 100000)] })
+  const query = { subset__where: "lower(upper(v)) <> 'a'", subset__order_by: 'v DESC', subset__limit: '1' }
+  await subset(w, query)
+  let answered = 0
+  const many = Array.from({ length: 60 }, () => subset(w, query, { timeout: 60000 }).then((a) => (answered++, a.status)))
+  await until('some of them have been answered', () => answered >= 2, 60000, 2)
+  const before = answered
+  const agent = new http.Agent({ localAddress: '127.0.0.2' })
+  const other = await subset(w, query, { agent })
+  const between = answered - before
+  agent.destroy()
+  equal(other.status, 200, other.text())
+  // As many as there are sessions were running; then it was the other's turn.
+  assert(between <= 10, `${between} of the crowd's were answered before the other's one`)
+  const all = await Promise.all(many)
+  assert(
+    all.every((status) => status === 200 || status === 503),
+    `answers: ${all}`,
+  )
+})
+
 test('a connection that broke while idle is replaced without a word', async (t) => {
   const w = await world(t, { sql: [TABLE, fill(1, 3)] })
   equal((await subset(w, { subset__where: '' })).status, 200, 'before')
