@@ -146,10 +146,10 @@ static void test_stored(void)
 
 int main(void)
 {
-	test_same();
-	test_other();
-	test_older();
-	test_bounded();
-	test_stored();
+	RUN(test_same);
+	RUN(test_other);
+	RUN(test_older);
+	RUN(test_bounded);
+	RUN(test_stored);
 	return check_done("commits");
 }
