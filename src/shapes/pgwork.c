@@ -593,6 +593,12 @@ static int copy_row(void *ctx, const struct pg_copy_value *values, struct err *e
 	struct copy *c = ctx;
 	if (c->discard)
 		return 0;
+	const struct shape_def *def = &c->shape->def;
+	int turned = def->table->nmembers > 0 ? row_form_turn(c->form, values[def->nselected]) : 0;
+	if (turned < 0)
+		return err_set(e, ERR_NOT_FOUND, "the table's children changed meanwhile");
+	if (turned > 0 && c->packed && c->piece.len > 0 && put_piece(c, false, e) != 0)
+		return -1;
 	if (c->piece.len == 0) {
 		buf_room(&c->piece, SNAPSHOT_PIECE_BYTES / (c->all_bytes == 0 ? 8 : 1));
 		c->packed = c->all_bytes >= SNAPSHOT_PLAIN_BYTES;
@@ -1061,11 +1067,13 @@ static const char watch_sql[] =
 	/* What keeps keys apart: indexes, and of children by inheritance their names and columns too. */
 	" coalesce((SELECT pg_catalog.count(*)::pg_catalog.text || ' ' || pg_catalog.sum(i.xmin::pg_catalog.text::pg_catalog.int8)::pg_catalog.text"
 	" FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid), '')::pg_catalog.text || ' ' ||"
-	" CASE WHEN c.relkind = 'r' THEN coalesce((SELECT pg_catalog.sum(k.xmin::pg_catalog.text::pg_catalog.int8 +"
+	" CASE WHEN c.relkind = 'r' THEN coalesce((WITH RECURSIVE down (oid) AS (SELECT i.inhrelid FROM pg_catalog.pg_inherits i"
+	" WHERE i.inhparent = c.oid UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN down ON down.oid = i.inhparent)"
+	" SELECT pg_catalog.sum(k.xmin::pg_catalog.text::pg_catalog.int8 +"
 	" (SELECT pg_catalog.count(*) + coalesce(pg_catalog.sum(x.xmin::pg_catalog.text::pg_catalog.int8), 0)"
 	" FROM pg_catalog.pg_index x WHERE x.indrelid = k.oid) +"
 	" (SELECT pg_catalog.sum(a.xmin::pg_catalog.text::pg_catalog.int8) FROM pg_catalog.pg_attribute a WHERE a.attrelid = k.oid))"
-	" FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class k ON k.oid = i.inhrelid WHERE i.inhparent = c.oid)::pg_catalog.text, '') ELSE '' END || ' ' ||"
+	" FROM down JOIN pg_catalog.pg_class k ON k.oid = down.oid)::pg_catalog.text, '') ELSE '' END || ' ' ||"
 	" coalesce((SELECT r.oid FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid"
 	" WHERE r.prrelid = c.oid AND p.pubname = $2), 0)::pg_catalog.text"
 	" FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1::pg_catalog.oid[])";
