@@ -555,6 +555,8 @@ static void put_copy(struct buf *sql, const struct pg_table *t, const uint16_t *
 			buf_puts(sql, ", ");
 		pg_put_ident(sql, t->columns[selected[i]].name);
 	}
+	if (t->nmembers > 0)
+		buf_puts(sql, ", tableoid");
 	buf_puts(sql, " FROM ");
 	pg_put_table(sql, t->schema, t->name); /* not ONLY: rows of partitions and children are its rows */
 	const char *joint = " WHERE (";
@@ -585,9 +587,10 @@ int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *sel
 	REQUIRE(nselected > 0);
 	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
 	put_copy(&sql, t, selected, nselected, rows);
-	struct copy c = {.conn = conn, .ncolumns = nselected, .row = row, .ctx = ctx,
+	uint16_t ncolumns = (uint16_t)(nselected + (t->nmembers > 0 ? 1 : 0));
+	struct copy c = {.conn = conn, .ncolumns = ncolumns, .row = row, .ctx = ctx,
 	                 .cancelled = cancelled, .cancel_ctx = cancel_ctx};
-	c.values = mem_alloc(nselected * sizeof c.values[0]);
+	c.values = mem_alloc(ncolumns * sizeof c.values[0]);
 	c.started_ms = clock_mono_ms();
 	int rc = 0;
 	if (sql.failed)

@@ -75,7 +75,8 @@ void pg_copy_json(struct buf *out, struct pg_copy_value v);
 void pg_copy_raw(struct buf *out, struct pg_copy_value v);
 
 /*
- * Rows of the columns `selected` (indexes into t->columns), in heap order. `row` returns -1 to stop
+ * Rows of the columns `selected` (indexes into t->columns), in heap order. With children by inheritance one more value
+ * follows: the oid of the table that the row is in. `row` returns -1 to stop
  * (then `e` is the row function's own). `where_sql`: NULL, or a condition made by us from a checked
  * tree, never a client's text. A statement that must stop early is cancelled on the server.
  */

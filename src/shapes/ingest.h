@@ -79,6 +79,7 @@ struct ingest {
 	size_t nspare;
 	int64_t wire_bytes;
 	bool staged, oversize;
+	size_t ncounts;        /* shapes with counts */
 	struct key_undo *undo; /* what staging has counted; ingest_count.c */
 	size_t nundo, undo_cap;
 	struct held *held;     /* by table; ingest_keys.c */

@@ -57,6 +57,7 @@ void counts_drop(struct shape *shape)
 	if (shape->in.counts == NULL)
 		return;
 	counts_release(shape->engine, shape->in.counts);
+	shape->engine->ingest->ncounts--;
 	free(shape->in.counts);
 	shape->in.counts = NULL;
 }
@@ -198,7 +199,7 @@ bool counts_number(struct ingest *in, struct txn_shape *t, bool undo)
 
 void counts_commit(struct ingest *in)
 {
-	for (size_t i = 0; i < in->ntouched; i++) {
+	for (size_t i = 0; in->ncounts > 0 && i < in->ntouched; i++) {
 		struct txn_shape *t = in->touched[i];
 		if (t->n > 0 && t->shape->in.counts != NULL && t->shape->in.routed && !txn_filtered(in, t->shape))
 			(void)counts_number(in, t, false);
@@ -245,6 +246,7 @@ void counts_take(struct shapes *s, struct shape *shape, struct key_counts *count
 	shape->in.counts = mem_alloc(sizeof *shape->in.counts);
 	*shape->in.counts = *counts;
 	*counts = (struct key_counts){0};
+	in->ncounts++;
 	shape->in.counting = false;
 	join_release(s, shape);
 	/* The commit at hand has been counted already, but for this shape. */
@@ -298,6 +300,7 @@ static int restore_slice(struct shape *shape, const struct shape_slice *slice, s
 static int restore(struct shape *shape, uint64_t *rows, struct err *e)
 {
 	struct key_counts *c = shape->in.counts = mem_zalloc(sizeof *c);
+	shape->engine->ingest->ncounts++;
 	struct log_offset at = {0, 0};
 	struct shape_slice slice;
 	struct waiter nobody = {0};

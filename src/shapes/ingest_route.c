@@ -88,7 +88,7 @@ static struct format *format_intern(struct ingest *in, const struct shape_def *d
 	struct buf b = BUF_INIT(4096);
 	line_relation_json(def->table, &b);
 	f->relation_json = buf_detach(&b, NULL);
-	line_key_prefix(def->table, &b);
+	line_key_prefix(def->table->schema, def->table->name, &b);
 	f->key_prefix = buf_detach(&b, NULL);
 	map_put(&in->formats, f->key, f->key_len, f);
 	return f;
@@ -118,6 +118,7 @@ static void format_unref(struct ingest *in, struct format *f)
 	shape_def_clear(&f->def);
 	free(f->relation_json);
 	free(f->key_prefix);
+	free(f->member_prefix);
 	free(f->map);
 	free(f->key);
 	free(f);

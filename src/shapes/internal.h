@@ -181,6 +181,7 @@ struct format {
 	struct shape_def def; /* the table, selected columns and replica mode are used */
 	char *relation_json;  /* ["public","items"] */
 	char *key_prefix;     /* "public"."items" as it stands in a key, not JSON-escaped */
+	char *member_prefix;  /* the same of the child that it is bound to, NULL: of none */
 	/* The binding: column i of def.table is column map[i] of the relation last seen; -1 none. */
 	const struct relation *bound;
 	uint32_t bound_version;
@@ -219,6 +220,9 @@ void row_form_free(struct row_form *f);
 struct key_counts;
 /* Rows may be equal: counts them, and numbers their keys (keys.h). Borrowed until the form is freed. */
 void row_form_count(struct row_form *f, struct key_counts *counts);
+/* Of a table with children by inheritance: the rows that follow are of the table with this oid. 1: another than those
+ * before, so that packed rows need another piece; 0: the same; -1: it isn't one of them. */
+int row_form_turn(struct row_form *f, struct pg_copy_value oid);
 /* Appends a row as a line, with its newline. Values are those of the selected columns. */
 void row_put(struct row_form *f, const struct pg_copy_value *values, struct buf *out);
 /*
@@ -237,7 +241,7 @@ void line_key_part(const char *p, size_t n, bool null, struct buf *out);
 uint16_t line_key_columns(const struct pg_table *t);
 uint16_t line_key_column(const struct pg_table *t, uint16_t i);
 /* "schema"."table" with quotes doubled and slashes doubled, the one form on both paths. */
-void line_key_prefix(const struct pg_table *t, struct buf *out);
+void line_key_prefix(const char *schema, const char *name, struct buf *out);
 void line_relation_json(const struct pg_table *t, struct buf *out);
 
 /* The electric-schema value of some columns of a table, shared by the shapes that select them. */

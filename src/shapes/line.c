@@ -50,11 +50,11 @@ static void key_identifier(const char *name, struct buf *out)
 	buf_putc(out, '"');
 }
 
-void line_key_prefix(const struct pg_table *t, struct buf *out)
+void line_key_prefix(const char *schema, const char *name, struct buf *out)
 {
-	key_identifier(t->schema, out);
+	key_identifier(schema, out);
 	buf_putc(out, '.');
-	key_identifier(t->name, out);
+	key_identifier(name, out);
 }
 
 void line_relation_json(const struct pg_table *t, struct buf *out)
@@ -124,6 +124,26 @@ static bool key_identifies(const struct format *f, const struct relation *r)
 	return true;
 }
 
+/* Rows of a child by inheritance have its name in their keys, as the definition knows it. */
+static void bind_member(struct format *f, const struct relation *r)
+{
+	const struct pg_table *t = f->def.table;
+	free(f->member_prefix);
+	f->member_prefix = NULL;
+	if (t->relkind == 'p' || r->oid == t->oid)
+		return;
+	const struct pg_member *m = pg_table_member(t, r->oid);
+	if (m == NULL) {
+		misfit(f, "table %s became a child of it", r->name);
+		return;
+	}
+	if (strcmp(m->schema, r->schema) != 0 || strcmp(m->name, r->name) != 0)
+		misfit(f, "a child was renamed to %s", r->name);
+	struct buf b = BUF_INIT(RECORD_BYTES_MAX);
+	line_key_prefix(m->schema, m->name, &b);
+	f->member_prefix = buf_detach(&b, NULL);
+}
+
 void format_bind(struct format *f, const struct relation *r)
 {
 	const struct pg_table *t = f->def.table;
@@ -136,6 +156,7 @@ void format_bind(struct format *f, const struct relation *r)
 	for (uint16_t i = 0; i < t->ncolumns; i++)
 		f->map[i] = relation_column(r, t->columns[i].name);
 	f->key_identifies = key_identifies(f, r);
+	bind_member(f, r);
 	if (r->oid == t->oid && (strcmp(r->schema, t->schema) != 0 || strcmp(r->name, t->name) != 0)) {
 		misfit(f, "the table was renamed to %s", r->name);
 		return;
@@ -227,8 +248,9 @@ static void put_member(const struct rendering *r, uint16_t column, const struct 
 static void put_key(const struct rendering *r, bool of_old)
 {
 	const struct pg_table *t = r->f->def.table;
+	const char *prefix = r->f->member_prefix != NULL ? r->f->member_prefix : r->f->key_prefix;
 	buf_putc(r->out, '"');
-	buf_json_escape(r->out, r->f->key_prefix, strlen(r->f->key_prefix));
+	buf_json_escape(r->out, prefix, strlen(prefix));
 	for (uint16_t i = 0; i < line_key_columns(t); i++) {
 		uint16_t c = line_key_column(t, i);
 		const struct wal_value *v = of_old ? old_value(r, c) : new_value(r, c);

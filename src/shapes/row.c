@@ -40,6 +40,9 @@ struct row_form {
 	char *text;           /* of all that is fixed */
 	uint32_t *lens;       /* of the values of the row at hand, for row_pack(); 0: null, else one more */
 	struct buf values;
+	const struct pg_table *table; /* of the definition */
+	uint32_t of;               /* the table whose rows are at hand: itself or a child */
+	struct fixed *heads;       /* with children: its own, then theirs */
 	struct key_counts *counts; /* NULL: no two rows are equal */
 	struct buf key;
 };
@@ -56,12 +59,54 @@ static void frame_place(struct frame *f, const char *text)
 	}
 }
 
+static void put_head(const char *schema, const char *name, struct buf *out)
+{
+	struct buf prefix = BUF_INIT(RECORD_BYTES_MAX);
+	line_key_prefix(schema, name, &prefix);
+	buf_puts(out, "{\"key\":\"");
+	buf_json_escape(out, prefix.data, prefix.len);
+	buf_clear(&prefix);
+}
+
+/* Keys of a child's rows begin with its own name. */
+static void make_heads(struct row_form *f, const struct pg_table *t)
+{
+	f->table = t;
+	f->of = t->oid;
+	if (t->nmembers == 0)
+		return;
+	f->heads = mem_alloc(((size_t)t->nmembers + 1) * sizeof *f->heads);
+	f->heads[0] = *frame_head(&f->frame);
+	for (uint32_t i = 0; i < t->nmembers; i++) {
+		struct buf b = BUF_INIT(RECORD_BYTES_MAX);
+		put_head(t->members[i].schema, t->members[i].name, &b);
+		f->heads[i + 1].text = buf_detach(&b, &f->heads[i + 1].len);
+	}
+}
+
+int row_form_turn(struct row_form *f, struct pg_copy_value oid)
+{
+	uint32_t now = 0, at = 0;
+	for (uint32_t i = 0; i < oid.len && oid.data[i] >= '0' && oid.data[i] <= '9'; i++)
+		now = now * 10 + (uint32_t)(oid.data[i] - '0');
+	if (now == f->of)
+		return 0;
+	const struct pg_member *m = pg_table_member(f->table, now);
+	if (m == NULL && now != f->table->oid)
+		return -1;
+	if (m != NULL)
+		at = (uint32_t)(m - f->table->members) + 1;
+	f->of = now;
+	f->frame.before[f->frame.nselected + 1] = f->heads[at];
+	return 1;
+}
+
 struct row_form *row_form_new(const struct shape_def *def, const char *more_headers)
 {
 	const struct pg_table *t = def->table;
 	struct row_form *f = mem_zalloc(sizeof *f);
 	struct frame *fr = &f->frame;
-	struct buf b = BUF_INIT(RECORD_BYTES_MAX), prefix = BUF_INIT(RECORD_BYTES_MAX);
+	struct buf b = BUF_INIT(RECORD_BYTES_MAX);
 	fr->nselected = def->nselected;
 	fr->nkey = line_key_columns(t);
 	fr->before = mem_zalloc(((size_t)fr->nselected + 2) * sizeof *fr->before);
@@ -86,13 +131,11 @@ struct row_form *row_form_new(const struct shape_def *def, const char *more_head
 	buf_puts(&b, "}}\n");
 	fr->before[fr->nselected].len = b.len - start;
 	start = b.len;
-	line_key_prefix(t, &prefix);
-	buf_puts(&b, "{\"key\":\"");
-	buf_json_escape(&b, prefix.data, prefix.len);
-	buf_clear(&prefix);
+	put_head(t->schema, t->name, &b);
 	fr->before[fr->nselected + 1].len = b.len - start;
 	f->text = buf_detach(&b, NULL);
 	frame_place(fr, f->text);
+	make_heads(f, t);
 	for (uint16_t i = 0; i < fr->nkey; i++) {
 		uint16_t at = 0;
 		while (at < def->nselected && def->selected[at] != line_key_column(t, i))
@@ -109,6 +152,9 @@ void row_form_free(struct row_form *f)
 {
 	if (f == NULL)
 		return;
+	for (uint32_t i = 0; f->heads != NULL && i < f->table->nmembers; i++)
+		free((char *)(uintptr_t)f->heads[i + 1].text);
+	free(f->heads);
 	free(f->frame.before);
 	free(f->frame.key);
 	free(f->is_bool);
@@ -214,7 +260,8 @@ void row_pack_begin(const struct row_form *f, struct buf *out)
 		buf_put(out, &len, sizeof len);
 		text += len;
 	}
-	buf_put(out, f->text, text);
+	buf_put(out, f->text, text - frame_head(fr)->len); /* the head is the last of them */
+	buf_put(out, frame_head(fr)->text, frame_head(fr)->len);
 }
 
 /* Seven bits at a time, the lowest first; the highest bit says that more follow. */

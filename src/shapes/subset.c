@@ -372,6 +372,9 @@ static bool give(struct worker *w)
 static int take_row(void *ctx, const struct pg_copy_value *values, struct err *e)
 {
 	struct worker *w = ctx;
+	const struct shape_def *def = &w->q->def;
+	if (def->table->nmembers > 0 && row_form_turn(w->form, values[def->nselected]) < 0)
+		return err_set(e, ERR_NOT_FOUND, "the table's children changed meanwhile");
 	row_put(w->form, values, &w->piece);
 	if (w->piece.failed)
 		return err_set(e, ERR_LIMIT, "a row is too large for a subset");

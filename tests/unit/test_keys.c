@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "store_test.h"
+#include "shape_test.h"
 #include "shapes/keys.h"
 
 static void test_hash(void)
@@ -228,6 +228,37 @@ static void test_random(uint64_t seed)
 	}
 }
 
+/* Keys beyond the limits are refused in words that say what to do, and given back when their shape ends. */
+static void test_limits(void)
+{
+	struct shapes s = {0};
+	struct pg_table *t = table_make(1, "public", "t", "a:25");
+	struct key_counts one = {0}, other = {0};
+	struct err e;
+	key_counts_add(&one, numbered(1));
+	CHECK_INT(counts_charge(&s, &one, t, &e), 0);
+	one.n = SHAPE_KEYS_MAX;
+	CHECK_INT(counts_charge(&s, &one, t, &e), 0);
+	CHECK_INT(s.keys_counted, SHAPE_KEYS_MAX);
+	one.n++;
+	CHECK_INT(counts_charge(&s, &one, t, &e), -1);
+	CHECK(e.kind == ERR_LIMIT && strstr(e.text, "\"public\".\"t\"") != NULL && strstr(e.text, "more than 8000000") != NULL &&
+	      strstr(e.text, "add a primary key") != NULL);
+	one.n = 5;
+	CHECK_INT(counts_charge(&s, &one, t, &e), 0);
+	CHECK_INT(s.keys_counted, 5);
+	for (int i = 0; i < 3; i++) {
+		struct key_counts full = {.n = SHAPE_KEYS_MAX};
+		CHECK_INT(counts_charge(&s, &full, t, &e), i < 2 ? 0 : -1);
+	}
+	CHECK(strstr(e.text, "more than 24000000") != NULL);
+	CHECK_INT(counts_charge(&s, &other, t, &e), -1);
+	counts_release(&s, &one);
+	CHECK_INT(s.keys_counted, 3 * SHAPE_KEYS_MAX);
+	CHECK_INT(counts_charge(&s, &other, t, &e), 0);
+	pg_table_unref(t);
+}
+
 int main(void)
 {
 	RUN(test_hash);
@@ -235,6 +266,7 @@ int main(void)
 	uint64_t seed = test_seed("test_keys");
 	RUN(test_counts, seed);
 	RUN(test_lines);
+	RUN(test_limits);
 	RUN(test_nets);
 	RUN(test_random, seed);
 	return check_done("test_keys");

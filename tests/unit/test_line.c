@@ -82,7 +82,7 @@ static struct format format_make(struct pg_table *t, const char *columns, enum s
 {
 	struct format f = {.def = def_make(t, columns, replica)};
 	struct buf b = BUF_INIT(LIMIT);
-	line_key_prefix(t, &b);
+	line_key_prefix(t->schema, t->name, &b);
 	f.key_prefix = buf_detach(&b, NULL);
 	line_relation_json(t, &b);
 	f.relation_json = buf_detach(&b, NULL);
@@ -107,6 +107,7 @@ static void format_done(struct format *f)
 		relation_free((struct relation *)(uintptr_t)f->bound);
 	free(f->map);
 	free(f->key_prefix);
+	free(f->member_prefix);
 	free(f->relation_json);
 	shape_def_clear(&f->def);
 }
@@ -484,10 +485,29 @@ static void test_bind(void)
 	format_bind(&f, r);
 	CHECK(!f.bound_ok && strstr(f.bound_why, "renamed to items2") != NULL);
 	r->oid = 101; /* a partition: its name is its own, its rows count as the table's */
+	f.def.table->relkind = 'p';
 	format_bind(&f, r);
 	CHECK(f.bound_ok);
 	CHECK_INSERT(f, ROW("1", "a", "t"));
 	CHECK_LINE(f, 0, "{'key':'K/\\'1\\'','value':{'id':'1','name':'a','ok':'t'}" H("insert"));
+	f.def.table->relkind = 'r'; /* a child: it has its name in its keys, and must be known by it */
+	format_bind(&f, r);
+	CHECK(!f.bound_ok && strstr(f.bound_why, "items2 became a child") != NULL);
+	f.def.table->nmembers = 1;
+	f.def.table->members = mem_zalloc(sizeof *f.def.table->members);
+	*f.def.table->members = (struct pg_member){101, mem_strdup("public"), mem_strdup("items2")};
+	add_column(r, "its own");
+	format_bind(&f, r);
+	CHECK(f.bound_ok);
+	CHECK_INSERT(f, ROW("1", "a", "t", "x"));
+	CHECK_LINE(f, 0, "{'key':'\\'public\\'.\\'items2\\'/\\'1\\'','value':{'id':'1','name':'a','ok':'t'}" H("insert"));
+	CHECK_UPDATE(f, 2, 'O', ROW("1", "a", "t", "x"), ROW("2", "a", "t", "x"));
+	CHECK(strstr(text_of(&f, 0), "\"key_change_to\":\"\\\"public\\\".\\\"items2\\\"/") != NULL);
+	r->ncolumns--;
+	free(r->names[r->ncolumns]);
+	replace_text(&r->name, "items3");
+	format_bind(&f, r);
+	CHECK(!f.bound_ok && strstr(f.bound_why, "renamed to items3") != NULL);
 	r->oid = 100;
 	replace_text(&r->name, "items");
 	replace_text(&r->schema, "elsewhere");

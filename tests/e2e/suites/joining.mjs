@@ -645,7 +645,7 @@ test('rule 8: a table gets its first child, and another', { timeout: 120000 }, a
     ['c', 10],
     ['d', 20],
   ]) {
-    await w.sql(`CREATE TABLE ${child} () INHERITS (t)`)
+    await w.sql(`CREATE TABLE ${child} (PRIMARY KEY (id)) INHERITS (t)`)
     await w.sql(`INSERT INTO ${child} VALUES (${id}, 'early')`)
     await w.agree()
     await w.sql(`INSERT INTO ${child} VALUES (${id + 1}, 'late')`)

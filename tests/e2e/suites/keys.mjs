@@ -441,3 +441,95 @@ test('a table without a key: partitions and random transactions, with crashes', 
   await w.agree(w.followers, 60000)
   w.undisturbed()
 })
+
+// ---- inheritance ----
+
+test('parent and children may have the same keys', { timeout: 180000 }, async (t) => {
+  const w = await world(t, {
+    sql: [
+      'CREATE TABLE p (id int PRIMARY KEY, v text)',
+      'CREATE TABLE c (more int, PRIMARY KEY (id)) INHERITS (p)',
+      'CREATE TABLE "Sub/c" (v text, id int NOT NULL UNIQUE)',
+      'ALTER TABLE "Sub/c" INHERIT p',
+      "INSERT INTO p VALUES (1, 'p'), (2, 'p'); INSERT INTO c VALUES (1, 'c', 7), (3, 'c', 7)",
+      `INSERT INTO "Sub/c" SELECT repeat('s', 200), g FROM generate_series(1, 9000) g`,
+    ],
+  })
+  const followers = await followed(w, 'p', [{ where: 'id < 3' }, { where: "v = 'c'", replica: 'full' }])
+  w.follow({ table: 'c', columns: 'id,v' })
+  await w.agree()
+  equal([...followers[4].rows.keys()].sort().slice(0, 3), ['"public"."Sub//c"/"1"', '"public"."Sub//c"/"2"', '"public"."c"/"1"'], 'keys')
+  for (const sql of [
+    "UPDATE p SET v = 'c' WHERE id = 1",
+    'DELETE FROM ONLY p WHERE id = 1',
+    'BEGIN; INSERT INTO c VALUES (2, \'c\'); DELETE FROM "Sub/c" WHERE id < 4; UPDATE p SET id = id + 10000; COMMIT',
+    "BEGIN; WITH gone AS (DELETE FROM ONLY p RETURNING *) INSERT INTO c SELECT id + 1, v FROM gone; COMMIT",
+  ]) {
+    await w.sql(sql)
+    await w.agree().catch((e) => {
+      throw new Error(`${sql}: ${e.message}`)
+    })
+  }
+  const data = (await shape(w.busbar.url, { table: 'p', offset: '-1', subset__order_by: 'id', subset__where: 'id < 10005' })).json().data
+  assert(new Set(data.map((m) => m.key.split('/"')[0])).size >= 2, `keys of a subset: ${data.map((m) => m.key)}`)
+  assert(data.every((m) => followers[0].rows.has(m.key)), 'a subset has other keys')
+  await w.busbar.kill9()
+  await w.busbar.start()
+  await w.sql("UPDATE p SET v = 'after' WHERE id % 10 = 3")
+  await w.agree()
+  w.undisturbed()
+  // Another name, other keys.
+  await w.sql('ALTER TABLE c RENAME TO d')
+  await w.sql("INSERT INTO d VALUES (77, 'c')")
+  await w.agree(followers)
+  for (const f of followers) assert(f.refetches.length > 0, `${f.name} was not rotated by a child's other name`)
+})
+
+test('a child that may repeat its own keys is refused, in words that mend it', async (t) => {
+  const w = await world(t, { sql: ['CREATE TABLE p (id int PRIMARY KEY, v text)', "INSERT INTO p VALUES (1, 'p')"] })
+  const at = await readAll(w.busbar.url, { table: 'p' })
+  await w.sql("CREATE TABLE c () INHERITS (p); INSERT INTO c VALUES (1, 'c'), (1, 'c')")
+  await until('the shape is gone', async () => (await shape(w.busbar.url, { table: 'p', handle: at.handle, offset: at.offset })).status !== 200)
+  const refused = await until('the table is refused', async () => {
+    const r = await shape(w.busbar.url, { table: 'p', offset: '-1' })
+    return r.status === 400 && r
+  })
+  equal(
+    refused.json().errors.table,
+    ['its child public.c may have several rows with the same primary key; give it one of its own: ALTER TABLE public.c ADD PRIMARY KEY (id)'],
+    'text',
+  )
+  await w.sql('TRUNCATE c')
+  await w.sql('ALTER TABLE public.c ADD PRIMARY KEY (id)')
+  await w.sql("INSERT INTO c VALUES (1, 'c')")
+  const f = await until('it is taken', async () => (await shape(w.busbar.url, { table: 'p', offset: '-1' })).status === 200 && w.follow({ table: 'p' }))
+  await w.agree()
+  // What keeps a child's keys apart may go again.
+  await w.sql('ALTER TABLE c DROP CONSTRAINT c_pkey')
+  await until('the shape is gone', async () => (await shape(w.busbar.url, { table: 'p', handle: f.handle, offset: f.offset })).status !== 200)
+  await f.stop()
+})
+
+test('children of a table without a key, and of one with a deferrable key', { timeout: 120000 }, async (t) => {
+  const w = await world(t, {
+    sql: [
+      'CREATE TABLE n (a text)',
+      'CREATE TABLE n_1 () INHERITS (n)',
+      "INSERT INTO n VALUES ('x'), ('x'); INSERT INTO n_1 VALUES ('x'), ('x'), ('y')",
+      'CREATE TABLE d (id int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED, v text)',
+      'CREATE TABLE d_1 (PRIMARY KEY (id)) INHERITS (d)',
+      "INSERT INTO d SELECT g, 'd' FROM generate_series(1, 5) g; INSERT INTO d_1 SELECT g, 'd1' FROM generate_series(1, 5) g",
+    ],
+  })
+  await followed(w, 'n')
+  await followed(w, 'd', [{ where: 'id > 2' }])
+  await w.agree()
+  await w.sql("BEGIN; DELETE FROM n_1 WHERE ctid IN (SELECT ctid FROM n_1 WHERE a = 'x' LIMIT 1); INSERT INTO n VALUES ('y'), ('x'); UPDATE n SET a = 'y' WHERE a = 'x'; COMMIT")
+  await w.sql("BEGIN; UPDATE ONLY d SET id = id + 1; UPDATE d_1 SET v = 'moved'; UPDATE d_1 SET id = 9 WHERE id = 5; COMMIT")
+  await w.agree()
+  await w.busbar.kill9()
+  await w.busbar.start()
+  await w.sql("DELETE FROM n WHERE (tableoid, ctid) IN (SELECT tableoid, ctid FROM n LIMIT 2); UPDATE ONLY d SET id = 8 - id")
+  await w.agree()
+  w.undisturbed()
+})

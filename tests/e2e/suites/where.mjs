@@ -410,8 +410,8 @@ test('rows of children with columns of their own, and in another order', async (
   const w = await world(t, {
     sql: [
       'CREATE TABLE s (id int PRIMARY KEY, n int, v text)',
-      'CREATE TABLE extra (more text) INHERITS (s)',
-      'CREATE TABLE turned (v text, more int, n int, id int NOT NULL)',
+      'CREATE TABLE extra (more text, PRIMARY KEY (id)) INHERITS (s)',
+      'CREATE TABLE turned (v text, more int, n int, id int PRIMARY KEY)',
       'ALTER TABLE turned INHERIT s',
       "INSERT INTO s VALUES (1, 1, 'a'); INSERT INTO extra VALUES (2, 2, 'b', 'x'); INSERT INTO turned VALUES ('c', 9, 3, 3)",
     ],
