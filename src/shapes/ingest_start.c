@@ -122,8 +122,8 @@ static int begin_anew(struct shapes *s, lsn_t from, struct err *e)
 	writer_put(s, it);
 	in->mark_limit = 0;
 	mark_request(s, from);
-	if (!writer_flush(s))
-		return err_set(e, ERR_CANCELLED, "stopping");
+	if (writer_flush(s, e) != 0)
+		return -1;
 	in->processed = from;
 	in->snapshots_lsn = 0;
 	atomic_store(&s->seen, 0);
@@ -141,8 +141,8 @@ static int rewind_to(struct shapes *s, lsn_t to, struct err *e)
 	it->lsn = to;
 	it->number = 1; /* set, not raised */
 	writer_put(s, it);
-	if (!writer_flush(s))
-		return err_set(e, ERR_CANCELLED, "stopping");
+	if (writer_flush(s, e) != 0)
+		return -1;
 	s->ingest->processed = to;
 	s->ingest->keepalive = 0;
 	return 0;
