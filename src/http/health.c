@@ -18,6 +18,19 @@ enum step health_start(struct request *r)
 	                   : status == SHAPES_WAITING ? "{\"status\":\"waiting\"}"
 	                                              : "{\"status\":\"starting\"}";
 	struct reply p;
+	char why[300];
+	/* Never worse than 202: a restart, which is what an orchestrator answers a 503 with, makes no room on a disk. */
+	if (shapes_store_failing(r->http->shapes, NULL, why, sizeof why)) {
+		struct buf text = BUF_INIT(4096);
+		buf_printf(&text, "{\"status\":\"%s\",\"reason\":", status == SHAPES_WAITING ? "waiting" : "starting");
+		buf_json_string(&text, why, strlen(why));
+		buf_putc(&text, '}');
+		reply_begin(r, &p, 202, NO_CACHE, true);
+		reply_header(&p, "content-type", TYPE_JSON);
+		enum step done = reply_text(r, &p, text.data, text.len);
+		buf_clear(&text);
+		return done;
+	}
 	reply_begin(r, &p, status == SHAPES_ACTIVE ? 200 : 202, NO_CACHE, true);
 	reply_header(&p, "content-type", TYPE_JSON);
 	return reply_text(r, &p, body, strlen(body));

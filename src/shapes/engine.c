@@ -27,6 +27,7 @@ static void init_locks(struct shapes *s)
 	pthread_mutex_init(&s->job_lock, NULL);
 	pthread_cond_init(&s->job_cond, NULL);
 	pthread_mutex_init(&s->server_lock, NULL);
+	pthread_mutex_init(&s->failing_lock, NULL);
 	pthread_mutex_init(&s->writer.lock, NULL);
 	pthread_cond_init(&s->writer.cond, NULL);
 	pthread_cond_init(&s->writer.room, NULL);

@@ -134,8 +134,8 @@ static int begin_anew(struct shapes *s, lsn_t from, struct err *e)
 	set_durable(s, from);
 	in->mark_limit = 0;
 	mark_request(s, from);
-	if (!writer_flush(s))
-		return err_set(e, ERR_CANCELLED, "stopping");
+	if (writer_flush(s, e) != 0)
+		return -1;
 	in->processed = from;
 	in->snapshots_lsn = 0;
 	atomic_store(&s->seen, 0);
@@ -150,8 +150,8 @@ static int begin_anew(struct shapes *s, lsn_t from, struct err *e)
 static int rewind_to(struct shapes *s, lsn_t to, struct err *e)
 {
 	set_durable(s, to);
-	if (!writer_flush(s))
-		return err_set(e, ERR_CANCELLED, "stopping");
+	if (writer_flush(s, e) != 0)
+		return -1;
 	s->ingest->processed = to;
 	s->ingest->keepalive = 0;
 	return 0;

@@ -78,6 +78,13 @@
 #define SNAPSHOT_PLAIN_BYTES (1u << 20)
 /* Snapshot rows queued for the writer; beyond, the copying threads wait. */
 #define SNAPSHOT_QUEUE_BYTES_MAX (16u << 20)
+/* A copy waits so long for the writer to take its rows, with the table's snapshot held in Postgres; then it is given up
+ * and its transaction ended. Well above what a busy disk needs for a queue of 16 MB. */
+#define WRITER_ROOM_MAX_MS 15000
+/* Whoever waits until all that is queued is durable. */
+#define WRITER_FLUSH_MAX_MS 15000
+/* A store that can't be written is told again this often. */
+#define STORE_FAILING_TELL_MS 60000
 /* Retaking a snapshot that calls running what the stream has passed (a synchronous standby may be slow). */
 #define SNAPSHOT_RETAKE_MAX_MS 20000
 /* Shapes of one table that share one snapshot. */
@@ -409,6 +416,7 @@ struct writer {
 	bool gc_pending;
 	size_t written_bytes;  /* since memory was last given back */
 	uint64_t nput, ndone;  /* items, for writer_flush() */
+	int64_t wait_max_ms;   /* a test's own limit instead of the named ones; 0 */
 };
 
 /* ---- the engine --------------------------------------------------------------------------------- */
@@ -604,6 +612,9 @@ struct shapes {
 	_Atomic uint64_t mark_done;    /* sequence of the last committed mark */
 	_Atomic size_t ahead_bytes;    /* queued for the writer or being written: ROWS and STAGE */
 	_Atomic bool store_failing;
+	pthread_mutex_t failing_lock;  /* a leaf */
+	char failing_text[300];        /* while it fails: what the store said */
+	int64_t failing_since_ms, failing_told_ms;
 	_Atomic lsn_t published_tx;    /* last staged transaction the writer has published */
 	_Atomic size_t keys_counted;   /* of all shapes whose rows may be equal */
 	_Atomic uint64_t stat_transactions, stat_changes, stat_appended, stat_where_failures;
@@ -711,10 +722,12 @@ void writer_stop(struct shapes *s); /* everything queued is committed, the mark 
 /* Adds to the fold list; also used while loading (before the thread runs). */
 void writer_track(struct shapes *s, struct shape *shape, uint64_t seq);
 void writer_untrack(struct shapes *s, struct shape *shape);
-/* Waits until everything queued by now is committed; false when stopping. */
-bool writer_flush(struct shapes *s);
-/* Blocks while too many snapshot rows are queued; false when stopping or the shape is dropped. */
-bool writer_room(struct shapes *s, struct shape *shape);
+/* Waits until everything queued by now is committed. ERR_CANCELLED: stopping; ERR_FULL or ERR_TIMEOUT, with what keeps
+ * the store from it, after WRITER_FLUSH_MAX_MS (what was queued stays queued). */
+int writer_flush(struct shapes *s, struct err *e) MUST_USE;
+/* Blocks while too many snapshot rows are queued. 0; 1: the shape is dropped; -1 as writer_flush(), after
+ * WRITER_ROOM_MAX_MS. */
+int writer_room(struct shapes *s, struct shape *shape, struct err *e) MUST_USE;
 
 /* ingest.c */
 void ingest_new(struct shapes *s);

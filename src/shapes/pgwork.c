@@ -575,10 +575,11 @@ struct copy {
 
 static int put_piece(struct copy *c, bool closes, struct err *e)
 {
-	if (!writer_room(c->s, c->shape)) {
+	int room = writer_room(c->s, c->shape, e);
+	if (room != 0) {
 		c->discard = true;
 		buf_reset(&c->piece);
-		return atomic_load(&c->s->stopping) ? err_set(e, ERR_CANCELLED, "stopping") : 0;
+		return room < 0 ? -1 : 0;
 	}
 	struct item *it = item_new(ITEM_PIECE);
 	it->shape = shape_ref(c->shape);
@@ -785,7 +786,9 @@ static void run_create(struct worker *w, struct job *j)
 		struct err own = {0};
 		if (copy_shape(&c, j->shapes[done], &snap, &own) == 0)
 			continue;
-		rc = c.n > 1 && own.kind != ERR_CANCELLED ? go_on_without(w, &own) : -1;
+		/* What the store doesn't take of one it doesn't take of the others: the transaction must end. */
+		bool alone = own.kind != ERR_CANCELLED && own.kind != ERR_TIMEOUT;
+		rc = c.n > 1 && alone ? go_on_without(w, &own) : -1;
 		e = own;
 		client_text(&c, &own);
 		shape_set_failed(j->shapes[done], &own);

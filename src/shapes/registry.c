@@ -206,6 +206,11 @@ struct shape *shapes_get(struct shapes *s, const struct shape_def *def, struct e
 		err_set(e, ERR_PG_CONN, "shapes can only be created while Postgres is connected");
 		return NULL;
 	}
+	char why[300];
+	if (shapes_store_failing(s, NULL, why, sizeof why)) {
+		err_set(e, ERR_TIMEOUT, "The storage can't be written: %s", why);
+		return NULL;
+	}
 	pthread_rwlock_wrlock(&s->registry_lock);
 	shape = map_get(&s->by_identity, def->identity, def->identity_len);
 	bool made = shape == NULL;

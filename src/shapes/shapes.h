@@ -116,6 +116,10 @@ void shapes_ready(struct shapes *s, struct shapes_ready *out);
 /* The 503 text of the first unmet condition, terminated. */
 void shapes_status_text(struct shapes *s, char *text, size_t max);
 
+/* Whether the store can't be written: since when (monotonic ms), and why, terminated. Any of the three may be NULL. Known
+ * shapes are served meanwhile; nothing new can be made, and Postgres keeps its WAL. */
+bool shapes_store_failing(struct shapes *s, int64_t *since_ms, char *text, size_t max);
+
 /* ---- tables ----------------------------------------------------------------------------------- */
 
 /* One look-up of a table by name: at once from the cache, else by a PG thread. Reference counted. */

@@ -478,9 +478,7 @@ static int take(struct worker *w, struct err *e)
 /* Clients may see nothing beyond the mark; INGEST has asked for it. */
 static int wait_mark(struct worker *w, struct err *e)
 {
-	if (!w->mark_pending || writer_flush(w->all->engine))
-		return 0;
-	return err_set(e, ERR_CANCELLED, "stopping");
+	return w->mark_pending ? writer_flush(w->all->engine, e) : 0;
 }
 
 static int copy_rows(struct worker *w, struct err *e)

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <malloc.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -77,29 +78,109 @@ void writer_put(struct shapes *s, struct item *it)
 	pthread_mutex_unlock(&w->lock);
 }
 
-bool writer_flush(struct shapes *s)
+/* Why something waits longer than it may. */
+static int too_long(struct shapes *s, struct err *e)
 {
-	struct writer *w = &s->writer;
-	pthread_mutex_lock(&w->lock);
-	uint64_t until = w->nput;
-	w->flushing++;
-	pthread_cond_signal(&w->cond);
-	while (w->ndone < until && !atomic_load(&s->stopping))
-		pthread_cond_wait(&w->room, &w->lock);
-	w->flushing--;
-	bool done = w->ndone >= until;
-	pthread_mutex_unlock(&w->lock);
-	return done;
+	char why[300];
+	if (atomic_load(&s->stopping))
+		return err_set(e, ERR_CANCELLED, "stopping");
+	if (shapes_store_failing(s, NULL, why, sizeof why))
+		return err_set(e, ERR_TIMEOUT, "The storage can't be written: %s", why);
+	return err_set(e, ERR_TIMEOUT, "The storage is too slow: it did not take what was to be written in time");
 }
 
-bool writer_room(struct shapes *s, struct shape *shape)
+static int64_t wait_max(const struct writer *w, int64_t usual_ms) { return w->wait_max_ms != 0 ? w->wait_max_ms : usual_ms; }
+
+int writer_flush(struct shapes *s, struct err *e)
 {
 	struct writer *w = &s->writer;
+	int64_t until = clock_mono_ms() + wait_max(w, WRITER_FLUSH_MAX_MS), left;
 	pthread_mutex_lock(&w->lock);
-	while (w->snapshot_bytes > SNAPSHOT_QUEUE_BYTES_MAX && !atomic_load(&s->stopping) && !atomic_load(&shape->dropped))
-		pthread_cond_wait(&w->room, &w->lock);
+	uint64_t upto = w->nput;
+	w->flushing++;
+	pthread_cond_signal(&w->cond);
+	while (w->ndone < upto && !atomic_load(&s->stopping) && (left = until - clock_mono_ms()) > 0)
+		clock_cond_wait(&w->room, &w->lock, left);
+	w->flushing--;
+	bool done = w->ndone >= upto;
 	pthread_mutex_unlock(&w->lock);
-	return !atomic_load(&s->stopping) && !atomic_load(&shape->dropped);
+	return done ? 0 : too_long(s, e);
+}
+
+int writer_room(struct shapes *s, struct shape *shape, struct err *e)
+{
+	struct writer *w = &s->writer;
+	int64_t until = clock_mono_ms() + wait_max(w, WRITER_ROOM_MAX_MS), left;
+	pthread_mutex_lock(&w->lock);
+	while (w->snapshot_bytes > SNAPSHOT_QUEUE_BYTES_MAX && !atomic_load(&s->stopping) && !atomic_load(&shape->dropped) &&
+	       (left = until - clock_mono_ms()) > 0)
+		clock_cond_wait(&w->room, &w->lock, left);
+	bool room = w->snapshot_bytes <= SNAPSHOT_QUEUE_BYTES_MAX;
+	pthread_mutex_unlock(&w->lock);
+	if (atomic_load(&shape->dropped) && !atomic_load(&s->stopping))
+		return 1;
+	return room && !atomic_load(&s->stopping) ? 0 : too_long(s, e);
+}
+
+/* ---- a store that fails ---- */
+
+bool shapes_store_failing(struct shapes *s, int64_t *since_ms, char *text, size_t max)
+{
+	if (!atomic_load(&s->store_failing))
+		return false;
+	pthread_mutex_lock(&s->failing_lock);
+	if (since_ms != NULL)
+		*since_ms = s->failing_since_ms;
+	if (text != NULL)
+		snprintf(text, max, "%s", s->failing_text);
+	pthread_mutex_unlock(&s->failing_lock);
+	return true;
+}
+
+static void note_failure(struct shapes *s, const struct err *e)
+{
+	int64_t now = clock_mono_ms();
+	pthread_mutex_lock(&s->failing_lock);
+	bool first = !atomic_load(&s->store_failing);
+	snprintf(s->failing_text, sizeof s->failing_text, "%s", e->text);
+	if (first)
+		s->failing_since_ms = now;
+	bool tell = first || now - s->failing_told_ms >= STORE_FAILING_TELL_MS;
+	if (tell)
+		s->failing_told_ms = now;
+	int64_t for_s = (now - s->failing_since_ms) / 1000;
+	pthread_mutex_unlock(&s->failing_lock);
+	atomic_store(&s->store_failing, true);
+	if (first)
+		log_error("%s - nothing is acknowledged to Postgres until the store works again", e->text);
+	else if (tell)
+		log_error("%s - for %" PRId64 " s now; Postgres keeps its WAL since %s until the store works again", e->text, for_s,
+		          lsn_text(atomic_load(&s->durable), (char[LSN_TEXT_MAX]){0}));
+}
+
+static void works_again(struct shapes *s)
+{
+	if (!atomic_exchange(&s->store_failing, false))
+		return;
+	pthread_mutex_lock(&s->failing_lock);
+	int64_t for_s = (clock_mono_ms() - s->failing_since_ms) / 1000;
+	pthread_mutex_unlock(&s->failing_lock);
+	log_notice("the store works again, after %" PRId64 " s", for_s);
+}
+
+/* What is on the disk can't be opened any more, by this process: the next one puts it aside. */
+static void set_fatal(struct shapes *s, const struct err *e)
+{
+	pthread_mutex_lock(&s->status_lock);
+	bool first = !s->fatal;
+	s->fatal = true;
+	if (first)
+		s->fatal_err = *e;
+	void (*notify)(void *) = s->on_fatal;
+	void *ctx = s->on_fatal_ctx;
+	pthread_mutex_unlock(&s->status_lock);
+	if (first && notify != NULL)
+		notify(ctx);
 }
 
 /* ---- folding ---- */
@@ -691,13 +772,14 @@ static void short_sleep(int64_t ms)
 /* Reopens until it works, or we are told to stop. */
 static bool recover(struct shapes *s, struct err *e)
 {
-	bool was = atomic_exchange(&s->store_failing, true);
-	if (!was)
-		log_error("%s - nothing is acknowledged to Postgres until the store works again", e->text);
+	note_failure(s, e);
 	for (;;) {
 		struct err again = {0};
 		if (store_reopen(s->store, &again) == 0)
 			return true;
+		if (store_is_damaged(s->store))
+			set_fatal(s, &again);
+		note_failure(s, &again);
 		if (atomic_load(&s->stopping)) {
 			log_error("giving up on the store while stopping: %s", again.text);
 			return false;
@@ -711,8 +793,7 @@ static bool commit_batch(struct shapes *s, struct batch *b)
 	for (int tries = 0;; tries++) {
 		struct err e = {0};
 		if (try_batch(s, b, &e) == 0) {
-			if (atomic_exchange(&s->store_failing, false))
-				log_notice("the store works again");
+			works_again(s);
 			return true;
 		}
 		if (!recover(s, &e))
@@ -824,9 +905,8 @@ static void housekeeping(struct shapes *s)
 		return;
 	/* Commits may still work (a full disk has room for small ones): not again at once. */
 	w->rest_until_ms = clock_mono_ms() + STORE_RETRY_MS;
-	recover(s, &e);
-	if (atomic_exchange(&s->store_failing, false))
-		log_notice("the store works again");
+	if (recover(s, &e))
+		works_again(s);
 }
 
 static void *writer_main(void *arg)

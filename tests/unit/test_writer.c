@@ -33,9 +33,12 @@ int fdatasync(int fd);
 ssize_t pwrite(int fd, const void *p, size_t n, off_t off);
 
 static _Atomic int fail_in; /* the n-th operation from now fails; 0: none */
+static _Atomic bool fail_all;
 
 static bool fails_now(void)
 {
+	if (atomic_load(&fail_all))
+		return true;
 	int n = atomic_load(&fail_in);
 	while (n > 0 && !atomic_compare_exchange_weak(&fail_in, &n, n - 1))
 		;
@@ -222,7 +225,7 @@ static void make_shapes(struct world *w)
 		put_pieces(w, w->shapes[id]);
 		put_record(w, ITEM_COMPLETE, w->shapes[id], 2);
 	}
-	CHECK(writer_flush(w->engine));
+	CHECK(writer_flush(w->engine, &e) == 0);
 	for (uint64_t id = 1; id <= SHAPES; id++)
 		CHECK(w->shapes[id]->tail.state == SHAPE_LIVE);
 }
@@ -310,7 +313,7 @@ static void unstage_all(struct world *w, uint64_t k, struct rng *rng)
 		un->data = buf_detach(&ids, &un->len);
 		writer_put(w->engine, un);
 		if (rng_below(rng, 4) == 0)
-			CHECK(writer_flush(w->engine));
+			CHECK(writer_flush(w->engine, &e) == 0);
 	}
 }
 
@@ -323,16 +326,16 @@ static void publish_staged(struct world *w, uint64_t k, struct line **lines, str
 	unsigned middle = (unsigned)rng_below(rng, 1001);
 	stage_part(w, k, entries, 0, middle);
 	if (rng_below(rng, 2) == 0)
-		CHECK(writer_flush(w->engine));
+		CHECK(writer_flush(w->engine, &e) == 0);
 	if (rng_below(rng, 3) == 0) { /* the connection was lost in the middle of it */
 		unstage_all(w, k, rng);
 		if (rng_below(rng, 2) == 0)
-			CHECK(writer_flush(w->engine));
+			CHECK(writer_flush(w->engine, &e) == 0);
 		middle = 0;
 	}
 	stage_part(w, k, entries, middle, 1000);
 	if (rng_below(rng, 2) == 0)
-		CHECK(writer_flush(w->engine));
+		CHECK(writer_flush(w->engine, &e) == 0);
 	writer_put(w->engine, last);
 	struct item *it = item_new(ITEM_PUBLISH);
 	it->ends = mem_alloc(SHAPES * sizeof *it->ends);
@@ -345,7 +348,7 @@ static void publish_staged(struct world *w, uint64_t k, struct line **lines, str
 	}
 	writer_put(w->engine, it);
 	while (atomic_load(&w->engine->published_tx) != lsn_of(k)) /* INGEST waits for it, too */
-		CHECK(writer_flush(w->engine));
+		CHECK(writer_flush(w->engine, &e) == 0);
 	for (uint64_t id = 1; id <= SHAPES; id++) {
 		for (size_t j = 0; j < entries_of(k, id); j++)
 			line_unref(entries[id][j].line);
@@ -491,7 +494,7 @@ static void test_lives(uint64_t seed)
 			if (i % 17 == 0)
 				CHECK(all_is_right(&w, w.published));
 		}
-		CHECK(writer_flush(w.engine));
+		CHECK(writer_flush(w.engine, &e) == 0);
 		CHECK_INT(atomic_load(&w.engine->durable), end_of(w.published));
 		CHECK(all_is_right(&w, w.published));
 		uint64_t published = w.published;
@@ -523,7 +526,7 @@ static void test_failing_disk(uint64_t seed)
 		atomic_store(&fail_in, 1 + (int)rng_below(&rng, 6));
 		for (uint64_t n = 1 + rng_below(&rng, 12); n > 0; n--)
 			publish(&w, &rng);
-		CHECK(writer_flush(w.engine));
+		CHECK(writer_flush(w.engine, &e) == 0);
 		CHECK(atomic_load(&w.engine->durable) >= before && atomic_load(&w.engine->durable) == end_of(w.published));
 		happened += atomic_exchange(&fail_in, 0) == 0;
 		CHECK(all_is_right(&w, w.published));
@@ -538,6 +541,55 @@ static void test_failing_disk(uint64_t seed)
 	world_open(&w, dir);
 	CHECK_INT(w.published, published);
 	CHECK(all_is_right(&w, published));
+	world_close(&w);
+	temp_dir_remove(dir);
+}
+
+/* A disk that stays full: whoever waits is told why in time, and when it has room all of it goes on. */
+static void test_full_disk(void)
+{
+	char dir[TEMP_DIR_MAX], why[300];
+	temp_dir_new(dir);
+	struct world w;
+	world_open(&w, dir);
+	make_shapes(&w);
+	struct shapes *s = w.engine;
+	struct err told;
+	CHECK(!shapes_store_failing(s, NULL, why, sizeof why));
+	CHECK_INT(writer_room(s, w.shapes[1], &told), 0);
+	s->writer.wait_max_ms = 200;
+	atomic_store(&fail_all, true);
+	for (uint32_t piece = 0; piece < 20; piece++) {
+		struct item *it = item_new(ITEM_PIECE);
+		it->shape = shape_ref(w.shapes[1]);
+		it->chunk = 9;
+		it->piece = piece;
+		it->len = it->bytes = 1 << 20;
+		it->data = mem_zalloc(it->len);
+		writer_put(s, it);
+	}
+	int64_t began = clock_mono_ms(), since = 0;
+	CHECK_INT(writer_room(s, w.shapes[1], &told), -1);
+	CHECK(told.kind == ERR_TIMEOUT && strstr(told.text, "storage") != NULL);
+	CHECK_INT(writer_flush(s, &told), -1);
+	CHECK(told.kind == ERR_TIMEOUT && clock_mono_ms() - began < 5000);
+	while (!shapes_store_failing(s, &since, why, sizeof why) && clock_mono_ms() - began < WAIT_MAX_MS)
+		usleep(1000);
+	CHECK(shapes_store_failing(s, &since, why, sizeof why) && since >= began && strstr(why, "store: ") != NULL);
+	CHECK_INT(writer_flush(s, &told), -1);
+	CHECK(told.kind == ERR_TIMEOUT && strstr(told.text, why) != NULL);
+	struct shape_def d = def_make(table_make(100, "public", "items", "id:23:pk0 name:25"), NULL, REPLICA_DEFAULT);
+	s->phase = STREAM_RUNNING;
+	CHECK(shapes_get(s, &d, &told) == NULL && told.kind == ERR_TIMEOUT && strstr(told.text, why) != NULL);
+	shape_def_clear(&d);
+	atomic_store(&w.shapes[2]->dropped, true);
+	CHECK_INT(writer_room(s, w.shapes[2], &told), 1); /* whoever copies for one that is gone is let go at once */
+	atomic_store(&w.shapes[2]->dropped, false);
+	atomic_store(&fail_all, false);
+	s->writer.wait_max_ms = WAIT_MAX_MS;
+	CHECK_OK(writer_flush(s, &told), &told);
+	CHECK_INT(writer_room(s, w.shapes[1], &told), 0);
+	CHECK(!shapes_store_failing(s, NULL, NULL, 0));
 	world_close(&w);
 	temp_dir_remove(dir);
 }
@@ -568,10 +620,10 @@ static void test_folding(uint64_t seed)
 		if (i % 101 == 0) /* now and then in a fold */
 			atomic_store(&fail_in, 1 + (int)rng_below(&rng, 60));
 		if (i % 200 == 0)
-			CHECK(writer_flush(w.engine));
+			CHECK(writer_flush(w.engine, &e) == 0);
 	}
 	atomic_store(&fail_in, 0);
-	CHECK(writer_flush(w.engine));
+	CHECK(writer_flush(w.engine, &e) == 0);
 	CHECK(all_is_right(&w, w.published));
 	int64_t until = clock_mono_ms() + WAIT_MAX_MS; /* after a failure the WRITER rests a little */
 	while (folded_shapes(&w) < SHAPES && clock_mono_ms() < until)
@@ -605,7 +657,7 @@ static void test_drops(void)
 	drop_shape(&w, gone);
 	put_record(&w, ITEM_COMPLETE, gone, 2); /* late, from a thread that hadn't heard */
 	put_pieces(&w, gone);
-	CHECK(writer_flush(w.engine));
+	CHECK(writer_flush(w.engine, &e) == 0);
 	CHECK_INT(gone->tail.state, SHAPE_GONE);
 	CHECK_INT(unfinished->tail.state, SHAPE_SNAPSHOTTING);
 	shape_unref(gone);
@@ -617,7 +669,7 @@ static void test_drops(void)
 	world_close(&w);
 	/* Deletion in steps has run: nothing of the two is left. */
 	world_open(&w, dir);
-	CHECK(writer_flush(w.engine));
+	CHECK(writer_flush(w.engine, &e) == 0);
 	struct store *s;
 	world_close(&w);
 	CHECK_OK(store_open(&s, dir, false, &e), &e);
@@ -650,7 +702,7 @@ static _Noreturn void live_until_killed(const char *dir, uint64_t seed, int read
 		_exit(2);
 	for (;;) {
 		publish(&w, &rng);
-		if (rng_below(&rng, 10) == 0 && !writer_flush(w.engine))
+		if (rng_below(&rng, 10) == 0 && !(writer_flush(w.engine, &e) == 0))
 			_exit(2);
 		if (rng_below(&rng, 50) == 0 && !all_is_right(&w, w.published))
 			_exit(3);
@@ -787,7 +839,7 @@ static void test_ids(bool fails)
 	if (fails)
 		atomic_store(&fail_in, 1);
 	let_go(&w);
-	CHECK(writer_flush(w.engine));
+	CHECK(writer_flush(w.engine, &e) == 0);
 	CHECK_INT(atomic_load(&fail_in), 0);
 	world_close(&w);
 	world_open(&w, dir);
@@ -795,7 +847,7 @@ static void test_ids(bool fails)
 	/* The id that a shape of another table gets now. */
 	struct shape *later = make_shape(&w, atomic_load(&w.engine->next_id));
 	put_record(&w, ITEM_COMPLETE, later, 0);
-	CHECK(writer_flush(w.engine));
+	CHECK(writer_flush(w.engine, &e) == 0);
 	char handle[HANDLE_TEXT_MAX];
 	memcpy(handle, later->handle, sizeof handle);
 	world_close(&w);
@@ -819,7 +871,7 @@ static void test_largest_id(void)
 		registry_link(w.engine, other); /* which frees it */
 		if (where == 0) {
 			writer_put(w.engine, row_item(other, 1));
-			CHECK(writer_flush(w.engine));
+			CHECK(writer_flush(w.engine, &e) == 0);
 		}
 		world_close(&w);
 		struct store *s;
@@ -917,7 +969,7 @@ static void test_each_shape_once(void)
 	struct shapes *s = w.engine;
 	for (uint64_t i = 1; i <= MANY; i++)
 		put_record(&w, ITEM_COMPLETE, make_shape(&w, i), 0);
-	CHECK(writer_flush(s));
+	CHECK(writer_flush(s, &e) == 0);
 	uint64_t before = s->writer.nput;
 	struct ingest *in = s->ingest;
 	in->in_txn = true;
@@ -934,7 +986,7 @@ static void test_each_shape_once(void)
 	in->end_lsn = 5050;
 	in->ending = true;
 	while (!txn_try_finish(s))
-		CHECK(writer_flush(s));
+		CHECK(writer_flush(s, &e) == 0);
 	CHECK(s->writer.nput - before < 30);
 	for (int life = 0; life < 2; life++) {
 		size_t right = 0;
@@ -956,6 +1008,7 @@ int main(void)
 	RUN(test_ids, false);
 	RUN(test_ids, true);
 	RUN(test_largest_id);
+	RUN(test_full_disk);
 	RUN(test_each_shape_once);
 	for (uint64_t i = 0; i < 2; i++)
 		RUN(test_lives, seed + i);
