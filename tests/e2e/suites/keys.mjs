@@ -452,7 +452,7 @@ test('parent and children may have the same keys', { timeout: 180000 }, async (t
       'CREATE TABLE "Sub/c" (v text, id int NOT NULL UNIQUE)',
       'ALTER TABLE "Sub/c" INHERIT p',
       "INSERT INTO p VALUES (1, 'p'), (2, 'p'); INSERT INTO c VALUES (1, 'c', 7), (3, 'c', 7)",
-      `INSERT INTO "Sub/c" SELECT repeat('s', 200), g FROM generate_series(1, 6000) g`,
+      `INSERT INTO "Sub/c" SELECT repeat('s', 2000), g FROM generate_series(1, 900) g`,
     ],
   })
   const followers = await followed(w, 'p', [{ where: 'id < 3' }, { where: "v = 'c'", replica: 'full' }])
