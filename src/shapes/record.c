@@ -173,7 +173,8 @@ int record_shape_parse(const char *p, size_t len, struct map *tables, struct sha
 {
 	struct cursor c = {p, len, false};
 	memset(out, 0, sizeof *out);
-	if (!is_known(get_u8(&c)))
+	uint8_t version = get_u8(&c);
+	if (!c.bad && !is_known(version))
 		return err_set(e, ERR_CONFIG, "store: a shape record of an unknown version: run the Busbar that wrote it");
 	uint8_t flags = get_u8(&c);
 	out->def.replica = flags & FLAG_REPLICA_FULL ? REPLICA_FULL : REPLICA_DEFAULT;
@@ -240,7 +241,7 @@ int record_table_parse(const char *p, size_t len, struct table_state *out, struc
 	struct cursor c = {p, len, false};
 	memset(out, 0, sizeof *out);
 	uint8_t version = get_u8(&c);
-	if (version != TABLE_RECORD_VERSION_OLDEST && version != TABLE_RECORD_VERSION)
+	if (!c.bad && version != TABLE_RECORD_VERSION_OLDEST && version != TABLE_RECORD_VERSION)
 		return err_set(e, ERR_CONFIG, "store: a table record of an unknown version: run the Busbar that wrote it");
 	uint8_t flags = get_u8(&c);
 	out->join.added_by_us = (flags & 1) != 0;
@@ -361,7 +362,7 @@ int journal_decode(const char *p, size_t len,
 {
 	struct cursor c = {p, len, false};
 	uint8_t version = get_u8(&c);
-	if (!is_known(version))
+	if (!c.bad && !is_known(version))
 		return err_set(e, ERR_CONFIG, "store: a journal batch of an unknown version: run the Busbar that wrote it");
 	uint32_t nlines = get_u32(&c);
 	if (c.bad || nlines > c.left / 8)

@@ -1,0 +1,208 @@
+/*
+ * test_formats.c - stores that released Busbars wrote open with their handles and their rows.
+ *
+ * tests/unit/stores/format-N.mdb.xz is a data file of format N, made by the Busbar of then: tables `items` (snapshots
+ * longer than a megabyte) and `notes` (a staged transaction, then small ones), four shapes, a clean stop.
+ * format-N.expected has what it served before: handle, bytes and CRC-32 of all lines, definition. A new format adds a
+ * pair; none is ever changed.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/log.h"
+#include "shape_test.h"
+#include "shapes/ingest.h"
+
+#define LIMIT ((size_t)1 << 30)
+#define STORES_FIRST 3
+#define STORES_LAST 3
+
+static struct err e;
+
+/* ---- the engine, without its threads ---- */
+
+struct world {
+	struct shapes *engine;
+	struct config config;
+};
+
+static void engine_locks(struct shapes *s)
+{
+	pthread_rwlock_init(&s->registry_lock, NULL);
+	pthread_mutex_init(&s->headers_lock, NULL);
+	for (int i = 0; i < SHAPE_LOCKS; i++)
+		pthread_mutex_init(&s->shape_locks[i], NULL);
+	pthread_mutex_init(&s->lsn_lock, NULL);
+	pthread_mutex_init(&s->cmd_lock, NULL);
+	pthread_mutex_init(&s->job_lock, NULL);
+	pthread_mutex_init(&s->writer.lock, NULL);
+	pthread_cond_init(&s->writer.cond, NULL);
+	pthread_cond_init(&s->writer.room, NULL);
+	wait_list_init(&s->lsn_waiters, &s->lsn_lock);
+	s->cmds_tail = &s->cmds;
+	s->writer.tail = &s->writer.head;
+}
+
+static int world_open(struct world *w, const char *dir)
+{
+	memset(w, 0, sizeof *w);
+	w->config.chunk_bytes_threshold = 20000;
+	struct shapes *s = w->engine = mem_zalloc(sizeof *s);
+	s->config = &w->config;
+	engine_locks(s);
+	ingest_new(s);
+	atomic_store(&s->seen, UINT64_MAX);
+	return store_open(&s->store, dir, false, &e) != 0 || engine_load(s, &e) != 0 ? -1 : 0;
+}
+
+static void world_close(struct world *w)
+{
+	struct shapes *s = w->engine;
+	ingest_release(s);
+	struct shape *shape;
+	for (size_t i = 0; (shape = map_next(&s->by_handle, &i)) != NULL;)
+		shape_unref(shape);
+	struct table_state *t;
+	for (size_t i = 0; (t = map_next(&s->tables, &i)) != NULL;) {
+		pg_table_unref(t->table);
+		free(t);
+	}
+	registry_cache_clear(s);
+	map_clear(&s->by_handle);
+	map_clear(&s->by_identity);
+	map_clear(&s->tables);
+	ingest_free(s);
+	store_close(s->store);
+	free(s);
+}
+
+/* ---- looking ---- */
+
+static uint32_t crc32_of(const char *p, size_t n)
+{
+	static uint32_t table[256];
+	for (uint32_t i = 0; i < 256; i++) {
+		uint32_t c = i;
+		for (int k = 0; k < 8; k++)
+			c = c & 1 ? 0xEDB88320u ^ c >> 1 : c >> 1;
+		table[i] = c;
+	}
+	uint32_t c = ~0u;
+	for (size_t i = 0; i < n; i++)
+		c = table[(c ^ (unsigned char)p[i]) & 255] ^ c >> 8;
+	return ~c;
+}
+
+static bool read_all(struct shape *shape, struct buf *out)
+{
+	struct waiter waiter = {0};
+	struct log_offset from = OFFSET_BEFORE_ALL;
+	bool start = true;
+	for (int i = 0; i < 1000; i++) {
+		struct shape_slice sl;
+		shape_slice(shape, start, from, &waiter, &sl);
+		if (sl.kind != SLICE_SNAPSHOT && sl.kind != SLICE_LOG)
+			return false;
+		struct shape_reader *r = shape_reader_new(shape, &sl);
+		enum shape_read rc;
+		while ((rc = shape_reader_next(r, out, out->len + 30000, &waiter, &e)) == SHAPE_READ_MORE)
+			;
+		shape_reader_free(r);
+		if (rc != SHAPE_READ_END)
+			return false;
+		start = false;
+		from = sl.to;
+		if (sl.up_to_date)
+			return true;
+	}
+	return false;
+}
+
+static void check_shapes(struct world *w, const char *expected)
+{
+	char handle[64], crc[16];
+	unsigned long len;
+	int n = 0;
+	FILE *f = fopen(expected, "r");
+	if (!CHECK(f != NULL))
+		return;
+	while (fscanf(f, "%63s %lu %15s %*s", handle, &len, crc) == 3) {
+		n++;
+		struct shape *shape = map_get(&w->engine->by_handle, handle, strlen(handle));
+		if (!CHECK(shape != NULL))
+			continue;
+		struct buf out = BUF_INIT(LIMIT);
+		char got[16];
+		CHECK(read_all(shape, &out));
+		snprintf(got, sizeof got, "%08x", crc32_of(out.data, out.len));
+		CHECK_INT(out.len, len);
+		CHECK_STR(got, crc);
+		buf_clear(&out);
+	}
+	fclose(f);
+	CHECK_INT(n, 4);
+	CHECK_INT(w->engine->nshapes, 4);
+}
+
+static void test_format(const char *stores, int version)
+{
+	char dir[TEMP_DIR_MAX], command[2 * TEMP_DIR_MAX + 600], expected[600], tail[32];
+	temp_dir_new(dir);
+	snprintf(command, sizeof command, "mkdir '%s/busbar' && xz -dc '%s/format-%d.mdb.xz' > '%s/busbar/data.mdb'", dir, stores, version, dir);
+	snprintf(expected, sizeof expected, "%s/format-%d.expected", stores, version);
+	if (!CHECK_INT(system(command), 0))
+		return;
+	for (int life = 0; life < 3; life++) { /* the first makes it one of this version */
+		struct world w;
+		if (!CHECK_OK(world_open(&w, dir), &e))
+			break;
+		check_shapes(&w, expected);
+		struct store_read *r = store_read_begin(w.engine->store, &e);
+		uint64_t v = 0, identity = 0;
+		struct buf b = BUF_INIT(1000);
+		CHECK_OK(store_get_meta_u64(r, "format", &v, &e), &e);
+		CHECK_INT(v, 4);
+		CHECK_OK(store_get_meta(r, "identity", &b, &e), &e);
+		CHECK_INT(b.len, 48);
+		CHECK(store_get_meta_u64(r, "durable", &identity, &e) == 0 && identity > 0);
+		store_read_end(r);
+		buf_clear(&b);
+		/* What is appended has a seal, behind blocks that have none. */
+		struct shape *shape = NULL, *x;
+		for (size_t i = 0; (x = map_next(&w.engine->by_handle, &i)) != NULL;)
+			shape = shape == NULL || x->id > shape->id ? x : shape;
+		if (life == 1 && CHECK(shape != NULL && shape->tail.folded.tx != 0)) {
+			struct buf out = BUF_INIT(LIMIT);
+			struct log_offset from = shape->tail.folded, to = {from.tx + 1, 0}, reached;
+			struct store_entry en = {.at = to, .a = "{}", .a_len = 2};
+			bool end;
+			CHECK_OK(store_begin(w.engine->store, &e), &e);
+			CHECK_OK(store_put_block(w.engine->store, shape->id, &en, 1, false, &e), &e);
+			CHECK_OK(store_commit(w.engine->store, &e), &e);
+			r = store_read_begin(w.engine->store, &e);
+			CHECK_OK(store_read_log(r, shape->id, from, to, LIMIT, &out, &reached, &end, &e), &e);
+			snprintf(tail, sizeof tail, "%.*s", (int)out.len, out.len < sizeof tail ? out.data : "?");
+			CHECK_STR(tail, "{}\n");
+			store_read_end(r);
+			CHECK_OK(store_begin(w.engine->store, &e), &e);
+			CHECK_OK(store_cut_log(w.engine->store, shape->id, to.tx, &e), &e);
+			CHECK_OK(store_commit(w.engine->store, &e), &e);
+			store_writer_done(w.engine->store);
+			buf_clear(&out);
+		}
+		world_close(&w);
+	}
+	temp_dir_remove(dir);
+}
+
+int main(void)
+{
+	char stores[512];
+	snprintf(stores, sizeof stores, "%s", __FILE__);
+	char *slash = strrchr(stores, '/');
+	snprintf(slash + 1, sizeof stores - (size_t)(slash + 1 - stores), "stores");
+	log_init(LOG_EMERGENCY);
+	for (int version = STORES_FIRST; version <= STORES_LAST; version++)
+		test_format(stores, version);
+	return check_done("test_formats");
+}
