@@ -211,10 +211,13 @@ static enum shape_read read_piece(struct shape_reader *r, struct buf *out, struc
 	if (sr == NULL)
 		return SHAPE_READ_ERROR;
 	struct unpacking u = {out, r->end};
-	int rc = store_take_snapshot(sr, r->shape->id, r->slice.chunk, r->piece, unpack, &u, &r->closed, e);
+	bool closed = false;
+	int rc = store_take_snapshot(sr, r->shape->id, r->slice.chunk, r->piece, unpack, &u, &closed, e);
 	store_read_end(sr);
-	if (rc == 0)
+	if (rc == 0) { /* else it is asked for again, with more room */
 		r->piece++;
+		r->closed = closed;
+	}
 	if (rc == 1 && tells)
 		rc = err_set(e, ERR_DAMAGED, "store: a piece of the snapshot is missing");
 	return rc == 0 ? SHAPE_READ_MORE : rc == 1 ? SHAPE_READ_END : SHAPE_READ_ERROR;
