@@ -642,7 +642,7 @@ test('headers that the official clients look for are exposed', async (t) => {
     assert(exposed.includes(name), `${name} is not exposed: ${exposed}`)
 })
 
-test('a slow reader is not cut, whatever its pace', { timeout: 60000 }, async (t) => {
+test('a slow reader is not cut, whatever its pace', { timeout: 150000 }, async (t) => {
   // 1,200 bytes a second through a window of some kilobytes, which the kernel opens in steps.
   const w = await world(t, { sql: [TABLE, fill(1, 100000, 200)], env: { ELECTRIC_TCP_SEND_TIMEOUT: '10s' } })
   await readAll(w.busbar.url, { table: 't' })
