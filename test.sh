@@ -104,6 +104,7 @@ names() { # glob -> names of the sources without folder and ending
 packages() {
 	local list=("${BUILD_PACKAGES[@]}")
 	command -v curl >/dev/null || list+=(curl)
+	command -v xz >/dev/null || list+=(xz-utils)
 	{ command -v psql && pg_bin; } >/dev/null 2>&1 || list+=(postgresql)
 	[ "$(node --version 2>/dev/null | sed -E 's/^v([0-9]+).*/\1/')" -ge 18 ] 2>/dev/null || list+=(nodejs npm)
 	apt_install "${list[@]}" -- clang libclang-rt-dev

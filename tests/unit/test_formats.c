@@ -14,7 +14,7 @@
 #include "shapes/ingest.h"
 
 #define LIMIT ((size_t)1 << 30)
-#define STORES_FIRST 3
+#define STORES_FIRST 1
 #define STORES_LAST 3
 
 static struct err e;
