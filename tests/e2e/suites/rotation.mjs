@@ -359,7 +359,7 @@ test('the publication: changes of it that leave nothing out rotate nothing', { t
 })
 
 test('the publication: an inherited child whose entry left and came back', { timeout: 120000 }, async (t) => {
-  const w = await world(t, { sql: [...SQL, 'CREATE TABLE child () INHERITS (a)', "INSERT INTO child VALUES (20, 'v', 'w')"] })
+  const w = await world(t, { sql: [...SQL, 'CREATE TABLE child (PRIMARY KEY (id)) INHERITS (a)', "INSERT INTO child VALUES (20, 'v', 'w')"] })
   const { a, b } = await followed(w)
   await w.busbar.term()
   const s = await w.session()
