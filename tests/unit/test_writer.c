@@ -558,6 +558,7 @@ static void test_full_disk(void)
 	CHECK(!shapes_store_failing(s, NULL, why, sizeof why));
 	CHECK_INT(writer_room(s, w.shapes[1], &told), 0);
 	s->writer.wait_max_ms = 200;
+	int64_t began = clock_mono_ms(), since = 0; /* before anything can fail */
 	atomic_store(&fail_all, true);
 	for (uint32_t piece = 0; piece < 20; piece++) {
 		struct item *it = item_new(ITEM_PIECE);
@@ -568,7 +569,6 @@ static void test_full_disk(void)
 		it->data = mem_zalloc(it->len);
 		writer_put(s, it);
 	}
-	int64_t began = clock_mono_ms(), since = 0;
 	CHECK_INT(writer_room(s, w.shapes[1], &told), -1);
 	CHECK(told.kind == ERR_TIMEOUT && strstr(told.text, "storage") != NULL);
 	CHECK_INT(writer_flush(s, &told), -1);
