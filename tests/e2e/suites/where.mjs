@@ -370,7 +370,10 @@ test('a selected column is rewritten by a new precision: its shapes are rotated,
   })
   for (const column of ['n', 'v', 'c']) w.follow({ table: 's', columns: `id,${column}` })
   await w.agree()
-  await w.sql('ALTER TABLE s ALTER n TYPE numeric(12,2), ALTER v TYPE varchar(20), ALTER c TYPE timestamp(0)')
+  await w.sql('ALTER TABLE s ALTER c TYPE timestamp(0)')
+  await w.agree()
+  // With a statement that also rewrites the table they would rotate: what became of which column isn't told.
+  await w.sql('ALTER TABLE s ALTER n TYPE numeric(12,2), ALTER v TYPE varchar(20)')
   await w.agree()
   await w.sql('ALTER TABLE s ALTER n TYPE numeric, ALTER v TYPE varchar')
   await w.agree()
