@@ -217,12 +217,12 @@ test('columns that come, go and change', async (t) => {
 test('row security that would hide rows is a 503', async (t) => {
   const role = `r${process.pid}`
   const w = await world(t, {
-    sql: [TABLE, fill(1, 3), `CREATE ROLE ${role} LOGIN REPLICATION PASSWORD 'x'`, `ALTER TABLE t OWNER TO ${role}`],
+    sql: [TABLE, fill(1, 3), `CREATE ROLE ${role} LOGIN REPLICATION PASSWORD 'row-security-password'`, `ALTER TABLE t OWNER TO ${role}`],
     start: false,
   })
   t.cleanup(() => w.sql(`DROP OWNED BY ${role}; DROP ROLE ${role}`).catch(() => {}))
   await w.sql(`GRANT CREATE ON DATABASE ${w.db} TO ${role}`)
-  w.busbar.databaseUrl = w.pg.url(w.db, role, 'x')
+  w.busbar.databaseUrl = w.pg.url(w.db, role, 'row-security-password')
   await w.busbar.start()
   equal((await subset(w, { subset__where: '' })).status, 200, 'before')
   await w.sql('ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY')
