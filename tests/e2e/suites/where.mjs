@@ -365,22 +365,26 @@ for (const [what, change] of [
 }
 
 test('a selected column is rewritten by a new precision: its shapes are rotated, for a wider one they are not', { timeout: 60000 }, async (t) => {
+  // Tables of their own: what becomes of which column isn't told where one statement, or two in a second, rewrite the table.
   const w = await world(t, {
-    sql: ['CREATE TABLE s (id int PRIMARY KEY, n numeric(10,2), v varchar(10), c timestamp(3))', "INSERT INTO s VALUES (1, 1.25, 'a', '2024-01-01 00:00:00.6')"],
+    sql: [
+      'CREATE TABLE s (id int PRIMARY KEY, n numeric(10,2), v varchar(10))',
+      "INSERT INTO s VALUES (1, 1.25, 'a')",
+      'CREATE TABLE r (id int PRIMARY KEY, c timestamp(3))',
+      "INSERT INTO r VALUES (1, '2024-01-01 00:00:00.6')",
+    ],
   })
-  for (const column of ['n', 'v', 'c']) w.follow({ table: 's', columns: `id,${column}` })
+  for (const column of ['n', 'v']) w.follow({ table: 's', columns: `id,${column}` })
+  w.follow({ table: 'r', columns: 'id,c' })
   await w.agree()
-  await w.sql('ALTER TABLE s ALTER c TYPE timestamp(0)')
-  await w.agree()
-  // With a statement that also rewrites the table they would rotate: what became of which column isn't told.
-  await w.sql('ALTER TABLE s ALTER n TYPE numeric(12,2), ALTER v TYPE varchar(20)')
+  await w.sql('ALTER TABLE s ALTER n TYPE numeric(12,2), ALTER v TYPE varchar(20); ALTER TABLE r ALTER c TYPE timestamp(0)')
   await w.agree()
   await w.sql('ALTER TABLE s ALTER n TYPE numeric, ALTER v TYPE varchar')
   await w.agree()
   equal(w.followers.map((f) => f.refetches.length), [0, 0, 1])
   await w.sql('ALTER TABLE s ALTER n TYPE numeric(12,1)')
   await w.agree()
-  equal(w.followers.map((f) => f.refetches.length), [1, 0, 1])
+  equal(w.followers[0].refetches.length, 1)
 })
 
 test('shapes that share a snapshot: a condition that fails on a row fails its own shape only', { timeout: 60000 }, async (t) => {
