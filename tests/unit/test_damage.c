@@ -15,8 +15,7 @@
 #include <sys/wait.h>
 
 #include "base/log.h"
-#include "shape_test.h"
-#include "shapes/ingest.h"
+#include "engine_test.h"
 
 #define LIMIT ((size_t)1 << 30)
 #define SHAPES 6
@@ -24,63 +23,6 @@
 #define ROWS_MAX 100000
 
 static struct err e;
-
-/* ---- the engine, without its threads ---- */
-
-struct world {
-	struct shapes *engine;
-	struct config config;
-};
-
-static void engine_locks(struct shapes *s)
-{
-	pthread_rwlock_init(&s->registry_lock, NULL);
-	pthread_mutex_init(&s->headers_lock, NULL);
-	for (int i = 0; i < SHAPE_LOCKS; i++)
-		pthread_mutex_init(&s->shape_locks[i], NULL);
-	pthread_mutex_init(&s->lsn_lock, NULL);
-	pthread_mutex_init(&s->cmd_lock, NULL);
-	pthread_mutex_init(&s->job_lock, NULL);
-	pthread_mutex_init(&s->writer.lock, NULL);
-	pthread_cond_init(&s->writer.cond, NULL);
-	pthread_cond_init(&s->writer.room, NULL);
-	wait_list_init(&s->lsn_waiters, &s->lsn_lock);
-	s->cmds_tail = &s->cmds;
-	s->writer.tail = &s->writer.head;
-}
-
-static int world_open(struct world *w, const char *dir)
-{
-	memset(w, 0, sizeof *w);
-	w->config.chunk_bytes_threshold = 20000;
-	struct shapes *s = w->engine = mem_zalloc(sizeof *s);
-	s->config = &w->config;
-	engine_locks(s);
-	ingest_new(s);
-	atomic_store(&s->seen, UINT64_MAX);
-	return store_open(&s->store, dir, false, &e) != 0 || engine_load(s, &e) != 0 ? -1 : 0;
-}
-
-static void world_close(struct world *w)
-{
-	struct shapes *s = w->engine;
-	ingest_release(s);
-	struct shape *shape;
-	for (size_t i = 0; (shape = map_next(&s->by_handle, &i)) != NULL;)
-		shape_unref(shape);
-	struct table_state *t;
-	for (size_t i = 0; (t = map_next(&s->tables, &i)) != NULL;) {
-		pg_table_unref(t->table);
-		free(t);
-	}
-	registry_cache_clear(s);
-	map_clear(&s->by_handle);
-	map_clear(&s->by_identity);
-	map_clear(&s->tables);
-	ingest_free(s);
-	store_close(s->store);
-	free(s);
-}
 
 /* ---- a store with everything ---- */
 
@@ -203,7 +145,7 @@ static void must_commit(struct store *s) { CHECK_OK(store_commit(s, &e), &e); }
 static void make_store(const char *dir)
 {
 	struct world w;
-	if (world_open(&w, dir) != 0) {
+	if (world_open(&w, dir, &e) != 0) {
 		printf("cannot start: %s\n", e.text);
 		exit(2);
 	}
@@ -361,7 +303,7 @@ static int live_once(const char *dir)
 	int worst = 0;
 	for (int life = 0; life < 3; life++) {
 		struct world w;
-		if (world_open(&w, dir) != 0) {
+		if (world_open(&w, dir, &e) != 0) {
 			printf("  cannot start: %s\n", e.text);
 			return 2;
 		}
@@ -456,7 +398,7 @@ int main(void)
 	snprintf(path, sizeof path, "%s/busbar/data.mdb", twin);
 	CHECK(copy_file(file, path, UINT64_MAX));
 	struct world w;
-	CHECK_OK(world_open(&w, twin), &e);
+	CHECK_OK(world_open(&w, twin, &e), &e);
 	struct shape *shape;
 	CHECK_INT(w.engine->nshapes, SHAPES);
 	for (size_t i = 0; (shape = map_next(&w.engine->by_handle, &i)) != NULL;) {

@@ -1,0 +1,65 @@
+/*
+ * engine_test.h - an engine without its threads, for tests that load a store as the daemon does.
+ */
+#ifndef BUSBAR_TESTS_ENGINE_TEST_H
+#define BUSBAR_TESTS_ENGINE_TEST_H
+
+#include "shape_test.h"
+#include "shapes/ingest.h"
+
+struct world {
+	struct shapes *engine;
+	struct config config;
+};
+
+static inline void engine_locks(struct shapes *s)
+{
+	pthread_rwlock_init(&s->registry_lock, NULL);
+	pthread_mutex_init(&s->headers_lock, NULL);
+	for (int i = 0; i < SHAPE_LOCKS; i++)
+		pthread_mutex_init(&s->shape_locks[i], NULL);
+	pthread_mutex_init(&s->lsn_lock, NULL);
+	pthread_mutex_init(&s->cmd_lock, NULL);
+	pthread_mutex_init(&s->job_lock, NULL);
+	pthread_mutex_init(&s->writer.lock, NULL);
+	pthread_cond_init(&s->writer.cond, NULL);
+	pthread_cond_init(&s->writer.room, NULL);
+	wait_list_init(&s->lsn_waiters, &s->lsn_lock);
+	s->cmds_tail = &s->cmds;
+	s->writer.tail = &s->writer.head;
+}
+
+static inline int world_open(struct world *w, const char *dir, struct err *why)
+{
+	memset(w, 0, sizeof *w);
+	w->config.chunk_bytes_threshold = 20000;
+	struct shapes *s = w->engine = mem_zalloc(sizeof *s);
+	s->config = &w->config;
+	engine_locks(s);
+	ingest_new(s);
+	atomic_store(&s->seen, UINT64_MAX);
+	return store_open(&s->store, dir, false, why) != 0 || engine_load(s, why) != 0 ? -1 : 0;
+}
+
+static inline void world_close(struct world *w)
+{
+	struct shapes *s = w->engine;
+	ingest_release(s);
+	struct shape *shape;
+	for (size_t i = 0; (shape = map_next(&s->by_handle, &i)) != NULL;)
+		shape_unref(shape);
+	struct table_state *t;
+	for (size_t i = 0; (t = map_next(&s->tables, &i)) != NULL;) {
+		pg_table_unref(t->table);
+		free(t);
+	}
+	registry_cache_clear(s);
+	map_clear(&s->by_handle);
+	map_clear(&s->by_identity);
+	map_clear(&s->tables);
+	ingest_free(s);
+	store_close(s->store);
+	free(s);
+}
+
+#endif
