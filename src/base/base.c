@@ -1,4 +1,4 @@
-/* base.c - the leaf helpers that are a few lines each: require, mem, err, lsn, clock. */
+/* base.c - the leaf helpers that are a few lines each: err, lsn, clock. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -9,41 +9,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
-#include "base/log.h"
 #include "base/lsn.h"
-#include "base/mem.h"
-#include "base/require.h"
-
-void require_failed(const char *cond, const char *file, int line)
-{
-	log_flush(LOG_ABORT_WAIT_MS);
-	fprintf(stderr, "busbar: broken assumption at %s:%d: %s\n", file, line, cond);
-	fflush(NULL);
-	abort();
-}
-
-static void *checked(void *p, size_t n)
-{
-	if (p == NULL) {
-		log_flush(LOG_ABORT_WAIT_MS);
-		fprintf(stderr, "busbar: out of memory (%zu bytes)\n", n);
-		abort();
-	}
-	return p;
-}
-
-void *mem_alloc(size_t n) { return checked(malloc(n ? n : 1), n); }
-void *mem_zalloc(size_t n) { return checked(calloc(1, n ? n : 1), n); }
-void *mem_realloc(void *p, size_t n) { return checked(realloc(p, n ? n : 1), n); }
-char *mem_strdup(const char *s) { return mem_strndup(s, strlen(s)); }
-
-char *mem_strndup(const char *s, size_t n)
-{
-	char *p = mem_alloc(n + 1);
-	memcpy(p, s, n);
-	p[n] = '\0';
-	return p;
-}
 
 int err_set(struct err *e, enum err_kind kind, const char *fmt, ...)
 {

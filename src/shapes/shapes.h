@@ -23,7 +23,7 @@
 #include "base/config.h"
 #include "base/err.h"
 #include "base/lsn.h"
-#include "pg/catalog.h"
+#include "pg/table/table.h"
 
 struct shapes;
 struct shape;

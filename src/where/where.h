@@ -11,7 +11,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "pg/catalog.h"
+#include "pg/table/table.h"
 
 #define WHERE_STATEMENT_MAX 65536 /* with the prefix "SELECT 1 WHERE ", as Electric's */
 #define WHERE_DEPTH_MAX 200       /* nesting of the typed tree; Postgres's own limit is its stack */
