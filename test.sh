@@ -24,7 +24,12 @@ UNIT_TIMEOUT_S=600  # for one program; sanitizers make them slow
 E2E_TIMEOUT_S=3600  # CI ends after 90 minutes
 SHIP_TIMEOUT_S=1800 # one of these stages, packages from the network included
 SHIP_CANT_RUN=77    # their exit status where the machine can't
+LANES=$(nproc)      # programs that run side by side
+# They use the private Postgres, where one's open transactions would hold up the other's slot: one at a time.
+DATABASE_TESTS=" test_pg_live test_stream "
 passed=0 failed=0 bin="" data="" child="" failures=()
+declare -A pool_name=() pool_out=()
+pool_n=0 database_test=""
 SHIP_STAGES=(image debian13 compilers arm64)
 stages=${*:-lint unit asan tsan fuzz truth e2e ${SHIP_STAGES[*]}}
 work=$(mktemp -d)
@@ -33,6 +38,7 @@ cleanup() {
 	trap - EXIT
 	trap '' INT TERM
 	[ -n "$child" ] && kill "$child" 2>/dev/null && wait "$child"
+	[ ${#pool_name[@]} -gt 0 ] && kill "${!pool_name[@]}" 2>/dev/null && wait "${!pool_name[@]}"
 	[ -n "$bin" ] && pg_remove "$bin" "$data"
 	rm -rf "$work"
 }
@@ -42,7 +48,7 @@ trap 'exit 143' TERM HUP
 
 wants() { case " $stages " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 wants_any() { local s; for s in "$@"; do if wants "$s"; then return 0; fi; done; return 1; }
-say() { printf '\n==> %s\n' "$*"; }
+say() { printf '\n==> %s (after %d min)\n' "$*" $((SECONDS / 60)); }
 die() { echo "test.sh: $*" >&2; echo "$passed passed, $((failed + 1)) failed"; exit 1; }
 
 count() { # name exit-status: adds up the last "name: N passed, N failed" line of $work/out
@@ -81,6 +87,29 @@ run() { # name timeout-seconds command...
 	wait $reader
 	count "$name" $status
 }
+
+# Side by side with others, as many as there are lanes; what it prints comes out whole when it has ended.
+pool_run() { # name timeout-seconds command...
+	local name=$1 seconds=$2 out=$work/pool.$((++pool_n))
+	shift 2
+	while [ ${#pool_name[@]} -ge "$LANES" ]; do pool_reap; done
+	timeout -k 10 "$seconds" "$@" </dev/null >"$out" 2>&1 &
+	pool_name[$!]=$name pool_out[$!]=$out
+}
+
+pool_reap() { # waits for one
+	local pid status
+	wait -n -p pid "${!pool_name[@]}"
+	status=$?
+	mv "${pool_out[$pid]}" "$work/out"
+	cat "$work/out"
+	count "${pool_name[$pid]}" $status
+	unset "pool_name[$pid]" "pool_out[$pid]"
+	[ "$pid" = "$database_test" ] && database_test=""
+	return 0
+}
+
+pool_end() { while [ ${#pool_name[@]} -gt 0 ]; do pool_reap; done; }
 
 fail_stage() { # name: what could not even be built
 	echo "$1: 0 passed, 1 failed" | tee "$work/out"
@@ -121,7 +150,16 @@ start_database() {
 unit() { # folder [prefix command...]
 	local dir=$1 t
 	shift
-	for t in "${unit_tests[@]}"; do run "$t in $dir" $UNIT_TIMEOUT_S "$@" "$dir/$t"; done
+	for t in "${unit_tests[@]}"; do
+		if [[ $DATABASE_TESTS == *" $t "* ]]; then
+			while [ -n "$database_test" ]; do pool_reap; done
+			pool_run "$t in $dir" $UNIT_TIMEOUT_S "$@" "$dir/$t"
+			database_test=$!
+		else
+			pool_run "$t in $dir" $UNIT_TIMEOUT_S "$@" "$dir/$t"
+		fi
+	done
+	pool_end
 }
 
 sanitized() { # address|thread folder: unit tests
@@ -144,21 +182,17 @@ e2e_sanitized() { # address|thread folder
 	E2E_SANITIZED=1 e2e "$ROOT/$2/busbar"
 }
 
-fuzz_one() {
-	local name=$1 dir=build-fuzz/corpus/$1 seeds=()
+# One fuzzer, as a program that ends with a line of a test's.
+fuzz_one() { # name
+	local name=$1 dir=build-fuzz/corpus/$1 seeds=() status
 	mkdir -p "$dir"
 	[ -d "tests/fuzz/corpus/${name#fuzz_}" ] && seeds=("tests/fuzz/corpus/${name#fuzz_}")
-	say "$name, $FUZZ_SECONDS s"
-	if timeout -k 10 $((FUZZ_SECONDS + 120)) "build-fuzz/$name" -max_total_time="$FUZZ_SECONDS" -rss_limit_mb=2048 \
-		-artifact_prefix="build-fuzz/$name-" "$dir" "${seeds[@]}" >"$work/fuzz" 2>&1; then
-		tail -n 1 "$work/fuzz"
-		echo "$name: 1 passed, 0 failed" | tee "$work/out"
-		count "$name" 0
-	else
-		tail -n 40 "$work/fuzz"
-		echo "$name: 0 passed, 1 failed" | tee "$work/out"
-		count "$name" 1
-	fi
+	"build-fuzz/$name" -max_total_time="$FUZZ_SECONDS" -rss_limit_mb=2048 -artifact_prefix="build-fuzz/$name-" "$dir" \
+		"${seeds[@]}" >"$work/$name" 2>&1
+	status=$?
+	tail -n $((status == 0 ? 1 : 40)) "$work/$name"
+	echo "$name: $((status == 0)) passed, $((status != 0)) failed"
+	return $status
 }
 
 fuzz() {
@@ -172,7 +206,11 @@ fuzz() {
 	fi
 	say "building fuzzers"
 	build build-fuzz -DFUZZ=ON -DCMAKE_C_COMPILER=clang -- "${fuzzers[@]}" || { fail_stage build-fuzz; return; }
-	for f in "${fuzzers[@]}"; do fuzz_one "$f"; done
+	say "fuzzers, $FUZZ_SECONDS s each"
+	export -f fuzz_one
+	export FUZZ_SECONDS work
+	for f in "${fuzzers[@]}"; do pool_run "$f" $((FUZZ_SECONDS + 120)) bash -c "fuzz_one $f"; done
+	pool_end
 }
 
 # As root, because trees of other releases are made and entered. What that leaves in build-*/ is root's.
@@ -194,6 +232,7 @@ build build || die "the build failed"
 if wants lint; then
 	run lint 60 bash tests/lint/layers.sh
 	run version 60 bash tests/lint/version.sh
+	run rooms 60 node tests/lint/rooms.mjs build
 fi
 if wants_any unit asan tsan truth "${SHIP_STAGES[@]}"; then
 	start_database || die "no private Postgres for the tests"

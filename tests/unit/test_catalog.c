@@ -3,7 +3,7 @@
 
 #include "base/mem.h"
 #include "check.h"
-#include "pg/catalog.h"
+#include "pg/table/table.h"
 #include "pg/query.h"
 #include "pg/snapshot.h"
 
