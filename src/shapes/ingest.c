@@ -30,6 +30,7 @@ static void resolve(struct shapes *s, uint32_t oid)
 	j->oid = oid;
 	j->xid = s->ingest->xid;
 	s->ingest->resolving = oid;
+	s->ingest->resolve_until_ms = clock_mono_ms() + LOOK_WAIT_MS;
 	job_post(s, j);
 }
 
@@ -230,6 +231,7 @@ static int on_change(void *ctx, const struct wal_change *c, struct err *e)
 		look_at_relation(s, &c->u.relation);
 		relation_put(s, &c->u.relation);
 		struct relation *r = relation_of(in, c->u.relation.oid);
+		r->looked = !in->looking;
 		if (!r->resolved && in->nroots > 0)
 			resolve(s, r->oid);
 		return 0;
@@ -246,13 +248,25 @@ static int on_change(void *ctx, const struct wal_change *c, struct err *e)
 	}
 }
 
+/* A PG thread is asking whose partition a relation is. It may be talking to a server that doesn't answer. */
+static bool resolve_awaited(struct ingest *in)
+{
+	if (in->resolving == 0 || clock_mono_ms() <= in->resolve_until_ms)
+		return in->resolving != 0;
+	log_warning("Nobody could look up within %d s whose partition the relation with OID %" PRIu32 " is: the stream starts again",
+	            LOOK_WAIT_MS / 1000, in->resolving);
+	in->resolving = 0;
+	in->unresolved = true;
+	return false;
+}
+
 /* ---- the rest of the sink -------------------------------------------------------------------------------- */
 
 static bool on_ready(void *ctx)
 {
 	struct shapes *s = ctx;
 	struct ingest *in = s->ingest;
-	if (in->resolving != 0 || ground_awaited(s) || look_awaited(s))
+	if (resolve_awaited(in) || ground_awaited(s) || look_awaited(s))
 		return false;
 	if (!txn_try_finish(s))
 		return false;

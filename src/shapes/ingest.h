@@ -106,11 +106,13 @@ struct ingest {
 	bool grounding;        /* a PG thread looks at the ground of all tables: nothing is read before */
 	int64_t grounding_until_ms;
 	bool looking;          /* a PG thread looks at the tables look_oids (ingest_look.c) */
+	uint32_t look_relation; /* its message asked for the look */
 	uint64_t looks;
 	int64_t look_until_ms;
 	uint32_t *look_oids;
 	size_t nlook;
 	uint32_t resolving;    /* oid whose ancestors a PG thread looks up; 0: none */
+	int64_t resolve_until_ms;
 	uint32_t relation_version;
 
 	lsn_t mark_limit;      /* nothing above this is delivered */

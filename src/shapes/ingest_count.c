@@ -280,6 +280,7 @@ static int restore_slice(struct shape *shape, const struct shape_slice *slice, s
 	enum shape_read got;
 	int rc = 0;
 	do {
+		status_poll(shape->engine); /* the others aren't kept waiting: they are served as in an outage */
 		buf_reset(&lines);
 		got = shape_reader_next(r, &lines, RESTORE_BYTES, &nobody, e);
 		if (got == SHAPE_READ_GONE || got == SHAPE_READ_WAIT)

@@ -81,9 +81,10 @@ void look_at_relation(struct shapes *s, const struct wal_relation *w)
 	struct route *route = route_get(in, w->oid, false);
 	const struct leaf *leaf = in->nroots > 0 ? leaf_get(in, w->oid) : NULL;
 	const struct relation *last = relation_of(in, w->oid);
-	if (route == NULL && (leaf == NULL || leaf->n == 0))
+	/* What is skipped was looked at before it was passed. */
+	if (in->skip || (route == NULL && (leaf == NULL || leaf->n == 0)))
 		return;
-	bool same = last != NULL ? same_relation(last, w) : route == NULL || fits_route(route, w);
+	bool same = last != NULL ? last->looked && same_relation(last, w) : route == NULL || fits_route(route, w);
 	in->nlook = 0;
 	if (!same)
 		want(in, route);
@@ -95,6 +96,7 @@ void look_at_relation(struct shapes *s, const struct wal_relation *w)
 		return;
 	}
 	in->looking = true;
+	in->look_relation = w->oid;
 	in->looks++;
 	in->look_until_ms = clock_mono_ms() + LOOK_WAIT_MS;
 	struct job *j = mem_zalloc(sizeof *j);
@@ -107,6 +109,14 @@ void look_at_relation(struct shapes *s, const struct wal_relation *w)
 	job_post(s, j);
 }
 
+/* What was wrong is in the queue of commands. */
+static void look_ends(struct ingest *in)
+{
+	struct relation *r = relation_of(in, in->look_relation);
+	if (r != NULL)
+		r->looked = true;
+}
+
 void look_done(struct shapes *s, const struct cmd *c)
 {
 	struct ingest *in = s->ingest;
@@ -117,6 +127,7 @@ void look_done(struct shapes *s, const struct cmd *c)
 		in->unresolved = true;
 		return;
 	}
+	look_ends(in);
 	for (size_t i = 0; i < in->nlook; i++) {
 		struct route *route = route_get(in, in->look_oids[i], false);
 		if (route == NULL)
@@ -135,6 +146,7 @@ bool look_awaited(struct shapes *s)
 	for (size_t i = 0; i < in->nlook; i++)
 		shapes_rotate_table(s, in->look_oids[i], "the table may have changed, and could not be looked at in time");
 	in->looking = false;
+	look_ends(in);
 	cmd_run_all(s); /* their drops */
 	return false;
 }

@@ -223,6 +223,10 @@ int ingest_on_start(void *ctx, const struct stream_server *server, lsn_t *start_
 			log_warning("Database ID or timeline changed. Purging shape logs from disk. Clients will refetch shape data automatically. (%s)", why);
 		shapes_rotate_all(s, why);
 		cmd_run_all(s); /* their drops go to the writer before anything that follows */
+		/* Kept until all of it is done: what says so now may say it only once (a slot is new only once). */
+		char *kept = mem_strdup(why);
+		free(in->other_history);
+		in->other_history = kept;
 	} else if (known) {
 		rotate_unflushed(s, server, &was);
 		cmd_run_all(s);

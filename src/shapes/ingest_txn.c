@@ -437,6 +437,7 @@ static void publish_staged(struct shapes *s)
 	if (in->end_lsn - 1 > atomic_load(&s->delivered))
 		atomic_store(&s->delivered, in->end_lsn - 1);
 	txn_stage(s, true);
+	rotate_touched(s); /* once more: those that couldn't be staged */
 	stage_ends(s);
 	struct item *it = item_new(ITEM_PUBLISH);
 	commit_note(in, it);

@@ -111,7 +111,8 @@
 #define GROUND_WAIT_MS 30000
 /* …and as soon as the stream gives a sign, at most this often. */
 #define TABLE_WATCH_SOON_MS 100
-/* The stream waits so long for a look at tables that may have changed; beyond, their shapes rotate. */
+/* The stream waits so long for a look at tables that may have changed; beyond, their shapes rotate. The same for a look-up
+ * of a relation's ancestors; beyond, the stream starts again. */
 #define LOOK_WAIT_MS 10000
 /* A table leaves the publication this long after its last shape. */
 #define TABLE_LINGER_MS 600000
@@ -209,6 +210,7 @@ struct relation {
 	uint32_t *types;
 	bool *identity;  /* the column is part of the replica identity */
 	bool resolved; /* its ancestors are known (or there are no parents to ask about) */
+	bool looked;   /* its table was looked at when it came, if that was needed; false: the look never ended */
 	struct relation *next_old; /* replaced, but changes that are held came with it */
 };
 

@@ -535,7 +535,8 @@ static int write_item(struct shapes *s, struct batch *b, struct item *it, struct
 	case ITEM_ROWS:
 		b->rows[b->nrows_items++] = it;
 		b->journal_refs += it->nrows;
-		put_commit(b, (struct commit){it->tx, it->commit_us, it->xid});
+		if (it->xid != 0) /* 0: rows that a shape had waited with while its snapshot was taken */
+			put_commit(b, (struct commit){it->tx, it->commit_us, it->xid});
 		b->durable = it->lsn > b->durable ? it->lsn : b->durable;
 		return 0;
 	case ITEM_LSN:
