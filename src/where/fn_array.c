@@ -10,6 +10,7 @@
 
 #include "where/array.h"
 #include "where/collation.h"
+#include "where/find.h"
 
 #define PAIRS_MAX 1024 /* comparisons before a hash table pays */
 
@@ -567,7 +568,7 @@ static const char *piece_end(const char *p, const char *end, const struct where_
 	*skip = 0;
 	if (is_null(separator))
 		return p + char_bytes(p, (size_t)(end - p));
-	const char *found = separator->len > 0 ? memmem(p, (size_t)(end - p), separator->u.p, separator->len) : NULL;
+	const char *found = separator->len > 0 ? where_find(p, (size_t)(end - p), separator->u.p, separator->len) : NULL;
 	if (found != NULL)
 		*skip = separator->len;
 	return found ? found : end;

@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "where/digest.h"
+#include "where/find.h"
 #include "where/textfn.h"
 
 #define DIGEST_BYTE_STEPS 3 /* beside reading it */
@@ -378,7 +379,7 @@ int where_bytea_substr(struct where_call *c, const struct where_value *args, str
 int where_byteapos(struct where_call *c, const struct where_value *args, struct where_value *out)
 {
 	(void)c;
-	const char *found = args[1].len == 0 ? args[0].u.p : memmem(args[0].u.p, args[0].len, args[1].u.p, args[1].len);
+	const char *found = args[1].len == 0 ? args[0].u.p : where_find(args[0].u.p, args[0].len, args[1].u.p, args[1].len);
 	*out = where_int(found != NULL ? found - args[0].u.p + 1 : 0);
 	return 0;
 }

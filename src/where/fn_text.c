@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "where/find.h"
 #include "where/textcase.h"
 #include "where/textfn.h"
 
@@ -350,7 +351,7 @@ static int split_part(struct where_call *c, args_t args, struct where_value *out
 	}
 	if (n < 0) {
 		int64_t fields = 1;
-		for (; (hit = memmem(p, (size_t)(end - p), args[1].u.p, width)) != NULL; p = hit + width) {
+		for (; (hit = where_find(p, (size_t)(end - p), args[1].u.p, width)) != NULL; p = hit + width) {
 			if (where_spend(c, SEARCH_STEPS) != 0)
 				return -1;
 			fields++;
@@ -360,7 +361,7 @@ static int split_part(struct where_call *c, args_t args, struct where_value *out
 	}
 	*out = where_bytes("", 0);
 	for (; n > 0; n--) {
-		hit = memmem(p, (size_t)(end - p), args[1].u.p, width);
+		hit = where_find(p, (size_t)(end - p), args[1].u.p, width);
 		if (n == 1)
 			*out = between(p, hit != NULL ? hit : end);
 		if (hit == NULL)
@@ -384,7 +385,7 @@ static int text_pos(struct where_call *c, args_t args, struct where_value *out)
 {
 	if (!c->collation->deterministic)
 		return where_fail(c, "nondeterministic collations are not supported for substring searches");
-	const char *p = args[0].u.p, *hit = args[1].len == 0 ? p : memmem(p, args[0].len, args[1].u.p, args[1].len);
+	const char *p = args[0].u.p, *hit = args[1].len == 0 ? p : where_find(p, args[0].len, args[1].u.p, args[1].len);
 	*out = where_int(hit != NULL ? (int64_t)utf8_count(p, (size_t)(hit - p)) + 1 : 0);
 	return 0;
 }
@@ -402,7 +403,7 @@ static bool in_trim_set(struct trimmer *t, const char *p, size_t n)
 	if ((unsigned char)*p < 128)
 		return t->ascii[(unsigned char)*p];
 	t->work += t->set->len;
-	return memmem(t->set->u.p, t->set->len, p, n) != NULL;
+	return where_find(t->set->u.p, t->set->len, p, n) != NULL;
 }
 
 static int trim(struct where_call *c, const struct where_value *v, const struct where_value *set, bool left, bool right,
@@ -521,7 +522,7 @@ static int repeat(struct where_call *c, args_t args, struct where_value *out)
 static int count_hits(struct where_call *c, const struct where_value *v, const struct where_value *what, uint64_t *n)
 {
 	const char *p = v->u.p, *end = p + v->len;
-	for (*n = 0; (p = memmem(p, (size_t)(end - p), what->u.p, what->len)) != NULL; p += what->len, ++*n)
+	for (*n = 0; (p = where_find(p, (size_t)(end - p), what->u.p, what->len)) != NULL; p += what->len, ++*n)
 		if (where_spend(c, 2 * SEARCH_STEPS) != 0) /* and once more when it is replaced */
 			return -1;
 	return 0;
@@ -542,7 +543,7 @@ static int replace(struct where_call *c, args_t args, struct where_value *out)
 	if (to == NULL)
 		return -1;
 	const char *p = args[0].u.p, *end = p + args[0].len, *hit;
-	for (; (hit = memmem(p, (size_t)(end - p), args[1].u.p, args[1].len)) != NULL; p = hit + args[1].len) {
+	for (; (hit = where_find(p, (size_t)(end - p), args[1].u.p, args[1].len)) != NULL; p = hit + args[1].len) {
 		memcpy(to, p, (size_t)(hit - p));
 		to += hit - p;
 		memcpy(to, args[2].u.p, args[2].len);

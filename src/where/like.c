@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "where/find.h"
 
 /* What stands between two `%`: characters to skip, text (with `any` where it holds a `_`), characters to skip. */
 struct piece {
@@ -239,7 +240,7 @@ static const char *find_piece(const struct piece *w, const char *t, const char *
 	t = skip(t, end, w->skip, chars);
 	while (t != NULL && w->n > 0) {
 		if (w->any == NULL) {
-			t = memmem(t, (size_t)(end - t), w->text, w->n);
+			t = where_find(t, (size_t)(end - t), w->text, w->n);
 			t = t != NULL ? t + w->n : NULL;
 			break;
 		}
