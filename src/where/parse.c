@@ -82,16 +82,6 @@ static const char *catalog_name(const json_t *list)
 	return schema != NULL && strcmp(schema, "pg_catalog") == 0 ? name_at(list, 1) : NULL;
 }
 
-static bool plain_identifier(const char *s)
-{
-	if (!((*s >= 'a' && *s <= 'z') || *s == '_' || (unsigned char)*s >= 0x80))
-		return false;
-	for (; *s != '\0'; s++)
-		if (!((*s >= 'a' && *s <= 'z') || *s == '_' || (*s >= '0' && *s <= '9') || (unsigned char)*s >= 0x80))
-			return false;
-	return true;
-}
-
 /* A dotted name as messages print it. */
 static const char *dotted(struct builder *b, const json_t *list)
 {
@@ -102,10 +92,7 @@ static const char *dotted(struct builder *b, const json_t *list)
 			continue;
 		if (out.len > 0)
 			buf_putc(&out, '.');
-		if (plain_identifier(s))
-			buf_puts(&out, s);
-		else
-			sql_identifier(&out, s);
+		sql_name_shown(&out, s);
 	}
 	char *text = arena_strndup(b->mem, out.data != NULL ? out.data : "", out.len);
 	buf_clear(&out);
@@ -437,10 +424,7 @@ static const char *described(struct builder *b, node_ref n)
 	if (n->kind == WHERE_COLUMN) {
 		const char *name = b->w->table->columns[n->column].name;
 		buf_puts(&out, "reference ");
-		if (plain_identifier(name))
-			buf_puts(&out, name);
-		else
-			sql_identifier(&out, name);
+		sql_name_shown(&out, name);
 		buf_printf(&out, " of type %s", type);
 	} else if (n->kind == WHERE_CALL) {
 		buf_printf(&out, "function \"%s\" returning %s", n->oper != NULL ? n->oper->name : n->proc->name, type);
