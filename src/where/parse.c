@@ -199,7 +199,7 @@ static node_ref param_value(struct builder *b, const json_t *f, const struct whe
 {
 	int location = location_of(f);
 	json_int_t number = json_integer_value(field(f, "number"));
-	if (number < 1 || number > UINT16_MAX || (size_t)number > b->params->n)
+	if (number < 1 || number > UINT16_MAX || (size_t)number > b->params->n || b->params->values[number - 1].p == NULL)
 		return build_fail(b, location, "parameter $%" JSON_INTEGER_FORMAT " was not provided", number);
 	const struct where_param *p = &b->params->values[number - 1];
 	const struct where_type **known = &b->param_types[number - 1];

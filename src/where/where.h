@@ -22,7 +22,7 @@
 
 struct where;
 
-/* Values of $1..$n, in order. */
+/* Values of $1..$n, in order; `p` NULL: not provided. */
 struct where_param { const char *p; size_t len; };
 struct where_params { const struct where_param *values; size_t n; };
 

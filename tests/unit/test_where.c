@@ -277,6 +277,9 @@ static void test_param_bytes(void)
 		struct where_params p = {&bad[i], 1};
 		CHECK_STR(sql_with("t = $1", &p, false), "At location 4: parameter $1 is not a text in UTF-8");
 	}
+	static const struct where_param gap[] = {{NULL, 0}, {"x", 1}};
+	CHECK_STR(sql_with("t = $1", &(struct where_params){gap, 2}, false), "At location 4: parameter $1 was not provided");
+	CHECK(strncmp(sql_with("t = $2", &(struct where_params){gap, 2}, false), "((\"t\"", 5) == 0);
 	CHECK_STR(sql_params("t = $70000", "x", ""), "At location 4: parameter $70000 was not provided");
 }
 

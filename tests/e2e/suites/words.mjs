@@ -57,6 +57,20 @@ test('refusals come in the order of Electric: names with the casts, subsets last
   )
 })
 
+test('refusals name functions and parameters as Electric does', async (t) => {
+  const w = await world(t, { sql: [TABLE, "INSERT INTO t VALUES (1, 'a')"] })
+  const ask = async (params) => {
+    const r = await shape(w.busbar.url, { table: 't', offset: '-1', ...params })
+    return r.status === 200 ? r.json().filter((m) => m.value).length : (r.json().errors?.subset ?? r.json().errors)
+  }
+  equal(await ask({ where: '"Foo"(id) = 1' }), { where: ['At location 0: unknown or unsupported function "Foo"/1'] }, 'a name with a capital')
+  equal(await ask({ where: 'v = $1', 'params[1]': 'a' }), 1, 'rows with params[1]')
+  equal(await ask({ where: 'v = $1', 'params[1]': '' }), 0, 'rows with an empty params[1]')
+  const absent = { where: ['At location 4: parameter $1 was not provided'] }
+  equal(await ask({ where: 'v = $1', 'params[01]': 'a' }), absent, 'params[01]')
+  equal(await ask({ subset__where: 'v = $1', 'subset__params[01]': 'a' }), absent, 'subset__params[01]')
+})
+
 test('a system table is refused with a 400', async (t) => {
   const w = await world(t, { sql: [TABLE] })
   for (const table of ['pg_catalog.pg_class', 'information_schema.sql_features']) {
