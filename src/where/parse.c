@@ -1334,7 +1334,7 @@ static bool order_item(struct builder *b, const json_t *item, struct buf *sql, b
 	return true;
 }
 
-int where_order_by(const struct pg_table *t, const char *text, size_t len, const bool *columns, struct buf *sql,
+int where_order_by(const struct pg_table *t, const char *text, size_t len, const bool *columns, struct buf *sql, bool *uses,
                    char message[WHERE_MESSAGE_MAX])
 {
 	struct where *w = where_new(t);
@@ -1347,6 +1347,7 @@ int where_order_by(const struct pg_table *t, const char *text, size_t len, const
 	for (size_t i = 0; !b.failed && i < json_array_size(list); i++)
 		order_item(&b, json_array_get(list, i), sql, sql->len == start);
 	json_decref(select);
+	memcpy(uses, w->uses, t->ncolumns * sizeof *uses);
 	where_free(w);
 	return b.failed ? -1 : 0;
 }

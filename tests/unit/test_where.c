@@ -380,8 +380,13 @@ static void test_order_by(void)
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct buf out = BUF_INIT(4096);
-		int rc = where_order_by(table, cases[i][0], strlen(cases[i][0]), NULL, &out, message);
+		bool uses[32] = {false};
+		int rc = where_order_by(table, cases[i][0], strlen(cases[i][0]), NULL, &out, uses, message);
 		CHECK_STR(rc == 0 ? out.data : message, cases[i][1]);
+		for (uint16_t c = 0; rc == 0 && c < table->ncolumns; c++) {
+			const char *name = strcmp(table->columns[c].name, "q\"q") == 0 ? "q\"\"q" : table->columns[c].name;
+			CHECK_INT(uses[c], strstr(out.data, name) != NULL);
+		}
 		buf_clear(&out);
 	}
 }

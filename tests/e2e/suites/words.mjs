@@ -149,8 +149,9 @@ test('a table that lacks a right says which SQL gives it', async (t) => {
   // Each refusal has the statement that mends it; when all have been run there are rows.
   const denied = await shape(w.busbar.url, { table: '"my s".t', offset: '-1' })
   equal(denied.status, 400, denied.text())
-  assert(/no right to read the following columns: id\. Grant it SELECT on them/.test(denied.text()), denied.text())
-  await w.sql(`GRANT SELECT ON "my s"."t" TO "${role}"`)
+  const grant = `GRANT SELECT ON "my s"."t" TO "${role}";`
+  equal(denied.json().errors, { columns: [`The database role has no right to read the following columns: id. Run, as the table's owner: ${grant}`] }, 'without SELECT')
+  await w.sql(grant)
   const wanted = [
     `ALTER PUBLICATION "${w.publication}" ADD TABLE "my s"."t"`,
     'ALTER TABLE "my s"."t" REPLICA IDENTITY FULL',
