@@ -305,6 +305,8 @@ static enum step snapshot_failed(struct request *r, const struct err *e)
 	switch (hopeless ? ERR_PROTOCOL : e->kind) {
 	case ERR_NOT_FOUND:
 		return reply_must_refetch(r, NULL);
+	case ERR_REQUEST:
+		return reply_error(r, "where", e->text);
 	case ERR_TIMEOUT:
 	case ERR_CONFIG:
 	case ERR_PG_CONN:

@@ -306,6 +306,8 @@ static enum step reply_failed(struct request *r, struct err *e)
 	switch (e->kind) {
 	case ERR_NOT_FOUND:
 		return reply_must_refetch(r, NULL);
+	case ERR_REQUEST:
+		return reply_subset_error(r, "where", e->text);
 	case ERR_TIMEOUT:
 	case ERR_CONFIG:
 	case ERR_PG_CONN:

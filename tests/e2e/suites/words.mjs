@@ -7,7 +7,7 @@ import { Busbar, BINARY } from '../lib/busbar.mjs'
 import { get, readAll, shape } from '../lib/http.mjs'
 import { Postgres } from '../lib/pg.mjs'
 import { test } from '../lib/runner.mjs'
-import { world } from '../lib/setup.mjs'
+import { cluster, world } from '../lib/setup.mjs'
 import { assert, delay, equal, freePort, temporary, until, within } from '../lib/util.mjs'
 
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY, v text)'
@@ -69,6 +69,46 @@ test('refusals name functions and parameters as Electric does', async (t) => {
   const absent = { where: ['At location 4: parameter $1 was not provided'] }
   equal(await ask({ where: 'v = $1', 'params[01]': 'a' }), absent, 'params[01]')
   equal(await ask({ subset__where: 'v = $1', 'subset__params[01]': 'a' }), absent, 'subset__params[01]')
+})
+
+test("a character that the database's encoding lacks is refused with a 400", async (t) => {
+  const server = await cluster()
+  const database = `latin_${process.pid}`
+  await server.query('postgres', `CREATE DATABASE ${database} ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'`)
+  const w = await world(t, { database, sql: [TABLE, "INSERT INTO t VALUES (1, 'é'), (2, 'b')"] })
+  const ask = (params) => shape(w.busbar.url, { table: 't', offset: '-1', ...params })
+  const lacks = /^the database's encoding lacks a character of this condition, .*"LATIN1"/
+  for (const params of [
+    { where: "v = '€'" },
+    { where: "v = '日本'" },
+    { where: "v <> '€'", log: 'changes_only' },
+    { where: 'v = $1', 'params[1]': '€' },
+    { where: "v IN ('é', '€')", columns: 'id' },
+  ]) {
+    const r = await ask(params)
+    equal(r.status, 400, `${JSON.stringify(params)} (${r.text()})`)
+    assert(lacks.test(r.json().errors?.where?.[0]), r.text())
+  }
+  equal((await w.sql('SELECT relreplident FROM pg_class WHERE relname = $1', ['t'])).rows, [{ relreplident: 'd' }], 'the table is left alone')
+  for (const params of [
+    { subset__where: "v = '€'" },
+    { subset__where: 'v = $1', subset__params: '{"1":"日本"}' },
+    { subset__where: "v = '€'", where: "v = 'é'", columns: 'id' },
+  ]) {
+    const r = await ask(params)
+    equal(r.status, 400, `${JSON.stringify(params)} (${r.text()})`)
+    assert(lacks.test(r.json().errors?.subset?.where?.[0]), r.text())
+  }
+  const named = await ask({ table: '"€"' })
+  equal([named.status, named.json().errors?.table?.[0]?.slice(0, 34)], [400, 'Table "public"."€" does not exist.'], 'a table')
+  // What is asked at the same time has its rows, and what the encoding has is as good as ever.
+  const [bad, good] = await Promise.all([ask({ where: "v = 'ž' OR id = 7" }), ask({ where: "v = 'é' OR id = 7" })])
+  equal([bad.status, good.status], [400, 200], 'asked together')
+  const f = w.follow({ table: 't', where: "v = 'é'" })
+  await f.ready()
+  await w.sql("INSERT INTO t VALUES (3, 'é'), (4, 'c')")
+  await w.agree()
+  equal(linesWith(w.busbar, 'could not be made'), [], 'lines about shapes that could not be made')
 })
 
 test('a system table is refused with a 400', async (t) => {
