@@ -194,6 +194,7 @@ build build || die "the build failed"
 if wants lint; then
 	run lint 60 bash tests/lint/layers.sh
 	run version 60 bash tests/lint/version.sh
+	run run.sh 60 bash tests/lint/run.sh
 fi
 if wants_any unit asan tsan truth "${SHIP_STAGES[@]}"; then
 	start_database || die "no private Postgres for the tests"
