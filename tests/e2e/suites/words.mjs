@@ -3,7 +3,7 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { chmodSync, chownSync, copyFileSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Busbar, BINARY } from '../lib/busbar.mjs'
+import { Busbar, BINARY, checkForSecrets } from '../lib/busbar.mjs'
 import { get, readAll, shape } from '../lib/http.mjs'
 import { Postgres } from '../lib/pg.mjs'
 import { test } from '../lib/runner.mjs'
@@ -242,7 +242,7 @@ test('a wrong, a missing and a pooled password each end the start with their cau
   const right = pg.url('postgres', 'locked', 'right-password')
   const cases = [
     [{ databaseUrl: pg.url('postgres', 'locked', 'wrong-password') }, /is the user's password in the URL the right one/],
-    [{ databaseUrl: pg.url('postgres', 'locked') }, /asks for the password of user "locked", and the URL has none/],
+    [{ databaseUrl: pg.url('postgres', 'locked', null) }, /asks for the password of user "locked", and the URL has none/],
     [{ databaseUrl: right, env: { ELECTRIC_POOLED_DATABASE_URL: pg.url('postgres', 'locked', 'wrong-password') } }, /ELECTRIC_POOLED_DATABASE_URL: .*the right one/],
     [{ databaseUrl: right, env: { ELECTRIC_POOLED_DATABASE_URL: pg.url('no_such', 'locked', 'right-password') } }, /ELECTRIC_POOLED_DATABASE_URL: database "no_such"/],
   ]
@@ -350,7 +350,7 @@ test('a password that is changed and a database made anew end nothing', { timeou
 test('names that are not read get a line, at start and in --check-config', () => {
   const run = (args, env) => {
     const r = spawnSync(BINARY, args, { env: { PATH: process.env.PATH, ...env }, encoding: 'utf8', timeout: 10000 })
-    return { code: r.status, said: `${r.stdout}${r.stderr}` }
+    return { code: r.status, said: checkForSecrets(env, `${r.stdout}${r.stderr}`) }
   }
   const env = { DATABASE_URL: 'postgresql://u@127.0.0.1:1/x', AUTH_MODE: 'insecure', LOG_LEVEL: 'debug', ELECTRIC_WRITE_TO_PG_MODE: 'x', ELECTRIC_SECRETT: 'hidden-value' }
   const lines = [
@@ -448,6 +448,8 @@ test('little address space: the start says what the store may hold, or that ther
   const child = spawn('bash', ['-c', `ulimit -v 1000000; exec ${BINARY}`], { env, stdio: ['ignore', 'pipe', 'pipe'] })
   let said = ''
   child.stdout.on('data', (d) => (said += d))
+  child.stderr.on('data', (d) => (said += d))
   equal(await within('it ends', 10000, new Promise((done) => child.on('close', done))), 1, 'exit status')
+  checkForSecrets(env, said)
   assert(/no address space .* raise the limit \(ulimit -v/.test(said), said)
 })
