@@ -1,9 +1,9 @@
 // The daemon under test: started with an environment of its own, watched, killed, started again on
 // the same storage.
 
-import { spawn } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
-import { dirname, resolve } from 'node:path'
+import { execFileSync, spawn } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { get, SECRET } from './http.mjs'
 import { PASSWORD } from './pg.mjs'
@@ -47,6 +47,16 @@ export function watchForSecrets(env) {
 export function checkForSecrets(env, text) {
   leaks.push(...text.split('\n').filter(leaky(secretsOf(env))))
   return text
+}
+
+// Settings with which the daemon's libraries answer otherwise: `source` (in C) has functions that take the place of
+// theirs. Undefined under a sanitizer, whose library must be the first that is loaded.
+export function preload(source) {
+  if (process.env.E2E_SANITIZED === '1') return undefined
+  const dir = temporary('preload')
+  writeFileSync(join(dir, 'preload.c'), `#define _GNU_SOURCE\n${source}`)
+  execFileSync('cc', ['-shared', '-fPIC', '-o', 'preload.so', 'preload.c', '-ldl'], { cwd: dir })
+  return { LD_PRELOAD: join(dir, 'preload.so') }
 }
 
 const ACTIVE_MS = 20000
