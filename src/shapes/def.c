@@ -498,9 +498,16 @@ const char *def_where_unpublished(const struct shape_def *d, bool stored_publish
 	return name;
 }
 
-/* What gives the role SELECT on the whole table, or on the columns that are wanted. */
+/* What gives the role SELECT on the whole table, or on the columns that are wanted, and lets it get there. */
 static void put_grant(struct buf *out, const struct pg_table *t, const bool *wanted, bool all, const char *role)
 {
+	if (t->no_usage) {
+		buf_puts(out, "GRANT USAGE ON SCHEMA ");
+		pg_put_ident(out, t->schema);
+		buf_puts(out, " TO ");
+		pg_put_ident(out, role);
+		buf_puts(out, "; ");
+	}
 	buf_puts(out, "GRANT SELECT ");
 	const char *joint = "(";
 	for (uint16_t i = 0; i < t->ncolumns && !all; i++) {
@@ -533,7 +540,7 @@ int def_check_readable(struct arena *a, const struct pg_table *t, const bool *wa
 	}
 	if (text.len == 0)
 		return 0;
-	buf_puts(&text, ". Run, as the table's owner: ");
+	buf_puts(&text, ". Run, as the owner: ");
 	put_grant(&text, t, wanted, all, role);
 	if (!all && strcmp(field, "columns") == 0)
 		buf_puts(&text, " Or list only others in the 'columns' query param");

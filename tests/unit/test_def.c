@@ -182,13 +182,17 @@ static void test_rights(void)
 	CHECK_STR(readable(t, "02", "columns"), "");
 #define DENIED "The database role has no right to read the following columns: "
 	CHECK_STR(readable(t, "0123", "columns"),
-	          DENIED "v, g. Run, as the table's owner: GRANT SELECT (\"v\", \"g\") ON \"My s\".\"items\" TO \"the \"\"reader\"\"\"; "
+	          DENIED "v, g. Run, as the owner: GRANT SELECT (\"v\", \"g\") ON \"My s\".\"items\" TO \"the \"\"reader\"\"\"; "
 	          "Or list only others in the 'columns' query param");
 	CHECK_STR(readable(t, "13", "where"),
-	          DENIED "v, g. Run, as the table's owner: GRANT SELECT (\"v\", \"g\") ON \"My s\".\"items\" TO \"the \"\"reader\"\"\";");
+	          DENIED "v, g. Run, as the owner: GRANT SELECT (\"v\", \"g\") ON \"My s\".\"items\" TO \"the \"\"reader\"\"\";");
 	t->columns[0].denied = t->columns[2].denied = true;
 	CHECK_STR(readable(t, "1", "order_by"),
-	          DENIED "v. Run, as the table's owner: GRANT SELECT ON \"My s\".\"items\" TO \"the \"\"reader\"\"\";");
+	          DENIED "v. Run, as the owner: GRANT SELECT ON \"My s\".\"items\" TO \"the \"\"reader\"\"\";");
+	t->no_usage = true;
+	CHECK_STR(readable(t, "1", "where"),
+	          DENIED "v. Run, as the owner: GRANT USAGE ON SCHEMA \"My s\" TO \"the \"\"reader\"\"\"; "
+	          "GRANT SELECT ON \"My s\".\"items\" TO \"the \"\"reader\"\"\";");
 	pg_table_unref(t);
 }
 

@@ -190,7 +190,7 @@ test('a table that lacks a right says which SQL gives it', async (t) => {
   const denied = await shape(w.busbar.url, { table: '"my s".t', offset: '-1' })
   equal(denied.status, 400, denied.text())
   const grant = `GRANT SELECT ON "my s"."t" TO "${role}";`
-  equal(denied.json().errors, { columns: [`The database role has no right to read the following columns: id. Run, as the table's owner: ${grant}`] }, 'without SELECT')
+  equal(denied.json().errors, { columns: [`The database role has no right to read the following columns: id. Run, as the owner: GRANT USAGE ON SCHEMA "my s" TO "${role}"; ${grant}`] }, 'without SELECT')
   await w.sql(grant)
   const wanted = [
     `ALTER PUBLICATION "${w.publication}" ADD TABLE "my s"."t"`,
