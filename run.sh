@@ -33,7 +33,8 @@ build() {
 	[ -n "${DATABASE_URL:-}" ] || { command -v psql && pg_bin; } >/dev/null 2>&1 || packages+=(postgresql)
 	apt_install "${packages[@]}" || fail "packages could not be installed"
 	echo "==> building"
-	cmake -S . -B build >build.log 2>&1 || { cat build.log >&2; rm -f build.log; fail "cmake failed"; }
+	# test.sh builds in the same folder, and there a warning is an error: CMake would remember that.
+	cmake -S . -B build -DBUSBAR_WERROR=OFF >build.log 2>&1 || { cat build.log >&2; rm -f build.log; fail "cmake failed"; }
 	rm -f build.log
 	cmake --build build --target busbar -j "$(nproc)" || fail "the build failed"
 }

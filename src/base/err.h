@@ -23,6 +23,7 @@ enum err_kind {
 	ERR_CANCELLED, /* we are stopping */
 	ERR_NOT_FOUND,
 	ERR_DAMAGED,  /* what the disk holds is not what was written */
+	ERR_REQUEST,  /* what a client asked for can't be; the text says why */
 };
 
 struct err {

@@ -67,8 +67,11 @@ static void put_key(struct buf *key, const struct pg_table *table, const struct 
 	buf_put(key, &p->where_len, sizeof p->where_len);
 	buf_put(key, p->where, p->where_len);
 	for (size_t i = 0; i < params->n; i++) {
-		buf_put(key, &params->values[i].len, sizeof params->values[i].len);
-		buf_put(key, params->values[i].p, params->values[i].len);
+		const struct where_param *v = &params->values[i];
+		size_t len = v->p != NULL ? v->len : SIZE_MAX; /* none isn't an empty one */
+		buf_put(key, &len, sizeof len);
+		if (v->p != NULL)
+			buf_put(key, v->p, v->len);
 	}
 }
 
@@ -83,6 +86,12 @@ static bool key_number(const struct pentry *p, int64_t *out)
 		v = v * 10 + (p->key[i] - '0');
 	*out = p->key[0] == '-' ? -v : v;
 	return i == p->key_len && i > start;
+}
+
+/* COMPAT: `01` and `+1` count as 1, but a condition finds its $1 as `1` only. */
+static bool names_it(const struct pentry *p)
+{
+	return p->key[0] >= '1' && p->key[0] <= '9';
 }
 
 int condition_params(struct arena *a, const struct pval *params, const char *field, struct where_params *out,
@@ -100,13 +109,17 @@ int condition_params(struct arena *a, const struct pval *params, const char *fie
 		}
 	struct where_param *values = arena_alloc(a, (n + 1) * sizeof *values);
 	memset(values, 0, (n + 1) * sizeof *values);
+	bool *taken = arena_alloc(a, n + 1);
+	memset(taken, 0, n + 1);
 	for (const struct pentry *p = params->first; p != NULL; p = p->next) {
-		bool ok = key_number(p, &number) && number >= 1 && (uint64_t)number <= n && values[number - 1].p == NULL;
+		bool ok = key_number(p, &number) && number >= 1 && (uint64_t)number <= n && !taken[number - 1];
 		if (!ok) {
 			params_error(e, field, "Parameters must be numbered sequentially, starting from 1");
 			return -1;
 		}
-		values[number - 1] = (struct where_param){p->value.p != NULL ? p->value.p : "", p->value.len};
+		taken[number - 1] = true;
+		if (names_it(p))
+			values[number - 1] = (struct where_param){p->value.p != NULL ? p->value.p : "", p->value.len};
 	}
 	*out = (struct where_params){values, n};
 	return 0;

@@ -114,7 +114,7 @@ enum step shape_resolve_def(struct request *r, const struct shape_params *p, con
 		shape_def_clear(def);
 		return reply_errors(r, &errors);
 	}
-	if (def_check_rights(a, def, &complaint) == 0)
+	if (def_check_rights(a, def, r->http->config->pooled_database.user, &complaint) == 0)
 		return STEP_NEXT;
 	shape_def_clear(def);
 	return reply_error(r, complaint.field, complaint.text);
@@ -305,6 +305,8 @@ static enum step snapshot_failed(struct request *r, const struct err *e)
 	switch (hopeless ? ERR_PROTOCOL : e->kind) {
 	case ERR_NOT_FOUND:
 		return reply_must_refetch(r, NULL);
+	case ERR_REQUEST:
+		return reply_error(r, "where", e->text);
 	case ERR_TIMEOUT:
 	case ERR_CONFIG:
 	case ERR_PG_CONN:

@@ -100,6 +100,16 @@ static enum step reply_bad_value(struct request *r, const char *text)
 
 /* ---- what is asked for ------------------------------------------------------------------------------ */
 
+/* Else Postgres would refuse the query, which looks like something that passes. */
+static enum step check_readable(struct request *r, const struct pg_table *table, const bool *wanted, const char *field)
+{
+	struct def_error complaint;
+	const char *role = r->http->config->pooled_database.user;
+	if (def_check_readable(&r->conn->loop->scratch, table, wanted, role, field, &complaint) == 0)
+		return STEP_NEXT;
+	return reply_subset_error(r, complaint.field, complaint.text);
+}
+
 static enum step prepare_where(struct request *r, const struct subset_params *p, const struct pg_table *table,
                                const bool *columns)
 {
@@ -111,6 +121,9 @@ static enum step prepare_where(struct request *r, const struct subset_params *p,
 		return reply_subset_errors(r, &errors);
 	if (where_parse(table, p->where, p->where_len, &values, columns, true, &condition, message) < 0)
 		return reply_subset_error(r, "where", message);
+	bool *uses = arena_alloc(&r->conn->loop->scratch, table->ncolumns + 1u);
+	for (uint16_t i = 0; i < table->ncolumns; i++)
+		uses[i] = where_uses(condition, i);
 	struct buf sql = BUF_INIT(SUBSET_SQL_BYTES_MAX);
 	where_sql(condition, &sql);
 	where_free(condition);
@@ -118,7 +131,9 @@ static enum step prepare_where(struct request *r, const struct subset_params *p,
 	r->subset->counted += sql.len;
 	r->subset->where = failed ? NULL : buf_detach(&sql, NULL);
 	buf_clear(&sql);
-	return failed ? reply_subset_error(r, "where", "the condition is too long with its parameters") : STEP_NEXT;
+	if (failed)
+		return reply_subset_error(r, "where", "the condition is too long with its parameters");
+	return check_readable(r, table, uses, "where");
 }
 
 static enum step prepare_order(struct request *r, const struct subset_params *p, const struct pg_table *table,
@@ -126,11 +141,12 @@ static enum step prepare_order(struct request *r, const struct subset_params *p,
 {
 	char message[WHERE_MESSAGE_MAX];
 	struct buf sql = BUF_INIT(SUBSET_SQL_BYTES_MAX);
-	int rc = where_order_by(table, p->order_by, p->order_by_len, columns, &sql, message);
+	bool *uses = arena_alloc(&r->conn->loop->scratch, table->ncolumns + 1u);
+	int rc = where_order_by(table, p->order_by, p->order_by_len, columns, &sql, uses, message);
 	r->subset->counted += sql.len;
 	r->subset->order_by = rc == 0 ? buf_detach(&sql, NULL) : NULL;
 	buf_clear(&sql);
-	return rc == 0 ? STEP_NEXT : reply_subset_error(r, "order_by", message);
+	return rc == 0 ? check_readable(r, table, uses, "order_by") : reply_subset_error(r, "order_by", message);
 }
 
 enum step subset_prepare(struct request *r, const struct shape_params *p, const struct shape_def *def)
@@ -290,6 +306,8 @@ static enum step reply_failed(struct request *r, struct err *e)
 	switch (e->kind) {
 	case ERR_NOT_FOUND:
 		return reply_must_refetch(r, NULL);
+	case ERR_REQUEST:
+		return reply_subset_error(r, "where", e->text);
 	case ERR_TIMEOUT:
 	case ERR_CONFIG:
 	case ERR_PG_CONN:

@@ -498,10 +498,12 @@ static int copy_run(struct copy *c, struct err *e)
 		return -1;
 	ExecStatusType status = PQresultStatus(res);
 	int rc = 0;
-	if (status == PGRES_COPY_OUT)
+	if (status == PGRES_COPY_OUT) {
 		rc = copy_rows(c, e);
-	else
+	} else {
 		rc = pg_error(e, c->conn, res);
+		pg_blame_encoding(e); /* no row was looked at yet: it is the statement */
+	}
 	PQclear(res);
 	if (rc != 0)
 		return -1;

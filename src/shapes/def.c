@@ -498,33 +498,74 @@ const char *def_where_unpublished(const struct shape_def *d, bool stored_publish
 	return name;
 }
 
-int def_check_rights(struct arena *a, const struct shape_def *d, struct def_error *e)
+/* What gives the role SELECT on the whole table, or on the columns that are wanted, and lets it get there. */
+static void put_grant(struct buf *out, const struct pg_table *t, const bool *wanted, bool all, const char *role)
+{
+	if (t->no_usage) {
+		buf_puts(out, "GRANT USAGE ON SCHEMA ");
+		pg_put_ident(out, t->schema);
+		buf_puts(out, " TO ");
+		pg_put_ident(out, role);
+		buf_puts(out, "; ");
+	}
+	buf_puts(out, "GRANT SELECT ");
+	const char *joint = "(";
+	for (uint16_t i = 0; i < t->ncolumns && !all; i++) {
+		if (!wanted[i] || !t->columns[i].denied)
+			continue;
+		buf_puts(out, joint);
+		pg_put_ident(out, t->columns[i].name);
+		joint = ", ";
+	}
+	buf_puts(out, all ? "ON " : ") ON ");
+	pg_put_table(out, t->schema, t->name);
+	buf_puts(out, " TO ");
+	pg_put_ident(out, role);
+	buf_putc(out, ';');
+}
+
+int def_check_readable(struct arena *a, const struct pg_table *t, const bool *wanted, const char *role, const char *field,
+                       struct def_error *e)
+{
+	struct buf text = BUF_INIT(DEF_TEXT_BYTES_MAX);
+	const char *joint = "The database role has no right to read the following columns: ";
+	bool all = true;
+	for (uint16_t i = 0; i < t->ncolumns; i++) {
+		all = all && t->columns[i].denied;
+		if (!wanted[i] || !t->columns[i].denied)
+			continue;
+		buf_puts(&text, joint);
+		buf_puts(&text, t->columns[i].name);
+		joint = ", ";
+	}
+	if (text.len == 0)
+		return 0;
+	buf_puts(&text, ". Run, as the owner: ");
+	put_grant(&text, t, wanted, all, role);
+	if (!all && strcmp(field, "columns") == 0)
+		buf_puts(&text, " Or list only others in the 'columns' query param");
+	return fail(a, e, field, &text);
+}
+
+int def_check_rights(struct arena *a, const struct shape_def *d, const char *role, struct def_error *e)
 {
 	const struct pg_table *t = d->table;
-	struct def_name *denied = arena_alloc(a, (t->ncolumns + 1u) * sizeof *denied);
+	bool *wanted = arena_alloc(a, t->ncolumns + 1u), any = false;
 	struct where *w = NULL;
 	struct err ignored;
-	size_t n = 0;
-	for (uint16_t i = 0; i < d->nselected; i++) {
-		const struct pg_column *c = &t->columns[d->selected[i]];
-		if (c->denied)
-			denied[n++] = (struct def_name){c->name, strlen(c->name)};
-	}
-	if (n > 0)
-		return fail_names(a, e, "columns", "The database role has no right to read the following columns: ", denied, n,
-		                  ". Grant it SELECT on them, or list only others in the 'columns' query param");
+	memset(wanted, 0, t->ncolumns + 1u);
+	for (uint16_t i = 0; i < d->nselected; i++)
+		wanted[d->selected[i]] = true;
+	if (def_check_readable(a, t, wanted, role, "columns", e) < 0)
+		return -1;
 	for (uint16_t i = 0; i < t->ncolumns; i++)
-		n += t->columns[i].denied;
-	if (n == 0 || d->where == NULL || where_load(t, d->where, strlen(d->where), &w, &ignored) != 0)
+		any = any || t->columns[i].denied;
+	if (!any || d->where == NULL || where_load(t, d->where, strlen(d->where), &w, &ignored) != 0)
 		return 0;
-	n = 0;
 	for (uint16_t i = 0; i < t->ncolumns; i++)
-		if (t->columns[i].denied && where_uses(w, i))
-			denied[n++] = (struct def_name){t->columns[i].name, strlen(t->columns[i].name)};
+		wanted[i] = where_uses(w, i);
 	where_free(w);
-	if (n == 0)
-		return 0;
-	return fail_names(a, e, "where", "The database role has no right to read the following columns: ", denied, n, "");
+	return def_check_readable(a, t, wanted, role, "where", e);
 }
 
 void shape_def_clear(struct shape_def *d)

@@ -71,8 +71,13 @@ const bool *def_queryable(struct arena *a, const struct pg_table *t, const struc
  * longer than the buffer may be. */
 int def_where_sql(const struct shape_def *d, struct buf *out, struct err *e) MUST_USE;
 
-/* -1 if it selects, or its condition looks at, a column that the database role may not read. */
-int def_check_rights(struct arena *a, const struct shape_def *d, struct def_error *e) MUST_USE;
+/* -1 if it selects, or its condition looks at, a column that the role that reads tables has no right to; the complaint has
+ * the GRANT that gives it. */
+int def_check_rights(struct arena *a, const struct shape_def *d, const char *role, struct def_error *e) MUST_USE;
+
+/* The same for columns by index, with a complaint about `field` (a constant). */
+int def_check_readable(struct arena *a, const struct pg_table *t, const bool *wanted, const char *role, const char *field,
+                       struct def_error *e) MUST_USE;
 
 /* True if the definition selects a generated column. */
 bool def_selects_generated(const struct shape_def *d);
@@ -80,8 +85,10 @@ bool def_selects_generated(const struct shape_def *d);
 /* A generated column that the condition looks at and the stream lacks, NULL if there is none: a virtual one, or a stored
  * one if those aren't published. */
 const char *def_where_unpublished(const struct shape_def *d, bool stored_published);
-/* Why a table whose keys clash (PG_KEYS_CLASH) has no shapes, and the SQL that mends it. */
+
 #define DEF_TEXT_BYTES_MAX (256u << 10) /* 1,600 quoted names */
+
+/* Why a table whose keys clash (PG_KEYS_CLASH) has no shapes, and the SQL that mends it. */
 void def_keys_clash(const struct pg_table *t, struct buf *out);
 
 #endif

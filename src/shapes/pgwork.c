@@ -144,6 +144,8 @@ static void run_lookup(struct worker *w, struct job *j)
 			break;
 		drop_connection(&w->admin);
 	}
+	if (rc < 0 && e.kind == ERR_PG && pg_sqlstate_is(&e, PG_SQLSTATE_UNTRANSLATABLE))
+		rc = 1; /* a name that the database's encoding can't have */
 	if (l->stale != NULL && rc >= 0)
 		look_up_differs(s, l->stale, table);
 	if (rc == 0) {
@@ -734,6 +736,24 @@ static int go_on_without(struct worker *w, const struct err *failed)
 	}
 }
 
+/*
+ * A condition with a character that the database's encoding lacks is refused before anything is done for its shape. Where
+ * this can't be asked, what follows says why.
+ */
+static void refuse_unheld(struct creation *c)
+{
+	for (int i = 0; i < c->n; i++) {
+		struct shape *shape = c->shapes[i];
+		struct err e = {0};
+		PGconn *admin = shape->def.where == NULL ? NULL : connection(c->w, false, &e);
+		if (admin == NULL || pg_check_encoding(admin, shape->def.where, &e) == 0 || e.kind != ERR_REQUEST)
+			continue;
+		shape_set_failed(shape, &e);
+		c->shapes[i--] = c->shapes[--c->n];
+		c->shapes[c->n] = shape; /* the job lets go of it */
+	}
+}
+
 static bool has_oid(const uint32_t *oids, size_t n, uint32_t oid)
 {
 	for (size_t i = 0; i < n; i++)
@@ -773,6 +793,11 @@ static void run_create(struct worker *w, struct job *j)
 	struct pg_snapshot snap = {0};
 	struct err e = {0};
 	int done = 0;
+	refuse_unheld(&c);
+	if (c.n == 0) {
+		prepared(w);
+		return;
+	}
 	int rc = join_table(&c, table, &e);
 	if (rc == 0)
 		rc = take_snapshot(&c, table, &snap, &e);

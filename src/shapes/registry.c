@@ -424,9 +424,9 @@ void shape_set_failed(struct shape *shape, const struct err *e)
 	wait_list_wake_all(&shape->tail.waiters);
 	pthread_mutex_unlock(shape_lock(shape));
 	if (was_in) {
-		/* Clients ask again and again. */
+		/* Clients ask again and again. What only they can mend is no warning. */
 		uint64_t key = log_repeat_key(log_repeat_key(0, shape->def.identity, shape->def.identity_len), e->text, strlen(e->text));
-		log_seldom(LOG_WARNING, key, "Shape %s of %s.%s could not be made: %s", shape->handle, shape->def.table->schema,
+		log_seldom(e->kind == ERR_REQUEST ? LOG_DEBUG : LOG_WARNING, key, "Shape %s of %s.%s could not be made: %s", shape->handle, shape->def.table->schema,
 		           shape->def.table->name, e->text);
 		post_drop(s, shape);
 	}

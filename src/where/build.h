@@ -125,6 +125,9 @@ node_ref resolve_no_overload(struct builder *b, const char *name, node_ref const
 void sql_node(struct buf *out, const struct where *w, node_ref n);
 void sql_quoted(struct buf *out, const char *p, size_t n); /* a literal */
 void sql_identifier(struct buf *out, const char *name);
+/* A name as messages show it: bare if it is of lower-case letters, digits and `_`, else quoted. COMPAT: letters
+ * without case are quoted, too. */
+void sql_name_shown(struct buf *out, const char *name);
 void canonical_node(struct buf *out, const struct where *w, node_ref n);
 
 #endif

@@ -82,16 +82,6 @@ static const char *catalog_name(const json_t *list)
 	return schema != NULL && strcmp(schema, "pg_catalog") == 0 ? name_at(list, 1) : NULL;
 }
 
-static bool plain_identifier(const char *s)
-{
-	if (!((*s >= 'a' && *s <= 'z') || *s == '_' || (unsigned char)*s >= 0x80))
-		return false;
-	for (; *s != '\0'; s++)
-		if (!((*s >= 'a' && *s <= 'z') || *s == '_' || (*s >= '0' && *s <= '9') || (unsigned char)*s >= 0x80))
-			return false;
-	return true;
-}
-
 /* A dotted name as messages print it. */
 static const char *dotted(struct builder *b, const json_t *list)
 {
@@ -102,10 +92,7 @@ static const char *dotted(struct builder *b, const json_t *list)
 			continue;
 		if (out.len > 0)
 			buf_putc(&out, '.');
-		if (plain_identifier(s))
-			buf_puts(&out, s);
-		else
-			sql_identifier(&out, s);
+		sql_name_shown(&out, s);
 	}
 	char *text = arena_strndup(b->mem, out.data != NULL ? out.data : "", out.len);
 	buf_clear(&out);
@@ -212,7 +199,7 @@ static node_ref param_value(struct builder *b, const json_t *f, const struct whe
 {
 	int location = location_of(f);
 	json_int_t number = json_integer_value(field(f, "number"));
-	if (number < 1 || number > UINT16_MAX || (size_t)number > b->params->n)
+	if (number < 1 || number > UINT16_MAX || (size_t)number > b->params->n || b->params->values[number - 1].p == NULL)
 		return build_fail(b, location, "parameter $%" JSON_INTEGER_FORMAT " was not provided", number);
 	const struct where_param *p = &b->params->values[number - 1];
 	const struct where_type **known = &b->param_types[number - 1];
@@ -437,10 +424,7 @@ static const char *described(struct builder *b, node_ref n)
 	if (n->kind == WHERE_COLUMN) {
 		const char *name = b->w->table->columns[n->column].name;
 		buf_puts(&out, "reference ");
-		if (plain_identifier(name))
-			buf_puts(&out, name);
-		else
-			sql_identifier(&out, name);
+		sql_name_shown(&out, name);
 		buf_printf(&out, " of type %s", type);
 	} else if (n->kind == WHERE_CALL) {
 		buf_printf(&out, "function \"%s\" returning %s", n->oper != NULL ? n->oper->name : n->proc->name, type);
@@ -1350,7 +1334,7 @@ static bool order_item(struct builder *b, const json_t *item, struct buf *sql, b
 	return true;
 }
 
-int where_order_by(const struct pg_table *t, const char *text, size_t len, const bool *columns, struct buf *sql,
+int where_order_by(const struct pg_table *t, const char *text, size_t len, const bool *columns, struct buf *sql, bool *uses,
                    char message[WHERE_MESSAGE_MAX])
 {
 	struct where *w = where_new(t);
@@ -1363,6 +1347,7 @@ int where_order_by(const struct pg_table *t, const char *text, size_t len, const
 	for (size_t i = 0; !b.failed && i < json_array_size(list); i++)
 		order_item(&b, json_array_get(list, i), sql, sql->len == start);
 	json_decref(select);
+	memcpy(uses, w->uses, t->ncolumns * sizeof *uses);
 	where_free(w);
 	return b.failed ? -1 : 0;
 }

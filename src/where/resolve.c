@@ -633,6 +633,15 @@ node_ref resolve_no_overload(struct builder *b, const char *name, node_ref const
 	return NULL;
 }
 
+static node_ref no_function(struct builder *b, const char *name, uint32_t nargs, int location)
+{
+	struct buf shown = BUF_INIT(WHERE_MESSAGE_MAX);
+	sql_name_shown(&shown, name);
+	build_fail(b, location, "unknown or unsupported function %s/%u", shown.data != NULL ? shown.data : "", nargs);
+	buf_clear(&shown);
+	return NULL;
+}
+
 /* Declared types for `nargs` arguments; false if the function can't be called with so many. */
 static bool expand(struct builder *b, const struct where_proc *p, uint32_t nargs, struct candidate *c)
 {
@@ -682,7 +691,7 @@ static node_ref call_candidate(struct builder *b, const struct candidate *c, nod
 	const struct where_proc *p = c->proc;
 	struct generic g;
 	if (where_impl_of(p) == NULL)
-		return build_fail(b, location, "unknown or unsupported function %s/%u", p->name, nargs);
+		return no_function(b, p->name, nargs, location);
 	if (!resolve_generic(b->w, c->args, in, &g))
 		return resolve_no_overload(b, p->name, args, nargs, location);
 	node_ref given[CALL_ARGS_MAX];
@@ -737,7 +746,7 @@ node_ref resolve_function(struct builder *b, const char *name, node_ref *args, u
 	/* Of a comparison only the sign is Postgres's. */
 	size_t len = strlen(name);
 	if (!known || count == 0 || (len > 3 && strcmp(name + len - 3, "cmp") == 0))
-		return build_fail(b, location, "unknown or unsupported function %s/%u", name, nargs);
+		return no_function(b, name, nargs, location);
 	count = keep_coercible(b->w, &in, c, count);
 	/* A plain function beats a variadic one taken apart, if both fit. */
 	bool plain = false;

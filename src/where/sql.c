@@ -5,8 +5,12 @@
  * and types are qualified by their schema, constants are written by our output functions and quoted here.
  * Everything stands in parentheses, so precedence never matters.
  */
+#include <locale.h>
+#include <pthread.h>
 #include <string.h>
+#include <wctype.h>
 
+#include "base/utf8.h"
 #include "where/build.h"
 
 void sql_identifier(struct buf *out, const char *name)
@@ -18,6 +22,39 @@ void sql_identifier(struct buf *out, const char *name)
 		buf_putc(out, *name);
 	}
 	buf_putc(out, '"');
+}
+
+static locale_t unicode;
+static pthread_once_t unicode_once = PTHREAD_ONCE_INIT;
+
+static void load_unicode(void) { unicode = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0); }
+
+static bool is_lower(uint32_t c)
+{
+	if (c < 0x80)
+		return c >= 'a' && c <= 'z';
+	return unicode != (locale_t)0 && iswlower_l((wint_t)c, unicode) != 0;
+}
+
+static bool is_plain(const char *name)
+{
+	const char *p = name, *end = name + strlen(name);
+	bool plain = p < end;
+	while (plain && p < end) {
+		bool first = p == name;
+		uint32_t c = utf8_decode(&p, end);
+		plain = is_lower(c) || c == '_' || (!first && c >= '0' && c <= '9');
+	}
+	return plain;
+}
+
+void sql_name_shown(struct buf *out, const char *name)
+{
+	pthread_once(&unicode_once, load_unicode);
+	if (is_plain(name))
+		buf_puts(out, name);
+	else
+		sql_identifier(out, name);
 }
 
 /* Right under both settings of standard_conforming_strings: with a backslash in it as E'…'. */

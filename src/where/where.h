@@ -22,7 +22,7 @@
 
 struct where;
 
-/* Values of $1..$n, in order. */
+/* Values of $1..$n, in order; `p` NULL: not provided. */
 struct where_param { const char *p; size_t len; };
 struct where_params { const struct where_param *values; size_t n; };
 
@@ -53,8 +53,9 @@ bool where_uses(const struct where *w, uint16_t column);
 /* A condition with a subquery of the right form is refused with this text behind its location. */
 #define WHERE_SUBQUERIES_REFUSED "subqueries are not supported by this version of Busbar"
 
-/* ORDER BY of a subset: writes `ORDER BY …` of our own making into `sql`. Errors as above. */
-int where_order_by(const struct pg_table *t, const char *text, size_t len, const bool *columns, struct buf *sql,
+/* ORDER BY of a subset: writes `ORDER BY …` of our own making into `sql`, and into `uses` which columns it names. Errors as
+ * above. */
+int where_order_by(const struct pg_table *t, const char *text, size_t len, const bool *columns, struct buf *sql, bool *uses,
                    char message[WHERE_MESSAGE_MAX]) MUST_USE;
 
 #endif

@@ -159,6 +159,43 @@ static void test_name_lists(void)
 	pg_table_unref(t);
 }
 
+/* Of these columns (an index for each digit), those that are denied, with what mends it. */
+static const char *readable(const struct pg_table *t, const char *columns, const char *field)
+{
+	bool wanted[4] = {false};
+	struct def_error e;
+	for (; *columns != '\0'; columns++)
+		wanted[*columns - '0'] = true;
+	if (def_check_readable(&arena, t, wanted, "the \"reader\"", field, &e) == 0)
+		return "";
+	CHECK_STR(e.field, field);
+	return e.text;
+}
+
+static void test_rights(void)
+{
+	struct pg_table *t = table_new(true, false);
+	free(t->schema);
+	t->schema = strdup("My s");
+	CHECK_STR(readable(t, "0123", "columns"), "");
+	t->columns[1].denied = t->columns[3].denied = true;
+	CHECK_STR(readable(t, "02", "columns"), "");
+#define DENIED "The database role has no right to read the following columns: "
+	CHECK_STR(readable(t, "0123", "columns"),
+	          DENIED "v, g. Run, as the owner: GRANT SELECT (\"v\", \"g\") ON \"My s\".\"items\" TO \"the \"\"reader\"\"\"; "
+	          "Or list only others in the 'columns' query param");
+	CHECK_STR(readable(t, "13", "where"),
+	          DENIED "v, g. Run, as the owner: GRANT SELECT (\"v\", \"g\") ON \"My s\".\"items\" TO \"the \"\"reader\"\"\";");
+	t->columns[0].denied = t->columns[2].denied = true;
+	CHECK_STR(readable(t, "1", "order_by"),
+	          DENIED "v. Run, as the owner: GRANT SELECT ON \"My s\".\"items\" TO \"the \"\"reader\"\"\";");
+	t->no_usage = true;
+	CHECK_STR(readable(t, "1", "where"),
+	          DENIED "v. Run, as the owner: GRANT USAGE ON SCHEMA \"My s\" TO \"the \"\"reader\"\"\"; "
+	          "GRANT SELECT ON \"My s\".\"items\" TO \"the \"\"reader\"\"\";");
+	pg_table_unref(t);
+}
+
 static struct def_list list(const char *s)
 {
 	struct def_list l;
@@ -206,6 +243,7 @@ int main(void)
 	RUN(test_columns);
 	RUN(test_system_table);
 	RUN(test_name_lists);
+	RUN(test_rights);
 	RUN(test_identity);
 	arena_clear(&arena);
 	return check_done("def");

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "http/condition.h"
 #include "http/params.h"
 #include "http/route.h"
 
@@ -428,8 +429,41 @@ static void test_subset(void)
 	CHECK_STR(subset(BASE, "{\"subset\":[]}"), "-|-|-1|0|");
 }
 
+/* The values of $1, $2, …, with a comma between them; `-`: not provided. Or the complaint. */
+static const char *numbered(const char *query)
+{
+	struct pval tree = decode(query);
+	struct where_params values;
+	struct params_errors e = {.count = 0};
+	if (condition_params(&arena, pval_get(&tree, "params"), "params", &values, &e) < 0)
+		return e.list[0].text;
+	struct buf b = BUF_INIT(4096);
+	for (size_t i = 0; i < values.n; i++)
+		buf_printf(&b, "%s%s", i > 0 ? "," : "", values.values[i].p != NULL ? values.values[i].p : "-");
+	const char *out = arena_strndup(&arena, b.data != NULL ? b.data : "", b.len);
+	buf_clear(&b);
+	return out;
+}
+
+/* Other ways to write a number count as that number, and provide nothing. */
+static void test_numbers(void)
+{
+	CHECK_STR(numbered("params[2]=b&params[1]=a"), "a,b");
+	CHECK_STR(numbered("params[1]="), "");
+	CHECK_STR(numbered("params[01]=a"), "-");
+	CHECK_STR(numbered("params[%2B1]=a&params[2]=b"), "-,b");
+	CHECK_STR(numbered("params[1]=a&params[002]=b&params[3]=c"), "a,-,c");
+	static const char *const gaps[] = {"params[1]=a&params[01]=b", "params[01]=b&params[1]=a", "params[2]=b", "params[0]=a", "params[-1]=a"};
+	for (size_t i = 0; i < ARRAY_LEN(gaps); i++)
+		CHECK_STR(numbered(gaps[i]), "Parameters must be numbered sequentially, starting from 1");
+	static const char *const none[] = {"params[a]=1", "params[1a]=1", "params[+]=1", "params[1.0]=1"};
+	for (size_t i = 0; i < ARRAY_LEN(none); i++)
+		CHECK_STR(numbered(none[i]), "Parameters can only use numbers as keys");
+}
+
 int main(void)
 {
+	RUN(test_numbers);
 	RUN(test_subset);
 	RUN(test_query);
 	RUN(test_deep_query);

@@ -1143,6 +1143,32 @@ static void test_column_grants(void)
 	buf_clear(&json);
 }
 
+/* What no value of the database can hold. */
+static void test_encoding(void)
+{
+	struct err e = {0};
+	CHECK_INT(pg_check_encoding(admin, "日本 €", &e), 0);
+	run(admin, "DROP DATABASE IF EXISTS bb_live_latin");
+	run(admin, "CREATE DATABASE bb_live_latin ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'");
+	/* The URL is the first dbname; the second counts. */
+	static const char *const keys[] = {"dbname", "dbname", "client_encoding", NULL};
+	PGconn *conn = PQconnectdbParams(keys, (const char *const[]){url, "bb_live_latin", "UTF8", NULL}, 1);
+	if (CHECK(PQstatus(conn) == CONNECTION_OK)) {
+		CHECK_INT(pg_check_encoding(conn, "v = 'é'", &e), 0);
+		CHECK_INT(pg_check_encoding(conn, "v = '€'", &e), -1);
+		CHECK_INT(e.kind, ERR_REQUEST);
+		CHECK(strstr(e.text, "0xe2 0x82 0xac") != NULL && e.sqlstate[0] == '\0');
+		CHECK_INT(pg_command(conn, "SELECT '日本'", &e), -1);
+		pg_blame_encoding(&e);
+		CHECK_INT(e.kind, ERR_REQUEST);
+		CHECK_INT(pg_command(conn, "SELECT 1/0", &e), -1);
+		pg_blame_encoding(&e);
+		CHECK_INT(e.kind, ERR_PG);
+	}
+	PQfinish(conn);
+	run(admin, "DROP DATABASE bb_live_latin");
+}
+
 int main(void)
 {
 	url = getenv("BUSBAR_TEST_DATABASE_URL");
@@ -1166,6 +1192,7 @@ int main(void)
 	RUN(test_rewrite_before_lock);
 	RUN(test_snapshot_privileges);
 	RUN(test_column_grants);
+	RUN(test_encoding);
 	teardown();
 	PQfinish(admin);
 	PQfinish(other);

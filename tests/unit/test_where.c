@@ -152,6 +152,15 @@ static void test_refusals(void)
 		{"now() > now()", "At location 0: unknown or unsupported function now/0"},
 		{"random() > 0.5", "At location 0: unknown or unsupported function random/0"},
 		{"public.lower(t) = 'a'", "At location 0: unknown or unsupported function public.lower/1"},
+		{"\"Foo\"(i4) = 1", "At location 0: unknown or unsupported function \"Foo\"/1"},
+		{"pg_catalog.\"Lower\"(t) = 'a'", "At location 0: unknown or unsupported function \"Lower\"/1"},
+		{"\"a \"\"b\"() = 1", "At location 0: unknown or unsupported function \"a \"\"b\"/0"},
+		{"\"1st\"() = 1", "At location 0: unknown or unsupported function \"1st\"/0"},
+		{"\"RI_FKey_check_ins\"() = 1", "At location 0: unknown or unsupported function \"RI_FKey_check_ins\"/0"},
+		{"\"Of\".\"Mine\"(i4) = 1", "At location 0: unknown or unsupported function \"Of\".\"Mine\"/1"},
+		{"été_1(i4) = 1", "At location 0: unknown or unsupported function été_1/1"},
+		{"Été(i4) = 1", "At location 0: unknown or unsupported function \"Été\"/1"},
+		{"日本(i4) = 1", "At location 0: unknown or unsupported function \"日本\"/1"},
 		{"sum(i4) > 1", "At location 0: unknown or unsupported function sum/1"},
 		{"count(*) > 1", "At location 0: aggregation is not supported in this context"},
 		{"current_user = t", "At location 0: SQLValueFunction is not supported in this context"},
@@ -268,6 +277,9 @@ static void test_param_bytes(void)
 		struct where_params p = {&bad[i], 1};
 		CHECK_STR(sql_with("t = $1", &p, false), "At location 4: parameter $1 is not a text in UTF-8");
 	}
+	static const struct where_param gap[] = {{NULL, 0}, {"x", 1}};
+	CHECK_STR(sql_with("t = $1", &(struct where_params){gap, 2}, false), "At location 4: parameter $1 was not provided");
+	CHECK(strncmp(sql_with("t = $2", &(struct where_params){gap, 2}, false), "((\"t\"", 5) == 0);
 	CHECK_STR(sql_params("t = $70000", "x", ""), "At location 4: parameter $70000 was not provided");
 }
 
@@ -368,8 +380,13 @@ static void test_order_by(void)
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct buf out = BUF_INIT(4096);
-		int rc = where_order_by(table, cases[i][0], strlen(cases[i][0]), NULL, &out, message);
+		bool uses[32] = {false};
+		int rc = where_order_by(table, cases[i][0], strlen(cases[i][0]), NULL, &out, uses, message);
 		CHECK_STR(rc == 0 ? out.data : message, cases[i][1]);
+		for (uint16_t c = 0; rc == 0 && c < table->ncolumns; c++) {
+			const char *name = strcmp(table->columns[c].name, "q\"q") == 0 ? "q\"\"q" : table->columns[c].name;
+			CHECK_INT(uses[c], strstr(out.data, name) != NULL);
+		}
 		buf_clear(&out);
 	}
 }

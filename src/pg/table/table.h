@@ -86,6 +86,7 @@ struct pg_table {
 	uint32_t oid;
 	char *schema, *name;
 	char relkind;
+	bool no_usage;             /* that role has no USAGE on the schema; not stored, and of the time of the look-up */
 	uint16_t ncolumns;
 	struct pg_column *columns; /* in attnum order, dropped ones left out */
 	uint16_t npk;              /* 0: no primary key; then every column is part of the key */

@@ -1,11 +1,12 @@
 // The daemon under test: started with an environment of its own, watched, killed, started again on
 // the same storage.
 
-import { spawn } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
-import { dirname, resolve } from 'node:path'
+import { execFileSync, spawn } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { get } from './http.mjs'
+import { get, SECRET } from './http.mjs'
+import { PASSWORD } from './pg.mjs'
 import { atExit, freePort, temporary, until, within } from './util.mjs'
 
 const REPO = resolve(dirname(fileURLToPath(import.meta.url)), '../../..')
@@ -16,7 +17,7 @@ export const leaks = []
 
 // What a daemon was given and may never say.
 function secretsOf(env) {
-  const secrets = []
+  const secrets = [PASSWORD, SECRET]
   for (const k of ['DATABASE_URL', 'ELECTRIC_POOLED_DATABASE_URL', 'ELECTRIC_QUERY_DATABASE_URL']) {
     const password = /^[^:]*:\/\/[^:@/]*:([^@]*)@/.exec(env[k] ?? '')?.[1]
     if (password) secrets.push(password, decodeURIComponent(password))
@@ -25,16 +26,37 @@ function secretsOf(env) {
   return [...new Set(secrets)]
 }
 
-function watchForSecrets(env) {
-  const secrets = secretsOf(env)
+const leaky = (secrets) => (line) =>
+  secrets.some((s) => line.includes(s)) ||
+  /\b(api_)?secret=(?!\[REDACTED\])[^\s&]/i.test(line) ||
+  /:\/\/(?!user:password@host)[^:@/\s]*:[^@/\s]+@/.test(line)
+
+// Looks at one output of a daemon with this environment, as it comes; `end()` is for a last line that nothing ends.
+export function watchForSecrets(env) {
+  const shows = leaky(secretsOf(env))
   let rest = ''
-  return (text) => {
+  const take = (text) => {
     const lines = (rest + text).split('\n')
     rest = lines.pop()
-    for (const line of lines)
-      if (secrets.some((s) => line.includes(s)) || /\b(api_)?secret=(?!\[REDACTED\])[^\s&]/i.test(line) || /:\/\/(?!user:password@host)[^:@/\s]*:[^@/\s]+@/.test(line))
-        leaks.push(line)
+    leaks.push(...lines.filter(shows))
   }
+  return { take, end: () => take('\n') }
+}
+
+// The same for all that a daemon has said.
+export function checkForSecrets(env, text) {
+  leaks.push(...text.split('\n').filter(leaky(secretsOf(env))))
+  return text
+}
+
+// Settings with which the daemon's libraries answer otherwise: `source` (in C) has functions that take the place of
+// theirs. Undefined under a sanitizer, whose library must be the first that is loaded.
+export function preload(source) {
+  if (process.env.E2E_SANITIZED === '1') return undefined
+  const dir = temporary('preload')
+  writeFileSync(join(dir, 'preload.c'), `#define _GNU_SOURCE\n${source}`)
+  execFileSync('cc', ['-shared', '-fPIC', '-o', 'preload.so', 'preload.c', '-ldl'], { cwd: dir })
+  return { LD_PRELOAD: join(dir, 'preload.so') }
 }
 
 const ACTIVE_MS = 20000
@@ -78,13 +100,14 @@ export class Busbar {
     this.code = undefined
     this.starts++
     this.mark = this.output.length
-    const watch = watchForSecrets(env)
-    const take = (d) => {
-      this.output += d
-      watch(String(d))
-    }
-    child.stdout.on('data', take)
-    child.stderr.on('data', take)
+    const watches = [child.stdout, child.stderr].map((stream) => {
+      const watch = watchForSecrets(env)
+      stream.on('data', (d) => {
+        this.output += d
+        watch.take(String(d))
+      })
+      return watch
+    })
     this.exited = new Promise((done) => {
       child.on('error', (e) => {
         this.output += `${e.message}\n`
@@ -92,6 +115,7 @@ export class Busbar {
         done(-1)
       })
       child.on('close', (code, signal) => {
+        for (const watch of watches) watch.end()
         this.code = code ?? signal
         done(this.code)
       })

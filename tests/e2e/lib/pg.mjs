@@ -88,6 +88,9 @@ const SETTINGS = {
   log_min_messages: 'warning',
 }
 
+// In the URLs of all daemons, although most servers ask for none: no line may show it. A null leaves it out.
+export const PASSWORD = 'password-of-all-urls'
+
 export class Postgres {
   // Options: version, settings (over SETTINGS).
   static async create({ version = DEBIAN_VERSION, settings = {} } = {}) {
@@ -168,7 +171,7 @@ export class Postgres {
     return existsSync(this.logFile) ? readFileSync(this.logFile, 'utf8') : ''
   }
 
-  url(database, user = 'postgres', password = undefined) {
+  url(database, user = 'postgres', password = PASSWORD) {
     return `postgresql://${user}${password ? `:${password}` : ''}@127.0.0.1:${this.port}/${database}?sslmode=disable`
   }
 

@@ -4,6 +4,7 @@
 import { spawn } from 'node:child_process'
 import http from 'node:http'
 import net from 'node:net'
+import { preload } from '../lib/busbar.mjs'
 import { connections, events, get, raw, readAll, shape, shapeUrl } from '../lib/http.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
@@ -632,6 +633,32 @@ test('a cache that asks again with the etag gets 304', async (t) => {
   const answers = piped.text.split('HTTP/1.1 304').length - 1
   assert(answers === 2 || /^connection: close/im.test(piped.text), piped.text)
   assert(!/content-length/i.test(piped.text), piped.text)
+})
+
+test('another version of libmicrohttpd: connections stay awake, the log says so, and all is served', { timeout: 60000 }, async (t) => {
+  const known = await world(t, { sql: [TABLE] })
+  const line = (w) => w.busbar.output.split('\n').filter((l) => l.includes('libmicrohttpd'))
+  assert(line(known).length === 1 && /libmicrohttpd (0\.9\.75|1\.0\.1): connections sleep/.test(line(known)[0]), `${line(known)}`)
+  // The library that is there, under the name of one that nobody has looked at.
+  const env = preload('const char *MHD_get_version(void) { return "0.9.99"; }\n')
+  if (!env) return
+  const w = await world(t, { sql: [TABLE, fill(1, 300)], env })
+  assert(line(w).length === 1 && /\[warning\] libmicrohttpd 0\.9\.99 isn't one of .*0\.9\.75, 1\.0\.1\): connections stay awake/.test(line(w)[0]), `${line(w)}`)
+  const all = ['poll', 'sse', 'poll', 'sse'].map((mode) => w.follow({ table: 't' }, mode))
+  await Promise.all(all.map((f) => f.ready()))
+  for (let i = 0; i < 5; i++) {
+    await w.sql(`INSERT INTO t VALUES (${1000 + i}, 'new'); DELETE FROM t WHERE id = ${10 + i}`)
+    await w.agree()
+  }
+  const c = await oneSocket(w.busbar.port)
+  t.cleanup(() => c.socket.destroy())
+  const { headers } = await shape(w.busbar.url, { table: 't', offset: '-1' })
+  for (let i = 0; i < 3; i++) equal((await c.ask(GET)).status, 200, 'on a connection that stays')
+  const body = JSON.stringify({ where: 'id < 5' })
+  equal((await c.ask(post(`Content-Length: ${body.length}\r\n`, body))).status, 200, 'a body')
+  // A client can't be taken away from the library, which would give a 304 a length.
+  const r = await c.ask(`GET /v1/shape?table=t&offset=-1 HTTP/1.1\r\nHost: x\r\nIf-None-Match: ${headers.etag}\r\n\r\n`)
+  assert(r.status === 304 && /^connection: close\r?$/im.test(r.head) && !/content-length/i.test(r.head), r.head)
 })
 
 test('headers that the official clients look for are exposed', async (t) => {

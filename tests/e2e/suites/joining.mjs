@@ -804,7 +804,18 @@ test('a role that may read some columns of a table: shapes of these, and a 400 t
   ]) {
     const refused = await shape(w.busbar.url, { table: 't', offset: '-1', ...params })
     equal(refused.status, 400, `status (${refused.text().slice(0, 200)})`)
-    assert(/secret/.test(JSON.stringify(refused.json().errors[field])), refused.text())
+    const text = refused.json().errors[field]?.[0] ?? ''
+    assert(/: secret\. /.test(text) && text.includes(`GRANT SELECT ("secret") ON "public"."t" TO "${role}";`), refused.text())
+  }
+  // A subset looks at columns of its own.
+  for (const [params, field] of [
+    [{ subset__where: "secret = 'hidden'" }, 'where'],
+    [{ subset__order_by: 'id, secret DESC', subset__limit: 1 }, 'order_by'],
+  ]) {
+    const refused = await shape(w.busbar.url, { table: 't', offset: 'now', columns: 'id,v', ...params })
+    equal(refused.status, 400, `status (${refused.text().slice(0, 200)})`)
+    const text = refused.json().errors.subset[field]?.[0] ?? ''
+    assert(/: secret\. /.test(text) && text.includes(`GRANT SELECT ("secret") ON "public"."t" TO "${role}";`), refused.text())
   }
   const all = ['poll', 'sse'].map((mode) => w.follow({ table: 't', columns: 'id,v' }, mode))
   all.push(w.follow({ table: 't', columns: 'id,v', where: "v <> 'v2'" }))

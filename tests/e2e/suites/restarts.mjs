@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import { join } from 'node:path'
-import { BINARY, Busbar } from '../lib/busbar.mjs'
+import { BINARY, Busbar, checkForSecrets } from '../lib/busbar.mjs'
 import { compareOffsets, parseOffset } from '../lib/follower.mjs'
 import { connections, get, lastSeen, raw, readAll, shape, shapeUrl } from '../lib/http.mjs'
 import { Postgres } from '../lib/pg.mjs'
@@ -875,7 +875,7 @@ function startAndEnd(env) {
     ...env,
   }
   const r = spawnSync(BINARY, [], { env: clean, encoding: 'utf8', timeout: 10000 })
-  return { code: r.status, output: `${r.stdout}${r.stderr}` }
+  return { code: r.status, output: checkForSecrets(clean, `${r.stdout}${r.stderr}`) }
 }
 
 test('bad configuration stops the start with a line that says what to change', async () => {
@@ -934,8 +934,11 @@ test('no secret and no password in the output', async (t) => {
 })
 
 test('--help, --version, --check-config', async () => {
-  const run = (arg, env = {}) =>
-    spawnSync(BINARY, [arg], { env: { PATH: process.env.PATH, ...env }, encoding: 'utf8', timeout: 5000 })
+  const run = (arg, env = {}) => {
+    const r = spawnSync(BINARY, [arg], { env: { PATH: process.env.PATH, ...env }, encoding: 'utf8', timeout: 5000 })
+    checkForSecrets(env, `${r.stdout}${r.stderr}`)
+    return r
+  }
   const help = run('--help')
   equal(help.status, 0, '--help ends with')
   assert(/DATABASE_URL/.test(help.stdout), '--help names no DATABASE_URL')

@@ -2,9 +2,10 @@
 // (It would be a poor witness if it accepted everything.)
 
 import http from 'node:http'
+import { checkForSecrets, leaks, watchForSecrets } from '../lib/busbar.mjs'
 import { Follower } from '../lib/follower.mjs'
 import { test } from '../lib/runner.mjs'
-import { assert, until } from '../lib/util.mjs'
+import { assert, equal, until } from '../lib/util.mjs'
 
 const SCHEMA = '{"id":{"type":"int4","pk_index":0},"v":{"type":"text"}}'
 const row = (id, v = 'x') => ({ key: `"public"."t"/"${id}"`, value: { id: String(id), v } })
@@ -103,4 +104,23 @@ test('poll: an electric-offset below the last change', async (t) => {
   const f = new Follower({ url, params: { table: 't' } }).start()
   t.cleanup(() => f.stop())
   await until('the fault is noticed', () => f.faults.some((text) => /below the last change/.test(text)), 5000, 5)
+})
+
+test('secrets and passwords in an output of the daemon are seen', () => {
+  const env = { DATABASE_URL: 'postgresql://u:p%40ss-word@h/d', ELECTRIC_SECRET: 'a key' }
+  const seen = (...pieces) => {
+    const watch = watchForSecrets(env)
+    for (const piece of pieces) watch.take(piece)
+    watch.end()
+    const found = leaks.splice(0)
+    checkForSecrets(env, pieces.join(''))
+    equal(leaks.splice(0), found, 'what is found in the whole')
+    return found
+  }
+  const bad = ['it is p@ss-word', 'it is p%40ss-word', 'a key', 'x=a%20key', 'GET /v1/shape?secret=other HTTP/1.1', 'api_secret=x', 'postgresql://v:other@h/d']
+  for (const line of [...bad, 'secret-of-all-requests', 'password-of-all-urls']) {
+    equal(seen(`good\n${line}\ngood\n`), [line], 'a line')
+    equal(seen('good\n', line.slice(0, 4), line.slice(4)), [line], 'the last line, in two pieces')
+  }
+  equal(seen('postgresql://user:password@host:5432/database\nsecret=[REDACTED]&x=1\nELECTRIC_SECRET is missing, secret= is empty\n'), [], 'good lines')
 })

@@ -3,11 +3,11 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { chmodSync, chownSync, copyFileSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Busbar, BINARY } from '../lib/busbar.mjs'
+import { Busbar, BINARY, checkForSecrets } from '../lib/busbar.mjs'
 import { get, readAll, shape } from '../lib/http.mjs'
 import { Postgres } from '../lib/pg.mjs'
 import { test } from '../lib/runner.mjs'
-import { world } from '../lib/setup.mjs'
+import { cluster, world } from '../lib/setup.mjs'
 import { assert, delay, equal, freePort, temporary, until, within } from '../lib/util.mjs'
 
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY, v text)'
@@ -55,6 +55,60 @@ test('refusals come in the order of Electric: names with the casts, subsets last
     [400, { handle: ["can't be blank when shape definition is missing"], live: ['is invalid'] }],
     'DELETE with a bad cast and no table',
   )
+})
+
+test('refusals name functions and parameters as Electric does', async (t) => {
+  const w = await world(t, { sql: [TABLE, "INSERT INTO t VALUES (1, 'a')"] })
+  const ask = async (params) => {
+    const r = await shape(w.busbar.url, { table: 't', offset: '-1', ...params })
+    return r.status === 200 ? r.json().filter((m) => m.value).length : (r.json().errors?.subset ?? r.json().errors)
+  }
+  equal(await ask({ where: '"Foo"(id) = 1' }), { where: ['At location 0: unknown or unsupported function "Foo"/1'] }, 'a name with a capital')
+  equal(await ask({ where: 'v = $1', 'params[1]': 'a' }), 1, 'rows with params[1]')
+  equal(await ask({ where: 'v = $1', 'params[1]': '' }), 0, 'rows with an empty params[1]')
+  const absent = { where: ['At location 4: parameter $1 was not provided'] }
+  equal(await ask({ where: 'v = $1', 'params[01]': 'a' }), absent, 'params[01]')
+  equal(await ask({ subset__where: 'v = $1', 'subset__params[01]': 'a' }), absent, 'subset__params[01]')
+})
+
+test("a character that the database's encoding lacks is refused with a 400", async (t) => {
+  const server = await cluster()
+  const database = `latin_${process.pid}`
+  await server.query('postgres', `CREATE DATABASE ${database} ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'`)
+  const w = await world(t, { database, sql: [TABLE, "INSERT INTO t VALUES (1, 'é'), (2, 'b')"] })
+  const ask = (params) => shape(w.busbar.url, { table: 't', offset: '-1', ...params })
+  const lacks = /^the database's encoding lacks a character of this condition, .*"LATIN1"/
+  for (const params of [
+    { where: "v = '€'" },
+    { where: "v = '日本'" },
+    { where: "v <> '€'", log: 'changes_only' },
+    { where: 'v = $1', 'params[1]': '€' },
+    { where: "v IN ('é', '€')", columns: 'id' },
+  ]) {
+    const r = await ask(params)
+    equal(r.status, 400, `${JSON.stringify(params)} (${r.text()})`)
+    assert(lacks.test(r.json().errors?.where?.[0]), r.text())
+  }
+  equal((await w.sql('SELECT relreplident FROM pg_class WHERE relname = $1', ['t'])).rows, [{ relreplident: 'd' }], 'the table is left alone')
+  for (const params of [
+    { subset__where: "v = '€'" },
+    { subset__where: 'v = $1', subset__params: '{"1":"日本"}' },
+    { subset__where: "v = '€'", where: "v = 'é'", columns: 'id' },
+  ]) {
+    const r = await ask(params)
+    equal(r.status, 400, `${JSON.stringify(params)} (${r.text()})`)
+    assert(lacks.test(r.json().errors?.subset?.where?.[0]), r.text())
+  }
+  const named = await ask({ table: '"€"' })
+  equal([named.status, named.json().errors?.table?.[0]?.slice(0, 34)], [400, 'Table "public"."€" does not exist.'], 'a table')
+  // What is asked at the same time has its rows, and what the encoding has is as good as ever.
+  const [bad, good] = await Promise.all([ask({ where: "v = 'ž' OR id = 7" }), ask({ where: "v = 'é' OR id = 7" })])
+  equal([bad.status, good.status], [400, 200], 'asked together')
+  const f = w.follow({ table: 't', where: "v = 'é'" })
+  await f.ready()
+  await w.sql("INSERT INTO t VALUES (3, 'é'), (4, 'c')")
+  await w.agree()
+  equal(linesWith(w.busbar, 'could not be made'), [], 'lines about shapes that could not be made')
 })
 
 test('a system table is refused with a 400', async (t) => {
@@ -135,8 +189,9 @@ test('a table that lacks a right says which SQL gives it', async (t) => {
   // Each refusal has the statement that mends it; when all have been run there are rows.
   const denied = await shape(w.busbar.url, { table: '"my s".t', offset: '-1' })
   equal(denied.status, 400, denied.text())
-  assert(/no right to read the following columns: id\. Grant it SELECT on them/.test(denied.text()), denied.text())
-  await w.sql(`GRANT SELECT ON "my s"."t" TO "${role}"`)
+  const grant = `GRANT SELECT ON "my s"."t" TO "${role}";`
+  equal(denied.json().errors, { columns: [`The database role has no right to read the following columns: id. Run, as the owner: GRANT USAGE ON SCHEMA "my s" TO "${role}"; ${grant}`] }, 'without SELECT')
+  await w.sql(grant)
   const wanted = [
     `ALTER PUBLICATION "${w.publication}" ADD TABLE "my s"."t"`,
     'ALTER TABLE "my s"."t" REPLICA IDENTITY FULL',
@@ -187,7 +242,7 @@ test('a wrong, a missing and a pooled password each end the start with their cau
   const right = pg.url('postgres', 'locked', 'right-password')
   const cases = [
     [{ databaseUrl: pg.url('postgres', 'locked', 'wrong-password') }, /is the user's password in the URL the right one/],
-    [{ databaseUrl: pg.url('postgres', 'locked') }, /asks for the password of user "locked", and the URL has none/],
+    [{ databaseUrl: pg.url('postgres', 'locked', null) }, /asks for the password of user "locked", and the URL has none/],
     [{ databaseUrl: right, env: { ELECTRIC_POOLED_DATABASE_URL: pg.url('postgres', 'locked', 'wrong-password') } }, /ELECTRIC_POOLED_DATABASE_URL: .*the right one/],
     [{ databaseUrl: right, env: { ELECTRIC_POOLED_DATABASE_URL: pg.url('no_such', 'locked', 'right-password') } }, /ELECTRIC_POOLED_DATABASE_URL: database "no_such"/],
   ]
@@ -295,7 +350,7 @@ test('a password that is changed and a database made anew end nothing', { timeou
 test('names that are not read get a line, at start and in --check-config', () => {
   const run = (args, env) => {
     const r = spawnSync(BINARY, args, { env: { PATH: process.env.PATH, ...env }, encoding: 'utf8', timeout: 10000 })
-    return { code: r.status, said: `${r.stdout}${r.stderr}` }
+    return { code: r.status, said: checkForSecrets(env, `${r.stdout}${r.stderr}`) }
   }
   const env = { DATABASE_URL: 'postgresql://u@127.0.0.1:1/x', AUTH_MODE: 'insecure', LOG_LEVEL: 'debug', ELECTRIC_WRITE_TO_PG_MODE: 'x', ELECTRIC_SECRETT: 'hidden-value' }
   const lines = [
@@ -393,6 +448,8 @@ test('little address space: the start says what the store may hold, or that ther
   const child = spawn('bash', ['-c', `ulimit -v 1000000; exec ${BINARY}`], { env, stdio: ['ignore', 'pipe', 'pipe'] })
   let said = ''
   child.stdout.on('data', (d) => (said += d))
+  child.stderr.on('data', (d) => (said += d))
   equal(await within('it ends', 10000, new Promise((done) => child.on('close', done))), 1, 'exit status')
+  checkForSecrets(env, said)
   assert(/no address space .* raise the limit \(ulimit -v/.test(said), said)
 })
