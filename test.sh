@@ -233,6 +233,7 @@ if wants lint; then
 	run lint 60 bash tests/lint/layers.sh
 	run version 60 bash tests/lint/version.sh
 	run rooms 60 node tests/lint/rooms.mjs build
+	run citations 60 node tests/lint/citations.mjs
 fi
 if wants_any unit asan tsan truth "${SHIP_STAGES[@]}"; then
 	start_database || die "no private Postgres for the tests"
