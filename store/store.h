@@ -13,7 +13,7 @@
  *          the store is opened: damaged there, the file is put aside and a new one begun (one line in the log).
  * Fails:   ERR_FULL (disk or map), ERR_IO. After a failed put or commit the transaction is gone
  *          (store_abort() was done) and the environment must be reopened by store_reopen() before the
- *          next store_begin(): after a failed fsync the page cache proves nothing (design.md 2 rule 7).
+ *          next store_begin(): after a failed fsync the page cache proves nothing (docs/invariants.md 2.7).
  */
 #ifndef BUSBAR_STORE_STORE_H
 #define BUSBAR_STORE_STORE_H

@@ -1,7 +1,7 @@
 /*
  * config.h - the settings: Electric's environment variables, parsed by Electric's rules.
  *
- * Names, types, units, defaults and the texts of refused values are those of reference ops.md 1.
+ * Names, types, units, defaults and the texts of refused values are Electric's.
  * config_table.h lists every variable once: parser, `--help` and docs/configuration.md come from it.
  * Read once at start, then read-only: any thread may read it.
  */

@@ -3,7 +3,7 @@
  *
  * Parser, `--help` and the test that compares docs/configuration.md with this list come from it, so
  * it is included several times with another X and has no include guard. Names, types and defaults
- * are Electric's (reference ops.md 1); a default of NULL means "none". CONFIG_GROUP starts a heading.
+ * are Electric's; a default of NULL means "none". CONFIG_GROUP starts a heading.
  *
  * type   TEXT, BOOL, BOOL_STRICT (an empty value is refused), INT, FLOAT, TIME, SIZE, URL, JSON
  * state  USED

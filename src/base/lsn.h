@@ -4,7 +4,7 @@
  * An LSN is a 64-bit byte position in Postgres's WAL; Postgres prints it as "16/B374D848", the shape
  * protocol as a decimal. A log offset is `<tx>_<op>`: tx is the commit LSN of a transaction (0 for
  * the snapshot, whose chunk i is `0_i`), op a position inside it, LOG_OP_INF ("inf") after all of
- * them. `-1` is before everything. See reference http.md 2.5 and 6.1.
+ * them. `-1` is before everything. See docs/protocol.md 2.5 and 6.1.
  */
 #ifndef BUSBAR_BASE_LSN_H
 #define BUSBAR_BASE_LSN_H

@@ -1,4 +1,4 @@
-/* admit.c - how many requests may run at once, by kind (reference http.md 8.1). */
+/* admit.c - how many requests may run at once, by kind (docs/protocol.md 8.1). */
 #include <stdio.h>
 
 #include "http/reply.h"

@@ -1,5 +1,5 @@
 /*
- * answer.c - answers that carry data: their headers (reference http.md 4), etags, bodies, and whether a
+ * answer.c - answers that carry data: their headers (docs/protocol.md 4), etags, bodies, and whether a
  * body is shared, streamed or a stream of events.
  */
 #include <stdio.h>
@@ -161,7 +161,7 @@ void put_lines(struct buf *to, const char *p, size_t len, bool sse, bool *first)
 	}
 }
 
-/* The position in an up-to-date message (http.md 5.6). */
+/* The position in an up-to-date message (docs/protocol.md 5.6). */
 static lsn_t seen_of(const struct request *r, const struct shape_slice *slice)
 {
 	if (!slice->up_to_date)
@@ -304,7 +304,7 @@ enum step answer_no_changes(struct request *r, const struct shape_slice *slice)
 
 /*
  * The response carries the request's own offset: only an up-to-date message takes a client further, so a
- * connection cut anywhere before it makes it ask again from where it was (faults of the original, 1).
+ * connection cut anywhere before it makes it ask again from where it was (docs/invariants.md 3.6).
  */
 enum step answer_sse(struct request *r, const struct shape_slice *slice)
 {

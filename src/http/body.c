@@ -3,7 +3,7 @@
  * which a body's keys go over the query's.
  *
  * A reader of our own and not jansson's, because clients see its complaints: they are those of the
- * decoder in the original (http.md 2.4), byte positions included.
+ * decoder in the original (docs/protocol.md 2.4), byte positions included.
  */
 #include <math.h>
 #include <stdint.h>

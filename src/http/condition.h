@@ -26,8 +26,8 @@ int condition_params(struct arena *a, const struct pval *params, const char *fie
                      struct params_errors *e) MUST_USE;
 
 /*
- * Gives the definition the request's condition, if it has one (step g of http.md 2.6, from "where parse"
- * on). -1 with the complaint.
+ * Gives the definition the request's condition, if it has one (docs/protocol.md 2.6 g, from the syntax of
+ * `where` on). -1 with the complaint.
  */
 int condition_apply(struct condition_cache *c, struct arena *a, const struct shape_params *p, struct shape_def *def,
                     struct params_errors *e) MUST_USE;

@@ -1,4 +1,4 @@
-/* delete_shape.c - DELETE /v1/shape (reference http.md 1.9): forgets a shape, never makes one. */
+/* delete_shape.c - DELETE /v1/shape (docs/protocol.md 1.9): forgets a shape, never makes one. */
 #include <string.h>
 
 #include "http/reply.h"

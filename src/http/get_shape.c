@@ -1,7 +1,7 @@
 /*
  * get_shape.c - GET, HEAD and POST of /v1/shape: from parameters to the shape, from the shape to what the
  * response covers, waiting where there is something to wait for. The order of the checks is that of
- * reference http.md 2.6; what Busbar does better is said where it is done.
+ * docs/protocol.md 2.6; what Busbar does better is said where it is done.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -195,7 +195,7 @@ static bool same_definition(const struct shape *s, const struct shape_def *def)
 	return d->identity_len == def->identity_len && memcmp(d->identity, def->identity, d->identity_len) == 0;
 }
 
-/* http.md 3.3 */
+/* docs/protocol.md 3.3 */
 static enum step resolve(struct request *r, const struct shape_params *p, struct shape *known,
                          const struct shape_def *def)
 {

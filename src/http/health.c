@@ -1,5 +1,5 @@
 /*
- * health.c - GET /v1/health (reference http.md 1.7) and /v1/ready, and what they mean to requests: nothing is served
+ * health.c - GET /v1/health and /v1/ready (docs/protocol.md 1.7), and what they mean to requests: nothing is served
  * that can't be called current.
  */
 #include <string.h>

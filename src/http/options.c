@@ -1,4 +1,4 @@
-/* options.c - preflight requests on the shape route (reference http.md 1.6). */
+/* options.c - preflight requests on the shape route (docs/protocol.md 1.6). */
 #include <string.h>
 
 #include "http/reply.h"

@@ -1,7 +1,7 @@
 /*
  * params.h - what a request asks for: query string, JSON body, and the checks that need no database.
  *
- * Decoding and casting follow reference http.md 2.1 to 2.6. Everything is plain data in the caller's
+ * Decoding and casting follow docs/protocol.md 2.1 to 2.6. Everything is plain data in the caller's
  * arena; one thread at a time; nothing here does I/O.
  */
 #ifndef BUSBAR_HTTP_PARAMS_H
@@ -58,10 +58,10 @@ size_t params_unescape(const char *p, size_t len, char *to, bool plus);
 
 enum body_result { BODY_OK, BODY_SYNTAX /* `details` */, BODY_NOT_OBJECT, BODY_TOO_LARGE };
 
-/* Parses a JSON text; on BODY_SYNTAX `details` has the decoder text of http.md 2.4. */
+/* Parses a JSON text; on BODY_SYNTAX `details` has the decoder text of docs/protocol.md 2.4. */
 enum body_result json_parse(struct arena *a, const char *p, size_t len, struct pval *out, struct buf *details);
 
-/* Merges a POST body into the query's parameters (http.md 2.4). An empty body changes nothing. */
+/* Merges a POST body into the query's parameters (docs/protocol.md 2.4). An empty body changes nothing. */
 enum body_result body_merge(struct arena *a, const char *p, size_t len, struct pval *params, struct buf *details);
 
 /* ---- typed -------------------------------------------------------------------------------------- */
@@ -98,13 +98,13 @@ void params_inspect(struct buf *out, const struct pval *v);
 /* {"message":"Invalid request","errors":{…}} */
 void params_errors_json(const struct params_errors *e, struct buf *out);
 
-/* Casts and checks up to and with `table` (steps a to f of http.md 2.6). -1 with complaints. */
+/* Casts and checks up to and with `table` (docs/protocol.md 2.6, a to f). -1 with complaints. */
 int params_check(struct arena *a, const struct pval *params, struct shape_params *out,
                  struct params_errors *e) MUST_USE;
-/* Is it a map (or, as Electric takes one, an empty list)? What isn't is refused after all else (http.md 2.6 i). */
+/* Is it a map (or, as Electric takes one, an empty list)? What isn't is refused after all else (2.6 h). */
 bool params_subset_ok(const struct pval *subset);
 
-/* What a subset is of (http.md 2.6 i). */
+/* What a subset is of (docs/protocol.md 2.6 h). */
 struct subset_params {
 	const char *where, *order_by; /* NULL: none */
 	size_t where_len, order_by_len;
@@ -122,7 +122,7 @@ int params_check_delete(struct arena *a, const struct pval *params, struct shape
 /* `-1`, `now`, `N_M`, `N_inf`. */
 bool params_parse_offset(const char *p, size_t len, enum offset_kind *kind, struct log_offset *out);
 
-/* If-None-Match: a list with commas, quotes optional; weak etags and `*` never match. */
+/* If-None-Match: a list with commas, quotes and `W/` optional; `*` never matches. */
 bool params_etag_listed(const char *list, const char *etag);
 
 #endif

@@ -1,4 +1,4 @@
-/* reply.c - see reply.h. The order of the headers is that of reference http.md 1.4 and 4.4. */
+/* reply.c - see reply.h. The order of the headers is that of docs/protocol.md 1.4 and 4.4. */
 #include "http/reply.h"
 
 #include <stdarg.h>

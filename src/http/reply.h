@@ -48,7 +48,7 @@ enum step reply_message(struct request *r, unsigned status, const char *text, in
 enum step reply_body_error(struct request *r, unsigned status, const char *error, const char *details);
 enum step reply_must_refetch(struct request *r, const char *handle /* may be NULL */);
 
-/* cache-control of an answer with this status that isn't about data (http.md 4.2, rules 2 to 4), and its
+/* cache-control of an answer with this status that isn't about data (docs/protocol.md 4.2, 1 to 4), and its
  * content-type; `type` NULL: none. */
 void reply_begin_shape(struct request *r, struct reply *p, unsigned status, const char *cache, const char *type);
 

@@ -19,9 +19,9 @@
 #define BODIES_BYTES_MAX (128u << 20) /* of all requests together; beyond, 503 */
 #define READY_HOLD_MS 5000            /* requests wait so long for a service that is starting */
 #define TABLE_LOOKUP_MAX_MS 10000
-#define SHAPE_START_MAX_MS 45000      /* http.md 8.4 */
+#define SHAPE_START_MAX_MS 45000      /* docs/protocol.md 8.3 */
 #define DELETE_MAX_MS 10000
-#define SNAPSHOT_PROGRESS_MAX_MS 90000 /* http.md 6.3: a reader gives up on a snapshot that stands still */
+#define SNAPSHOT_PROGRESS_MAX_MS 90000 /* docs/protocol.md 6.3: a reader gives up on a snapshot that stands still */
 #define SSE_TOTAL_MS 60000
 #define SUBSET_QUEUE_MAX_MS 10000     /* a subset query waits so long for a session */
 #define SUBSET_START_MAX_MS 90000     /* and so long for its first row; the engine's own limits come before */
@@ -105,7 +105,7 @@ enum step shape_hold_ready(struct request *r) MUST_USE;
 
 /* ---- subsets (subset.c) ----------------------------------------------------------------------------- */
 
-/* Checks what the subset is of and keeps it in r->subset (http.md 2.6 i). STEP_NEXT: it is fine. */
+/* Checks what the subset is of and keeps it in r->subset (docs/protocol.md 2.6 h). STEP_NEXT: it is fine. */
 enum step subset_prepare(struct request *r, const struct shape_params *p, const struct shape_def *def) MUST_USE;
 /* From what the request covers to the query; its rows are the answer. */
 enum step subset_start(struct request *r, const struct shape_slice *slice);

@@ -153,7 +153,7 @@ static enum method method_of(const char *s)
 
 /* ---- the log ---------------------------------------------------------------------------------------- */
 
-/* The URI with the values of secret-like parameters left out (ops.md 6.4). */
+/* The URI with the values of secret-like parameters left out. */
 static void log_request(const struct request *r, const char *method)
 {
 	static const char *const secrets[] = {"secret", "api_secret", "token", "access_token", "api_key", "password"};

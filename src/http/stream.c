@@ -3,7 +3,7 @@
  * by libmicrohttpd whenever the client can take more; a slow client holds this one buffer and nothing
  * else, no transaction and no place in a list.
  *
- * Server-sent events (better than the original, see the end of reference http.md): everything that waits
+ * Server-sent events (docs/protocol.md 7.3, docs/invariants.md 3.6): everything that waits
  * is sent, chunk after chunk, then an up-to-date message, then the connection stays open.
  */
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* conn.c - connecting by libpq, what a failure was, and which class of reference ops.md 2.5 it is. */
+/* conn.c - connecting by libpq, what a failure was, and which class (pg_classify()) it is. */
 #include "pg/conn.h"
 
 #include <arpa/inet.h>
@@ -87,7 +87,7 @@ static void param_tls(struct params *p, const struct config *c, const struct con
 	else if (u->sslmode == SSLMODE_REQUIRE)
 		param(p, "sslmode", "require");
 	else
-		param(p, "sslmode", "prefer"); /* COMPAT: absent, allow and prefer are one (ops.md 2.4) */
+		param(p, "sslmode", "prefer"); /* COMPAT: absent, allow and prefer are one */
 }
 
 static int64_t whole_seconds(int64_t ms)

@@ -53,7 +53,7 @@ const char *pg_session_settings_sql(bool local);
 int pg_error(struct err *e, PGconn *conn, const PGresult *res);
 
 /*
- * Classes of reference ops.md 2.5. PG_RETRY: an outage, try again. PG_FATAL: the user must change
+ * What an error asks for. PG_RETRY: an outage, try again. PG_FATAL: the user must change
  * something: the process exits with `line`. PG_SLOT_LOST: drop and recreate the slot.
  */
 enum pg_error_class { PG_RETRY, PG_FATAL, PG_SLOT_LOST };

@@ -254,7 +254,7 @@ static uint32_t state_rel_oid(const struct join *j)
 	return pg_value_oid(j->state, 0, STATE_ANCESTOR_REL_OID);
 }
 
-/* ---- texts of http.md 8.3 and ops.md 4.2 ---- */
+/* ---- texts for clients (docs/protocol.md 8.3) ---- */
 
 static int err_missing(const struct join *j, int row, bool manual, struct err *e)
 {
@@ -500,7 +500,7 @@ static int make_complete(struct join *j, bool *changed, bool *added, struct err 
 	               j->table->schema, j->table->name, j->config->publication_name);
 }
 
-/* ---- rule 1: the writers ----
+/* ---- docs/invariants.md 6.1: the writers ----
  *
  * A change that was written before the table was published is decoded as unpublished, whenever its transaction
  * commits. So the snapshot must show it: whoever may have written to the table, or to one below it, before our
@@ -659,7 +659,7 @@ out:
 	return rc;
 }
 
-/* ---- rule 2: walsenders with a stale cache ----
+/* ---- docs/invariants.md 6.2: walsenders with a stale cache ----
  *
  * On these minors a walsender that decodes a transaction which wrote before ADD TABLE and committed
  * after it keeps believing that the table isn't published. Once those writers have ended, DROP and

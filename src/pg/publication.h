@@ -1,9 +1,9 @@
 /*
  * publication.h - a table joins the publication and becomes REPLICA IDENTITY FULL; and leaves it.
  *
- * By design.md 6: after ADD TABLE and the identity have committed, pg_publication_join() waits for
- * every writer that was there before (rule 1), and on minors with a stale cache drops and adds the
- * table again (rule 2). Only then may a snapshot be taken. Locks are waited for at most
+ * By docs/invariants.md 6: after ADD TABLE and the identity have committed, pg_publication_join() waits for
+ * every writer that was there before (6.1), and on minors with a stale cache drops and adds the
+ * table again (6.2). Only then may a snapshot be taken. Locks are waited for at most
  * PUB_LOCK_TIMEOUT_MS at a time, so that a queue behind us is short. One thread per connection;
  * several threads may join and leave at the same time, each with its own.
  */
@@ -33,7 +33,7 @@ struct pg_join {
  * Makes `t` (with all its leaves) published and FULL, and waits for the writers. In manual mode, or
  * where the role may not alter, only verifies. `known` is what the store remembers of this table, or
  * NULL; if it is still true nothing is waited for, and it costs one query. One join per table at a
- * time. Errors carry the client's text (http.md 8.3): ERR_CONFIG/ERR_PG/ERR_TIMEOUT -> 503;
+ * time. Errors carry the client's text (docs/protocol.md 8.3): ERR_CONFIG/ERR_PG/ERR_TIMEOUT -> 503;
  * ERR_NOT_FOUND: the table is gone or renamed -> 409.
  * `cancelled` is looked at between waits.
  */

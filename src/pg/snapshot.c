@@ -155,7 +155,7 @@ void pg_copy_raw(struct buf *out, struct pg_copy_value v)
 
 /* ---- the transaction ---- */
 
-/* Gives an error of Postgres the text and kind that http.md 8.3 wants. Returns -1. */
+/* Gives an error of Postgres the text and kind that docs/protocol.md 8.3 wants. Returns -1. */
 static int snapshot_error(struct err *e)
 {
 	if (e->kind != ERR_PG)

@@ -2,14 +2,14 @@
  * snapshot.h - one consistent read of a table for one or several shapes.
  *
  * pg_snapshot_begin(): BEGIN REPEATABLE READ READ ONLY, our settings, LOCK TABLE … ACCESS SHARE with
- * a lock timeout - before any snapshot exists (design.md 6 rule 6); then the caller registers its
- * shapes with the stream (rule 3) and calls pg_snapshot_take(), which fixes the snapshot and tells its
- * xmin, xmax, xip and the WAL insert position right after it (rule 5), and only now, because a look
+ * a lock timeout - before any snapshot exists (docs/invariants.md 6.6); then the caller registers its
+ * shapes with the stream (6.3) and calls pg_snapshot_take(), which fixes the snapshot and tells its
+ * xmin, xmax, xip and the WAL insert position right after it (6.5), and only now, because a look
  * into the catalog would have fixed it too early, checks server and table. pg_snapshot_copy() then
  * runs `COPY (SELECT columns FROM table) TO STDOUT` once per shape and hands the rows on, as they come.
  *
  * One thread per connection. After each -1 the caller ends the transaction by pg_snapshot_end(); if
- * that fails too the connection must be closed. Errors carry the client's text (http.md 8.3):
+ * that fails too the connection must be closed. Errors carry the client's text (docs/protocol.md 8.3):
  * ERR_NOT_FOUND: the table or a column is gone -> 409; ERR_TIMEOUT, ERR_CONFIG (row-level security,
  * a server that isn't the stream's) and ERR_PG with sqlstate 42501 -> 503.
  */

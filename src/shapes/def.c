@@ -349,7 +349,7 @@ static void put_text(struct buf *b, const char *s)
 }
 
 /*
- * Two requests are the same shape if these bytes are equal (http.md 3.1). Stored with the shape: a
+ * Two requests are the same shape if these bytes are equal (docs/protocol.md 3.1). Stored with the shape: a
  * change of this form rotates every shape, so it begins with a version.
  */
 static void put_identity(const struct shape_def *d, const char *where, struct buf *b)

@@ -1,7 +1,7 @@
 /*
  * def.h - from what a request says about a shape to a checked definition.
  *
- * Identifiers, column lists and their texts follow reference http.md 2.3 and 2.7. Pure functions: no
+ * Identifiers, column lists and their texts follow docs/protocol.md 2.3 and 2.7. Pure functions: no
  * I/O, any thread. Memory for names and texts comes from the caller's arena; the definition itself
  * owns its own (shape_def_clear()).
  */

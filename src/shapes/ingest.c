@@ -7,7 +7,7 @@
  * where it happens: the mark covers it -> tails -> wake; and, independently, store commit -> feedback.
  *
  * Transactions too large for memory are staged: their rows go straight into blocks that no reader
- * looks at until the commit is durable (design.md 2).
+ * looks at until the commit is durable (docs/invariants.md 2.8).
  */
 #include <inttypes.h>
 #include <stdlib.h>

@@ -94,7 +94,7 @@ static void put_shape_record(struct shapes *s, struct shape *shape, const struct
 	writer_put(s, it);
 }
 
-/* What a snapshot shows is delivered: it counts for the mark (rule 5), from before a client can see it. */
+/* What a snapshot shows is delivered: it counts for the mark (docs/invariants.md 6.5), from before a client can see it. */
 static void snapshot_counts(struct shapes *s, const struct pg_snapshot *snap)
 {
 	struct ingest *in = s->ingest;
@@ -110,7 +110,7 @@ static void snapshot_counts(struct shapes *s, const struct pg_snapshot *snap)
 static void filter_shapes(struct shapes *s, struct cmd *c)
 {
 	struct ingest *in = s->ingest;
-	/* A snapshot of a server that has been restarted since may show what it lost (rule 5). */
+	/* A snapshot of a server that has been restarted since may show what it lost (docs/invariants.md 6.5). */
 	c->result = in->streaming && c->snap->incarnation_us == s->server.incarnation_us ? 0 : -1;
 	uint64_t joined = UINT64_MAX;
 	for (int i = 0; i < c->nshapes; i++) {

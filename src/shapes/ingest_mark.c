@@ -1,5 +1,5 @@
 /*
- * ingest_mark.c - the mark (design.md 2 rule 3): durable, and above everything that a client can have
+ * ingest_mark.c - the mark (docs/invariants.md 2.3): durable, and above everything that a client can have
  * seen. Reserved ahead in steps, drawn back when nothing is delivered for a while.
  */
 #include "base/clock.h"

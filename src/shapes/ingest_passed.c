@@ -1,6 +1,6 @@
 /*
  * ingest_passed.c - which transactions the stream has passed, for snapshots that still call them running
- * (design.md 6 rule 3). A bitmap by xid in pages, pruned by what every later snapshot shows.
+ * (docs/invariants.md 6.3). A bitmap by xid in pages, pruned by what every later snapshot shows.
  */
 #include <stdlib.h>
 

@@ -3,7 +3,7 @@
  *
  * A selection is the filter (filter.h) of all conditions on one description of a table. A change is put to
  * it as the row before and the row after; what it finds becomes "inside", "enters" or "leaves" for each
- * shape (reference where.md 5.2). Where the columns that some condition looks at are gone or have another
+ * shape (docs/protocol.md 5.3). Where the columns that some condition looks at are gone or have another
  * type, its shapes rotate: an answer about them would be made up.
  */
 #include <inttypes.h>

@@ -1,6 +1,6 @@
 /*
- * ingest_start.c - the stream starts: does what we have still belong to this server? (design.md 2 rules
- * 3 and 4, 6 rule 5.)
+ * ingest_start.c - the stream starts: does what we have still belong to this server? (docs/invariants.md
+ * 2.3, 2.4, 2.13, 6.5)
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,7 +94,7 @@ static const char *why_rotate_all(struct shapes *s, const struct stream_server *
 	return NULL;
 }
 
-/* Rule 5: a snapshot may show commits that crash recovery of Postgres has lost. */
+/* docs/invariants.md 6.5: a snapshot may show commits that crash recovery of Postgres has lost. */
 static void rotate_unflushed(struct shapes *s, const struct stream_server *server, const struct identity *was)
 {
 	if (was->incarnation_us == server->incarnation_us && was->timeline == server->timeline)

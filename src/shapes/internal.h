@@ -162,7 +162,7 @@ static inline uint32_t entry_bytes(const struct entry *e)
 	return e->line->len + (e->flags & ENTRY_LAST ? (uint32_t)LINE_LAST_LEN : 0u);
 }
 
-/* What a change is to a shape with a condition (reference where.md 5.2). */
+/* What a change is to a shape with a condition (docs/protocol.md 5.3). */
 enum change_view {
 	VIEW_AS_IS,  /* insert, update, delete: inside before and after */
 	VIEW_ENTERS, /* an update that brings the row in: an insert of the new row */

@@ -1,7 +1,7 @@
 /*
  * line.c - one change as the JSON line that clients get. (A row of a snapshot: row.c.)
  *
- * Forms: reference http.md 5.2 to 5.4, where.md 5.2 and 5.3. A change is rendered once per format
+ * Forms: docs/protocol.md 5.2 to 5.5. A change is rendered once per format
  * (table, selected columns, replica mode) and shared by all shapes that have it. Member order is
  * Electric's: key, value, (old_value,) headers; `"last":true,` is inserted at the split by whoever
  * writes the line out, because it is a matter of the shape and not of the change.

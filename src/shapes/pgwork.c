@@ -704,7 +704,7 @@ static int copy_shape(struct creation *cr, struct shape *shape, const struct pg_
 	return rc;
 }
 
-/* The client's text for what went wrong (http.md 8.3). */
+/* The client's text for what went wrong (docs/protocol.md 8.3). */
 static void client_text(const struct creation *c, struct err *e)
 {
 	if (e->kind == ERR_PG_CONN) {

@@ -50,7 +50,7 @@ enum shape_log_mode { LOG_MODE_FULL, LOG_MODE_CHANGES_ONLY };
 /*
  * A checked definition. Made by def.c from a request and a table; plain data whose pointers it owns
  * (def_clear), copied by the engine. `identity` are the bytes by which two requests are the same shape
- * (reference http.md 3.1): table oid and name, key columns, canonical where, selected and explicitly
+ * (docs/protocol.md 3.1): table oid and name, key columns, canonical where, selected and explicitly
  * selected columns, flags, replica, log mode.
  */
 struct shape_def {
@@ -84,7 +84,7 @@ void shapes_on_fatal(struct shapes *s, void (*notify)(void *), void *ctx);
 /* Stops ingest, syncs the store. HTTP has been stopped before: nobody holds a shape or waits. */
 void shapes_stop(struct shapes *s);
 
-/* ---- readiness (reference http.md 8.2, ops.md 2.6) ------------------------------------------------ */
+/* ---- readiness (docs/protocol.md 1.7, 8.2) --------------------------------------------------------- */
 
 enum shapes_status {
 	SHAPES_STARTING,
@@ -166,7 +166,7 @@ enum shape_state {
  * The state, once the shape has started: registers `w` and returns SHAPE_CREATING while it is durable
  * and its snapshot's first rows (or its end) are not there yet. For SHAPE_FAILED, `e` says why:
  * ERR_NOT_FOUND -> 409 without a handle; ERR_TIMEOUT, ERR_CONFIG, ERR_PG_CONN, ERR_LIMIT -> 503 with
- * the text (http.md 8.3); ERR_PG -> 503 "Unable to create initial snapshot: …" is in the text already;
+ * the text (docs/protocol.md 8.3); ERR_PG -> 503 "Unable to create initial snapshot: …" is in the text already;
  * others -> 500.
  */
 enum shape_state shape_started(struct shape *s, struct waiter *w, struct err *e);
@@ -191,7 +191,7 @@ enum slice_kind {
 	SLICE_GONE,     /* 409 */
 };
 
-/* What one response covers: at most one chunk (http.md 6.2, 6.3). */
+/* What one response covers: at most one chunk (docs/protocol.md 6.2, 6.3). */
 struct shape_slice {
 	enum slice_kind kind;
 	struct log_offset from, to; /* `to` is the electric-offset; never below `from` */

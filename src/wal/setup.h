@@ -1,7 +1,7 @@
 /*
  * setup.h - what is said on a new replication connection before the stream starts: private to src/wal.
  *
- * In this order (reference ops.md 2.2): setup_identify(), setup_lock(), setup_publication(), setup_slot(),
+ * In this order: setup_identify(), setup_lock(), setup_publication(), setup_slot(),
  * setup_history(), setup_start(). All run on the stream's thread through loop.h; -1 means that the
  * connection is to be given up, pg_classify() says what then.
  */

@@ -4,7 +4,7 @@
  * One thread (INGEST) runs stream_run() for the life of the process: it connects, takes the advisory
  * lock, makes or reuses publication and slot, starts replication at the position the sink names,
  * and hands every message to the sink, on the same thread. An error ends the connection and starts
- * again after a back-off (reference ops.md 2.5); a fatal one returns. The protocol and the loop
+ * again after a back-off (pg_classify()); a fatal one returns. The protocol and the loop
  * follow PostgreSQL's documentation, "Streaming Replication Protocol".
  *
  * Feedback: write = received, flush = apply = sink->durable(): what the store holds on disk and
@@ -68,7 +68,7 @@ enum stream_wait {
 struct stream_sink {
 	void *ctx;
 	/*
-	 * The server is known and the lock is held. Decides by design.md 2 rules 3 and 4 whether shapes
+	 * The server is known and the lock is held. Decides by docs/invariants.md 2.3 and 2.4 whether shapes
 	 * survive, and says where to start (0: the slot's own position). -1: try again later, `e` says why.
 	 */
 	int (*start)(void *ctx, const struct stream_server *server, lsn_t *start_at, struct err *e);
@@ -76,7 +76,7 @@ struct stream_sink {
 	int (*change)(void *ctx, const struct wal_change *change, struct err *e);
 	/*
 	 * A keepalive's walEnd, or the header walEnd while idle: only outside a transaction. Nothing below
-	 * it is still to come for us. Position of the *next* record: see design.md 2 rule 5. -1: as for change().
+	 * it is still to come for us. Position of the *next* record: see docs/invariants.md 2.5. -1: as for change().
 	 */
 	int (*keepalive)(void *ctx, lsn_t wal_end, struct err *e);
 	/* False: the sink takes no more messages now (its named limits); the loop keeps up feedback, reads

@@ -3,7 +3,7 @@
  *
  * libpg_query parses the text behind `SELECT 1 WHERE `; its JSON is walked here and typed as Postgres's
  * parser analysis would (parse_expr.c is the reference for what each construct means). Texts of refusals
- * are Electric's wherever Electric has one (reference where.md 1.10, http.md 2.7). Rows exist only until
+ * are Electric's wherever Electric has one (docs/protocol.md 2.7). Rows exist only until
  * the comparison or null test around them has been taken apart.
  */
 #include <pg_query.h>

@@ -1,6 +1,6 @@
 /*
- * test_line.c - a change, or a snapshot's row, as the line that clients get: http.md 5.2 to 5.5,
- * where.md 5.2 and 5.3.
+ * test_line.c - a change, or a snapshot's row, as the line that clients get:
+ * docs/protocol.md 5.2 to 5.5.
  *
  * Expected lines are written with ' for ", see want(). `K` in them stands for the key's table part.
  */

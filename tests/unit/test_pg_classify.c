@@ -1,4 +1,4 @@
-/* test_pg_classify.c - what Postgres 14 to 18, libpq and poolers say, and what follows from it (ops.md 2.5). */
+/* test_pg_classify.c - what Postgres 14 to 18, libpq and poolers say, and what follows from it. */
 #include <stdlib.h>
 
 #include "check.h"

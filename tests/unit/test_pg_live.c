@@ -570,7 +570,7 @@ static void test_join_and_leave(void)
 	pg_table_unref(t);
 }
 
-/* design.md 6 rule 1, with a table that was FULL already, so that no exclusive lock hides the writer. */
+/* docs/invariants.md 6.1, with a table that was FULL already, so that no exclusive lock hides the writer. */
 static void test_waits_for_writers(void)
 {
 	run(admin, "CREATE TABLE bb_live.w (id int PRIMARY KEY); ALTER TABLE bb_live.w REPLICA IDENTITY FULL;"
@@ -772,7 +772,7 @@ static void test_cannot_alter(void)
 	pg_table_unref(t);
 }
 
-/* design.md 6 rule 2 */
+/* docs/invariants.md 6.2 */
 static void test_old_minor(void)
 {
 	run(admin, "CREATE TABLE bb_live.old (id int PRIMARY KEY)");
@@ -986,7 +986,7 @@ static void *begin_run(void *ctx)
 	return NULL;
 }
 
-/* design.md 6 rule 6: a rewriting ALTER commits while we queue for the lock; the snapshot comes after. */
+/* docs/invariants.md 6.6: a rewriting ALTER commits while we queue for the lock; the snapshot comes after. */
 static void test_rewrite_before_lock(void)
 {
 	run(admin, "CREATE TABLE bb_live.rw (id int PRIMARY KEY, v text); INSERT INTO bb_live.rw SELECT n, 'v' || n FROM generate_series(1, 5) n");

@@ -203,7 +203,7 @@ static bool one_of(const char *name, const char *const *names, size_t n)
 	return false;
 }
 
-/* COMPAT: by type name alone and with Electric's limits of each kind (reference http.md 4.5), among
+/* COMPAT: by type name alone and with Electric's limits of each kind (docs/protocol.md 4.5), among
  * them `time(0)`, which comes out as type_mod and not as a precision. */
 static void put_modifiers(const struct pg_column *c, struct buf *out)
 {

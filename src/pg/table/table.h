@@ -3,7 +3,7 @@
  *
  * A pg_table is made once by pg_catalog_lookup() (or from its stored JSON) and then only read; it is
  * reference counted, any thread may hold it. Only ordinary ('r') and partitioned ('p') tables exist
- * here, as for Electric; a table without columns counts as not found (reference http.md 2.3, 4.5).
+ * here, as for Electric; a table without columns counts as not found (docs/protocol.md 2.3).
  * Nothing here talks to a server: whoever knows tables need not know libpq.
  */
 #ifndef BUSBAR_PG_TABLE_H
@@ -117,7 +117,7 @@ bool pg_table_has_leaf(const struct pg_table *t, uint32_t oid);
 /* The child of that oid, NULL: it is none by inheritance. */
 const struct pg_member *pg_table_member(const struct pg_table *t, uint32_t oid);
 
-/* The electric-schema header (http.md 4.5) of the selected columns: indexes into t->columns, in output
+/* The electric-schema header (docs/protocol.md 4.5) of the selected columns: indexes into t->columns, in output
  * order (sorted by name). Compact JSON. */
 void pg_table_schema_json(const struct pg_table *t, const uint16_t *selected, uint16_t nselected, struct buf *out);
 

@@ -1,4 +1,4 @@
-// How a table's snapshot and the stream meet: the rules of design.md 6, and what else a table may be.
+// How a table's snapshot and the stream meet: the rules of docs/invariants.md 6, and what else a table may be.
 
 import { readAll, shape } from '../lib/http.mjs'
 import { Postgres } from '../lib/pg.mjs'

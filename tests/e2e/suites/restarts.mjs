@@ -1,5 +1,5 @@
 // What survives: clean stops, kills, crashes and moves of Postgres, full disks; and how Postgres is
-// protected meanwhile. (design.md 2)
+// protected meanwhile. (docs/invariants.md 2 and 4)
 
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -27,7 +27,7 @@ const flushed = async (w) => {
 const walEnd = async (w) => BigInt((await w.sql("SELECT pg_current_wal_insert_lsn() - '0/0' AS at")).rows[0].at)
 
 // Reads a shape and waits until the stream has passed its snapshot: before that, a restart of Postgres
-// may cost it its handle (design.md 6, rule 5).
+// may cost it its handle (docs/invariants.md 6.5).
 async function settled(w) {
   const first = await readAll(w.busbar.url, { table: 't' })
   await w.sql('INSERT INTO t VALUES (-1, NULL)')
@@ -475,7 +475,7 @@ for (const [what, lost, alive] of [
       await w.agree()
       assert(f.refetches.length > 0, 'the shape was not rotated')
       assert(/restored from a copy/.test(w.busbar.output), `nothing said about it: ${w.busbar.tail()}`)
-      // And that was it. (Nothing is left that a crash may cost a shape: rule 5.)
+      // And that was it. (Nothing is left that a crash may cost a shape: docs/invariants.md 6.5.)
       const refetches = f.refetches.length
       const now = await walEnd(w)
       await until('all of it is durable', async () => (await flushed(w)) >= now)
