@@ -236,6 +236,16 @@ enum shape_read { SHAPE_READ_MORE, SHAPE_READ_END, SHAPE_READ_WAIT /* `w` regist
  * a short read transaction. The same thread_local reader may be used by one thread at a time.
  */
 enum shape_read shape_reader_next(struct shape_reader *r, struct buf *out, size_t max, struct waiter *w, struct err *e);
+/*
+ * Where a reader stands; and back to a place from which it has read something: the same lines follow, though not in
+ * pieces of the same size.
+ */
+struct shape_place {
+	struct log_offset at;
+	uint32_t piece;
+};
+struct shape_place shape_reader_place(const struct shape_reader *r);
+void shape_reader_return(struct shape_reader *r, struct shape_place place);
 
 /* ---- subsets ---------------------------------------------------------------------------------- */
 
