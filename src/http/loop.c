@@ -559,7 +559,9 @@ static void upkeep(struct loop *l)
 {
 	unsigned count = atomic_load(&l->nconns);
 	l->upkeep_at_ms = l->now_ms + UPKEEP_MS;
-	pages_expire(l->pages, l->now_ms);
+	size_t huge = pages_expire(l->pages, l->now_ms);
+	l->held.freed_bytes += huge;
+	l->held.let_go = l->held.let_go || huge > 0;
 	streams_let_go(l);
 	if (!l->spares_used)
 		free_spares(l);

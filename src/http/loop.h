@@ -73,7 +73,7 @@
 #define HELD_MAX_MS 500
 #define HELD_BYTES_PER_MS 2000
 #define HELD_BYTES_MAX (16u << 20) /* of a loop; beyond, those who took nothing for the longest let go before */
-#define FREED_BYTES_MAX (2u << 20) /* by streams, that the C library may keep when some were let go */
+#define FREED_BYTES_MAX (2u << 20) /* that the C library may keep once streams were let go */
 #define CROWD_MIN 500 /* connections: giving memory back after fewer isn't worth it */
 
 /* ---- structures --------------------------------------------------------------------------------- */
@@ -143,8 +143,8 @@ struct conn {
 struct held {
 	struct stream *first, *last;
 	size_t bytes;
-	size_t freed_bytes; /* by all streams, since memory was given back */
-	bool let_go;        /* likewise */
+	size_t freed_bytes; /* by all streams, and pages of huge rows, since memory was given back */
+	bool let_go;        /* some were, or such a page went, since then */
 };
 
 struct loop {

@@ -435,6 +435,42 @@ test('event streams that nobody reads keep a position, not rows', { timeout: 120
   assert(other.ids.length < 20000 && other.ids.every((id, i) => id === i + 1000), 'in order, each once')
 })
 
+test('what huge rows took of memory is given back within seconds', { timeout: 240000 }, async (t) => {
+  const columns = '(id int PRIMARY KEY, v text, a int, b int)'
+  const w = await world(t, { sql: [`CREATE TABLE one ${columns}`, `CREATE TABLE five ${columns}`, 'INSERT INTO one VALUES (1)'] })
+  const one = { table: 'one' }
+  const five = ['id,v', 'id,v,a', 'id,v,b', 'id,v,a,b', undefined].map((columns) => ({ table: 'five', columns }))
+  const at = new Map()
+  for (const params of [one, ...five]) at.set(params, await readAll(w.busbar.url, params))
+  const before = w.busbar.memory().RssAnon
+  const rise = () => Math.round((w.busbar.memory().RssAnon - before) / 1024)
+  const huge = (table, id, mb) => w.sql(`INSERT INTO ${table} VALUES (${id}, repeat('x', ${mb} * 1000000))`)
+  const sizes = async (params, from) => (await readAll(w.busbar.url, params, { from, timeout: 60000 })).changes.map((c) => c.value.v?.length)
+  const arrive = async (params, expected) => {
+    let got
+    await until(() => `the rows are there: ${got}`, async () => (got = await sizes(params, at.get(params))).length === expected.length, 90000, 100)
+    equal(got, expected, 'sizes of the rows')
+  }
+  // What libpq's connection of the stream has grown to for the largest row stays: it can't be asked for it.
+  const LARGEST = 80
+  const givenBack = async (what) => {
+    const started = Date.now()
+    let most = 0
+    if (process.env.E2E_SANITIZED) return
+    await until(() => `${what} gives memory back: ${rise()} MB are left`, () => (most = Math.max(most, rise())) && rise() < LARGEST + 24, 10000, 50)
+    t.note(`${what}: ${most} MB more than before when it was read, ${rise()} MB after ${Date.now() - started} ms`)
+  }
+  await huge('one', 2, 80)
+  await arrive(one, [80e6])
+  await givenBack('a row of 80 MB in one shape')
+  await huge('five', 3, 20)
+  await huge('five', 4, 40)
+  for (const params of five) await arrive(params, [20e6, 40e6])
+  await givenBack('rows of 20 and 40 MB in five shapes')
+  equal(await sizes({ table: 'five', where: 'id > 1' }), [20e6, 40e6], 'rows of a new shape')
+  await givenBack('a first snapshot of these two')
+})
+
 test('an event stream ends after a minute, with keep-alives before', { timeout: 90000 }, async (t) => {
   const w = await world(t, { sql: [TABLE, fill(1, 3)] })
   const at = await readAll(w.busbar.url, { table: 't' })
