@@ -126,8 +126,9 @@ int crowd_run(struct crowd *c, int64_t deadline_ns, const char *what) MUST_USE;
 /* Ends the crowd with an error: for on_msg. */
 bool crowd_wrong(struct crowd *c, struct client *who, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-/* Ends the first server and starts it again with --start-cmd; does nothing where that isn't known. */
-int server_renew(struct bench *b) MUST_USE;
+/* Ends the first server and starts it again with --start-cmd, `cold` with the files of --store out of the page cache; does
+ * nothing where it isn't known how. */
+int server_renew(struct bench *b, bool cold) MUST_USE;
 
 /* The server's CPU seconds and memory; zeros without a pid. */
 struct usage {

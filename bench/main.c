@@ -155,7 +155,7 @@ static void run_targets(struct bench *b)
 		if (!any)
 			continue;
 		/* No step finds memory that an earlier one has left behind. */
-		if (server_renew(b))
+		if (server_renew(b, false))
 			fprintf(stderr, "busbar-bench: the server couldn't be started anew: %s\n", b->err.text);
 		printf("\n-- %s\n", target_steps[i]);
 		fflush(stdout);

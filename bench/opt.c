@@ -66,6 +66,8 @@ static const char help[] =
 	"  --watch              lag for ever with a live line, until Ctrl-C\n"
 	"  --start-cmd CMD      starts the server after it was stopped (restart); it is left running\n"
 	"  --restart-cmd CMD    stops and starts it\n"
+	"  --store DIR          initial: also after a restart, with the files in DIR out of the page cache (needs --pid and\n"
+	"                       --start-cmd)\n"
 	"  --pause-cmd CMD, --resume-cmd CMD   for a backlog, where SIGSTOP to --pid can't be used (docker pause …)\n"
 	"  --no-floor           without the floors\n"
 	"  --json FILE          a line of JSON for each sample\n"
@@ -78,7 +80,7 @@ static const char help[] =
 enum {
 	O_URL = 256, O_SECRET, O_PID, O_DB, O_NAME, O_AGAINST, O_AGAINST_SECRET, O_AGAINST_PID, O_AGAINST_NAME, O_QUICK,
 	O_ROUNDS, O_RATE, O_DURATION, O_SSE, O_CLIENTS, O_SHAPES, O_ROWS, O_KINDS, O_MODES, O_CHANGES, O_TXN_ROWS, O_HUGE,
-	O_EVENTS, O_SYNCS, O_SYNC_ROWS, O_PAYLOAD, O_REQUEST, O_TARGETS, O_WATCH, O_START, O_RESTART, O_PAUSE, O_RESUME,
+	O_EVENTS, O_SYNCS, O_SYNC_ROWS, O_PAYLOAD, O_REQUEST, O_TARGETS, O_WATCH, O_START, O_RESTART, O_STORE, O_PAUSE, O_RESUME,
 	O_NO_FLOOR, O_JSON, O_HTML, O_CLEAN,
 	O_LIST, O_HELP, O_VERSION,
 };
@@ -94,6 +96,7 @@ static const struct option table[] = {
 	{"sync-rows", 1, NULL, O_SYNC_ROWS}, {"payload", 1, NULL, O_PAYLOAD},
 	{"targets", 0, NULL, O_TARGETS}, {"request-bytes", 1, NULL, O_REQUEST},
 	{"watch", 0, NULL, O_WATCH}, {"start-cmd", 1, NULL, O_START}, {"restart-cmd", 1, NULL, O_RESTART},
+	{"store", 1, NULL, O_STORE},
 	{"pause-cmd", 1, NULL, O_PAUSE}, {"resume-cmd", 1, NULL, O_RESUME}, {"no-floor", 0, NULL, O_NO_FLOOR},
 	{"json", 1, NULL, O_JSON}, {"html", 1, NULL, O_HTML}, {"clean", 0, NULL, O_CLEAN}, {"list", 0, NULL, O_LIST},
 	{"help", 0, NULL, O_HELP}, {"version", 0, NULL, O_VERSION}, {NULL, 0, NULL, 0},
@@ -223,6 +226,7 @@ static int option(struct options *o, int c, const char *name, const char *v, str
 	case O_CLEAN: o->clean = true; return 0;
 	case O_START: o->start_cmd = v; return 0;
 	case O_RESTART: o->restart_cmd = v; return 0;
+	case O_STORE: o->store = v; return 0;
 	case O_PAUSE: o->pause_cmd = v; return 0;
 	case O_RESUME: o->resume_cmd = v; return 0;
 	case O_JSON: o->json = v; return 0;

@@ -41,7 +41,7 @@ struct server_opt {
 struct options {
 	bool run[SCENARIOS], chosen; /* chosen: named on the command line */
 	struct server_opt server, against; /* against.url NULL: none */
-	const char *db, *json, *html, *start_cmd, *restart_cmd, *pause_cmd, *resume_cmd;
+	const char *db, *json, *html, *start_cmd, *restart_cmd, *store, *pause_cmd, *resume_cmd;
 	bool quick, watch, sse, no_floor, clean, targets;
 	int rounds, payload;
 	double rate, duration_s, soak_s; /* soak_s 0: the scenario's own */

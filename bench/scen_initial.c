@@ -1,5 +1,6 @@
 /*
- * scen_initial.c - the first sync of a table: cold (the shape is new), warm (it is there), and from many clients at once.
+ * scen_initial.c - the first sync of a table: cold (the shape is new), warm (it is there), restarted (it is there, but
+ * nothing of it in memory), and from many clients at once.
  *
  * Every round of `initial` has a cold shape by another set of parameters that shows the same rows. Floors: COPY of the bare rows,
  * COPY of the JSON that a server has to make of them, and nginx with the very bytes of a warm sync as static files.
@@ -211,20 +212,28 @@ static int nginx_round(struct initial *k, int round)
 
 /* ---- servers ---- */
 
-static int server_round(struct initial *k, int which, bool warm, int round)
+enum phase { COLD, WARM, RESTARTED };
+
+static int server_round(struct initial *k, int which, enum phase phase, int round)
 {
 	struct bench *b = k->bench;
+	static const char *const names[] = {"cold", "warm", "restarted"};
 	const struct server *sv = &b->server[which];
 	struct sync_result r;
 	struct usage usage;
+	struct proc_stat after;
 	struct sample *s;
 
-	progress("initial, %s, %s, round %d: %s", k->variant, warm ? "warm" : "cold", round + 1, sv->name);
+	progress("initial, %s, %s, round %d: %s", k->variant, names[phase], round + 1, sv->name);
+	if (phase == RESTARTED && server_renew(b, true))
+		return -1;
 	usage_start(&usage, sv);
 	if (sync_once(b, sv, &k->shape[which][round % COLD_MAX], k->rows, &r))
 		return -1;
-	s = initial_sample(k, warm ? "warm" : "cold", sv->name, round, r.seconds, r.bytes);
+	s = initial_sample(k, names[phase], sv->name, round, r.seconds, r.bytes);
 	sample_metric(s, "first byte", "ms", r.first_byte_ms, -1);
+	if (phase == RESTARTED && proc_read(sv->pid, &after) == 0)
+		sample_metric(s, "major faults", "", (double)(after.major_faults - usage.at_start.major_faults), -1);
 	usage_metrics(&usage, sv, s);
 	sample_done(&b->results, s);
 	return 0;
@@ -237,10 +246,12 @@ static void initial_round(struct initial *k, int round)
 	for (int json = 0; json < 2 && !b->opt.no_floor && !stopping(); json++)
 		if (copy_round(k, json, round))
 			case_failed(b, "initial", k->variant, "COPY");
-	for (int warm = 0; warm < 2; warm++) {
+	for (enum phase phase = COLD; phase <= RESTARTED; phase++) {
 		for (int i = 0; i < b->servers && !stopping(); i++) {
 			int which = turn(b, round, i);
-			if (!k->broken[which] && server_round(k, which, warm, round)) {
+			if (phase == RESTARTED && (which > 0 || b->opt.store == NULL || b->opt.start_cmd == NULL || b->server[0].pid == 0))
+				continue;
+			if (!k->broken[which] && server_round(k, which, phase, round)) {
 				k->broken[which] = true;
 				case_failed(b, "initial", k->variant, b->server[which].name);
 			}

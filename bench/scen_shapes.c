@@ -296,7 +296,7 @@ static int by_pid(struct restart *r, struct restart_times *t)
 	return stop_server(r, t) || write_rows(r) || start_server(r, t) ? -1 : 0;
 }
 
-int server_renew(struct bench *b)
+int server_renew(struct bench *b, bool cold)
 {
 	struct restart r = {.bench = b, .server = &b->server[0]};
 	struct restart_times t = {0};
@@ -306,7 +306,7 @@ int server_renew(struct bench *b)
 		return 0;
 	if (loop_init(&r.crowd.loop, &b->err))
 		return -1;
-	result = stop_server(&r, &t) || start_server(&r, &t) ? -1 : 0;
+	result = stop_server(&r, &t) || (cold && files_evict(b->opt.store, &b->err)) || start_server(&r, &t) ? -1 : 0;
 	free(r.crowd.let_go);
 	loop_clear(&r.crowd.loop);
 	return result;

@@ -2,6 +2,8 @@
 #include "bench/util.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
 #include <netdb.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -138,10 +140,34 @@ void file_field(const char *path, const char *name, char *out, size_t size)
 	fclose(f);
 }
 
+static int evict(const char *path, const struct stat *st, int type, struct FTW *where)
+{
+	int fd = type == FTW_F ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	int failed = 0;
+
+	(void)st;
+	(void)where;
+	if (type != FTW_F)
+		return 0;
+	if (fd < 0)
+		return errno;
+	/* What isn't on the disk yet stays. */
+	failed = fdatasync(fd) != 0 ? errno : posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	close(fd);
+	return failed;
+}
+
+int files_evict(const char *dir, struct err *e)
+{
+	int failed = nftw(dir, evict, 16, FTW_PHYS);
+
+	return failed == 0 ? 0 : err_errno(e, failed > 0 ? failed : errno, "cannot take %s out of the page cache", dir);
+}
+
 int proc_read(pid_t pid, struct proc_stat *out)
 {
 	char path[64], text[1024], *p;
-	unsigned long utime, stime;
+	unsigned long utime, stime, faults;
 	size_t n;
 	FILE *f;
 
@@ -154,8 +180,9 @@ int proc_read(pid_t pid, struct proc_stat *out)
 	text[n] = '\0';
 	/* The name in brackets may hold anything; the fields behind it are plain. */
 	if ((p = strrchr(text, ')')) == NULL ||
-	    sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &utime, &stime) != 2)
+	    sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %lu %*u %lu %lu", &faults, &utime, &stime) != 3)
 		return -1;
+	out->major_faults = faults;
 	out->cpu_s = (double)(utime + stime) / (double)sysconf(_SC_CLK_TCK);
 	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
 	file_field(path, "RssAnon", text, sizeof text);

@@ -39,10 +39,14 @@ void url_encode(struct buf *b, const char *s); /* percent-encoding of a query's 
 
 struct proc_stat {
 	double cpu_s;             /* user and system time of all threads since its start */
+	uint64_t major_faults;    /* likewise: waits for a page that had to be read */
 	int64_t anon_kb, rss_kb;  /* RssAnon and VmRSS */
 };
 
 int proc_read(pid_t pid, struct proc_stat *out); /* -1 if there is no such process */
+
+/* Takes all files below a directory out of the page cache, as far as nobody has them mapped. */
+int files_evict(const char *dir, struct err *e) MUST_USE;
 
 /* The first line of a file that begins with `name`, behind the colon; "" if none. */
 void file_field(const char *path, const char *name, char *out, size_t size);

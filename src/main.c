@@ -3,6 +3,7 @@
  * other way round: HTTP first (parked requests get their answer), then the stream, then the store.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -95,6 +96,17 @@ static int wait_for_end(int signals, int event, struct shapes *shapes)
 	}
 }
 
+/*
+ * glibc learns from each large block that is freed to keep blocks of that size, and twice as much free memory on top of a
+ * heap: after one huge row it would keep hundreds of megabytes. What is larger than a batch of the writer is always a
+ * mapping of its own.
+ */
+static void bound_free_memory(void)
+{
+	mallopt(M_MMAP_THRESHOLD, 16 << 20);
+	mallopt(M_TRIM_THRESHOLD, 16 << 20);
+}
+
 static int run(const struct config *c)
 {
 	struct err e = {0};
@@ -158,6 +170,7 @@ int main(int argc, char **argv)
 	}
 	struct config c;
 	struct err e = {0};
+	bound_free_memory();
 	pg_init(); /* before any thread: it changes the environment */
 	if (load_config(&c, check, &e) != 0)
 		return fatal(&e);

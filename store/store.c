@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -34,6 +35,13 @@
 #define STORE_READERS_MAX 126 /* LMDB's own default for its reader table; readers beyond it wait for a slot */
 #define LOCK_RETRY_MS 50
 #define STORE_PATH_MAX 4096
+/* Reading ahead: values from this size on, and so many bytes of them at a time. */
+#define AHEAD_VALUE_BYTES (16u << 10)
+#define AHEAD_BYTES (16u << 20)
+#define AHEAD_CALL_BYTES (128u << 10) /* of one call the kernel may take no more: a device's read_ahead_kb */
+#define AHEAD_AGAIN_MS 1000   /* what was asked for may have gone again */
+#define AHEAD_LOOK_PAGES 64   /* whether a value is in the page cache: so much of it is looked at */
+#define AHEAD_EACH_PIECES 8   /* of a snapshot's pieces, each so many-th is looked at */
 #define FREE_BYTES_LEAST (1u << 20) /* a failed write with less than this free was for want of room */
 
 static_assert(sizeof(size_t) == 8, "the map is reserved in terabytes");
@@ -44,10 +52,20 @@ static const size_t map_sizes[] = {(size_t)1 << 40, (size_t)256 << 30, (size_t)6
 
 int store_lock_wait_ms = 5000;
 
+#define AHEAD_KEY_BYTES 24
+
+/* What was asked for last, by whoever reads with this: the values of these keys. */
+struct ahead {
+	int db;
+	unsigned char first[AHEAD_KEY_BYTES], last[AHEAD_KEY_BYTES];
+	int64_t asked_ms;
+};
+
 struct store_read {
 	struct store *store;
 	MDB_txn *txn;
 	int (*on_damage)(void *ctx, uint64_t id, const void *p, size_t len, struct err *e);
+	struct ahead ahead;
 	struct store_read *next_free, *next_all;
 };
 
@@ -1374,6 +1392,86 @@ int store_get_meta_u64(struct store_read *r, const char *name, uint64_t *out, st
 	return 0;
 }
 
+/* ---- reading ahead ---- */
+
+/*
+ * The map is read without the kernel's own reading ahead (MDB_NORDAHEAD: of a tree's pages it would read what nobody
+ * wants). But large values are runs of pages, and those of a shape are read one behind the other: after a restart each
+ * of their pages would be waited for alone, on the thread that serves everybody.
+ */
+
+static bool is_cached(const MDB_val *v, uintptr_t page)
+{
+	unsigned char pages[AHEAD_LOOK_PAGES];
+	uintptr_t at = (uintptr_t)v->mv_data & ~(page - 1), end = (uintptr_t)v->mv_data + v->mv_size;
+	size_t n = (end - at + page - 1) / page;
+	n = n < AHEAD_LOOK_PAGES ? n : AHEAD_LOOK_PAGES;
+	if (mincore((void *)at, n * page, pages) != 0) /* what can't be asked is read as it comes */
+		return true;
+	for (size_t i = 0; i < n; i++)
+		if ((pages[i] & 1) == 0)
+			return false;
+	return true;
+}
+
+struct run {
+	uintptr_t start, end;
+};
+
+static void run_ask(struct run *run)
+{
+	for (uintptr_t at = run->start, n; at < run->end; at += n) {
+		n = run->end - at < AHEAD_CALL_BYTES ? run->end - at : AHEAD_CALL_BYTES;
+		(void)madvise((void *)at, n, MADV_WILLNEED);
+	}
+	*run = (struct run){0, 0};
+}
+
+static void ahead_key(unsigned char to[AHEAD_KEY_BYTES], const MDB_val *k)
+{
+	memset(to, 0, AHEAD_KEY_BYTES);
+	memcpy(to, k->mv_data, k->mv_size < AHEAD_KEY_BYTES ? k->mv_size : AHEAD_KEY_BYTES);
+}
+
+static bool was_asked(const struct ahead *a, int db, const MDB_val *k)
+{
+	unsigned char key[AHEAD_KEY_BYTES];
+	ahead_key(key, k);
+	return a->asked_ms != 0 && a->db == db && memcmp(key, a->first, sizeof key) >= 0 && memcmp(key, a->last, sizeof key) <= 0 &&
+	       clock_mono_ms() - a->asked_ms < AHEAD_AGAIN_MS;
+}
+
+/* Asks for the value of a key, and for those behind it that are the same shape's, unless it is in memory. */
+static void read_ahead(struct store_read *r, int db, const MDB_val *key, const MDB_val *value)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	bool shapes = db == DB_BLOCKS || db == DB_SNAPSHOTS;
+	MDB_cursor *c;
+	MDB_val k = *key, v = *value;
+	struct run run = {0, 0};
+	if (v.mv_size < AHEAD_VALUE_BYTES || is_cached(&v, page) || was_asked(&r->ahead, db, key) ||
+	    mdb_cursor_open(r->txn, r->store->db[db], &c) != 0)
+		return;
+	r->ahead.db = db;
+	r->ahead.asked_ms = clock_mono_ms();
+	ahead_key(r->ahead.first, key);
+	size_t bytes = 0;
+	for (int rc = mdb_cursor_get(c, &k, &v, MDB_SET_KEY); rc == 0 && bytes < AHEAD_BYTES; rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
+		uintptr_t start = (uintptr_t)v.mv_data & ~(page - 1), end = ((uintptr_t)v.mv_data + v.mv_size + page - 1) & ~(page - 1);
+		if (shapes && (k.mv_size < 8 || memcmp(k.mv_data, key->mv_data, 8) != 0))
+			break;
+		ahead_key(r->ahead.last, &k);
+		bytes += v.mv_size;
+		if (v.mv_size < AHEAD_VALUE_BYTES)
+			continue;
+		if (start != run.end)
+			run_ask(&run);
+		run = (struct run){run.start == 0 ? start : run.start, end};
+	}
+	run_ask(&run);
+	mdb_cursor_close(c);
+}
+
 static int each_of(struct store_read *r, int db, int (*each)(void *ctx, uint64_t id, const void *p, size_t len, struct err *e),
                    void *ctx, struct err *e)
 {
@@ -1385,6 +1483,7 @@ static int each_of(struct store_read *r, int db, int (*each)(void *ctx, uint64_t
 	int stopped = 0;
 	for (rc = mdb_cursor_get(c, &k, &v, MDB_FIRST); rc == 0; rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
 		uint64_t id = k.mv_size == 8 ? get_be64(k.mv_data) : k.mv_size == 4 ? get_be32(k.mv_data) : UINT64_MAX;
+		read_ahead(r, db, &k, &v);
 		bool sound = checked(r->store, db, &k, &v, e) == 0;
 		stopped = sound ? each(ctx, id, v.mv_data, v.mv_size, e)
 		          : r->on_damage != NULL ? r->on_damage(ctx, id, v.mv_data, v.mv_size, e) : -1;
@@ -1605,7 +1704,10 @@ int store_read_log_on(struct store_read *r, uint64_t id, struct log_offset after
 			full = !past;
 			break;
 		}
-		failed = block_parse(r->store, &k, &v, log_offset_cmp(at, *verified) != 0, &b, e) != 0;
+		bool verify = log_offset_cmp(at, *verified) != 0;
+		if (verify)
+			read_ahead(r, DB_BLOCKS, &k, &v);
+		failed = block_parse(r->store, &k, &v, verify, &b, e) != 0;
 		*verified = failed ? no_log.last : at;
 		if (!failed && b.before.tx != 0 && log_offset_cmp(b.before, met) > 0)
 			failed = block_missing(id, met, e);
@@ -1697,6 +1799,8 @@ static int take_piece(struct store_read *r, uint64_t id, uint32_t chunk, uint32_
 		return 1;
 	if (rc != 0)
 		return lmdb_error(e, rc, "snapshots");
+	if (piece % AHEAD_EACH_PIECES == 0)
+		read_ahead(r, DB_SNAPSHOTS, &k, &v);
 	return open_piece(r->store, &k, &v, verify, closes, e) != 0 ? -1 : take(ctx, v.mv_data, v.mv_size, e);
 }
 

@@ -319,6 +319,15 @@ static enum step snapshot_failed(struct request *r, const struct err *e)
 	}
 }
 
+static enum step too_long(struct request *r)
+{
+	char why[STORE_FAILING_TEXT_MAX], text[STORE_FAILING_TEXT_MAX + 64];
+	if (!shapes_store_failing(r->http->shapes, NULL, why, sizeof why))
+		return reply_message(r, 503, "Snapshot query took too long to start reading from the database", 10, true);
+	snprintf(text, sizeof text, "The storage can't be written: %s", why);
+	return reply_message(r, 503, text, 10, true);
+}
+
 /* STEP_NEXT: durable, and its first rows are there. */
 static enum step wait_started(struct request *r)
 {
@@ -332,7 +341,7 @@ static enum step wait_started(struct request *r)
 			return reply_message(r, 503, "Shutting down, please retry", 1, false);
 		if (now(r) < until)
 			return request_park(r, until);
-		return reply_message(r, 503, "Snapshot query took too long to start reading from the database", 10, true);
+		return too_long(r);
 	case SHAPE_FAILED:
 		return snapshot_failed(r, &e);
 	case SHAPE_GONE:

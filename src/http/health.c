@@ -18,7 +18,7 @@ enum step health_start(struct request *r)
 	                   : status == SHAPES_WAITING ? "{\"status\":\"waiting\"}"
 	                                              : "{\"status\":\"starting\"}";
 	struct reply p;
-	char why[300];
+	char why[STORE_FAILING_TEXT_MAX];
 	/* Never worse than 202: a restart, which is what an orchestrator answers a 503 with, makes no room on a disk. */
 	if (shapes_store_failing(r->http->shapes, NULL, why, sizeof why)) {
 		struct buf text = BUF_INIT(4096);

@@ -552,21 +552,29 @@ static void free_spares(struct loop *l)
 {
 	while (l->nspares > 0)
 		buf_clear(&l->spares[--l->nspares]);
+	buf_clear(&l->lines);
 }
 
 static void upkeep(struct loop *l)
 {
 	unsigned count = atomic_load(&l->nconns);
 	l->upkeep_at_ms = l->now_ms + UPKEEP_MS;
-	pages_expire(l->pages, l->now_ms);
+	size_t huge = pages_expire(l->pages, l->now_ms);
+	l->held.freed_bytes += huge;
+	l->held.let_go = l->held.let_go || huge > 0;
+	streams_let_go(l);
 	if (!l->spares_used)
 		free_spares(l);
 	l->spares_used = false;
 	if (count > l->peak)
 		l->peak = count;
-	if (crowd_gone(l)) {
-		malloc_trim(0);
+	bool gone = crowd_gone(l);
+	if (gone)
 		l->peak = count;
+	if (gone || (l->held.let_go && l->held.freed_bytes > FREED_BYTES_MAX)) {
+		malloc_trim(0);
+		l->held.let_go = false;
+		l->held.freed_bytes = 0;
 	}
 }
 
@@ -590,7 +598,7 @@ static int wait_time(const struct loop *l)
 		until = l->heap[0]->deadline_ms;
 	if (l->trim_first != NULL && l->trim_first->trim_at_ms < until)
 		until = l->trim_first->trim_at_ms;
-	if ((!pages_empty(l->pages) || l->nspares > 0 || crowd_gone(l)) && l->upkeep_at_ms < until)
+	if ((!pages_empty(l->pages) || l->nspares > 0 || l->held.first != NULL || crowd_gone(l)) && l->upkeep_at_ms < until)
 		until = l->upkeep_at_ms;
 	if (l->index == 0 && !l->http->accepting && !l->stopping && l->http->accept_again_ms < until)
 		until = l->http->accept_again_ms;
@@ -746,6 +754,7 @@ static int loop_init(struct http *h, unsigned index, struct err *e)
 	l->dead_fd = dead_socket();
 	if (l->epoll_fd < 0 || l->wake_fd < 0 || l->dead_fd < 0 || epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, l->wake_fd, &event) != 0)
 		return err_errno(e, errno, "cannot set up an event loop");
+	buf_init(&l->lines, SIZE_MAX / 2);
 	l->pages = pages_new();
 	l->conditions = condition_cache_new();
 	return 0;

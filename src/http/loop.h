@@ -68,6 +68,12 @@
 /* Buffers of streams that are kept for the next, until one upkeep finds none of them used since the last. */
 #define SPARES_MAX 4
 #define SPARE_BYTES_MAX (1u << 20)
+/* What a stream of events has read for a client that takes nothing for so long, and for as long as it would take at this
+ * rate, is let go, and read again when it is wanted. */
+#define HELD_MAX_MS 500
+#define HELD_BYTES_PER_MS 2000
+#define HELD_BYTES_MAX (16u << 20) /* of a loop; beyond, those who took nothing for the longest let go before */
+#define FREED_BYTES_MAX (2u << 20) /* that the C library may keep once streams were let go */
 #define CROWD_MIN 500 /* connections: giving memory back after fewer isn't worth it */
 
 /* ---- structures --------------------------------------------------------------------------------- */
@@ -133,6 +139,14 @@ struct conn {
 	struct conn *next, *prev; /* all of the loop */
 };
 
+/* Streams of events with something that their clients haven't taken; those who took some last are the last. */
+struct held {
+	struct stream *first, *last;
+	size_t bytes;
+	size_t freed_bytes; /* by all streams, and pages of huge rows, since memory was given back */
+	bool let_go;        /* some were, or such a page went, since then */
+};
+
 struct loop {
 	struct http *http;
 	unsigned index;
@@ -159,6 +173,8 @@ struct loop {
 	unsigned nspares;
 	bool spares_used;
 	unsigned large_blocks; /* LARGE_BLOCKS_MAX */
+	struct held held;
+	struct buf lines;      /* of one step of a stream of events */
 	struct condition_cache *conditions;
 	uint64_t ids; /* for x-request-id */
 	uint64_t random;
@@ -243,6 +259,8 @@ void conn_set_deadline(struct conn *c, int64_t deadline_ms);
 void conn_check_progress(struct loop *l, struct conn *c);
 void conn_wake_unlink(struct loop *l, struct conn *c); /* with the wake_lock held */
 void conns_trim_due(struct loop *l);
+
+void streams_let_go(struct loop *l); /* stream.c: those that are due, HELD_MAX_MS */
 
 /* admit.c */
 void admit_init(struct http *h);

@@ -77,11 +77,17 @@ void pages_free(struct page_cache *c)
 	free(c);
 }
 
-void pages_expire(struct page_cache *c, int64_t now_ms)
+size_t pages_expire(struct page_cache *c, int64_t now_ms)
 {
-	for (size_t i = 0; i < PAGES_MAX; i++)
-		if (c->pages[i].page != NULL && c->pages[i].until_ms <= now_ms)
-			slot_clear(c, &c->pages[i]);
+	size_t huge = 0;
+	for (size_t i = 0; i < PAGES_MAX; i++) {
+		if (c->pages[i].page == NULL || c->pages[i].until_ms > now_ms)
+			continue;
+		if (c->pages[i].page->len > PAGE_BYTES_MAX)
+			huge += c->pages[i].page->len;
+		slot_clear(c, &c->pages[i]);
+	}
+	return huge;
 }
 
 bool pages_empty(const struct page_cache *c) { return c->used == 0; }

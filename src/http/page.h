@@ -43,7 +43,8 @@ void page_unref(struct page *p);
 struct page_cache;
 struct page_cache *pages_new(void);
 void pages_free(struct page_cache *c);
-void pages_expire(struct page_cache *c, int64_t now_ms);
+/* Gives the bytes of those that are above PAGE_BYTES_MAX: of huge rows. */
+size_t pages_expire(struct page_cache *c, int64_t now_ms);
 bool pages_empty(const struct page_cache *c);
 
 /* What a page shows: a slice of a shape, and the position in its up-to-date message (0: it has none). */

@@ -1,7 +1,7 @@
 /*
  * stream.c - responses produced piece by piece: large parts of a log, and server-sent events. Called
  * by libmicrohttpd whenever the client can take more; a slow client holds this one buffer and nothing
- * else, no transaction and no place in a list.
+ * else, no transaction, and of a stream of events not even that for long: a position in the log is enough.
  *
  * Server-sent events (docs/protocol.md 7.3, docs/invariants.md 3.6): everything that waits
  * is sent, chunk after chunk, then an up-to-date message, then the connection stays open.
@@ -16,6 +16,8 @@
 #define SSE_KEEPALIVE ": keep-alive\n\n"
 #define LOOK_AGAIN_MAX 8 /* woken for nothing: at once so often, then after a little while */
 #define LOOK_AGAIN_MS 50
+/* Read at a time for a stream of events, doubled for as long as the client keeps taking it, up to PAGE_BYTES_MAX. */
+#define PIECE_BYTES_LEAST (16u << 10)
 
 struct stream {
 	struct request *r;   /* may be gone when the response is let go */
@@ -32,6 +34,14 @@ struct stream {
 	bool comma; /* goes before what is in `out` */
 	bool group_open; /* messages were sent since the last up-to-date message */
 	int tries; /* of looking again at once */
+	/* Of events: `out` is what the reader gave from here on, if `of_reader`. Once it is let go, `skip` bytes of that
+	 * were sent; `inside`: the last of them not the end of an event. */
+	struct shape_place from;
+	bool of_reader, slice_ended, let_go, inside;
+	size_t skip, piece_bytes;
+	bool held;
+	struct stream *held_next, *held_prev;
+	int64_t filled_ms, taken_ms; /* when the client last took some */
 	int64_t until_ms, spoke_ms, progress_ms;
 };
 
@@ -48,6 +58,7 @@ struct stream *http_stream_new(struct request *r, struct stream_plan *plan)
 	s->first = true;
 	s->spoke_ms = s->progress_ms = s->loop->now_ms;
 	s->until_ms = s->spoke_ms + SSE_TOTAL_MS;
+	s->piece_bytes = PIECE_BYTES_LEAST;
 	buf_init(&s->out, SIZE_MAX / 2);
 	s->size = plan->size;
 	s->large_block = s->size > 0 && s->loop->large_blocks < LARGE_BLOCKS_MAX;
@@ -78,6 +89,7 @@ static void give_out(struct stream *s)
 {
 	struct loop *l = s->loop;
 	if (l->nspares == SPARES_MAX || s->out.cap > SPARE_BYTES_MAX || s->out.data == NULL) {
+		l->held.freed_bytes += s->out.cap;
 		buf_clear(&s->out);
 		return;
 	}
@@ -87,10 +99,74 @@ static void give_out(struct stream *s)
 	buf_init(&s->out, SIZE_MAX / 2);
 }
 
+/* ---- rows that nobody takes ------------------------------------------------------------------------- */
+
+/* What a huge row takes isn't counted, and stays longer: to read it again and again for a few bytes costs more. */
+static bool is_huge(const struct stream *s) { return s->out.cap > 4 * (size_t)PAGE_BYTES_MAX; }
+
+static void held_remove(struct stream *s)
+{
+	struct held *h = &s->loop->held;
+	if (!s->held)
+		return;
+	*(s->held_prev != NULL ? &s->held_prev->held_next : &h->first) = s->held_next;
+	*(s->held_next != NULL ? &s->held_next->held_prev : &h->last) = s->held_prev;
+	h->bytes -= is_huge(s) ? 0 : s->out.cap;
+	s->held = false;
+}
+
+/* A position is enough: the rows are in the log. A message of our own is short. */
+static void let_go(struct stream *s)
+{
+	struct buf rest = BUF_INIT(SIZE_MAX / 2);
+	held_remove(s);
+	s->loop->held.freed_bytes += s->out.cap;
+	s->loop->held.let_go = true;
+	s->let_go = s->of_reader;
+	if (s->of_reader) {
+		s->skip = s->sent;
+		s->inside = s->sent > 1 ? memcmp(s->out.data + s->sent - 2, "\n\n", 2) != 0 : s->sent == 1;
+	} else {
+		buf_put(&rest, s->out.data + s->sent, s->out.len - s->sent);
+	}
+	s->sent = 0;
+	s->piece_bytes = PIECE_BYTES_LEAST;
+	buf_clear(&s->out);
+	s->out = rest;
+}
+
+static void held_add(struct stream *s)
+{
+	struct held *h = &s->loop->held;
+	held_remove(s);
+	s->taken_ms = s->loop->now_ms;
+	s->held = true;
+	s->held_next = NULL;
+	s->held_prev = h->last;
+	*(h->last != NULL ? &h->last->held_next : &h->first) = s;
+	h->last = s;
+	h->bytes += is_huge(s) ? 0 : s->out.cap;
+	for (struct stream *old = h->first, *next; h->bytes > HELD_BYTES_MAX && old != s; old = next) {
+		next = old->held_next;
+		if (!is_huge(old))
+			let_go(old);
+	}
+}
+
+void streams_let_go(struct loop *l)
+{
+	for (struct stream *s = l->held.first, *next; s != NULL; s = next) {
+		next = s->held_next;
+		if (l->now_ms - s->taken_ms >= HELD_MAX_MS + (int64_t)(s->out.cap / HELD_BYTES_PER_MS))
+			let_go(s);
+	}
+}
+
 void http_stream_free(struct stream *s)
 {
 	if (s == NULL)
 		return;
+	held_remove(s);
 	s->loop->large_blocks -= s->large_block;
 	shape_reader_free(s->reader);
 	shape_unref(s->shape);
@@ -156,10 +232,14 @@ static enum shape_read read_members(struct stream *s, struct err *e)
 
 static enum shape_read read_events(struct stream *s, struct err *e)
 {
-	struct buf lines = BUF_INIT(SIZE_MAX / 2);
-	enum shape_read state = shape_reader_next(s->reader, &lines, PAGE_BYTES_MAX, &s->r->waiter, e);
-	put_lines(&s->out, lines.data, lines.len, true, &s->first);
-	buf_clear(&lines);
+	struct buf *lines = &s->loop->lines;
+	s->from = shape_reader_place(s->reader);
+	enum shape_read state = shape_reader_next(s->reader, lines, s->piece_bytes, &s->r->waiter, e);
+	put_lines(&s->out, lines->data, lines->len, true, &s->first);
+	s->of_reader = s->out.len > 0;
+	buf_reset(lines);
+	if (lines->cap > SPARE_BYTES_MAX)
+		buf_clear(lines);
 	return state;
 }
 
@@ -182,7 +262,10 @@ static enum fill read_lines(struct stream *s)
 	case SHAPE_READ_MORE:
 		return FILL_MORE;
 	case SHAPE_READ_END:
-		return slice_done(s);
+		if (!s->of_reader)
+			return slice_done(s);
+		s->slice_ended = true; /* its reader is kept, it may have to read this again */
+		return FILL_MORE;
 	case SHAPE_READ_WAIT:
 		if (s->out.len > 0)
 			return FILL_MORE;
@@ -251,16 +334,56 @@ static enum fill next_slice(struct stream *s)
 	return FILL_MORE;
 }
 
+static enum fill fill_some(struct stream *s)
+{
+	if (s->ended)
+		return FILL_END;
+	if (s->slice_ended) {
+		s->slice_ended = false;
+		return slice_done(s);
+	}
+	return s->reader != NULL ? read_lines(s) : s->sse ? next_slice(s) : slice_done(s);
+}
+
 static enum fill fill(struct stream *s)
 {
 	take_out(s);
 	s->sent = 0;
+	s->of_reader = false;
+	if (s->piece_bytes < PAGE_BYTES_MAX && s->loop->now_ms - s->filled_ms < HELD_MAX_MS)
+		s->piece_bytes *= 2;
+	s->filled_ms = s->loop->now_ms;
 	for (;;) {
-		enum fill done = s->ended ? FILL_END : s->reader != NULL ? read_lines(s) : s->sse ? next_slice(s) : slice_done(s);
+		enum fill done = fill_some(s);
 		if (s->out.len > 0 && done != FILL_FAILED)
 			return FILL_MORE;
 		if (done != FILL_MORE)
 			return done;
+	}
+}
+
+/* What was let go, again; the pieces may have other sizes now. */
+static enum fill fill_again(struct stream *s)
+{
+	s->let_go = s->slice_ended = false;
+	s->filled_ms = s->loop->now_ms;
+	shape_reader_return(s->reader, s->from);
+	for (;;) {
+		take_out(s);
+		enum fill done = read_lines(s);
+		if (done == FILL_END && s->inside) /* the shape is gone: half an event isn't to look like a whole one */
+			return FILL_FAILED;
+		if (done != FILL_MORE)
+			return done;
+		if (s->out.len > s->skip) {
+			s->sent = s->skip;
+			return FILL_MORE;
+		}
+		if (s->out.len == 0 || s->slice_ended) {
+			cannot_read(s, "what was read before isn't there any more");
+			return FILL_FAILED;
+		}
+		s->skip -= s->out.len;
 	}
 }
 
@@ -270,8 +393,12 @@ static size_t put_out(struct stream *s, char *to, size_t max)
 	size_t n = s->out.len - s->sent < max ? s->out.len - s->sent : max;
 	memcpy(to, s->out.data + s->sent, n);
 	s->sent += n;
-	if (s->sent == s->out.len)
+	if (s->sent == s->out.len) {
+		held_remove(s);
 		give_out(s);
+	} else if (s->sse) {
+		held_add(s);
+	}
 	return n;
 }
 
@@ -284,7 +411,7 @@ ssize_t stream_read(void *cls, uint64_t at, char *to, size_t max)
 		request_cancel(r);
 		if (r->conn->cut || (r->conn->hungup && s->sse))
 			return MHD_CONTENT_READER_END_WITH_ERROR;
-		switch (fill(s)) {
+		switch (s->let_go ? fill_again(s) : fill(s)) {
 		case FILL_PARKED:
 			give_out(s);
 			return 0;

@@ -224,12 +224,15 @@ void shapes_ready(struct shapes *s, struct shapes_ready *out)
 	enum stream_wait wait = s->wait;
 	bool fatal = s->fatal;
 	pthread_mutex_unlock(&s->status_lock);
+	char why[STORE_FAILING_TEXT_MAX];
 	*out = (struct shapes_ready){.status = "starting"};
 	if (fatal || phase == STREAM_FATAL)
 		out->reason = "the configuration must be changed: the log says what";
-	else if (atomic_load(&s->store_failing))
-		*out = (struct shapes_ready){.status = "store_failing", .reason = "the store can't be written: the log says why"};
-	else if (wait == STREAM_WAIT_SLOT)
+	else if (shapes_store_failing(s, NULL, why, sizeof why)) {
+		snprintf(out->text, sizeof out->text, "the store can't be written: %s", why);
+		out->status = "store_failing";
+		out->reason = out->text;
+	} else if (wait == STREAM_WAIT_SLOT)
 		out->reason = "Postgres makes the replication slot once all transactions that are open have ended";
 	else if (c == SHAPES_FOREIGN)
 		*out = (struct shapes_ready){.status = "waiting", .reason = "another instance holds the lock of the replication slot"};

@@ -34,6 +34,35 @@ static void resolve(struct shapes *s, uint32_t oid)
 	job_post(s, j);
 }
 
+static void render(struct ingest *in, struct format *f, enum change_view view, const struct wal_change *c)
+{
+	struct rendered *r = &f->views[view];
+	rendered_forget(r);
+	line_render(f, view, c, in->tx, in->op, in->xid, &in->scratch);
+	r->change_seq = in->change_number;
+	for (int i = 0; i < r->nlines; i++) {
+		in->txn_bytes += r->lines[i]->len + sizeof(struct line);
+		if (r->lines[i]->len > RENDERED_KEPT_BYTES && !f->is_large) {
+			f->is_large = true;
+			f->large_next = in->large;
+			in->large = f;
+		}
+	}
+}
+
+/* The change has been to all shapes of a route. */
+static void forget_large(struct ingest *in)
+{
+	for (struct format *f; (f = in->large) != NULL;) {
+		in->large = f->large_next;
+		f->is_large = false;
+		for (int v = 0; v < CHANGE_VIEWS; v++)
+			rendered_forget(&f->views[v]);
+	}
+	if (in->scratch.cap > ROW_ROOM_KEPT_BYTES)
+		buf_clear(&in->scratch);
+}
+
 static void row_for_shape(struct shapes *s, struct shape *shape, const struct relation *rel, const struct wal_change *c,
                           enum change_view view)
 {
@@ -48,13 +77,8 @@ static void row_for_shape(struct shapes *s, struct shape *shape, const struct re
 		return;
 	}
 	struct rendered *r = &f->views[view];
-	if (r->change_seq != in->change_number) {
-		rendered_forget(r);
-		line_render(f, view, c, in->tx, in->op, in->xid, &in->scratch);
-		r->change_seq = in->change_number;
-		for (int i = 0; i < r->nlines; i++)
-			in->txn_bytes += r->lines[i]->len + sizeof(struct line);
-	}
+	if (r->change_seq != in->change_number)
+		render(in, f, view, c);
 	if (r->nlines < 0) {
 		txn_rotate(in, shape, "a row came without its old values: the table's replica identity is not FULL");
 		return;
@@ -91,6 +115,7 @@ void row_for_route(struct shapes *s, const struct route *route, const struct rel
 		row_for_shape(s, in->hits[i], rel, c, view_of(c, in->hits[i]->in.hits));
 	if (in->ncostly > 0)
 		select_dismiss(s);
+	forget_large(in);
 }
 
 void txn_bound(struct shapes *s)

@@ -63,6 +63,7 @@ struct ingest {
 	size_t nrecent, recent_cap, njoining;
 	size_t nroots;         /* routed shapes whose table has partitions or children */
 	struct buf scratch;
+	struct format *large;  /* those with lines above RENDERED_KEPT_BYTES of the change at hand */
 
 	/* the running transaction */
 	bool in_txn, skip, ending;

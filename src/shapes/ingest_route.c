@@ -96,6 +96,7 @@ static struct format *format_intern(struct ingest *in, const struct shape_def *d
 
 void rendered_forget(struct rendered *r)
 {
+	r->change_seq = 0;
 	for (size_t i = 0; i < ARRAY_LEN(r->lines); i++)
 		if (r->lines[i] != NULL) {
 			line_unref(r->lines[i]);

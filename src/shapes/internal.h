@@ -52,6 +52,11 @@
 #define KEYS_MAX 24000000u
 /* Changes kept for such a shape while its first rows are copied, which are counted meanwhile; beyond, it rotates. */
 #define COUNTING_BYTES_MAX (64u << 20)
+/* What a row has made grow is given back at once beyond this: the buffer it was rendered in, and the session that it was
+ * copied over (libpq keeps the room for its largest message for as long as it is connected). */
+#define ROW_ROOM_KEPT_BYTES (1u << 20)
+/* Rendered lines up to this size are kept until their format's next change, not only for the change at hand. */
+#define RENDERED_KEPT_BYTES (16u << 10)
 /* Changes kept for a shape whose snapshot has begun and isn't known yet (a round trip); beyond, the
  * snapshot is taken again. */
 #define JOIN_BYTES_MAX (16u << 20)
@@ -198,6 +203,8 @@ struct format {
 	bool key_identifies;  /* an update that comes without the old row has left the key as it was */
 	int *map;
 	struct rendered views[CHANGE_VIEWS];
+	struct format *large_next; /* of ingest.large */
+	bool is_large;
 };
 
 /* A relation as the stream described it last. INGEST's. */
@@ -417,6 +424,7 @@ struct writer {
 	size_t fold_shapes;
 	bool gc_pending;
 	size_t written_bytes;  /* since memory was last given back */
+	int64_t trimmed_ms;
 	uint64_t nput, ndone;  /* items, for writer_flush() */
 	int64_t wait_max_ms;   /* a test's own limit instead of the named ones; 0 */
 };

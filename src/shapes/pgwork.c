@@ -40,6 +40,7 @@ struct worker {
 	PGconn *admin, *snap;
 	unsigned outages; /* when they were opened */
 	int64_t used_ms;
+	bool large; /* a row above ROW_ROOM_KEPT_BYTES came over `snap` */
 };
 
 void job_post(struct shapes *s, struct job *j)
@@ -572,6 +573,7 @@ struct copy {
 	bool packed;        /* the piece is */
 	struct key_counts counts; /* where rows may be equal */
 	bool counts_only;   /* log=changes_only: no row is put anywhere */
+	bool large;         /* ROW_ROOM_KEPT_BYTES */
 	bool discard; /* the shape is gone; the transaction must stay usable for those that share it */
 };
 
@@ -633,6 +635,7 @@ static int copy_row(void *ctx, const struct pg_copy_value *values, struct err *e
 	}
 	if (c->piece.failed)
 		return err_set(e, ERR_LIMIT, "a row is too large for a snapshot");
+	c->large = c->large || line > ROW_ROOM_KEPT_BYTES;
 	if (is_counted(c->shape) && counts_charge(c->s, &c->counts, c->shape->def.table, e) != 0)
 		return -1;
 	if (c->counts_only) {
@@ -698,6 +701,7 @@ static int copy_shape(struct creation *cr, struct shape *shape, const struct pg_
 		it->number = atomic_load(&s->next_id);
 		writer_put(s, it);
 	}
+	cr->w->large = cr->w->large || c.large;
 	buf_clear(&c.piece);
 	row_form_free(c.form);
 	counts_release(s, &c.counts);
@@ -822,6 +826,9 @@ static void run_create(struct worker *w, struct job *j)
 		quick_table(s, table->oid);
 	if (w->snap != NULL)
 		end_snapshot(w);
+	if (w->large)
+		drop_connection(&w->snap);
+	w->large = false;
 	if (rc != 0) {
 		if (e.kind == ERR_NOT_FOUND)
 			registry_cache_doubt(s, table->oid);

@@ -181,6 +181,15 @@ void shape_reader_free(struct shape_reader *r)
 	free(r);
 }
 
+struct shape_place shape_reader_place(const struct shape_reader *r) { return (struct shape_place){r->at, r->piece}; }
+
+void shape_reader_return(struct shape_reader *r, struct shape_place place)
+{
+	r->at = place.at;
+	r->piece = place.piece;
+	r->closed = false; /* there was more from there on */
+}
+
 /* Looked at after a read of the store: what a dropped shape had there may be going already. */
 static bool is_gone(struct shape *s)
 {

@@ -206,7 +206,7 @@ struct shape *shapes_get(struct shapes *s, const struct shape_def *def, struct e
 		err_set(e, ERR_PG_CONN, "shapes can only be created while Postgres is connected");
 		return NULL;
 	}
-	char why[300];
+	char why[STORE_FAILING_TEXT_MAX];
 	if (shapes_store_failing(s, NULL, why, sizeof why)) {
 		err_set(e, ERR_TIMEOUT, "The storage can't be written: %s", why);
 		return NULL;

@@ -105,12 +105,14 @@ enum shapes_currency { SHAPES_CURRENT, SHAPES_UNPROVEN, SHAPES_FOREIGN };
 enum shapes_currency shapes_currency(struct shapes *s);
 /* The same for a request, for which the stream may connect again sooner; in SHAPES_UNPROVEN it registers `w` for the end of that. */
 enum shapes_currency shapes_currency_wait(struct shapes *s, struct waiter *w);
-/* What GET /v1/ready says; for everybody to see: no names or addresses in it. */
+#define STORE_FAILING_TEXT_MAX 300
+/* What GET /v1/ready says; for everybody to see: no names or addresses in it. What the store says is as in /v1/health. */
 struct shapes_ready {
 	bool ready;         /* a request for a shape would be answered here and now */
 	bool away;          /* ... as of our last position: Postgres is away, so no new shapes either */
 	const char *status; /* "ready", "starting", "waiting", "store_failing" */
-	const char *reason; /* NULL: none */
+	const char *reason; /* NULL: none. May point into `text`: not to be copied */
+	char text[STORE_FAILING_TEXT_MAX + 32];
 };
 void shapes_ready(struct shapes *s, struct shapes_ready *out);
 /* The 503 text of the first unmet condition, terminated. */
@@ -236,6 +238,16 @@ enum shape_read { SHAPE_READ_MORE, SHAPE_READ_END, SHAPE_READ_WAIT /* `w` regist
  * a short read transaction. The same thread_local reader may be used by one thread at a time.
  */
 enum shape_read shape_reader_next(struct shape_reader *r, struct buf *out, size_t max, struct waiter *w, struct err *e);
+/*
+ * Where a reader stands; and back to a place from which it has read something: the same lines follow, though not in
+ * pieces of the same size.
+ */
+struct shape_place {
+	struct log_offset at;
+	uint32_t piece;
+};
+struct shape_place shape_reader_place(const struct shape_reader *r);
+void shape_reader_return(struct shape_reader *r, struct shape_place place);
 
 /* ---- subsets ---------------------------------------------------------------------------------- */
 

@@ -298,6 +298,7 @@ struct worker {
 	struct key_counts counts; /* where rows may be equal: of this query alone, which sees all that are equal */
 	int64_t began_ms, waited_ms;
 	bool mark_pending;
+	bool large;     /* a row above ROW_ROOM_KEPT_BYTES came */
 	struct err why; /* why give() refused */
 };
 
@@ -375,7 +376,9 @@ static int take_row(void *ctx, const struct pg_copy_value *values, struct err *e
 	const struct shape_def *def = &w->q->def;
 	if (def->table->nmembers > 0 && row_form_turn(w->form, values[def->nselected]) < 0)
 		return err_set(e, ERR_NOT_FOUND, "the table's children changed meanwhile");
+	size_t before = w->piece.len;
 	row_put(w->form, values, &w->piece);
+	w->large = w->large || w->piece.len - before > ROW_ROOM_KEPT_BYTES;
 	if (w->piece.failed)
 		return err_set(e, ERR_LIMIT, "a row is too large for a subset");
 	if (w->q->def.table->keys == PG_KEYS_COUNTED && counts_charge(w->all->engine, &w->counts, w->q->def.table, e) != 0)
@@ -524,6 +527,9 @@ static void run(struct worker *w, struct subset *q)
 		rc = copy_rows(w, &e);
 	/* The session is free before the client is told: who asks again finds it. */
 	end_transaction(w);
+	if (w->large)
+		drop_connection(w);
+	w->large = false;
 	if (w->why.kind != ERR_NONE)
 		e = w->why;
 	if (rc != 0 && e.kind == ERR_NOT_FOUND)

@@ -25,6 +25,8 @@
 #define BATCH_ITEMS_MAX 20000
 #define FOLDS_PER_ROUND 16 /* before the next commit of new rows */
 #define TRIM_AFTER_BYTES (4u << 20) /* written since the last trim */
+#define TRIM_BUSY_MS 5000           /* where no second is idle */
+#define JOURNAL_ROOM_BYTES (2 * (size_t)BATCH_BYTES_MAX) /* a batch's buffer beyond isn't kept for the next one */
 /* Nobody waits for a transaction's rows to be durable but the slot's position: their commit begins this much after the
  * first of them. Clients are being answered meanwhile, on few processors by the one that the commit would take, and a
  * commit costs the same (some 0.5 ms of a processor, most of it in the kernel) for one row as for a thousand. */
@@ -759,7 +761,7 @@ static int try_batch(struct shapes *s, struct batch *b, struct err *e)
 		w->next_seq = seq + 1;
 	after_commit(s, b, seq, nrows > 0 ? b->journal.len : 0);
 	b->n = 0;
-	if (b->journal.cap > (4u << 20))
+	if (b->journal.cap > JOURNAL_ROOM_BYTES)
 		buf_clear(&b->journal);
 	return 0;
 }
@@ -859,12 +861,14 @@ static int gc_step(struct shapes *s, bool *more, struct err *e)
 
 /* Lines are made by one thread and freed by another: after a burst the allocator holds on to much that
  * is free. An idle second is the time to give it back. */
-static void trim_when_idle(struct shapes *s, bool idle)
+static void trim(struct shapes *s, bool idle)
 {
 	struct writer *w = &s->writer;
-	if (!idle || w->written_bytes < TRIM_AFTER_BYTES)
+	int64_t now = clock_mono_ms();
+	if (w->written_bytes < TRIM_AFTER_BYTES || (!idle && now - w->trimmed_ms < TRIM_BUSY_MS))
 		return;
 	w->written_bytes = 0;
+	w->trimmed_ms = now;
 	malloc_trim(0);
 }
 
@@ -926,7 +930,9 @@ static void *writer_main(void *arg)
 		if (!idle && !commit_batch(s, &b))
 			break;
 		housekeeping(s);
-		trim_when_idle(s, idle);
+		if (idle)
+			buf_clear(&b.journal);
+		trim(s, idle);
 	}
 	for (size_t i = 0; i < b.n; i++)
 		item_free(b.items[i]);

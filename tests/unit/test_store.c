@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -982,6 +983,78 @@ static size_t gc_count(struct store *s, uint64_t id)
 	return n;
 }
 
+/* Takes the data file out of the page cache; false where that can't be (a file system in memory). */
+static bool make_cold(void)
+{
+	char file[TEMP_DIR_MAX + 32];
+	unsigned char cached = 1;
+	snprintf(file, sizeof file, "%s/busbar/data.mdb", dir);
+	int fd = open(file, O_RDONLY);
+	if (fd < 0 || fsync(fd) != 0 || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) != 0)
+		return false;
+	void *p = mmap(NULL, 1u << 20, PROT_READ, MAP_SHARED, fd, 0);
+	close(fd);
+	bool cold = p != MAP_FAILED && mincore((char *)p + (512u << 10), 1, &cached) == 0 && (cached & 1) == 0;
+	if (p != MAP_FAILED)
+		munmap(p, 1u << 20);
+	return cold;
+}
+
+static long major_faults(void)
+{
+	struct rusage u;
+	getrusage(RUSAGE_THREAD, &u);
+	return u.ru_majflt;
+}
+
+/* After a restart large values are read ahead, not page by page: each page would be waited for. */
+static void test_cold_reads(void)
+{
+	enum { PIECES = 96, BLOCKS = 16, PIECE_BYTES = 128 << 10, BLOCK_BYTES = 512 << 10 };
+	struct store *s = must_open(dir);
+	struct buf out = BUF_INIT(LIMIT);
+	char *text = mem_alloc(BLOCK_BYTES);
+	memset(text, 'x', BLOCK_BYTES);
+	for (uint32_t i = 0; i < PIECES; i++) {
+		must_begin(s);
+		CHECK_OK(store_put_snapshot(s, 1, 0, i, text, PIECE_BYTES, i == PIECES - 1, &e), &e);
+		struct store_entry entry = {.at = at(100 + i, 0), .a = text, .a_len = BLOCK_BYTES};
+		if (i < BLOCKS)
+			CHECK_OK(store_put_block(s, 1, &entry, 1, false, &e), &e);
+		must_commit(s);
+	}
+	store_close(s);
+	bool cold = make_cold();
+	printf("  %s\n", cold ? "the data file is cold" : "the data file can't be taken out of the page cache: the faults aren't looked at");
+
+	s = must_open(dir);
+	cold = cold && make_cold(); /* opening has looked at pages, and the kernel has read around them */
+	struct store_read *r = must_read(s);
+	long before = major_faults();
+	for (uint32_t i = 0; i < PIECES; i++) {
+		buf_reset(&out);
+		CHECK_INT(store_read_snapshot(r, 1, 0, i, &out, &e), 0);
+		CHECK_INT(out.len, PIECE_BYTES);
+	}
+	long snapshot = major_faults() - before;
+	struct log_offset reached = at(0, INF);
+	bool end = false;
+	for (size_t i = 0; i < BLOCKS; i++) {
+		buf_reset(&out);
+		CHECK_OK(store_read_log(r, 1, reached, at(1000, 0), 1, &out, &reached, &end, &e), &e);
+		CHECK_INT(out.len, BLOCK_BYTES + 1);
+	}
+	long log = major_faults() - before - snapshot;
+	printf("  major faults: %ld for %d MB of snapshot, %ld for %d MB of log\n", snapshot, PIECES * PIECE_BYTES >> 20, log,
+	       BLOCKS * BLOCK_BYTES >> 20);
+	/* One for each page would be 3,072 and 2,048. */
+	CHECK(!cold || (snapshot < PIECES && log < 4 * BLOCKS));
+	store_read_end(r);
+	store_close(s);
+	buf_clear(&out);
+	free(text);
+}
+
 static void test_gc(size_t step)
 {
 	static const uint64_t ids[] = {1, 2, 3, 255, 256, 257, (uint64_t)1 << 61};
@@ -1560,6 +1633,7 @@ int main(void)
 	RUN(test_insert_last);
 	RUN(test_big_entries);
 	RUN(test_snapshots);
+	RUN(test_cold_reads);
 	RUN(test_gc, 1);
 	RUN(test_gc, 3);
 	RUN(test_gc, 7);

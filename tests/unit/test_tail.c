@@ -359,7 +359,7 @@ static void test_edges(void)
 	world_end(&w);
 }
 
-/* A reader stands in the middle of a slice while more comes, and while it is folded away under it. */
+/* A reader stands in the middle of a slice, or goes back, while more comes, and while it is folded away under it. */
 static void test_fold_under_reader(uint64_t seed)
 {
 	struct rng rng = rng_seeded(seed);
@@ -376,10 +376,17 @@ static void test_fold_under_reader(uint64_t seed)
 		struct sleeper sl = sleeper_new();
 		enum shape_read rc = SHAPE_READ_MORE;
 		for (int i = 0; rc == SHAPE_READ_MORE && i < 1000; i++) {
+			struct shape_place place = shape_reader_place(r);
+			size_t before = got.len;
 			rc = shape_reader_next(r, &got, got.len + 1 + rng_below(&rng, 200), &sl.w, &e);
 			if (rng_below(&rng, 2) == 0)
 				publish(&w, 1 + rng_below(&rng, 3));
 			fold(&w, rng_below(&rng, 4), 1 + rng_below(&rng, 5));
+			if (got.len > before && rng_below(&rng, 3) == 0) {
+				shape_reader_return(r, place);
+				got.len = before;
+				rc = SHAPE_READ_MORE;
+			}
 		}
 		CHECK_INT(rc, SHAPE_READ_END);
 		size_t bad = 0, lines = 0;
@@ -579,8 +586,14 @@ static void test_snapshot(void)
 	CHECK_INT(next(second, &out, 5, &s), SHAPE_READ_MORE);
 	CHECK_INT(next(r, &out, 1000, &s), SHAPE_READ_END);
 	CHECK_STR(out.data, "row 0.0\nsame\nrow 0.1\nsame\nrow 0.2\nsame\n");
+	struct shape_place place = shape_reader_place(second);
 	CHECK_INT(next(second, &out, 1000, &s), SHAPE_READ_END);
 	CHECK_STR(out.data, "row 0.1\nsame\nrow 0.2\nsame\n");
+	shape_reader_return(second, place); /* from behind the last piece */
+	CHECK_INT(next(second, &out, 5, &s), SHAPE_READ_MORE);
+	CHECK_STR(out.data, "row 0.1\nsame\n");
+	CHECK_INT(next(second, &out, 1000, &s), SHAPE_READ_END);
+	CHECK_STR(out.data, "row 0.2\nsame\n");
 	shape_reader_free(r);
 	shape_reader_free(second);
 

@@ -578,6 +578,10 @@ static void test_full_disk(void)
 	CHECK(shapes_store_failing(s, &since, why, sizeof why) && since >= began && strstr(why, "store: ") != NULL);
 	CHECK_INT(writer_flush(s, &told), -1);
 	CHECK(told.kind == ERR_TIMEOUT && strstr(told.text, why) != NULL);
+	struct shapes_ready ready;
+	shapes_ready(s, &ready);
+	CHECK_STR(ready.status, "store_failing");
+	CHECK(!ready.ready && ready.reason != NULL && strstr(ready.reason, why) != NULL);
 	struct shape_def d = def_make(table_make(100, "public", "items", "id:23:pk0 name:25"), NULL, REPLICA_DEFAULT);
 	s->phase = STREAM_RUNNING;
 	CHECK(shapes_get(s, &d, &told) == NULL && told.kind == ERR_TIMEOUT && strstr(told.text, why) != NULL);

@@ -114,8 +114,9 @@ export function raw(base, bytes, { timeout = 5000, done = () => false, socket } 
 }
 
 // An event stream: calls `on(event)` for each event ({ json } or { comment }), and gives
-// { response, done, close }. `done` ends with 'end' when the server ends it, or with an error's text.
-export function events(url, on, { headers = {} } = {}) {
+// { response, done, close, resume }. `done` ends with 'end' when the server ends it, or with an error's text. `paused`:
+// nothing is read before resume().
+export function events(url, on, { headers = {}, paused = false } = {}) {
   return new Promise((resolve, reject) => {
     let finished
     const done = new Promise((r) => (finished = r))
@@ -135,6 +136,7 @@ export function events(url, on, { headers = {} } = {}) {
       }
       // Split as bytes, decode whole events: a character may be cut between two reads.
       let pending = Buffer.alloc(0)
+      if (paused) res.pause()
       res.on('data', (d) => {
         pending = pending.length ? Buffer.concat([pending, d]) : d
         let end
@@ -148,7 +150,12 @@ export function events(url, on, { headers = {} } = {}) {
       res.on('end', () => finished(res.complete ? 'end' : 'broken off'))
       res.on('aborted', () => finished('broken off'))
       res.on('error', (e) => finished(e.message))
-      resolve({ response: new Response(res.statusCode, res.headers, Buffer.alloc(0)), done, close: () => req.destroy() })
+      resolve({
+        response: new Response(res.statusCode, res.headers, Buffer.alloc(0)),
+        done,
+        close: () => req.destroy(),
+        resume: () => res.resume(),
+      })
     })
     req.on('error', (e) => {
       finished(e.message)

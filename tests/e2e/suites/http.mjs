@@ -380,6 +380,98 @@ test('an event stream gives a backlog of many chunks, up-to-date, and stays open
   equal(got.at(-1).json.headers.control, 'up-to-date', 'the last event')
 })
 
+// Clients that ask and read nothing, with small windows, so that the kernel doesn't take all.
+function unread(t, port, url, count) {
+  const script = `use Socket; $SIG{PIPE} = 'IGNORE'; my @all;
+    for (1 .. ${count}) { socket(my $s, PF_INET, SOCK_STREAM, 0) or die; setsockopt($s, SOL_SOCKET, SO_RCVBUF, 4096) or die;
+      connect($s, sockaddr_in($ARGV[0], inet_aton("127.0.0.1"))) or die; syswrite($s, "GET $ARGV[1] HTTP/1.1\r\nHost: x\r\n\r\n") or die; push @all, $s; }
+    sleep 100;`
+  const crowd = spawn('perl', ['-e', script, String(port), url.pathname + url.search])
+  t.cleanup(() => crowd.kill())
+}
+
+test('event streams that nobody reads keep a position, not rows', { timeout: 120000 }, async (t) => {
+  const FIRST = 100
+  const MORE = 400
+  const w = await world(t, { sql: [TABLE, fill(1, 3)], env: { ELECTRIC_TCP_SEND_TIMEOUT: '200s' } })
+  const at = await readAll(w.busbar.url, { table: 't' })
+  const backlog = (from) => w.sql(fill(from, from + 999, 2000))
+  for (let i = 1; i <= 10; i++) await backlog(1000 * i)
+  await until('the rows are out', async () => (await readAll(w.busbar.url, { table: 't' }, { from: at })).changes.length === 10000)
+  const url = new URL(shapeUrl(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset, live: true, live_sse: true }))
+  const stuck = (count) => until(`${count} streams are stuck`, () => connections(w.busbar.port, { unread: true }) >= count, 40000)
+  const readers = []
+  for (let i = 0; i < 2; i++) {
+    const r = { ids: [] }
+    r.stream = await events(url, (e) => e.json?.key ? r.ids.push(Number(e.json.value.id)) : (r.last = e.json), { paused: true })
+    t.cleanup(() => r.stream.close())
+    readers.push(r)
+  }
+  // What one more costs is the difference between two crowds: whatever else takes or gives back memory does it at the first.
+  unread(t, w.busbar.port, url, FIRST)
+  await stuck(FIRST)
+  const seen = []
+  await until('memory stands still', () => {
+    seen.push(w.busbar.memory().RssAnon)
+    return seen.length > 6 && Math.max(...seen.slice(-6)) - Math.min(...seen.slice(-6)) < 256
+  }, 20000, 300)
+  unread(t, w.busbar.port, url, MORE)
+  await stuck(FIRST + MORE)
+  const each = () => (w.busbar.memory().RssAnon - seen.at(-1)) / MORE
+  if (!process.env.E2E_SANITIZED) await until(() => `they keep little: ${Math.round(each())} KB each`, () => each() < 32, 15000, 100)
+  t.note(`${Math.round(each())} KB for an event stream that nobody reads`)
+  // Who begins to read misses nothing and gets nothing twice, although the log is folded meanwhile.
+  for (let i = 11; i <= 20; i++) await backlog(1000 * i)
+  const [one, other] = readers
+  one.stream.resume()
+  await until(() => `it has read all: ${one.ids.length} rows`, () => one.ids.length >= 20000 && one.last?.headers.control === 'up-to-date', 40000)
+  equal(one.ids.length, 20000, 'rows')
+  assert(one.ids.every((id, i) => id === i + 1000), 'in order, each once')
+  // Where the shape has gone meanwhile, the stream ends.
+  await w.sql('TRUNCATE t')
+  await until('the shape has gone', async () => (await get(shapeUrl(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset }))).status === 409)
+  other.stream.resume()
+  const how = await within('the stream ends', 20000, other.stream.done)
+  t.note(`after a rotation it gave ${other.ids.length} rows more and then: ${how}`)
+  assert(other.ids.length < 20000 && other.ids.every((id, i) => id === i + 1000), 'in order, each once')
+})
+
+test('what huge rows took of memory is given back within seconds', { timeout: 240000 }, async (t) => {
+  const columns = '(id int PRIMARY KEY, v text, a int, b int)'
+  const w = await world(t, { sql: [`CREATE TABLE one ${columns}`, `CREATE TABLE five ${columns}`, 'INSERT INTO one VALUES (1)'] })
+  const one = { table: 'one' }
+  const five = ['id,v', 'id,v,a', 'id,v,b', 'id,v,a,b', undefined].map((columns) => ({ table: 'five', columns }))
+  const at = new Map()
+  for (const params of [one, ...five]) at.set(params, await readAll(w.busbar.url, params))
+  const before = w.busbar.memory().RssAnon
+  const rise = () => Math.round((w.busbar.memory().RssAnon - before) / 1024)
+  const huge = (table, id, mb) => w.sql(`INSERT INTO ${table} VALUES (${id}, repeat('x', ${mb} * 1000000))`)
+  const sizes = async (params, from) => (await readAll(w.busbar.url, params, { from, timeout: 60000 })).changes.map((c) => c.value.v?.length)
+  const arrive = async (params, expected) => {
+    let got
+    await until(() => `the rows are there: ${got}`, async () => (got = await sizes(params, at.get(params))).length === expected.length, 90000, 100)
+    equal(got, expected, 'sizes of the rows')
+  }
+  // What libpq's connection of the stream has grown to for the largest row stays: it can't be asked for it.
+  const LARGEST = 80
+  const givenBack = async (what) => {
+    const started = Date.now()
+    let most = 0
+    if (process.env.E2E_SANITIZED) return
+    await until(() => `${what} gives memory back: ${rise()} MB are left`, () => (most = Math.max(most, rise())) && rise() < LARGEST + 24, 10000, 50)
+    t.note(`${what}: ${most} MB more than before when it was read, ${rise()} MB after ${Date.now() - started} ms`)
+  }
+  await huge('one', 2, 80)
+  await arrive(one, [80e6])
+  await givenBack('a row of 80 MB in one shape')
+  await huge('five', 3, 20)
+  await huge('five', 4, 40)
+  for (const params of five) await arrive(params, [20e6, 40e6])
+  await givenBack('rows of 20 and 40 MB in five shapes')
+  equal(await sizes({ table: 'five', where: 'id > 1' }), [20e6, 40e6], 'rows of a new shape')
+  await givenBack('a first snapshot of these two')
+})
+
 test('an event stream ends after a minute, with keep-alives before', { timeout: 90000 }, async (t) => {
   const w = await world(t, { sql: [TABLE, fill(1, 3)] })
   const at = await readAll(w.busbar.url, { table: 't' })
