@@ -36,6 +36,7 @@ struct join {
 	bool (*cancelled)(void *);
 	void *cancel_ctx;
 	int64_t deadline_ms; /* for altering */
+	bool keeps;          /* it waits for no writers */
 	PGresult *state;     /* rows of STATE_*; row 0 is the table itself */
 };
 
@@ -763,6 +764,11 @@ static int join_run(struct join *j, const struct pg_join *known, struct pg_join 
 	/* A publication that was altered may have left out what those who wrote before it changed had to tell. */
 	bool altered = as_known && known->publication_xmin != pg_value_oid(j->state, 0, STATE_PUB_XMIN);
 	if (changed || !as_known || altered) {
+		if (j->keeps) {
+			*out = *known;
+			out->publication_xmin = 0;
+			return 0;
+		}
 		if (wait_for_writers(j, e) != 0)
 			return -1;
 		/* Not for a known table below which something was new: its FULL, under an exclusive lock, did the
@@ -777,15 +783,32 @@ static int join_run(struct join *j, const struct pg_join *known, struct pg_join 
 	return 0;
 }
 
-int pg_publication_join(PGconn *admin, const struct config *c, int server_version, const struct pg_table *t,
-                        const struct pg_join *known, bool (*cancelled)(void *), void *cancel_ctx,
-                        struct pg_join *out, struct err *e)
+static struct join begin_join(PGconn *admin, const struct config *c, int server_version, const struct pg_table *t,
+                              bool (*cancelled)(void *), void *cancel_ctx)
 {
-	struct join j = {
+	return (struct join){
 		.conn = admin, .config = c, .server_version = server_version, .table = t,
 		.cancelled = cancelled, .cancel_ctx = cancel_ctx,
 		.deadline_ms = clock_mono_ms() + PUB_JOIN_MAX_MS + (int64_t)t->nleaves * PUB_JOIN_LEAF_MS,
 	};
+}
+
+int pg_publication_join(PGconn *admin, const struct config *c, int server_version, const struct pg_table *t,
+                        const struct pg_join *known, bool (*cancelled)(void *), void *cancel_ctx,
+                        struct pg_join *out, struct err *e)
+{
+	struct join j = begin_join(admin, c, server_version, t, cancelled, cancel_ctx);
+	int rc = join_run(&j, known, out, e);
+	PQclear(j.state);
+	return rc;
+}
+
+int pg_publication_keep(PGconn *admin, const struct config *c, int server_version, const struct pg_table *t,
+                        const struct pg_join *known, bool (*cancelled)(void *), void *cancel_ctx,
+                        struct pg_join *out, struct err *e)
+{
+	struct join j = begin_join(admin, c, server_version, t, cancelled, cancel_ctx);
+	j.keeps = true;
 	int rc = join_run(&j, known, out, e);
 	PQclear(j.state);
 	return rc;

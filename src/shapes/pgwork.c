@@ -910,7 +910,8 @@ static void rotate_misfits(struct shapes *s, const struct pg_table *now)
 	free(all);
 }
 
-/* Still in the publication, by the same entry; leaves that came since become REPLICA IDENTITY FULL. */
+/* Still in the publication, by the same entry; leaves that came since become REPLICA IDENTITY FULL. Writers are the
+ * concern of shapes to come: here nobody is waited for, since all other tables would be watched only after that. */
 static int check_publication(struct worker *w, PGconn *conn, struct pg_table *was, struct pg_table *now, struct err *e)
 {
 	struct shapes *s = w->s;
@@ -933,9 +934,7 @@ static int check_publication(struct worker *w, PGconn *conn, struct pg_table *wa
 		release_table(s, was, NULL, NULL);
 		return 0;
 	}
-	int rc = pg_publication_join(conn, s->config, server_version(s), now, &known, stopping, s, &join, e);
-	if (rc == 0 && join.publication_rel_oid != known.publication_rel_oid)
-		rotate_older(s, oid, NULL, 0, "the table left the publication and came back");
+	int rc = pg_publication_keep(conn, s->config, server_version(s), now, &known, stopping, s, &join, e);
 	release_table(s, now, rc == 0 ? &join : NULL, was);
 	if (rc != 0)
 		log_warning("Table %s.%s: %s", now->schema, now->name, e->text);

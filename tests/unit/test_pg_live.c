@@ -139,6 +139,12 @@ static int join(const struct pg_table *t, const struct pg_join *known, struct pg
 	return join_as(admin, NEW_MINOR, t, known, out, e);
 }
 
+static int keep(const struct pg_table *t, const struct pg_join *known, struct pg_join *out, struct err *e)
+{
+	err_clear(e);
+	return pg_publication_keep(admin, &config, NEW_MINOR, t, known, NULL, NULL, out, e);
+}
+
 static void setup(void)
 {
 	run(admin, "DROP SCHEMA IF EXISTS bb_live CASCADE; DROP PUBLICATION IF EXISTS bb_live_pub;"
@@ -607,6 +613,21 @@ static void test_waits_for_writers(void)
 	job_end(&job);
 	CHECK_INT(job.rc, 0);
 	config.manual_table_publishing = false;
+
+	/* looking after it waits for nobody, and leaves that to the next join */
+	struct pg_join kept;
+	CHECK_INT(keep(t, &out, &kept, &e), 0);
+	CHECK(kept.publication_xmin == out.publication_xmin && kept.publication_rel_oid == out.publication_rel_oid && kept.added_by_us);
+	run(later, "BEGIN; INSERT INTO bb_live.w VALUES (5)");
+	run(admin, "ALTER PUBLICATION bb_live_pub SET (publish = 'insert, update, delete, truncate')");
+	CHECK_INT(keep(t, &out, &kept, &e), 0);
+	CHECK(kept.publication_xmin == 0 && kept.publication_rel_oid == out.publication_rel_oid && kept.added_by_us);
+	job_start(&job, t, &kept);
+	CHECK(job_waits(&job));
+	run(later, "COMMIT");
+	job_end(&job);
+	CHECK_INT(job.rc, 0);
+	CHECK(job.out.publication_xmin != 0 && job.out.publication_xmin != out.publication_xmin && job.out.added_by_us);
 
 	/* a lock without an xid counts, an xid without a lock doesn't: whatever it writes here comes later */
 	run(later, "BEGIN; DELETE FROM bb_live.w WHERE false");

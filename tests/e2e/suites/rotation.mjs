@@ -358,6 +358,25 @@ test('the publication: changes of it that leave nothing out rotate nothing', { t
   w.undisturbed()
 })
 
+test('the publication: its tables are watched while somebody writes to one of them', { timeout: 90000 }, async (t) => {
+  const w = await world(t, { sql: SQL })
+  await shape(w.busbar.url, { table: 'a', offset: '-1' })
+  const b = w.follow({ table: 'b' })
+  await b.ready()
+  const open = await w.session()
+  await open.query("BEGIN; INSERT INTO a VALUES (10, 'v', 'w')")
+  await w.sql(`ALTER PUBLICATION ${w.publication} SET (publish = 'insert, update, delete, truncate')`)
+  await until('the alteration is seen', () => b.refetches.length === 1 && b.confirmedAt, 15000, 50)
+  // Shapes of a must wait for the writer; whoever looks after the tables mustn't.
+  await w.sql('ALTER TABLE b ALTER v TYPE text USING upper(v)')
+  await until('the rewrite is seen', () => b.refetches.length === 2 && b.confirmedAt, 10000, 50)
+  await open.query('COMMIT')
+  const a = w.follow({ table: 'a' })
+  await a.ready()
+  await w.sql("UPDATE a SET v = 'seen'")
+  await w.agree()
+})
+
 test('the publication: an inherited child whose entry left and came back', { timeout: 120000 }, async (t) => {
   const w = await world(t, { sql: [...SQL, 'CREATE TABLE child (PRIMARY KEY (id)) INHERITS (a)', "INSERT INTO child VALUES (20, 'v', 'w')"] })
   const { a, b } = await followed(w)
