@@ -307,6 +307,8 @@ static int on_keepalive(void *ctx, lsn_t wal_end, struct err *e)
 {
 	struct shapes *s = ctx;
 	struct ingest *in = s->ingest;
+	if (in->unresolved)
+		return err_set(e, ERR_PG_CONN, "cannot look into the catalog; starting again from what is durable");
 	if (!in->in_txn && commits_passed(&in->commits, wal_end, in->processed, e) != 0)
 		return other_history(in, e);
 	if (in->in_txn || wal_end <= in->processed)
