@@ -16,10 +16,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "pg/query.h"
 #include "pg/tls.h"
 
 #define PARAMS_MAX 24
 #define NUMBERS_MAX 8
+#define NAME_TEXT_MAX 64
 /* A path below a file exists nowhere. libpq takes an empty value for "use the default in the home
  * directory", and with a root certificate found there sslmode=require would silently verify. */
 #define NO_FILE "/dev/null/none"
@@ -560,6 +562,24 @@ void pg_advise(struct err *e, const struct config *c, enum pg_role role, const c
 		append(e, ". Run, as its owner: GRANT USAGE ON SCHEMA %s TO %s", s, user);
 	else
 		append(e, ". Run, as its owner: GRANT SELECT ON %s.%s TO %s", s, t, user);
+}
+
+void pg_advise_catalog(struct err *e, const struct config *c)
+{
+	if (e->kind != ERR_PG)
+		return;
+	if (is(e, PG_SQLSTATE_CANCELLED)) {
+		append(e, " (a look may take %d s: is a lock on a catalog held, or are there very many partitions?)",
+		       PG_ADMIN_STATEMENT_TIMEOUT_MS / 1000);
+		return;
+	}
+	const char *name = is(e, PG_SQLSTATE_PRIVILEGE) ? strstr(e->text, "pg_") : NULL;
+	if (name == NULL)
+		return;
+	char user[140], catalog[NAME_TEXT_MAX];
+	quote_name(user, sizeof user, c->database.user);
+	snprintf(catalog, sizeof catalog, "%.*s", (int)strspn(name, "abcdefghijklmnopqrstuvwxyz_"), name);
+	append(e, ". Run, as a superuser: GRANT SELECT ON pg_catalog.%s TO %s", catalog, user);
 }
 
 bool pg_pooled_differs(const struct config *c)

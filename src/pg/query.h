@@ -27,6 +27,7 @@
 #define PG_SQLSTATE_PRIVILEGE "42501"
 #define PG_SQLSTATE_LOCK_TIMEOUT "55P03"
 #define PG_SQLSTATE_DEADLOCK "40P01"
+#define PG_SQLSTATE_CANCELLED "57014" /* by a timeout, too */
 
 /* The rows of one statement, or NULL with `e`. PQclear() is the caller's. */
 PGresult *pg_query(PGconn *conn, const char *sql, int nparams, const char *const *params, struct err *e) MUST_USE;

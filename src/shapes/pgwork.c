@@ -275,6 +275,12 @@ static int wait_until_seen(struct shapes *s, PGconn *conn, uint32_t xid, struct 
 	return 0;
 }
 
+/* Postgres is there and doesn't let us look: the stream isn't to begin again for that, over and over. */
+static bool is_refusal(const PGconn *conn, const struct err *e)
+{
+	return conn != NULL && e->kind != ERR_PG_CONN && e->kind != ERR_CANCELLED;
+}
+
 /* Whether the root has shapes, and this leaf of it has not been dealt with yet. */
 static bool leaf_is_news(struct shapes *s, uint32_t root, uint32_t leaf)
 {
@@ -298,6 +304,14 @@ static int post_leaf(struct shapes *s, PGconn *conn, uint32_t oid, uint32_t xid,
 		n = pg_catalog_ancestors(conn, oid, c->ancestors, (int)ARRAY_LEN(c->ancestors), e);
 	c->nancestors = n < 0 ? 0 : n;
 	c->result = n < 0 ? -1 : 0;
+	if (n < 0 && xid != 0) {
+		pg_advise_catalog(e, s->config);
+		log_warning("Looking whose partition relation %" PRIu32 " is: %s", oid, e->text);
+	}
+	if (n < 0 && xid != 0 && is_refusal(conn, e)) {
+		shapes_rotate_all(s, "a relation may be a partition of the table, and Postgres didn't say of which it is one");
+		c->result = 0;
+	}
 	bool asked = false, rows = false;
 	for (int i = 0; i < c->nancestors; i++) {
 		if (!leaf_is_news(s, c->ancestors[i], oid))
@@ -1277,6 +1291,7 @@ static void watch_result(struct worker *w, uint64_t now, struct pg_table *t)
 /* The stream has started and waits for this: what happened while there was none. */
 static void run_ground(struct worker *w, struct job *j)
 {
+	struct shapes *s = w->s;
 	struct err e = {0};
 	PGconn *conn = connection(w, false, &e);
 	struct cmd *c = mem_zalloc(sizeof *c);
@@ -1284,11 +1299,17 @@ static void run_ground(struct worker *w, struct job *j)
 	c->number = j->number;
 	uint32_t *gone = NULL; /* others see to that */
 	size_t ngone;
-	c->result = conn == NULL ? -1 : ground_look(w->s, conn, &gone, &ngone, &e);
+	c->result = conn == NULL ? -1 : ground_look(s, conn, &gone, &ngone, &e);
 	free(gone);
-	if (c->result != 0)
+	if (c->result != 0) {
+		pg_advise_catalog(&e, s->config);
 		log_warning("Looking at the publication and our tables: %s", e.text);
-	cmd_post(w->s, c);
+	}
+	if (c->result != 0 && is_refusal(conn, &e)) {
+		shapes_rotate_all(s, "the publication and the tables could not be looked at as the stream began");
+		c->result = 0;
+	}
+	cmd_post(s, c);
 }
 
 static void run_watch(struct worker *w)
@@ -1311,7 +1332,8 @@ static void run_watch(struct worker *w)
 	PGconn *conn = n > 0 ? connection(w, false, &e) : NULL;
 	bool failed = conn == NULL;
 	if (conn != NULL && ground_look(s, conn, &gone, &ngone, &e) != 0) {
-		log_warning("Looking at the publication and our tables: %s", e.text);
+		pg_advise_catalog(&e, s->config);
+		log_seldom(LOG_WARNING, log_repeat_key(0, e.text, strlen(e.text)), "Looking at the publication and our tables: %s", e.text);
 		failed = true;
 	}
 	if (!failed)

@@ -637,6 +637,35 @@ test('a changed table that nobody can look at: its shapes rotate, and the stream
   rotated(b, 0)
 })
 
+test('a catalog that may not be read: the shapes rotate at the start, the stream goes on', { timeout: 90000 }, async (t) => {
+  const role = `barred_${process.pid}`
+  const w = await world(t, { sql: SQL, start: false })
+  await w.sql(`CREATE ROLE ${role} LOGIN REPLICATION; GRANT CREATE ON DATABASE ${w.db} TO ${role}`)
+  await w.sql(`ALTER TABLE a OWNER TO ${role}; ALTER TABLE b OWNER TO ${role}`)
+  w.busbar.databaseUrl = w.pg.url(w.db, role)
+  await w.busbar.start()
+  const { a } = await followed(w)
+  await w.busbar.term()
+  await w.sql('REVOKE SELECT ON pg_catalog.pg_attrdef FROM PUBLIC')
+  await w.busbar.start()
+  const passed = (await w.sql("INSERT INTO a VALUES (10, 'v', 'w'); SELECT pg_current_wal_insert_lsn() AS lsn"))[1].rows[0].lsn
+  // Another record, behind which the slot may stand.
+  await w.sql("INSERT INTO a VALUES (11, 'v', 'w')")
+  await until(
+    'the stream goes on',
+    async () => {
+      const { rows } = await w.sql('SELECT confirmed_flush_lsn >= $1 AS yes FROM pg_replication_slots WHERE slot_name = $2', [passed, w.slot])
+      return rows[0].yes
+    },
+    20000,
+    50,
+  )
+  assert(/GRANT SELECT ON pg_catalog.pg_attrdef TO/.test(w.busbar.output), `the log doesn't say what to run: ${w.busbar.tail(20)}`)
+  await w.sql('GRANT SELECT ON pg_catalog.pg_attrdef TO PUBLIC')
+  await w.agree()
+  rotated(a)
+})
+
 test('DELETE /v1/shape: parked clients are told, the next request makes another', async (t) => {
   const w = await world(t, { sql: SQL })
   const { a, b } = await followed(w)
