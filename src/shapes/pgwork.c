@@ -30,8 +30,11 @@
 #define EVICT_PERIOD_MS 60000 /* as Electric's */
 #define ATTACH_LOCK_MS 200 /* the stream waits while a new partition is looked into */
 #define ATTACH_LOOK_MS 5000
+#define LOOK_NAMED_MAX 5 /* tables named in a warning */
 #define UNSEEN_WAIT_MS 3000 /* the stream waits for a transaction to become visible */
-#define UNSEEN_POLL_MS 2
+#define UNSEEN_POLL_MIN_MS 2 /* all of pg_locks is read each time */
+#define UNSEEN_POLL_MAX_MS 50
+#define WHY_MAX 400 /* of why a shape ends, with what Postgres said */
 
 struct worker {
 	struct shapes *s;
@@ -250,7 +253,7 @@ static bool table_has_shapes(struct shapes *s, uint32_t oid)
  */
 static int wait_until_seen(struct shapes *s, PGconn *conn, uint32_t xid, struct err *e)
 {
-	int64_t until = clock_mono_ms() + UNSEEN_WAIT_MS;
+	int64_t until = clock_mono_ms() + UNSEEN_WAIT_MS, poll_ms = UNSEEN_POLL_MIN_MS;
 	for (bool waits = true, late = false; waits && !late;) {
 		uint32_t *parents;
 		int n = pg_catalog_unseen_parents(conn, xid, &parents, e);
@@ -268,9 +271,10 @@ static int wait_until_seen(struct shapes *s, PGconn *conn, uint32_t xid, struct 
 		free(parents);
 		if (waits && stopping(s))
 			return err_set(e, ERR_CANCELLED, "stopping");
-		struct timespec ts = {0, UNSEEN_POLL_MS * 1000000};
+		struct timespec ts = {0, poll_ms * 1000000};
 		if (waits && !late)
 			nanosleep(&ts, NULL);
+		poll_ms = poll_ms * 2 < UNSEEN_POLL_MAX_MS ? poll_ms * 2 : UNSEEN_POLL_MAX_MS;
 	}
 	return 0;
 }
@@ -1075,6 +1079,27 @@ static int look_at_one(struct worker *w, PGconn *conn, uint32_t oid, bool *chang
 	return rc;
 }
 
+/* Says which tables couldn't be looked at, of those with shapes. */
+static void warn_not_looked_at(struct shapes *s, const struct job *j, const struct err *e)
+{
+	struct buf names = BUF_INIT(RECORD_BYTES_MAX);
+	size_t more = 0;
+	buf_puts(&names, "");
+	pthread_rwlock_rdlock(&s->registry_lock);
+	for (size_t i = 0; i < j->noids; i++) {
+		const struct table_state *t = registry_table(s, j->oids[i]);
+		if (i < LOOK_NAMED_MAX && t != NULL)
+			buf_printf(&names, "%s%s.%s", names.len > 0 ? ", " : "", t->table->schema, t->table->name);
+		else
+			more += t != NULL;
+	}
+	pthread_rwlock_unlock(&s->registry_lock);
+	if (more > 0)
+		buf_printf(&names, " and %zu more", more);
+	log_warning("Looking at what changed of %s: %s", names.data, e->text);
+	buf_clear(&names);
+}
+
 /* INGEST waits for this: tables of which it got another description. */
 static void run_look(struct worker *w, struct job *j)
 {
@@ -1089,12 +1114,15 @@ static void run_look(struct worker *w, struct job *j)
 		c->result = -1;
 	for (size_t i = 0; c->result == 0 && i < j->noids; i++)
 		c->result = look_at_one(w, conn, j->oids[i], &changed, &e);
-	if (c->result != 0)
-		log_warning("Looking at a changed table: %s", e.text);
-	/* Postgres is there and doesn't let us look: the stream isn't to begin again for that, over and over. */
-	if (c->result != 0 && e.kind != ERR_PG_CONN && e.kind != ERR_CANCELLED) {
+	if (c->result != 0) {
+		pg_advise_catalog(&e, s->config);
+		warn_not_looked_at(s, j, &e);
+	}
+	if (c->result != 0 && is_refusal(conn, &e)) {
+		char why[WHY_MAX];
+		snprintf(why, sizeof why, "a change of the table could not be looked at: %s", e.text);
 		for (size_t i = 0; i < j->noids; i++)
-			shapes_rotate_table(s, j->oids[i], "a change of the table could not be looked at in time");
+			shapes_rotate_table(s, j->oids[i], why);
 		c->result = 0;
 	}
 	cmd_post(s, c);
