@@ -97,23 +97,21 @@ static int64_t whole_seconds(int64_t ms)
 	return ms < 1000 ? 1 : ms / 1000;
 }
 
-/* A replication connection always has data under way (feedback), so a network that swallows packets can be
- * told from a server that is busy; by itself the kernel would try for a quarter of an hour. */
-#define REPLICATION_TCP_USER_TIMEOUT_MS 60000
+/* A network that swallows packets: by itself the kernel would try for a quarter of an hour to deliver a statement, and
+ * whoever only reads would wait for two hours. A server that is busy answers keepalives. */
+#define TCP_KEEPALIVE_IDLE_S 30
+#define TCP_KEEPALIVE_INTERVAL_S 10
+#define TCP_KEEPALIVE_COUNT 3
+#define TCP_UNACKNOWLEDGED_MAX_MS 60000
 
-static void param_tcp(struct params *p, const struct config *c, enum pg_role role)
+static void param_tcp(struct params *p, const struct config *c)
 {
 	param(p, "keepalives", "1");
-	if (c->tcp_keepalive_idle_ms >= 0)
-		param_number(p, "keepalives_idle", whole_seconds(c->tcp_keepalive_idle_ms));
-	if (c->tcp_keepalive_interval_ms >= 0)
-		param_number(p, "keepalives_interval", whole_seconds(c->tcp_keepalive_interval_ms));
-	if (c->tcp_keepalive_count >= 0)
-		param_number(p, "keepalives_count", c->tcp_keepalive_count);
-	if (c->tcp_user_timeout_ms >= 0)
-		param_number(p, "tcp_user_timeout", c->tcp_user_timeout_ms);
-	else if (role == PG_ROLE_REPLICATION)
-		param_number(p, "tcp_user_timeout", REPLICATION_TCP_USER_TIMEOUT_MS);
+	param_number(p, "keepalives_idle", c->tcp_keepalive_idle_ms >= 0 ? whole_seconds(c->tcp_keepalive_idle_ms) : TCP_KEEPALIVE_IDLE_S);
+	param_number(p, "keepalives_interval",
+	             c->tcp_keepalive_interval_ms >= 0 ? whole_seconds(c->tcp_keepalive_interval_ms) : TCP_KEEPALIVE_INTERVAL_S);
+	param_number(p, "keepalives_count", c->tcp_keepalive_count >= 0 ? c->tcp_keepalive_count : TCP_KEEPALIVE_COUNT);
+	param_number(p, "tcp_user_timeout", c->tcp_user_timeout_ms >= 0 ? c->tcp_user_timeout_ms : TCP_UNACKNOWLEDGED_MAX_MS);
 }
 
 static const struct config_url *role_url(const struct config *c, enum pg_role role)
@@ -142,7 +140,7 @@ PGconn *pg_connect_start(const struct config *c, enum pg_role role, const char *
 	param(&p, "dbname", u->database);
 	param_tls(&p, c, u);
 	param(&p, "gssencmode", "disable");
-	param_tcp(&p, c, role);
+	param_tcp(&p, c);
 	param(&p, "application_name", "busbar");
 	param(&p, "client_encoding", "UTF8");
 	/* No `options`: poolers refuse it, and pg_init() has removed PGOPTIONS. */
