@@ -2,6 +2,7 @@
 #include "pg/ground.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "pg/query.h"
@@ -161,6 +162,13 @@ static bool all_operations(struct word publication)
 {
 	struct word flags = flags_of(publication);
 	return flags.len >= FLAG_OPERATIONS && memchr(flags.p, '0', FLAG_OPERATIONS) == NULL;
+}
+
+uint32_t pg_ground_publication_xmin(const char *ground)
+{
+	struct word pub = word_of(ground, 'p');
+	size_t at = up_to_dot(pub, 1);
+	return at < pub.len ? (uint32_t)strtoul(pub.p + at + 1, NULL, 10) : 0;
 }
 
 static bool is_published(const char *ground)

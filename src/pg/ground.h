@@ -45,6 +45,9 @@ PGresult *pg_ground_read(PGconn *conn, const char *publication, const char *oids
 /* 0: all changes of the table come. Else ERR_CONFIG with what is missing; ERR_TIMEOUT for what changed just now. */
 int pg_ground_check(const char *ground, const char *publication, const char *schema, const char *name, struct err *e) MUST_USE;
 
+/* pg_publication.xmin, which each ALTER of the publication changes; 0: there is no publication. */
+uint32_t pg_ground_publication_xmin(const char *ground);
+
 /* Whether the column's values may have been written anew between two readings, as ALTER TABLE … TYPE … USING does.
  * `generated`: it is a stored generated column, of which partitions may have expressions of their own. */
 bool pg_ground_rewrote(const char *then, const char *now, int16_t attnum, bool generated);

@@ -122,8 +122,8 @@ static int move(struct shapes *s, uint32_t oid, const char *now, uint64_t versio
 	}
 }
 
-int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, uint64_t version, struct shape *const *shapes, int n,
-                struct err *e)
+int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, struct ground_since since, struct shape *const *shapes,
+                int n, struct err *e)
 {
 	/* It may be the second snapshot: what the first showed is nothing they stand on. */
 	for (int i = 0; i < n; i++)
@@ -138,8 +138,11 @@ int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, ui
 		rc = err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" is gone", table->schema, table->name);
 	else
 		rc = pg_ground_check(PQgetvalue(r, 0, 1), s->config->publication_name, table->schema, table->name, e);
+	/* It may have published less in between. Who wrote then, and hasn't ended yet, is neither in the snapshot nor to come. */
+	if (rc == 0 && pg_ground_publication_xmin(PQgetvalue(r, 0, 1)) != since.publication_xmin)
+		rc = GROUND_JOIN;
 	if (rc == 0)
-		rc = move(s, table->oid, PQgetvalue(r, 0, 1), version, shapes, n);
+		rc = move(s, table->oid, PQgetvalue(r, 0, 1), since.version, shapes, n);
 	PQclear(r);
 	return rc;
 }

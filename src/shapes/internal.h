@@ -675,12 +675,19 @@ void registry_link(struct shapes *s, struct shape *shape);
 /* ground.c */
 /* Before a snapshot begins, for ground_born(). */
 uint64_t ground_version(struct shapes *s, uint32_t oid);
+/* What a snapshot of a table is measured by. */
+struct ground_since {
+	uint64_t version;          /* ground_version() before it began */
+	uint32_t publication_xmin; /* as the table's join saw it */
+};
 /*
  * In a snapshot that is taken: its shapes stand on what it shows of table and publication; older ones that don't bear
- * the difference rotate. 1: take the snapshot again. -1: not everything is published (ERR_CONFIG), or an error.
+ * the difference rotate. 1: take the snapshot again. GROUND_JOIN: the publication was altered since the table joined: join
+ * it again, then take the snapshot. -1: not everything is published (ERR_CONFIG), or an error.
  */
-int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, uint64_t version, struct shape *const *shapes, int n,
-                struct err *e) MUST_USE;
+#define GROUND_JOIN 2
+int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, struct ground_since since, struct shape *const *shapes,
+                int n, struct err *e) MUST_USE;
 /* One look at the ground of all tables with shapes; what doesn't bear the difference rotates. *gone: those that don't
  * exist any more, the caller's to free, also after an error. PG threads. */
 int ground_look(struct shapes *s, PGconn *conn, uint32_t **gone, size_t *ngone, struct err *e) MUST_USE;

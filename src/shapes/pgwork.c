@@ -28,6 +28,7 @@
 #define SUBSET_THREADS_MAX 4
 #define SUBSET_POOL_PART 5 /* one connection in so many is for subsets */
 #define EVICT_PERIOD_MS 60000 /* as Electric's */
+#define JOINS_MAX 3 /* of a table for one snapshot: the publication was altered in between */
 #define ATTACH_LOCK_MS 200 /* the stream waits while a new partition is looked into */
 #define ATTACH_LOOK_MS 5000
 #define LOOK_NAMED_MAX 5 /* tables named in a warning */
@@ -344,6 +345,7 @@ struct creation {
 	struct worker *w;
 	struct shape **shapes;
 	int n;
+	uint32_t publication_xmin; /* as the join saw it */
 };
 
 static bool creation_cancelled(void *ctx)
@@ -470,6 +472,7 @@ static int join_table(struct creation *c, struct pg_table *table, struct err *e)
 	if (rc == 0 && has_known && known.publication_rel_oid != now.publication_rel_oid)
 		rotate_older(s, table->oid, c->shapes, c->n, "the table left the publication and came back");
 	release_table(s, table, rc == 0 ? &now : NULL, NULL);
+	c->publication_xmin = now.publication_xmin;
 	return rc;
 }
 
@@ -515,14 +518,14 @@ static int check_leaves(PGconn *conn, const struct pg_table *table, struct err *
 	return same ? 0 : err_set(e, ERR_NOT_FOUND, "the table's partitions or children changed meanwhile");
 }
 
-/* Begins, registers, takes, and hands the snapshot to INGEST. 1: take it again. */
+/* Begins, registers, takes, and hands the snapshot to INGEST. 1: take it again; GROUND_JOIN: after another join. */
 static int take_once(struct creation *c, struct pg_table *table, struct pg_snapshot *snap, struct err *e)
 {
 	struct shapes *s = c->w->s;
 	PGconn *conn = connection(c->w, true, e);
 	if (conn == NULL)
 		return -1;
-	uint64_t version = ground_version(s, table->oid);
+	struct ground_since since = {ground_version(s, table->oid), c->publication_xmin};
 	int rc = pg_snapshot_begin(conn, table, e);
 	if (rc < 0)
 		return -1;
@@ -534,7 +537,7 @@ static int take_once(struct creation *c, struct pg_table *table, struct pg_snaps
 	struct server_id server = server_id(s);
 	if (pg_snapshot_take(conn, table, server.system_id, server.timeline, snap, e) != 0 || check_leaves(conn, table, e) != 0)
 		return -1;
-	rc = ground_born(s, conn, table, version, c->shapes, c->n, e);
+	rc = ground_born(s, conn, table, since, c->shapes, c->n, e);
 	if (rc != 0)
 		return rc;
 	struct cmd filter = command(CMD_FILTER, c);
@@ -549,7 +552,7 @@ static int take_snapshot(struct creation *c, struct pg_table *table, struct pg_s
 {
 	int64_t until = clock_mono_ms() + SNAPSHOT_RETAKE_MAX_MS;
 	bool retried = false;
-	for (;;) {
+	for (int joins = 1;;) {
 		bool fresh = c->w->snap == NULL;
 		int rc = take_once(c, table, snap, e);
 		if (rc == 0)
@@ -566,6 +569,15 @@ static int take_snapshot(struct creation *c, struct pg_table *table, struct pg_s
 		}
 		if (rc < 0)
 			return -1;
+		if (rc == GROUND_JOIN) {
+			if (joins++ == JOINS_MAX)
+				return err_set(e, ERR_TIMEOUT, "Publication \"%s\" kept being altered while the snapshot of table \"%s.%s\" was taken",
+				               c->w->s->config->publication_name, table->schema, table->name);
+			if (join_table(c, table, e) != 0)
+				return -1;
+			until = clock_mono_ms() + SNAPSHOT_RETAKE_MAX_MS;
+			continue;
+		}
 		if (clock_mono_ms() > until)
 			return err_set(e, ERR_TIMEOUT, "Snapshot creation failed: a committed transaction still counts as running (is a synchronous "
 			               "standby slow or away?)");
@@ -786,7 +798,7 @@ static void quick_table(struct shapes *s, uint32_t oid)
 static void run_create(struct worker *w, struct job *j)
 {
 	struct shapes *s = w->s;
-	struct creation c = {w, j->shapes, j->nshapes};
+	struct creation c = {.w = w, .shapes = j->shapes, .n = j->nshapes};
 	struct pg_table *table = j->shapes[0]->def.table;
 	struct pg_snapshot snap = {0};
 	struct err e = {0};

@@ -61,6 +61,14 @@ static void test_check(void)
 	CHECK_INT(pg_ground_check("", "p", "s", "t", &e), -1);
 }
 
+static void test_publication_xmin(void)
+{
+	CHECK_INT(pg_ground_publication_xmin("f9.8 p1.4294967295.111100 r7"), 4294967295);
+	CHECK_INT(pg_ground_publication_xmin("p16400.5.111100"), 5);
+	CHECK_INT(pg_ground_publication_xmin("-"), 0);
+	CHECK_INT(pg_ground_publication_xmin("p1"), 0);
+}
+
 static void rewrote(const char *then, const char *now, bool generated, bool want)
 {
 	if (!CHECK(pg_ground_rewrote(then, now, 3, generated) == want))
@@ -94,5 +102,6 @@ int main(void)
 	RUN(test_entries);
 	RUN(test_children);
 	RUN(test_check);
+	RUN(test_publication_xmin);
 	return check_done("ground");
 }

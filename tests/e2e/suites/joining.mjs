@@ -242,6 +242,31 @@ test('rule 1: without REPLICA IDENTITY FULL, a reader and a writer in the way', 
   await w.agree()
 })
 
+// Between its join, where nobody is to be waited for, and its snapshot, which waits for a lock on the parent alone.
+test('rule 1: the publication leaves out a change and gets it back while a snapshot is waited for', { timeout: 60000 }, async (t) => {
+  const w = await world(t, {
+    sql: [
+      'CREATE TABLE p (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)',
+      'CREATE TABLE p_1 PARTITION OF p FOR VALUES FROM (0) TO (100)',
+      "INSERT INTO p SELECT g, 'v' FROM generate_series(1, 3) g",
+    ],
+  })
+  await shape(w.busbar.url, { table: 'p', offset: '-1' })
+  const [lock, writer] = [await w.session(), await w.session()]
+  await lock.query('BEGIN; LOCK TABLE ONLY p IN ACCESS EXCLUSIVE MODE')
+  const f = w.follow({ table: 'p', columns: 'id' })
+  await until('its snapshot waits', async () => (await w.sql("SELECT FROM pg_locks WHERE relation = 'p'::regclass AND NOT granted")).rowCount > 0)
+  await w.sql(`ALTER PUBLICATION ${w.publication} SET (publish = 'insert')`)
+  await writer.query('BEGIN; DELETE FROM p_1 WHERE id = 1')
+  await w.sql(`ALTER PUBLICATION ${w.publication} SET (publish = 'insert, update, delete, truncate')`)
+  await lock.query('ROLLBACK')
+  await held(w, [f])
+  await writer.query('COMMIT')
+  await f.ready(30000)
+  await w.sql('INSERT INTO p VALUES (10)')
+  await w.agree()
+})
+
 test('the table leaves the publication by another hand: its shape is rotated, not silent', { timeout: 150000 }, async (t) => {
   const w = await world(t, { sql: [TABLE, fill(1, 3)] })
   const [f] = await followed(w)
