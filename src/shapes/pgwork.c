@@ -148,6 +148,8 @@ static void run_lookup(struct worker *w, struct job *j)
 			break;
 		drop_connection(&w->admin);
 	}
+	if (rc < 0)
+		pg_advise_catalog(&e, s->config);
 	if (l->stale != NULL && rc >= 0)
 		look_up_differs(s, l->stale, table);
 	if (rc == 0) {
