@@ -106,6 +106,9 @@
 #define TABLE_FRESH_MS 200
 /* Tables with shapes are watched by one small query this often: drops, renames, partitions. */
 #define TABLE_WATCH_MS 1000
+/* …but rests so many times as long as it took, up to this. */
+#define WATCH_REST_TIMES 20
+#define WATCH_REST_MAX_MS 30000
 /* The start of the stream waits so long until somebody has looked at the ground of all tables; beyond, the stream
  * starts again. */
 #define GROUND_WAIT_MS 30000

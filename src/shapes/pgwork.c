@@ -1354,6 +1354,17 @@ static void run_ground(struct worker *w, struct job *j)
 	cmd_post(s, c);
 }
 
+/* What a look costs grows with all partitions of our tables: it may take a part of the time only. */
+static void rest_from_watch(struct shapes *s, int64_t began_ms)
+{
+	int64_t now = clock_mono_ms(), rest = (now - began_ms) * WATCH_REST_TIMES;
+	int64_t next = now + (rest < WATCH_REST_MAX_MS ? rest : WATCH_REST_MAX_MS);
+	pthread_mutex_lock(&s->job_lock);
+	if (s->next_watch_ms < next)
+		s->next_watch_ms = next;
+	pthread_mutex_unlock(&s->job_lock);
+}
+
 static void run_watch(struct worker *w)
 {
 	struct shapes *s = w->s;
@@ -1373,6 +1384,7 @@ static void run_watch(struct worker *w)
 	PGresult *of_types = NULL;
 	PGconn *conn = n > 0 ? connection(w, false, &e) : NULL;
 	bool failed = conn == NULL;
+	int64_t began_ms = clock_mono_ms();
 	if (conn != NULL && ground_look(s, conn, &gone, &ngone, &e) != 0) {
 		pg_advise_catalog(&e, s->config);
 		log_seldom(LOG_WARNING, log_repeat_key(0, e.text, strlen(e.text)), "Looking at the publication and our tables: %s", e.text);
@@ -1380,6 +1392,7 @@ static void run_watch(struct worker *w)
 	}
 	if (!failed)
 		of_types = watch_types(conn, used, n, &types, &failed);
+	rest_from_watch(s, began_ms);
 	for (size_t i = 0; i < n; i++) {
 		if (!failed)
 			watch_result(w, has_oid(gone, ngone, used[i]->oid) ? 0 : watched_hash(used[i], &types), used[i]);

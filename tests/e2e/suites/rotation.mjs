@@ -377,6 +377,26 @@ test('the publication: its tables are watched while somebody writes to one of th
   await w.agree()
 })
 
+test('tables are watched for a small part of the time, however long a look takes', { timeout: 90000 }, async (t) => {
+  const w = await world(t, { sql: SQL })
+  await w.follow({ table: 'a' }).ready()
+  const looks = async (waiting) =>
+    (
+      await w.sql(
+        "SELECT extract(epoch FROM query_start)::float8 AS at, extract(epoch FROM clock_timestamp() - query_start)::float8 AS took FROM pg_stat_activity" +
+          ` WHERE application_name = 'busbar' AND datname = current_database() AND query ~ 'said [(]root' ${waiting ? "AND wait_event_type = 'Lock'" : ''}`,
+      )
+    ).rows[0]
+  const lock = await w.session()
+  await lock.query('BEGIN; LOCK TABLE pg_catalog.pg_attrdef IN ACCESS EXCLUSIVE MODE')
+  let slow
+  await until('a look takes its time', async () => (slow = await looks(true)) && slow.took > 0.3, 10000, 20)
+  await lock.query('ROLLBACK')
+  let next
+  await until('the next one', async () => (next = await looks(false)) && next.at > slow.at, 30000, 20)
+  assert(next.at - slow.at > 20 * 0.3, `the next look came after ${next.at - slow.at} s`)
+})
+
 test('the publication: an inherited child whose entry left and came back', { timeout: 120000 }, async (t) => {
   const w = await world(t, { sql: [...SQL, 'CREATE TABLE child (PRIMARY KEY (id)) INHERITS (a)', "INSERT INTO child VALUES (20, 'v', 'w')"] })
   const { a, b } = await followed(w)
