@@ -95,9 +95,13 @@ static void judge(struct shapes *s, uint32_t oid, const char *then, const char *
 	cmd_call(s, &nop);
 }
 
-/* 0: `now` is the table's ground. 1: somebody moved it since `version`. */
+/*
+ * 0: `now` is the table's ground. 1: somebody moved it since `version`. A shape may be born onto the old ground while those
+ * there are judged: then they are judged again, at most once for each snapshot that was open when the ground changed.
+ */
 static int move(struct shapes *s, uint32_t oid, const char *now, uint64_t version, struct shape *const *born, int nborn)
 {
+	uint64_t births = 0;
 	for (bool judged = false;; judged = true) {
 		char *then = NULL;
 		int rc = 1;
@@ -105,14 +109,17 @@ static int move(struct shapes *s, uint32_t oid, const char *now, uint64_t versio
 		struct table_state *t = registry_table(s, oid);
 		/* Without a ground there is nothing to compare with: the table is new, or its record older than this. */
 		bool same = t != NULL && t->ground != NULL && strcmp(t->ground, now) == 0;
-		if (same || (t != NULL && t->ground_version == version && (t->ground == NULL || judged))) {
+		bool all_judged = judged && t != NULL && t->ground_births == births;
+		if (same || (t != NULL && t->ground_version == version && (t->ground == NULL || all_judged))) {
 			rc = 0;
 			if (!same)
 				set_ground(s, t, now);
 			for (int i = 0; i < nborn; i++)
 				atomic_store(&born[i]->grounded, true);
+			t->ground_births += nborn > 0;
 		} else if (t != NULL && t->ground_version == version) {
 			then = mem_strdup(t->ground);
+			births = t->ground_births;
 		}
 		pthread_rwlock_unlock(&s->registry_lock);
 		if (then == NULL)

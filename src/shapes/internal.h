@@ -432,6 +432,7 @@ struct table_state {
 	bool joined;
 	char *ground;      /* what its shapes stand on (ground.c), NULL: nobody has looked yet */
 	uint64_t ground_version; /* how often that has changed in this process */
+	uint64_t ground_births;  /* how often shapes were born onto it */
 	bool joining;      /* a PG thread is at it: one at a time */
 	uint64_t watched;  /* a hash of what the watching query said last of its types; 0 nothing yet */
 	uint64_t watched_ground; /* the ground's version then */
