@@ -295,6 +295,17 @@ bool pg_ground_moved(const char *then, const char *now)
 	return strcmp(then, now) != 0 && another_file(then, now, false);
 }
 
+bool pg_ground_next_column(const char **at, int16_t *attnum)
+{
+	struct word w;
+	while (next_word(at, &w))
+		if (w.p[0] == 'k') {
+			*attnum = (int16_t)strtol(w.p + 1, NULL, 10);
+			return true;
+		}
+	return false;
+}
+
 bool pg_ground_rewrote(const char *then, const char *now, int16_t attnum, bool generated)
 {
 	char name[16];

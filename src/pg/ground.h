@@ -51,11 +51,12 @@ uint32_t pg_ground_publication_xmin(const char *ground);
 /* Whether the column's values may have been written anew between two readings, as ALTER TABLE … TYPE … USING does.
  * `generated`: it is a stored generated column, of which partitions may have expressions of their own. */
 bool pg_ground_rewrote(const char *then, const char *now, int16_t attnum, bool generated);
+/* The columns that a reading knows, one after the other: *at begins as the reading. */
+bool pg_ground_next_column(const char **at, int16_t *attnum);
 /* False if pg_ground_rewrote() is so for all columns: no file changed. */
 bool pg_ground_moved(const char *then, const char *now);
 
 /* Why changes of the table may be missing between two readings; NULL: they all came. */
 const char *pg_ground_gap(const char *then, const char *now);
-
 
 #endif

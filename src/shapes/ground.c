@@ -16,7 +16,7 @@
 #include "shapes/internal.h"
 
 #define ATTNUM_MAX 1600 /* Postgres's own; dropped columns count */
-#define WHY_MAX 320 /* of why a shape ends: a column's name has at most 252 bytes */
+#define WHY_MAX 320 /* of why a shape ends: a column's name has at most 63 bytes, or what a server was built for */
 
 uint64_t ground_version(struct shapes *s, uint32_t oid)
 {
@@ -48,7 +48,10 @@ static void find_rewritten(const char *then, const char *now, struct rewritten *
 	memset(out, 0, sizeof *out);
 	if (!pg_ground_moved(then, now))
 		return;
-	for (int16_t i = 1; i <= ATTNUM_MAX; i++) {
+	int16_t i;
+	for (const char *at = then; pg_ground_next_column(&at, &i);) {
+		if (i <= 0 || i > ATTNUM_MAX)
+			continue;
 		out->plain[i] = pg_ground_rewrote(then, now, i, false);
 		out->generated[i] = pg_ground_rewrote(then, now, i, true);
 		out->any = out->any || out->plain[i] || out->generated[i];

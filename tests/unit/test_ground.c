@@ -61,6 +61,15 @@ static void test_check(void)
 	CHECK_INT(pg_ground_check("", "p", "s", "t", &e), -1);
 }
 
+static void test_columns(void)
+{
+	const char *at = "a k1.5.0.0 k12.6.1.7 p1.5.111100 x7.100.";
+	int16_t n;
+	CHECK(pg_ground_next_column(&at, &n) && n == 1);
+	CHECK(pg_ground_next_column(&at, &n) && n == 12);
+	CHECK(!pg_ground_next_column(&at, &n));
+}
+
 static void test_publication_xmin(void)
 {
 	CHECK_INT(pg_ground_publication_xmin("f9.8 p1.4294967295.111100 r7"), 4294967295);
@@ -103,5 +112,6 @@ int main(void)
 	RUN(test_children);
 	RUN(test_check);
 	RUN(test_publication_xmin);
+	RUN(test_columns);
 	return check_done("ground");
 }
