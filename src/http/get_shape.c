@@ -114,7 +114,7 @@ enum step shape_resolve_def(struct request *r, const struct shape_params *p, con
 		shape_def_clear(def);
 		return reply_errors(r, &errors);
 	}
-	if (def_check_rights(a, def, &complaint) == 0)
+	if (def_check_rights(a, def, r->http->config->pooled_database.user, &complaint) == 0)
 		return STEP_NEXT;
 	shape_def_clear(def);
 	return reply_error(r, complaint.field, complaint.text);

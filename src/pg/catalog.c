@@ -438,7 +438,7 @@ void pg_table_schema_json(const struct pg_table *t, const uint16_t *selected, ui
  *  (generated: false, true, or "v" if it is virtual)
  *  "keys":0,"clash":"\"schema\".\"name\"" or null,"members":[[oid,"schema","name"],…],
  *  "types":[[oid,"schema","name","kind",elem_oid,base_oid,base_typmod,["label",…],[[id,type_oid,typmod,"name"],…]],…],
- *  "denied":[attnum,…] if there are such columns,
+ *  "denied":[attnum,…] if there are such columns, "tableoid_denied":true if so,
  *  "collations":[[oid,"schema","name","provider",deterministic,"collate","ctype","version" or null],…]}
  */
 
@@ -518,7 +518,7 @@ void pg_table_to_json(const struct pg_table *t, struct buf *out)
 		buf_printf(out, denied ? ",%d" : "],\"denied\":[%d", t->columns[i].attnum);
 		denied = true;
 	}
-	buf_printf(out, "],\"keys\":%d,\"clash\":", (int)t->keys);
+	buf_printf(out, "],%s\"keys\":%d,\"clash\":", t->tableoid_denied ? "\"tableoid_denied\":true," : "", (int)t->keys);
 	if (t->clash != NULL)
 		put_text(out, t->clash);
 	else
@@ -769,6 +769,7 @@ static struct pg_table *table_from_value(const json_t *v, bool has_keys)
 	for (size_t i = 0; i < n; i++)
 		read_column(json_array_get(columns, i), &t->columns[i], &bad);
 	read_denied(json_object_get(v, "denied"), t, &bad);
+	t->tableoid_denied = json_is_true(json_object_get(v, "tableoid_denied"));
 	read_leaves(json_object_get(v, "leaves"), t, &bad);
 	if (has_keys)
 		read_keys(v, t, &bad);
@@ -923,7 +924,8 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 	"  CASE WHEN a.attnum = pg_catalog.min(a.attnum) OVER () THEN" \
 	"    (SELECT pg_catalog.json_build_object('types', coalesce(types.list, '[]'), 'collations', collations.list," \
 	"       'keys', keys.json) FROM types, collations, keys) END," \
-	"  NOT pg_catalog.has_column_privilege(reader.name, rel.oid, a.attnum, 'SELECT') " \
+	"  NOT pg_catalog.has_column_privilege(reader.name, rel.oid, a.attnum, 'SELECT')," \
+	"  NOT pg_catalog.has_column_privilege(reader.name, rel.oid, 'tableoid', 'SELECT') " \
 	"FROM rel CROSS JOIN (SELECT coalesce((SELECT r.rolname FROM pg_catalog.pg_roles r" \
 	"    WHERE r.rolname = pg_catalog.current_setting('" PG_READER_SETTING "', true)), CURRENT_USER) AS name) reader" \
 	"  JOIN pg_catalog.pg_attribute a ON a.attrelid = rel.oid AND a.attnum > 0 AND NOT a.attisdropped" \
@@ -938,7 +940,7 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 enum {
 	COL_OID, COL_SCHEMA, COL_NAME, COL_RELKIND, COL_LEAVES, COL_ATTNAME, COL_ATTNUM, COL_TYPE, COL_TYPMOD,
 	COL_TYPE_NAME, COL_DIMS, COL_NOT_NULL, COL_GENERATED, COL_IS_BOOL, COL_PK_INDEX,
-	COL_COLLATION, COL_MORE, COL_DENIED,
+	COL_COLLATION, COL_MORE, COL_DENIED, COL_TABLEOID_DENIED,
 };
 
 /* "16390 16401" */
@@ -992,6 +994,7 @@ static struct pg_table *table_from_rows(const PGresult *res)
 	t->relkind = pg_value(res, 0, COL_RELKIND)[0];
 	parse_leaves(pg_value(res, 0, COL_LEAVES), t);
 	bool fits = parse_more(pg_value(res, 0, COL_MORE), t);
+	t->tableoid_denied = t->nmembers > 0 && pg_value_bool(res, 0, COL_TABLEOID_DENIED);
 	for (int i = 0; i < PQntuples(res); i++)
 		t->columns[i] = (struct pg_column){
 			.name = mem_strdup(pg_value(res, i, COL_ATTNAME)),

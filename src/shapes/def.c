@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "pg/query.h"
+#include "pg/query.h"
 #include "where/where.h"
 
 #define IDENTIFIER_CHARS_MAX 63
@@ -498,7 +499,19 @@ const char *def_where_unpublished(const struct shape_def *d, bool stored_publish
 	return name;
 }
 
-int def_check_rights(struct arena *a, const struct shape_def *d, struct def_error *e)
+/* Rights on all columns there are don't cover it. */
+static int fail_tableoid(struct arena *a, const struct pg_table *t, const char *role, struct def_error *e)
+{
+	struct buf text = BUF_INIT(TEXT_BYTES_MAX);
+	buf_puts(&text, "The database role has no right to read tableoid, which tells the table's own rows from those of its children. "
+	                "Run, as its owner: GRANT SELECT (tableoid) ON ");
+	pg_put_table(&text, t->schema, t->name);
+	buf_puts(&text, " TO ");
+	pg_put_ident(&text, role);
+	return fail(a, e, "table", &text);
+}
+
+int def_check_rights(struct arena *a, const struct shape_def *d, const char *role, struct def_error *e)
 {
 	const struct pg_table *t = d->table;
 	struct def_name *denied = arena_alloc(a, (t->ncolumns + 1u) * sizeof *denied);
@@ -513,6 +526,8 @@ int def_check_rights(struct arena *a, const struct shape_def *d, struct def_erro
 	if (n > 0)
 		return fail_names(a, e, "columns", "The database role has no right to read the following columns: ", denied, n,
 		                  ". Grant it SELECT on them, or list only others in the 'columns' query param");
+	if (t->tableoid_denied)
+		return fail_tableoid(a, t, role, e);
 	for (uint16_t i = 0; i < t->ncolumns; i++)
 		n += t->columns[i].denied;
 	if (n == 0 || d->where == NULL || where_load(t, d->where, strlen(d->where), &w, &ignored) != 0)

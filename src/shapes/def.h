@@ -71,8 +71,8 @@ const bool *def_queryable(struct arena *a, const struct pg_table *t, const struc
  * longer than the buffer may be. */
 int def_where_sql(const struct shape_def *d, struct buf *out, struct err *e) MUST_USE;
 
-/* -1 if it selects, or its condition looks at, a column that the database role may not read. */
-int def_check_rights(struct arena *a, const struct shape_def *d, struct def_error *e) MUST_USE;
+/* -1 if it selects, or its condition looks at, a column that the database role `role` may not read. */
+int def_check_rights(struct arena *a, const struct shape_def *d, const char *role, struct def_error *e) MUST_USE;
 
 /* True if the definition selects a generated column. */
 bool def_selects_generated(const struct shape_def *d);

@@ -846,6 +846,33 @@ test('a role that may read some columns of a table: shapes of these, and a 400 t
   w.undisturbed()
 })
 
+test('a role that may read some columns of a table with children: 400 that says what to grant', async (t) => {
+  const w = await world(t, {
+    sql: [
+      'CREATE TABLE parent (id int PRIMARY KEY, v text, secret text)',
+      'CREATE TABLE kid (PRIMARY KEY (id)) INHERITS (parent)',
+      'ALTER TABLE parent REPLICA IDENTITY FULL; ALTER TABLE kid REPLICA IDENTITY FULL',
+      "INSERT INTO parent VALUES (1, 'a', 'hidden'); INSERT INTO kid VALUES (1, 'b', 'hidden')",
+    ],
+    env: MANUAL,
+    start: false,
+  })
+  const role = `kids_${w.db}`
+  await w.sql(`CREATE PUBLICATION ${w.publication} FOR TABLE parent`)
+  await w.sql(`CREATE ROLE ${role} LOGIN REPLICATION; GRANT SELECT (id, v) ON parent TO ${role}`)
+  w.busbar.databaseUrl = w.pg.url(w.db, role)
+  await w.busbar.start()
+  const refused = await shape(w.busbar.url, { table: 'parent', columns: 'id,v', offset: '-1' })
+  equal(refused.status, 400, `status (${refused.text().slice(0, 200)})`)
+  const said = /GRANT SELECT .*/.exec(refused.json().errors.table[0])[0]
+  await w.sql(said)
+  const f = w.follow({ table: 'parent', columns: 'id,v' })
+  await f.ready()
+  await w.sql("UPDATE kid SET v = 'c'; UPDATE parent SET v = 'd' WHERE secret = 'hidden'")
+  equal(f.rows.size, 2, 'rows')
+  f.check()
+})
+
 test('manual publishing: what is missing is said, nothing is altered', async (t) => {
   const w = await world(t, { sql: [TABLE, fill(1, 3)], env: MANUAL, start: false })
   await w.sql(`CREATE PUBLICATION ${w.publication}`)
