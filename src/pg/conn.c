@@ -247,7 +247,7 @@ PGconn *pg_connect(const struct config *c, enum pg_role role, struct err *e)
 			return NULL; /* a server answered: another address is no remedy */
 	}
 	if (e != NULL)
-		pg_tls_explain(c, role_url(c, role), e);
+		pg_tls_explain(c, role_url(c, role), addresses.text[addresses.n - 1], e);
 	return NULL;
 }
 
