@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pg/publication.h"
 #include "pg/query.h"
 
 #define SCHEMA_PUBLICATIONS_SINCE 150000 /* also row filters and column lists */
@@ -178,18 +179,17 @@ static bool is_published(const char *ground)
 
 /* ---- comparing ---- */
 
-int pg_ground_check(const char *ground, const char *publication, const char *schema, const char *name, struct err *e)
+int pg_ground_check(const char *ground, const struct config *c, const char *schema, const char *name, struct err *e)
 {
 	struct word pub = word_of(ground, 'p');
 	if (pub.len == 0)
-		return err_set(e, ERR_CONFIG, "Publication \"%s\" not found in the database", publication);
+		return pg_publication_missing(c, false, e);
 	if (!all_operations(pub))
-		return err_set(e, ERR_CONFIG, "Publication \"%s\" does not publish all required operations: INSERT, UPDATE, DELETE, TRUNCATE",
-		               publication);
+		return pg_publication_incomplete(c->publication_name, e);
 	/* A moment ago, when the table joined, it was. */
 	if (!is_published(ground) || word_of(ground, 'f').len > 0)
 		return err_set(e, ERR_TIMEOUT, "Publication \"%s\" changed while the snapshot of table \"%s.%s\" was taken: try again",
-		               publication, schema, name);
+		               c->publication_name, schema, name);
 	return 0;
 }
 

@@ -35,6 +35,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/config.h"
 #include "base/err.h"
 
 /*
@@ -43,7 +44,7 @@
 PGresult *pg_ground_read(PGconn *conn, const char *publication, const char *oids, struct err *e) MUST_USE;
 
 /* 0: all changes of the table come. Else ERR_CONFIG with what is missing; ERR_TIMEOUT for what changed just now. */
-int pg_ground_check(const char *ground, const char *publication, const char *schema, const char *name, struct err *e) MUST_USE;
+int pg_ground_check(const char *ground, const struct config *c, const char *schema, const char *name, struct err *e) MUST_USE;
 
 /* pg_publication.xmin, which each ALTER of the publication changes; 0: there is no publication. */
 uint32_t pg_ground_publication_xmin(const char *ground);

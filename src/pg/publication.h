@@ -57,4 +57,11 @@ int pg_publication_leave(PGconn *admin, const struct config *c, const struct pg_
 int pg_publication_check(PGconn *admin, const struct config *c, const uint32_t *table_oids, int n, uint32_t *rel_oid,
                          struct err *e) MUST_USE;
 
+/*
+ * ERR_CONFIG, each with the SQL that mends it. There is no such publication; `barred`: and the URL's user may not create
+ * it. It leaves out some operations.
+ */
+int pg_publication_missing(const struct config *c, bool barred, struct err *e);
+int pg_publication_incomplete(const char *publication, struct err *e);
+
 #endif

@@ -46,6 +46,9 @@ bool pg_is_undefined(const struct err *e);
 void pg_put_ident(struct buf *b, const char *name);
 void pg_put_table(struct buf *b, const char *schema, const char *name);
 
+/* ERR_TIMEOUT: others hold locks on the table that keep ours waiting. */
+int pg_lock_timed_out(const char *schema, const char *name, struct err *e);
+
 const char *pg_value(const PGresult *res, int row, int col); /* "" for NULL */
 bool pg_value_bool(const PGresult *res, int row, int col);   /* false for NULL */
 int64_t pg_value_int(const PGresult *res, int row, int col); /* 0 for NULL */

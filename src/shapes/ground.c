@@ -147,7 +147,7 @@ int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, st
 	if (PQntuples(r) == 0)
 		rc = err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" is gone", table->schema, table->name);
 	else
-		rc = pg_ground_check(PQgetvalue(r, 0, 1), s->config->publication_name, table->schema, table->name, e);
+		rc = pg_ground_check(PQgetvalue(r, 0, 1), s->config, table->schema, table->name, e);
 	/* It may have published less in between. Who wrote then, and hasn't ended yet, is neither in the snapshot nor to come. */
 	if (rc == 0 && pg_ground_publication_xmin(PQgetvalue(r, 0, 1)) != since.publication_xmin)
 		rc = GROUND_JOIN;

@@ -29,6 +29,7 @@
 #define SUBSET_POOL_PART 5 /* one connection in so many is for subsets */
 #define EVICT_PERIOD_MS 60000 /* as Electric's */
 #define JOINS_MAX 3 /* of a table for one snapshot: the publication was altered in between */
+#define GENERATED_COLUMNS_SINCE 180000
 #define ATTACH_LOCK_MS 200 /* the stream waits while a new partition is looked into */
 #define ATTACH_LOOK_MS 5000
 #define LOOK_NAMED_MAX 5 /* tables named in a warning */
@@ -131,6 +132,26 @@ static void look_up_differs(struct shapes *s, const struct pg_table *was, const 
 		rotate_misfits(s, now);
 }
 
+/* The stream's set-up found that the publication leaves generated columns out; the operator may have been told since, and
+ * have altered it. */
+static void look_whether_generated(struct shapes *s, PGconn *conn, const struct pg_table *table)
+{
+	bool matters = false;
+	for (uint16_t i = 0; i < table->ncolumns; i++)
+		matters = matters || (table->columns[i].generated && !table->columns[i].is_virtual);
+	if (!matters || PQserverVersion(conn) < GENERATED_COLUMNS_SINCE || shapes_publishes_generated(s))
+		return;
+	struct err ignored;
+	PGresult *r = pg_query(conn, "SELECT FROM pg_catalog.pg_publication WHERE pubname = $1::pg_catalog.text AND pubgencols = 's'", 1,
+	                       (const char *const[]){s->config->publication_name}, &ignored);
+	if (r != NULL && PQntuples(r) > 0) {
+		pthread_mutex_lock(&s->server_lock);
+		s->server.publishes_generated = true;
+		pthread_mutex_unlock(&s->server_lock);
+	}
+	PQclear(r);
+}
+
 static void run_lookup(struct worker *w, struct job *j)
 {
 	struct shapes *s = w->s;
@@ -153,6 +174,7 @@ static void run_lookup(struct worker *w, struct job *j)
 	if (l->stale != NULL && rc >= 0)
 		look_up_differs(s, l->stale, table);
 	if (rc == 0) {
+		look_whether_generated(s, w->admin, table);
 		struct pg_table *shared = registry_cache_put(s, table, asked);
 		pg_table_unref(table);
 		table = shared;
@@ -581,8 +603,7 @@ static int take_snapshot(struct creation *c, struct pg_table *table, struct pg_s
 			continue;
 		}
 		if (clock_mono_ms() > until)
-			return err_set(e, ERR_TIMEOUT, "Snapshot creation failed: a committed transaction still counts as running (is a synchronous "
-			               "standby slow or away?)");
+			return pg_snapshot_outrun(c->w->snap, e);
 		struct timespec ts = {0, RETAKE_WAIT_MS * 1000000};
 		nanosleep(&ts, NULL); /* the transaction in question must end on the server; nothing tells us */
 	}

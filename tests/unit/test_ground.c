@@ -48,17 +48,21 @@ static void test_children(void)
 static void test_check(void)
 {
 	struct err e;
-	CHECK_INT(pg_ground_check("p1.5.111100 r7", "p", "s", "t", &e), 0);
-	CHECK_INT(pg_ground_check("-", "p", "s", "t", &e), -1);
-	CHECK_STR(e.text, "Publication \"p\" not found in the database");
-	CHECK_INT(pg_ground_check("p1.5.110100 r7", "p", "s", "t", &e), -1);
+	char name[] = "p", user[] = "u";
+	struct config c = {.publication_name = name, .database = {.user = user}};
+	CHECK_INT(pg_ground_check("p1.5.111100 r7", &c, "s", "t", &e), 0);
+	CHECK_INT(pg_ground_check("-", &c, "s", "t", &e), -1);
+	CHECK_STR(e.text, "Publication \"p\" not found in the database. Run, as the database's owner: CREATE PUBLICATION \"p\"; "
+	                  "ALTER PUBLICATION \"p\" OWNER TO \"u\"");
+	CHECK_INT(pg_ground_check("p1.5.110100 r7", &c, "s", "t", &e), -1);
 	CHECK_INT(e.kind, ERR_CONFIG);
-	CHECK(strstr(e.text, "all required operations") != NULL);
-	CHECK_INT(pg_ground_check("p1.5.1111", "p", "s", "t", &e), -1);
+	CHECK_STR(e.text, "Publication \"p\" does not publish all required operations: INSERT, UPDATE, DELETE, TRUNCATE. Run, as its owner: "
+	                  "ALTER PUBLICATION \"p\" SET (publish = 'insert, update, delete, truncate')");
+	CHECK_INT(pg_ground_check("p1.5.1111", &c, "s", "t", &e), -1);
 	CHECK_INT(e.kind, ERR_TIMEOUT);
-	CHECK_INT(pg_ground_check("f7.8 p1.5.111100 s4", "p", "s", "t", &e), -1);
+	CHECK_INT(pg_ground_check("f7.8 p1.5.111100 s4", &c, "s", "t", &e), -1);
 	CHECK_INT(e.kind, ERR_TIMEOUT);
-	CHECK_INT(pg_ground_check("", "p", "s", "t", &e), -1);
+	CHECK_INT(pg_ground_check("", &c, "s", "t", &e), -1);
 }
 
 static void test_columns(void)

@@ -25,6 +25,7 @@
 static const char *url;
 static PGconn *admin, *other; /* `other` plays the user */
 static struct config config;
+static char user[] = "postgres";
 
 /* ---- helpers ---- */
 
@@ -153,6 +154,7 @@ static void setup(void)
 	           "CREATE SCHEMA bb_live; GRANT USAGE ON SCHEMA bb_live TO bb_live_role; CREATE PUBLICATION bb_live_pub");
 	config = (struct config){0};
 	config.publication_name = mem_strdup("bb_live_pub");
+	config.database.user = config.database.database = user;
 }
 
 static void teardown(void)
@@ -528,6 +530,11 @@ static void test_join_and_leave(void)
 		config.manual_table_publishing = true;
 		CHECK_INT(join(t, NULL, &j, &e), -1);
 		CHECK(e.kind == ERR_CONFIG && strstr(e.text, "row filter") != NULL);
+		const char *sql = strstr(e.text, "BEGIN; ");
+		if (CHECK(sql != NULL))
+			run(admin, sql); /* what it says to run mends it */
+		CHECK_INT(join(t, NULL, &j, &e), 0);
+		run(admin, "ALTER PUBLICATION bb_live_pub SET TABLE bb_live.items WHERE (id > 5)");
 		config.manual_table_publishing = false;
 		CHECK_INT(join(t, NULL, &j, &e), 0);
 		CHECK_STR(value(admin, "SELECT count(*) FROM pg_publication_rel WHERE prqual IS NOT NULL"), "0");
@@ -567,10 +574,11 @@ static void test_join_and_leave(void)
 	run(admin, "CREATE PUBLICATION bb_live_all WITH (publish = 'insert')");
 	CHECK_INT(pg_publication_join(admin, &all, NEW_MINOR, t, NULL, NULL, NULL, &j, &e), -1);
 	CHECK_STR(e.text, "Publication \"bb_live_all\" does not publish all required operations: INSERT, UPDATE, DELETE, TRUNCATE. Run, "
-	                  "as the owner: ALTER PUBLICATION \"bb_live_all\" SET (publish = 'insert, update, delete, truncate')");
+	                  "as its owner: ALTER PUBLICATION \"bb_live_all\" SET (publish = 'insert, update, delete, truncate')");
 	run(admin, "DROP PUBLICATION bb_live_all");
 	CHECK_INT(pg_publication_join(admin, &all, NEW_MINOR, t, NULL, NULL, NULL, &j, &e), -1);
-	CHECK_STR(e.text, "Publication \"bb_live_all\" not found in the database");
+	CHECK(strstr(e.text, "Publication \"bb_live_all\" not found in the database. Run, as the database's owner: CREATE PUBLICATION "
+	                     "\"bb_live_all\"; ALTER") == e.text);
 	CHECK_INT(e.kind, ERR_CONFIG);
 	free(all.publication_name);
 	pg_table_unref(t);
@@ -732,7 +740,7 @@ static void test_lock_timeout(void)
 	CHECK_INT(join(t, NULL, &out, &e), -1);
 	int64_t took_ms = clock_mono_ms() - from_ms;
 	CHECK_INT(e.kind, ERR_TIMEOUT);
-	CHECK_STR(e.text, "Snapshot timed out while waiting for a table lock");
+	CHECK_STR(e.text, "Snapshot timed out while waiting for a table lock: others hold one on \"bb_live.busy\"");
 	CHECK(took_ms >= PUB_JOIN_MAX_MS - 2 * PUB_LOCK_TIMEOUT_MS && took_ms < PUB_JOIN_MAX_MS + 2000);
 	CHECK(PQtransactionStatus(admin) == PQTRANS_IDLE);
 	run(other, "COMMIT");
@@ -965,11 +973,27 @@ static void test_snapshot(void)
 		CHECK_STR(value(conn, "SELECT 1"), "1");
 	}
 
+	/* what is said when the stream is ahead of all snapshots: of standbys only where commits wait for them */
+	CHECK_INT(pg_snapshot_outrun(conn, &e), -1);
+	CHECK(e.kind == ERR_TIMEOUT && strstr(e.text, "standby") == NULL);
+	run(conn, "SET synchronous_commit = local");
+	run(conn, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+	run(conn, "SELECT pg_reload_conf()");
+	int64_t deadline_ms = clock_mono_ms() + WAIT_MS;
+	while (strcmp(value(conn, "SHOW synchronous_standby_names"), "nobody") != 0 && clock_mono_ms() < deadline_ms)
+		tiny_pause();
+	CHECK_INT(pg_snapshot_outrun(conn, &e), -1);
+	CHECK(strstr(e.text, "synchronous_standby_names = 'nobody'") != NULL);
+	run(conn, "ALTER SYSTEM RESET synchronous_standby_names");
+	run(conn, "SELECT pg_reload_conf()");
+	while (strcmp(value(conn, "SHOW synchronous_standby_names"), "") != 0 && clock_mono_ms() < deadline_ms)
+		tiny_pause();
+
 	/* the lock */
 	run(other, "BEGIN; LOCK TABLE bb_live.snap");
 	CHECK_INT(pg_snapshot_begin(conn, t, &e), -1);
 	CHECK_INT(e.kind, ERR_TIMEOUT);
-	CHECK_STR(e.text, "Snapshot timed out while waiting for a table lock");
+	CHECK_STR(e.text, "Snapshot timed out while waiting for a table lock: others hold one on \"bb_live.snap\"");
 	CHECK_INT(pg_snapshot_end(conn, &e), 0);
 	run(other, "ROLLBACK");
 
