@@ -891,38 +891,23 @@ int pg_publication_leave(PGconn *admin, const struct config *c, const struct pg_
 	return rc;
 }
 
-int pg_publication_check(PGconn *admin, const struct config *c, const uint32_t *table_oids, int n, uint32_t *rel_oid,
-                         struct err *e)
+int pg_publication_check(PGconn *admin, const struct config *c, uint32_t table_oid, uint32_t *rel_oid, struct err *e)
 {
 	int version = PQserverVersion(admin);
-	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES), oids = BUF_INIT(PG_SQL_MAX_BYTES);
-	buf_puts(&sql, "SELECT u.at - 1, COALESCE(pr.oid, CASE WHEN pub.puballtables OR ");
+	char oid[12];
+	snprintf(oid, sizeof oid, "%" PRIu32, table_oid);
+	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
+	buf_puts(&sql, "SELECT COALESCE(pr.oid, CASE WHEN pub.puballtables OR ");
 	buf_puts(&sql, by_schema_sql(version));
 	buf_puts(&sql, " THEN pub.oid END, ");
 	put_ancestor_sql(version, &sql);
-	buf_puts(&sql, ", 0) FROM pg_catalog.unnest($2::pg_catalog.oid[]) WITH ORDINALITY AS u (oid, at)"
-	               " JOIN pg_catalog.pg_class c ON c.oid = u.oid"
+	buf_puts(&sql, ", 0) FROM pg_catalog.pg_class c"
 	               " JOIN pg_catalog.pg_publication pub ON pub.pubname = $1::pg_catalog.text"
-	               " LEFT JOIN pg_catalog.pg_publication_rel pr ON pr.prpubid = pub.oid AND pr.prrelid = c.oid");
-	buf_putc(&oids, '{');
-	for (int i = 0; i < n; i++) {
-		buf_printf(&oids, i > 0 ? ",%" PRIu32 : "%" PRIu32, table_oids[i]);
-		rel_oid[i] = 0;
-	}
-	buf_putc(&oids, '}');
-	PGresult *res = NULL;
-	if (oids.failed)
-		(void)err_set(e, ERR_LIMIT, "%d tables are more than one look at the publication takes", n);
-	else
-		res = pg_query(admin, sql.data, 2, (const char *const[]){c->publication_name, oids.data}, e);
-	for (int i = 0; res != NULL && i < PQntuples(res); i++) {
-		int64_t at = pg_value_int(res, i, 0);
-		if (at >= 0 && at < n)
-			rel_oid[at] = pg_value_oid(res, i, 1);
-	}
-	int rc = res != NULL ? 0 : -1;
+	               " LEFT JOIN pg_catalog.pg_publication_rel pr ON pr.prpubid = pub.oid AND pr.prrelid = c.oid"
+	               " WHERE c.oid = $2::pg_catalog.oid");
+	PGresult *res = pg_query(admin, sql.data, 2, (const char *const[]){c->publication_name, oid}, e);
+	*rel_oid = res != NULL && PQntuples(res) > 0 ? pg_value_oid(res, 0, 0) : 0;
 	PQclear(res);
 	buf_clear(&sql);
-	buf_clear(&oids);
-	return rc;
+	return res != NULL ? 0 : -1;
 }

@@ -53,9 +53,8 @@ int pg_publication_keep(PGconn *admin, const struct config *c, int server_versio
  * parent stay, they may have shapes of their own. A table that is gone or out already is no error. */
 int pg_publication_leave(PGconn *admin, const struct config *c, const struct pg_table *t, struct err *e) MUST_USE;
 
-/* Which of our tables are published: fills `rel_oid[i]` as pg_join's publication_rel_oid (0: not in it). */
-int pg_publication_check(PGconn *admin, const struct config *c, const uint32_t *table_oids, int n, uint32_t *rel_oid,
-                         struct err *e) MUST_USE;
+/* Whether a table is published: *rel_oid is as pg_join's publication_rel_oid (0: it isn't). */
+int pg_publication_check(PGconn *admin, const struct config *c, uint32_t table_oid, uint32_t *rel_oid, struct err *e) MUST_USE;
 
 /*
  * ERR_CONFIG, each with the SQL that mends it. There is no such publication; `barred`: and the URL's user may not create

@@ -389,15 +389,8 @@ static void *ingest_main(void *arg)
 	struct err e = {0};
 	counts_restore(s);
 	if (stream_run(s->stream, &e) != 0) {
-		pthread_mutex_lock(&s->status_lock);
-		s->fatal = true;
-		s->fatal_err = e;
-		void (*notify)(void *) = s->on_fatal;
-		void *ctx = s->on_fatal_ctx;
-		pthread_mutex_unlock(&s->status_lock);
 		s->ingest->streaming = false;
-		if (notify != NULL)
-			notify(ctx);
+		status_fatal(s, &e);
 		/* Known shapes are served until main has decided; commands still get their answers. */
 		while (!atomic_load(&s->ingest_quit)) {
 			cmd_run_all(s);

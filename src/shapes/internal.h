@@ -9,8 +9,9 @@
  *   any      reads the `tail` part of a shape under its lock, the registry under registry_lock.
  *
  * Locks, in the order in which they may be taken (none is held during a call into libpq, LMDB or MHD):
- *   registry_lock > a shape's lock > a wait list's lock; job_lock, cmd_lock, headers_lock, writer.lock are
- *   leaves.
+ *   registry_lock > a shape's lock > a leaf: job_lock, cmd_lock, headers_lock, lookup_lock, lsn_lock, status_lock,
+ *   server_lock, removed_lock (logs are written under it), failing_lock, writer.lock. A wait list has one of these, or its
+ *   shape's; waiters are called with it held, and may take locks of whoever waits, which know none of ours.
  */
 #ifndef BUSBAR_SHAPES_INTERNAL_H
 #define BUSBAR_SHAPES_INTERNAL_H
@@ -177,7 +178,6 @@ struct rendered {
 	uint64_t change_seq;
 	struct line *lines[2]; /* [1]: the insert half of a changed key */
 	int nlines;            /* -1: this change can't be shown: rotate */
-	bool key_changed;
 };
 
 /*
@@ -632,6 +632,8 @@ struct shapes {
 	bool wal_end_queued;
 };
 
+/* engine.c: the process is to end, for what the user must mend; the first reason counts. Any thread, holding nothing. */
+void status_fatal(struct shapes *s, const struct err *e);
 /* engine.c: what the stream has learned; INGEST calls them. */
 void status_phase(struct shapes *s, enum stream_phase phase, const char *error);
 void status_wait(struct shapes *s, enum stream_wait wait);

@@ -972,18 +972,18 @@ static int check_publication(struct worker *w, PGconn *conn, struct pg_table *wa
 	bool has_known = false;
 	if (!claim_table(s, was->oid, &known, &has_known))
 		return 0; /* somebody joins it right now */
-	uint32_t oid = was->oid, rel = 0;
+	uint32_t rel = 0;
 	if (!has_known) {
 		release_table(s, was, NULL, NULL);
 		return 0;
 	}
-	if (pg_publication_check(conn, s->config, &oid, 1, &rel, e) != 0) {
+	if (pg_publication_check(conn, s->config, was->oid, &rel, e) != 0) {
 		release_table(s, was, NULL, NULL);
 		return -1;
 	}
 	if (rel != known.publication_rel_oid) {
 		/* What happened to the table meanwhile never came. The next request joins it again. */
-		rotate_older(s, oid, NULL, 0, rel == 0 ? "the table was taken out of the publication" : "the table left the publication and came back");
+		rotate_older(s, was->oid, NULL, 0, rel == 0 ? "the table was taken out of the publication" : "the table left the publication and came back");
 		release_table(s, was, NULL, NULL);
 		return 0;
 	}

@@ -284,7 +284,7 @@ static int look_at_holder(struct setup *u, struct err *e)
 		           ours ? "" : ": nothing is served until it lets go");
 	u->holder = holder;
 	PQclear(res);
-	waits(u, ours ? STREAM_WAIT_OWN_LOCK : STREAM_WAIT_FOREIGN_LOCK);
+	waits(u, ours ? STREAM_WAIT_NONE : STREAM_WAIT_FOREIGN_LOCK);
 	return ours ? end_former(u, holder, e) : 0;
 }
 
