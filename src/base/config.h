@@ -32,8 +32,8 @@ struct config {
 	bool database_use_ipv6;
 	char *ca_certificate_file; /* NULL: none */
 	int db_pool_size;
-	int64_t tcp_keepalive_idle_ms, tcp_keepalive_interval_ms, tcp_user_timeout_ms; /* -1: the system's */
-	int64_t tcp_keepalive_count;                                                   /* -1: the system's */
+	int64_t tcp_keepalive_idle_ms, tcp_keepalive_interval_ms, tcp_user_timeout_ms; /* -1: ours (pg/conn.c) */
+	int64_t tcp_keepalive_count;                                                   /* -1: ours (pg/conn.c) */
 	char *replication_stream_id;
 	char *slot_name, *publication_name; /* electric_slot_<id>, electric_publication_<id> */
 	bool temporary_slot;                /* CLEANUP_REPLICATION_SLOTS_ON_SHUTDOWN */

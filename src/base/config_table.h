@@ -27,13 +27,13 @@ X(ELECTRIC_DATABASE_CA_CERTIFICATE_FILE, TEXT, NULL, USED,
 X(ELECTRIC_DB_POOL_SIZE, INT, "20", USED,
   "Most connections at a time besides the replication stream's, at least 5; a fifth of them, 1 to 4, for subsets")
 X(ELECTRIC_DATABASE_TCP_KEEPALIVE_IDLE, TIME, NULL, USED,
-  "TCP_KEEPIDLE of database connections, whole seconds; the system's if unset")
+  "TCP_KEEPIDLE of database connections, whole seconds; 30 s if unset")
 X(ELECTRIC_DATABASE_TCP_KEEPALIVE_INTERVAL, TIME, NULL, USED,
-  "TCP_KEEPINTVL of database connections, whole seconds; the system's if unset")
+  "TCP_KEEPINTVL of database connections, whole seconds; 10 s if unset")
 X(ELECTRIC_DATABASE_TCP_KEEPALIVE_COUNT, INT, NULL, USED,
-  "TCP_KEEPCNT of database connections; the system's if unset")
+  "TCP_KEEPCNT of database connections; 3 if unset")
 X(ELECTRIC_DATABASE_TCP_USER_TIMEOUT, TIME, NULL, USED,
-  "TCP_USER_TIMEOUT of database connections; the system's if unset")
+  "TCP_USER_TIMEOUT of database connections; 60 s if unset")
 X(ELECTRIC_REPLICATION_STREAM_ID, TEXT, "default", USED,
   "An SQL identifier, lower-cased: slot electric_slot_ID, publication electric_publication_ID")
 X(CLEANUP_REPLICATION_SLOTS_ON_SHUTDOWN, BOOL, "false", USED,

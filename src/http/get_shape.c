@@ -122,6 +122,8 @@ enum step shape_resolve_def(struct request *r, const struct shape_params *p, con
 
 /* ---- which shape ------------------------------------------------------------------------------------ */
 
+#define GENERATED_COLUMNS_SINCE 180000
+
 static enum step generated_unpublished(struct request *r)
 {
 	struct buf text = BUF_INIT(2048);
@@ -130,6 +132,9 @@ static enum step generated_unpublished(struct request *r)
 	           "you can exclude them from the shape by explicitly listing which columns to fetch in the 'columns' query "
 	           "param.",
 	           r->http->config->publication_name);
+	if (shapes_server_version(r->http->shapes) >= GENERATED_COLUMNS_SINCE)
+		buf_printf(&text, " Run, as the publication's owner: ALTER PUBLICATION \"%s\" SET (publish_generated_columns = stored)",
+		           r->http->config->publication_name);
 	enum step step = reply_message(r, 503, text.data, 10, true);
 	buf_clear(&text);
 	return step;

@@ -137,6 +137,7 @@
 	"    (SELECT pg_catalog.json_build_object('types', coalesce(types.list, '[]'), 'collations', collations.list," \
 	"       'keys', keys.json) FROM types, collations, keys) END," \
 	"  NOT pg_catalog.has_column_privilege(reader.name, rel.oid, a.attnum, 'SELECT')," \
+	"  NOT pg_catalog.has_column_privilege(reader.name, rel.oid, 'tableoid', 'SELECT')," \
 	"  NOT pg_catalog.has_schema_privilege(reader.name, rel.nspname, 'USAGE') " \
 	"FROM rel CROSS JOIN (SELECT coalesce((SELECT r.rolname FROM pg_catalog.pg_roles r" \
 	"    WHERE r.rolname = pg_catalog.current_setting('" PG_READER_SETTING "', true)), CURRENT_USER) AS name) reader" \
@@ -152,7 +153,7 @@
 enum {
 	COL_OID, COL_SCHEMA, COL_NAME, COL_RELKIND, COL_LEAVES, COL_ATTNAME, COL_ATTNUM, COL_TYPE, COL_TYPMOD,
 	COL_TYPE_NAME, COL_DIMS, COL_NOT_NULL, COL_GENERATED, COL_IS_BOOL, COL_PK_INDEX,
-	COL_COLLATION, COL_MORE, COL_DENIED, COL_NO_USAGE,
+	COL_COLLATION, COL_MORE, COL_DENIED, COL_TABLEOID_DENIED, COL_NO_USAGE,
 };
 
 /* "16390 16401" */
@@ -192,6 +193,7 @@ static struct pg_table *table_from_rows(const PGresult *res)
 	t->schema = mem_strdup(pg_value(res, 0, COL_SCHEMA));
 	t->name = mem_strdup(pg_value(res, 0, COL_NAME));
 	t->relkind = pg_value(res, 0, COL_RELKIND)[0];
+	t->tableoid_denied = t->nmembers > 0 && pg_value_bool(res, 0, COL_TABLEOID_DENIED);
 	t->no_usage = pg_value_bool(res, 0, COL_NO_USAGE);
 	parse_leaves(pg_value(res, 0, COL_LEAVES), t);
 	bool fits = pg_table_parse_more(pg_value(res, 0, COL_MORE), t);

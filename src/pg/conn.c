@@ -16,10 +16,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "pg/query.h"
 #include "pg/tls.h"
 
 #define PARAMS_MAX 24
 #define NUMBERS_MAX 8
+#define NAME_TEXT_MAX 64
 /* A path below a file exists nowhere. libpq takes an empty value for "use the default in the home
  * directory", and with a root certificate found there sslmode=require would silently verify. */
 #define NO_FILE "/dev/null/none"
@@ -95,23 +97,21 @@ static int64_t whole_seconds(int64_t ms)
 	return ms < 1000 ? 1 : ms / 1000;
 }
 
-/* A replication connection always has data under way (feedback), so a network that swallows packets can be
- * told from a server that is busy; by itself the kernel would try for a quarter of an hour. */
-#define REPLICATION_TCP_USER_TIMEOUT_MS 60000
+/* A network that swallows packets: by itself the kernel would try for a quarter of an hour to deliver a statement, and
+ * whoever only reads would wait for two hours. A server that is busy answers keepalives. */
+#define TCP_KEEPALIVE_IDLE_S 30
+#define TCP_KEEPALIVE_INTERVAL_S 10
+#define TCP_KEEPALIVE_COUNT 3
+#define TCP_UNACKNOWLEDGED_MAX_MS 60000
 
-static void param_tcp(struct params *p, const struct config *c, enum pg_role role)
+static void param_tcp(struct params *p, const struct config *c)
 {
 	param(p, "keepalives", "1");
-	if (c->tcp_keepalive_idle_ms >= 0)
-		param_number(p, "keepalives_idle", whole_seconds(c->tcp_keepalive_idle_ms));
-	if (c->tcp_keepalive_interval_ms >= 0)
-		param_number(p, "keepalives_interval", whole_seconds(c->tcp_keepalive_interval_ms));
-	if (c->tcp_keepalive_count >= 0)
-		param_number(p, "keepalives_count", c->tcp_keepalive_count);
-	if (c->tcp_user_timeout_ms >= 0)
-		param_number(p, "tcp_user_timeout", c->tcp_user_timeout_ms);
-	else if (role == PG_ROLE_REPLICATION)
-		param_number(p, "tcp_user_timeout", REPLICATION_TCP_USER_TIMEOUT_MS);
+	param_number(p, "keepalives_idle", c->tcp_keepalive_idle_ms >= 0 ? whole_seconds(c->tcp_keepalive_idle_ms) : TCP_KEEPALIVE_IDLE_S);
+	param_number(p, "keepalives_interval",
+	             c->tcp_keepalive_interval_ms >= 0 ? whole_seconds(c->tcp_keepalive_interval_ms) : TCP_KEEPALIVE_INTERVAL_S);
+	param_number(p, "keepalives_count", c->tcp_keepalive_count >= 0 ? c->tcp_keepalive_count : TCP_KEEPALIVE_COUNT);
+	param_number(p, "tcp_user_timeout", c->tcp_user_timeout_ms >= 0 ? c->tcp_user_timeout_ms : TCP_UNACKNOWLEDGED_MAX_MS);
 }
 
 static const struct config_url *role_url(const struct config *c, enum pg_role role)
@@ -140,7 +140,7 @@ PGconn *pg_connect_start(const struct config *c, enum pg_role role, const char *
 	param(&p, "dbname", u->database);
 	param_tls(&p, c, u);
 	param(&p, "gssencmode", "disable");
-	param_tcp(&p, c, role);
+	param_tcp(&p, c);
 	param(&p, "application_name", "busbar");
 	param(&p, "client_encoding", "UTF8");
 	/* No `options`: poolers refuse it, and pg_init() has removed PGOPTIONS. */
@@ -247,7 +247,7 @@ PGconn *pg_connect(const struct config *c, enum pg_role role, struct err *e)
 			return NULL; /* a server answered: another address is no remedy */
 	}
 	if (e != NULL)
-		pg_tls_explain(c, role_url(c, role), e);
+		pg_tls_explain(c, role_url(c, role), addresses.text[addresses.n - 1], e);
 	return NULL;
 }
 
@@ -560,6 +560,24 @@ void pg_advise(struct err *e, const struct config *c, enum pg_role role, const c
 		append(e, ". Run, as its owner: GRANT USAGE ON SCHEMA %s TO %s", s, user);
 	else
 		append(e, ". Run, as its owner: GRANT SELECT ON %s.%s TO %s", s, t, user);
+}
+
+void pg_advise_catalog(struct err *e, const struct config *c)
+{
+	if (e->kind != ERR_PG)
+		return;
+	if (is(e, PG_SQLSTATE_CANCELLED)) {
+		append(e, " (a look may take %d s: is a lock on a catalog held, or are there very many partitions?)",
+		       PG_ADMIN_STATEMENT_TIMEOUT_MS / 1000);
+		return;
+	}
+	const char *name = is(e, PG_SQLSTATE_PRIVILEGE) ? strstr(e->text, "pg_") : NULL;
+	if (name == NULL)
+		return;
+	char user[140], catalog[NAME_TEXT_MAX];
+	quote_name(user, sizeof user, c->database.user);
+	snprintf(catalog, sizeof catalog, "%.*s", (int)strspn(name, "abcdefghijklmnopqrstuvwxyz_"), name);
+	append(e, ". Run, as a superuser: GRANT SELECT ON pg_catalog.%s TO %s", catalog, user);
 }
 
 bool pg_pooled_differs(const struct config *c)

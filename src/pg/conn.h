@@ -63,6 +63,9 @@ enum pg_error_class pg_classify(const struct config *c, const struct err *e, cha
 /* Adds what mends it to an error about a table, with the names filled in: a missing right, or which URL it was. */
 void pg_advise(struct err *e, const struct config *c, enum pg_role role, const char *schema, const char *table);
 
+/* The same for an error about a catalog that the ADMIN role reads. */
+void pg_advise_catalog(struct err *e, const struct config *c);
+
 /* True if snapshots have a URL of their own. */
 bool pg_pooled_differs(const struct config *c);
 

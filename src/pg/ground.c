@@ -2,8 +2,10 @@
 #include "pg/ground.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "pg/publication.h"
 #include "pg/query.h"
 
 #define SCHEMA_PUBLICATIONS_SINCE 150000 /* also row filters and column lists */
@@ -163,6 +165,13 @@ static bool all_operations(struct word publication)
 	return flags.len >= FLAG_OPERATIONS && memchr(flags.p, '0', FLAG_OPERATIONS) == NULL;
 }
 
+uint32_t pg_ground_publication_xmin(const char *ground)
+{
+	struct word pub = word_of(ground, 'p');
+	size_t at = up_to_dot(pub, 1);
+	return at < pub.len ? (uint32_t)strtoul(pub.p + at + 1, NULL, 10) : 0;
+}
+
 static bool is_published(const char *ground)
 {
 	return word_of(ground, 'a').len > 0 || word_of(ground, 'r').len > 0 || word_of(ground, 's').len > 0;
@@ -170,18 +179,17 @@ static bool is_published(const char *ground)
 
 /* ---- comparing ---- */
 
-int pg_ground_check(const char *ground, const char *publication, const char *schema, const char *name, struct err *e)
+int pg_ground_check(const char *ground, const struct config *c, const char *schema, const char *name, struct err *e)
 {
 	struct word pub = word_of(ground, 'p');
 	if (pub.len == 0)
-		return err_set(e, ERR_CONFIG, "Publication \"%s\" not found in the database", publication);
+		return pg_publication_missing(c, false, e);
 	if (!all_operations(pub))
-		return err_set(e, ERR_CONFIG, "Publication \"%s\" does not publish all required operations: INSERT, UPDATE, DELETE, TRUNCATE",
-		               publication);
+		return pg_publication_incomplete(c->publication_name, e);
 	/* A moment ago, when the table joined, it was. */
 	if (!is_published(ground) || word_of(ground, 'f').len > 0)
 		return err_set(e, ERR_TIMEOUT, "Publication \"%s\" changed while the snapshot of table \"%s.%s\" was taken: try again",
-		               publication, schema, name);
+		               c->publication_name, schema, name);
 	return 0;
 }
 
@@ -285,6 +293,17 @@ static bool another_file(const char *then, const char *now, bool generated)
 bool pg_ground_moved(const char *then, const char *now)
 {
 	return strcmp(then, now) != 0 && another_file(then, now, false);
+}
+
+bool pg_ground_next_column(const char **at, int16_t *attnum)
+{
+	struct word w;
+	while (next_word(at, &w))
+		if (w.p[0] == 'k') {
+			*attnum = (int16_t)strtol(w.p + 1, NULL, 10);
+			return true;
+		}
+	return false;
 }
 
 bool pg_ground_rewrote(const char *then, const char *now, int16_t attnum, bool generated)

@@ -35,6 +35,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/config.h"
 #include "base/err.h"
 
 /*
@@ -43,16 +44,20 @@
 PGresult *pg_ground_read(PGconn *conn, const char *publication, const char *oids, struct err *e) MUST_USE;
 
 /* 0: all changes of the table come. Else ERR_CONFIG with what is missing; ERR_TIMEOUT for what changed just now. */
-int pg_ground_check(const char *ground, const char *publication, const char *schema, const char *name, struct err *e) MUST_USE;
+int pg_ground_check(const char *ground, const struct config *c, const char *schema, const char *name, struct err *e) MUST_USE;
+
+/* pg_publication.xmin, which each ALTER of the publication changes; 0: there is no publication. */
+uint32_t pg_ground_publication_xmin(const char *ground);
 
 /* Whether the column's values may have been written anew between two readings, as ALTER TABLE … TYPE … USING does.
  * `generated`: it is a stored generated column, of which partitions may have expressions of their own. */
 bool pg_ground_rewrote(const char *then, const char *now, int16_t attnum, bool generated);
+/* The columns that a reading knows, one after the other: *at begins as the reading. */
+bool pg_ground_next_column(const char **at, int16_t *attnum);
 /* False if pg_ground_rewrote() is so for all columns: no file changed. */
 bool pg_ground_moved(const char *then, const char *now);
 
 /* Why changes of the table may be missing between two readings; NULL: they all came. */
 const char *pg_ground_gap(const char *then, const char *now);
-
 
 #endif

@@ -36,6 +36,7 @@ struct join {
 	bool (*cancelled)(void *);
 	void *cancel_ctx;
 	int64_t deadline_ms; /* for altering */
+	bool keeps;          /* it waits for no writers */
 	PGresult *state;     /* rows of STATE_*; row 0 is the table itself */
 };
 
@@ -198,14 +199,10 @@ static int check_via_root(const struct join *j, struct err *e)
 /* What no ALTER of ours can put right, or none that we would run without being asked. */
 static int state_check(const struct join *j, struct err *e)
 {
-	const char *pub = j->config->publication_name;
 	if (PQgetisnull(j->state, 0, STATE_PUB_OID))
-		return err_set(e, ERR_CONFIG, "Publication \"%s\" not found in the database", pub);
-	if (!state_bool(j, 0, STATE_ALL_OPERATIONS)) {
-		(void)err_set(e, ERR_CONFIG, "Publication \"%s\" does not publish all required operations: INSERT, UPDATE, DELETE, TRUNCATE",
-		              pub);
-		return advise(j, 0, "ALTER PUBLICATION ", true, " SET (publish = 'insert, update, delete, truncate')", false, "", e);
-	}
+		return pg_publication_missing(j->config, false, e);
+	if (!state_bool(j, 0, STATE_ALL_OPERATIONS))
+		return pg_publication_incomplete(j->config->publication_name, e);
 	/* Rows of these would be in the snapshot and their changes never come. */
 	for (int i = 0; i < PQntuples(j->state); i++)
 		if (!state_bool(j, i, STATE_PUBLISHABLE))
@@ -256,13 +253,31 @@ static uint32_t state_rel_oid(const struct join *j)
 
 /* ---- texts for clients (docs/protocol.md 8.3) ---- */
 
+/* What takes the table's row filter and column list away, in one transaction, so that no change is left out meanwhile. */
+static void put_readd(struct buf *sql, const char *publication, const char *schema, const char *name)
+{
+	static const char *const verbs[] = {"BEGIN; ", " DROP TABLE ONLY ", "; ", " ADD TABLE ONLY "};
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i += 2) {
+		buf_printf(sql, "%sALTER PUBLICATION ", verbs[i]);
+		pg_put_ident(sql, publication);
+		buf_puts(sql, verbs[i + 1]);
+		pg_put_table(sql, schema, name);
+	}
+	buf_puts(sql, "; COMMIT");
+}
+
 static int err_missing(const struct join *j, int row, bool manual, struct err *e)
 {
 	const char *schema = state_text(j, row, STATE_SCHEMA), *name = state_text(j, row, STATE_NAME);
 	const char *pub = j->config->publication_name;
-	if (state_bool(j, row, STATE_FILTERED))
-		return err_set(e, ERR_CONFIG, "Publication \"%s\" publishes table \"%s.%s\" with a row filter or a column list: "
-		               "add the table without them", pub, schema, name);
+	if (state_bool(j, row, STATE_FILTERED)) {
+		struct buf sql = BUF_INIT(sizeof e->text);
+		put_readd(&sql, pub, schema, name);
+		(void)err_set(e, ERR_CONFIG, "Publication \"%s\" publishes table \"%s.%s\" with a row filter or a column list. Run, as the "
+		              "owner: %s", pub, schema, name, sql.data);
+		buf_clear(&sql);
+		return -1;
+	}
 	(void)err_set(e, ERR_CONFIG, "Database table \"%s.%s\" is missing from the publication \"%s\" and %s", schema, name, pub,
 	              manual ? "the ELECTRIC_MANUAL_TABLE_PUBLISHING setting prevents Electric from adding it"
 	                     : "Electric lacks privileges to add it");
@@ -303,14 +318,14 @@ static bool is_lock_error(const struct err *e)
 }
 
 /* Runs `statements` in one transaction, again and again while locks can't be had. */
-static int alter(const struct join *j, const char *statements, struct err *e)
+static int alter(const struct join *j, int row, const char *statements, struct err *e)
 {
 	for (;;) {
 		if (join_cancelled(j))
 			return err_cancelled(e);
 		int64_t left_ms = j->deadline_ms - clock_mono_ms();
 		if (left_ms <= 0)
-			return err_set(e, ERR_TIMEOUT, "Snapshot timed out while waiting for a table lock");
+			return pg_lock_timed_out(state_text(j, row, STATE_SCHEMA), state_text(j, row, STATE_NAME), e);
 		int64_t lock_timeout_ms = left_ms < PUB_LOCK_TIMEOUT_MS ? left_ms : PUB_LOCK_TIMEOUT_MS;
 		struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
 		buf_printf(&sql, "BEGIN; SET LOCAL lock_timeout = %" PRId64 "; %s; COMMIT", lock_timeout_ms, statements);
@@ -322,7 +337,7 @@ static int alter(const struct join *j, const char *statements, struct err *e)
 		if (e->kind != ERR_PG || !worth_retrying(e))
 			return -1;
 		if (clock_mono_ms() + PUB_RETRY_PAUSE_MS >= j->deadline_ms)
-			return is_lock_error(e) ? err_set(e, ERR_TIMEOUT, "Snapshot timed out while waiting for a table lock") : -1;
+			return is_lock_error(e) ? pg_lock_timed_out(state_text(j, row, STATE_SCHEMA), state_text(j, row, STATE_NAME), e) : -1;
 		pause_ms(PUB_RETRY_PAUSE_MS);
 	}
 }
@@ -361,7 +376,7 @@ static int set_full(const struct join *j, int row, struct err *e)
 	buf_puts(&sql, "ALTER TABLE ONLY ");
 	put_row_table(j, row, &sql);
 	buf_puts(&sql, " REPLICA IDENTITY FULL");
-	int rc = alter(j, sql.data, e);
+	int rc = alter(j, row, sql.data, e);
 	buf_clear(&sql);
 	return rc == 0 ? 0 : alter_outcome(j, row, true, e);
 }
@@ -376,7 +391,7 @@ static int add(const struct join *j, int row, struct err *e)
 		buf_puts(&sql, "; ");
 	}
 	put_alter_publication(j, row, "ADD", &sql);
-	int rc = alter(j, sql.data, e);
+	int rc = alter(j, row, sql.data, e);
 	buf_clear(&sql);
 	return rc;
 }
@@ -387,7 +402,10 @@ static int add(const struct join *j, int row, struct err *e)
  * virtual one always, a stored one without publish_generated_columns) or has a column list. So that is looked for
  * before anything is altered: the users' statements would fail, not ours.
  */
-enum { LEFT_OUT_SCHEMA, LEFT_OUT_TABLE, LEFT_OUT_COLUMN, LEFT_OUT_KIND, LEFT_OUT_PUBLICATION };
+enum {
+	LEFT_OUT_SCHEMA, LEFT_OUT_TABLE, LEFT_OUT_COLUMN, LEFT_OUT_KIND, LEFT_OUT_PUBLICATION,
+	LEFT_OUT_LISTED_SCHEMA, LEFT_OUT_LISTED_TABLE, /* that the publication has, with its list of columns: the table or its root */
+};
 
 /* Of our publication also if the identity is FULL already, since it will have the table; of others only if the
  * identity is to change. */
@@ -401,7 +419,7 @@ static void put_left_out_sql(int server_version, struct buf *sql)
 	              " pub AS (SELECT p.*, p.pubname = $1::pg_catalog.text AS ours FROM pg_catalog.pg_publication p"
 	              "  WHERE p.pubupdate OR p.pubdelete) "
 	              "SELECT n.nspname, fam.relname, a.attname, CASE WHEN pr.prattrs IS NULL OR pub.ours THEN a.attgenerated ELSE 'l' END,"
-	              " pub.pubname FROM fam"
+	              " pub.pubname, (SELECT x.nspname FROM pg_catalog.pg_namespace x WHERE x.oid = pc.relnamespace), pc.relname FROM fam"
 	              " JOIN pg_catalog.pg_namespace n ON n.oid = fam.relnamespace"
 	              " JOIN pg_catalog.pg_attribute a ON a.attrelid = fam.oid AND a.attnum > 0 AND NOT a.attisdropped"
 	              " JOIN up ON up.oid = fam.oid JOIN pg_catalog.pg_class pc ON pc.oid = up.publ CROSS JOIN pub"
@@ -426,7 +444,8 @@ static int err_left_out(const PGresult *found, struct err *e)
 		buf_printf(&why, "doesn't publish its %sgenerated column \"%s\"", kind == 'v' ? "virtual " : "",
 		           pg_value(found, 0, LEFT_OUT_COLUMN));
 	if (kind == 'l') {
-		buf_puts(&remedy, "take the column list away");
+		buf_puts(&remedy, "run, as the owner: ");
+		put_readd(&remedy, pub, pg_value(found, 0, LEFT_OUT_LISTED_SCHEMA), pg_value(found, 0, LEFT_OUT_LISTED_TABLE));
 	} else {
 		buf_puts(&remedy, kind == 'v' ? "make the column STORED, and run ALTER PUBLICATION " : "run ALTER PUBLICATION ");
 		pg_put_ident(&remedy, pub);
@@ -754,6 +773,41 @@ static int refresh_entries(struct join *j, struct err *e)
 
 /* ---- public ---- */
 
+int pg_publication_missing(const struct config *c, bool barred, struct err *e)
+{
+	struct buf sql = BUF_INIT(sizeof e->text);
+	if (barred) {
+		buf_puts(&sql, ", and user ");
+		pg_put_ident(&sql, c->database.user);
+		buf_puts(&sql, " may not create it");
+	}
+	buf_puts(&sql, ". Run, as the database's owner: CREATE PUBLICATION ");
+	pg_put_ident(&sql, c->publication_name);
+	buf_puts(&sql, "; ALTER PUBLICATION ");
+	pg_put_ident(&sql, c->publication_name);
+	buf_puts(&sql, " OWNER TO ");
+	pg_put_ident(&sql, c->database.user);
+	if (barred) {
+		buf_puts(&sql, "; or GRANT CREATE ON DATABASE ");
+		pg_put_ident(&sql, c->database.database);
+		buf_puts(&sql, " TO ");
+		pg_put_ident(&sql, c->database.user);
+	}
+	(void)err_set(e, ERR_CONFIG, "Publication \"%s\" not found in the database%s", c->publication_name, sql.data);
+	buf_clear(&sql);
+	return -1;
+}
+
+int pg_publication_incomplete(const char *publication, struct err *e)
+{
+	struct buf name = BUF_INIT(sizeof e->text);
+	pg_put_ident(&name, publication);
+	(void)err_set(e, ERR_CONFIG, "Publication \"%s\" does not publish all required operations: INSERT, UPDATE, DELETE, TRUNCATE. Run, as "
+	              "its owner: ALTER PUBLICATION %s SET (publish = 'insert, update, delete, truncate')", publication, name.data);
+	buf_clear(&name);
+	return -1;
+}
+
 static int join_run(struct join *j, const struct pg_join *known, struct pg_join *out, struct err *e)
 {
 	bool changed, added;
@@ -763,6 +817,11 @@ static int join_run(struct join *j, const struct pg_join *known, struct pg_join 
 	/* A publication that was altered may have left out what those who wrote before it changed had to tell. */
 	bool altered = as_known && known->publication_xmin != pg_value_oid(j->state, 0, STATE_PUB_XMIN);
 	if (changed || !as_known || altered) {
+		if (j->keeps) {
+			*out = *known;
+			out->publication_xmin = 0;
+			return 0;
+		}
 		if (wait_for_writers(j, e) != 0)
 			return -1;
 		/* Not for a known table below which something was new: its FULL, under an exclusive lock, did the
@@ -777,15 +836,32 @@ static int join_run(struct join *j, const struct pg_join *known, struct pg_join 
 	return 0;
 }
 
-int pg_publication_join(PGconn *admin, const struct config *c, int server_version, const struct pg_table *t,
-                        const struct pg_join *known, bool (*cancelled)(void *), void *cancel_ctx,
-                        struct pg_join *out, struct err *e)
+static struct join begin_join(PGconn *admin, const struct config *c, int server_version, const struct pg_table *t,
+                              bool (*cancelled)(void *), void *cancel_ctx)
 {
-	struct join j = {
+	return (struct join){
 		.conn = admin, .config = c, .server_version = server_version, .table = t,
 		.cancelled = cancelled, .cancel_ctx = cancel_ctx,
 		.deadline_ms = clock_mono_ms() + PUB_JOIN_MAX_MS + (int64_t)t->nleaves * PUB_JOIN_LEAF_MS,
 	};
+}
+
+int pg_publication_join(PGconn *admin, const struct config *c, int server_version, const struct pg_table *t,
+                        const struct pg_join *known, bool (*cancelled)(void *), void *cancel_ctx,
+                        struct pg_join *out, struct err *e)
+{
+	struct join j = begin_join(admin, c, server_version, t, cancelled, cancel_ctx);
+	int rc = join_run(&j, known, out, e);
+	PQclear(j.state);
+	return rc;
+}
+
+int pg_publication_keep(PGconn *admin, const struct config *c, int server_version, const struct pg_table *t,
+                        const struct pg_join *known, bool (*cancelled)(void *), void *cancel_ctx,
+                        struct pg_join *out, struct err *e)
+{
+	struct join j = begin_join(admin, c, server_version, t, cancelled, cancel_ctx);
+	j.keeps = true;
 	int rc = join_run(&j, known, out, e);
 	PQclear(j.state);
 	return rc;
@@ -803,7 +879,7 @@ int pg_publication_leave(PGconn *admin, const struct config *c, const struct pg_
 	if (rc == 0 && pg_value_oid(j.state, 0, STATE_REL_OID) != 0) {
 		struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
 		put_alter_publication(&j, 0, "DROP", &sql);
-		rc = alter(&j, sql.data, e);
+		rc = alter(&j, 0, sql.data, e);
 		buf_clear(&sql);
 	}
 	PQclear(j.state);
@@ -815,38 +891,23 @@ int pg_publication_leave(PGconn *admin, const struct config *c, const struct pg_
 	return rc;
 }
 
-int pg_publication_check(PGconn *admin, const struct config *c, const uint32_t *table_oids, int n, uint32_t *rel_oid,
-                         struct err *e)
+int pg_publication_check(PGconn *admin, const struct config *c, uint32_t table_oid, uint32_t *rel_oid, struct err *e)
 {
 	int version = PQserverVersion(admin);
-	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES), oids = BUF_INIT(PG_SQL_MAX_BYTES);
-	buf_puts(&sql, "SELECT u.at - 1, COALESCE(pr.oid, CASE WHEN pub.puballtables OR ");
+	char oid[12];
+	snprintf(oid, sizeof oid, "%" PRIu32, table_oid);
+	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
+	buf_puts(&sql, "SELECT COALESCE(pr.oid, CASE WHEN pub.puballtables OR ");
 	buf_puts(&sql, by_schema_sql(version));
 	buf_puts(&sql, " THEN pub.oid END, ");
 	put_ancestor_sql(version, &sql);
-	buf_puts(&sql, ", 0) FROM pg_catalog.unnest($2::pg_catalog.oid[]) WITH ORDINALITY AS u (oid, at)"
-	               " JOIN pg_catalog.pg_class c ON c.oid = u.oid"
+	buf_puts(&sql, ", 0) FROM pg_catalog.pg_class c"
 	               " JOIN pg_catalog.pg_publication pub ON pub.pubname = $1::pg_catalog.text"
-	               " LEFT JOIN pg_catalog.pg_publication_rel pr ON pr.prpubid = pub.oid AND pr.prrelid = c.oid");
-	buf_putc(&oids, '{');
-	for (int i = 0; i < n; i++) {
-		buf_printf(&oids, i > 0 ? ",%" PRIu32 : "%" PRIu32, table_oids[i]);
-		rel_oid[i] = 0;
-	}
-	buf_putc(&oids, '}');
-	PGresult *res = NULL;
-	if (oids.failed)
-		(void)err_set(e, ERR_LIMIT, "%d tables are more than one look at the publication takes", n);
-	else
-		res = pg_query(admin, sql.data, 2, (const char *const[]){c->publication_name, oids.data}, e);
-	for (int i = 0; res != NULL && i < PQntuples(res); i++) {
-		int64_t at = pg_value_int(res, i, 0);
-		if (at >= 0 && at < n)
-			rel_oid[at] = pg_value_oid(res, i, 1);
-	}
-	int rc = res != NULL ? 0 : -1;
+	               " LEFT JOIN pg_catalog.pg_publication_rel pr ON pr.prpubid = pub.oid AND pr.prrelid = c.oid"
+	               " WHERE c.oid = $2::pg_catalog.oid");
+	PGresult *res = pg_query(admin, sql.data, 2, (const char *const[]){c->publication_name, oid}, e);
+	*rel_oid = res != NULL && PQntuples(res) > 0 ? pg_value_oid(res, 0, 0) : 0;
 	PQclear(res);
 	buf_clear(&sql);
-	buf_clear(&oids);
-	return rc;
+	return res != NULL ? 0 : -1;
 }

@@ -41,12 +41,26 @@ int pg_publication_join(PGconn *admin, const struct config *c, int server_versio
                         const struct pg_join *known, bool (*cancelled)(void *), void *cancel_ctx,
                         struct pg_join *out, struct err *e) MUST_USE;
 
+/*
+ * The same for a table that has joined: makes it whole again, and waits for no writer. Where pg_publication_join() would
+ * have waited, *out is what was `known`, but for publication_xmin, which is 0: so the next join waits.
+ */
+int pg_publication_keep(PGconn *admin, const struct config *c, int server_version, const struct pg_table *t,
+                        const struct pg_join *known, bool (*cancelled)(void *), void *cancel_ctx,
+                        struct pg_join *out, struct err *e) MUST_USE;
+
 /* Takes a table that we added out of the publication; nothing in manual mode. Children of an inheritance
  * parent stay, they may have shapes of their own. A table that is gone or out already is no error. */
 int pg_publication_leave(PGconn *admin, const struct config *c, const struct pg_table *t, struct err *e) MUST_USE;
 
-/* Which of our tables are published: fills `rel_oid[i]` as pg_join's publication_rel_oid (0: not in it). */
-int pg_publication_check(PGconn *admin, const struct config *c, const uint32_t *table_oids, int n, uint32_t *rel_oid,
-                         struct err *e) MUST_USE;
+/* Whether a table is published: *rel_oid is as pg_join's publication_rel_oid (0: it isn't). */
+int pg_publication_check(PGconn *admin, const struct config *c, uint32_t table_oid, uint32_t *rel_oid, struct err *e) MUST_USE;
+
+/*
+ * ERR_CONFIG, each with the SQL that mends it. There is no such publication; `barred`: and the URL's user may not create
+ * it. It leaves out some operations.
+ */
+int pg_publication_missing(const struct config *c, bool barred, struct err *e);
+int pg_publication_incomplete(const char *publication, struct err *e);
 
 #endif

@@ -90,6 +90,11 @@ void pg_put_table(struct buf *b, const char *schema, const char *name)
 	pg_put_ident(b, name);
 }
 
+int pg_lock_timed_out(const char *schema, const char *name, struct err *e)
+{
+	return err_set(e, ERR_TIMEOUT, "Snapshot timed out while waiting for a table lock: others hold one on \"%s.%s\"", schema, name);
+}
+
 const char *pg_value(const PGresult *res, int row, int col)
 {
 	return PQgetvalue(res, row, col);

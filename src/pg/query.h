@@ -28,6 +28,7 @@
 #define PG_SQLSTATE_LOCK_TIMEOUT "55P03"
 #define PG_SQLSTATE_DEADLOCK "40P01"
 #define PG_SQLSTATE_UNTRANSLATABLE "22P05"
+#define PG_SQLSTATE_CANCELLED "57014" /* by a timeout, too */
 
 /* The rows of one statement, or NULL with `e`. PQclear() is the caller's. */
 PGresult *pg_query(PGconn *conn, const char *sql, int nparams, const char *const *params, struct err *e) MUST_USE;
@@ -51,6 +52,9 @@ bool pg_is_undefined(const struct err *e);
 /* "name" with inner quotes doubled; "schema"."name". */
 void pg_put_ident(struct buf *b, const char *name);
 void pg_put_table(struct buf *b, const char *schema, const char *name);
+
+/* ERR_TIMEOUT: others hold locks on the table that keep ours waiting. */
+int pg_lock_timed_out(const char *schema, const char *name, struct err *e);
 
 const char *pg_value(const PGresult *res, int row, int col); /* "" for NULL */
 bool pg_value_bool(const PGresult *res, int row, int col);   /* false for NULL */

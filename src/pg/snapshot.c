@@ -156,12 +156,12 @@ void pg_copy_raw(struct buf *out, struct pg_copy_value v)
 /* ---- the transaction ---- */
 
 /* Gives an error of Postgres the text and kind that docs/protocol.md 8.3 wants. Returns -1. */
-static int snapshot_error(struct err *e)
+static int snapshot_error(const struct pg_table *t, struct err *e)
 {
 	if (e->kind != ERR_PG)
 		return -1;
 	if (pg_sqlstate_is(e, PG_SQLSTATE_LOCK_TIMEOUT) || pg_sqlstate_is(e, PG_SQLSTATE_DEADLOCK))
-		return err_set(e, ERR_TIMEOUT, "Snapshot timed out while waiting for a table lock");
+		return pg_lock_timed_out(t->schema, t->name, e);
 	if (pg_sqlstate_is(e, PG_SQLSTATE_PRIVILEGE))
 		return err_wrap(e, "Unable to create initial snapshot");
 	if (pg_is_undefined(e))
@@ -214,9 +214,9 @@ int pg_snapshot_begin(PGconn *conn, const struct pg_table *t, struct err *e)
 	if (e->kind == ERR_PG && pg_sqlstate_is(e, PG_SQLSTATE_PRIVILEGE) && reads_columns(t)) {
 		pg_rollback(conn);
 		err_clear(e);
-		return begin(conn, NULL, e) == 0 ? 1 : snapshot_error(e);
+		return begin(conn, NULL, e) == 0 ? 1 : snapshot_error(t, e);
 	}
-	return snapshot_error(e);
+	return snapshot_error(t, e);
 }
 
 /* The lock has been waited for behind whoever had the table, and the snapshot is older: what he did to the files isn't in it.
@@ -232,7 +232,7 @@ static int files_agree(PGconn *conn, const struct pg_table *t, struct err *e)
 	snprintf(oid, sizeof oid, "%" PRIu32, t->oid);
 	PGresult *res = pg_query(conn, sql, 1, (const char *const[]){oid}, e);
 	if (res == NULL)
-		return snapshot_error(e);
+		return snapshot_error(t, e);
 	int rc = pg_value_int(res, 0, 0) == 0 ? 0 : 1;
 	PQclear(res);
 	return rc;
@@ -254,7 +254,7 @@ int pg_snapshot_lock_columns(PGconn *conn, const struct pg_table *t, struct err 
 	PGresult *res = pg_query(conn, sql.data, 0, NULL, e);
 	buf_clear(&sql);
 	if (res == NULL)
-		return snapshot_error(e);
+		return snapshot_error(t, e);
 	/* Names were looked up as they are now; the snapshot may know others. */
 	bool same = PQnfields(res) == n;
 	for (int i = 0, at = 0; same && i < n; i++, at++) {
@@ -274,12 +274,12 @@ int pg_snapshot_lock(PGconn *conn, const struct pg_table *t, struct err *e)
 	put_lock(&sql, t);
 	int rc = pg_command(conn, sql.data, e);
 	buf_clear(&sql);
-	return rc == 0 ? 0 : snapshot_error(e);
+	return rc == 0 ? 0 : snapshot_error(t, e);
 }
 
 /* The first SELECT, which fixes the snapshot. The insert position is read while the statement runs,
  * so after its snapshot was made: the commit records of all it shows were inserted below it. */
-static int read_snapshot(PGconn *conn, uint32_t timeline, bool *may_ask_system_id, struct pg_snapshot *out, struct err *e)
+static int read_snapshot(PGconn *conn, const struct pg_table *t, uint32_t timeline, bool *may_ask_system_id, struct pg_snapshot *out, struct err *e)
 {
 	static const char sql[] =
 		"SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, r,"
@@ -290,7 +290,7 @@ static int read_snapshot(PGconn *conn, uint32_t timeline, bool *may_ask_system_i
 		"FROM pg_catalog.pg_is_in_recovery() AS f (r)";
 	PGresult *res = pg_query(conn, sql, 0, NULL, e);
 	if (res == NULL)
-		return snapshot_error(e);
+		return snapshot_error(t, e);
 	int rc = 0;
 	char wal_timeline[TIMELINE_HEX_DIGITS + 1];
 	snprintf(wal_timeline, sizeof wal_timeline, "%s", pg_value(res, 0, 3));
@@ -350,7 +350,7 @@ int pg_snapshot_check(PGconn *conn, const struct pg_table *t, struct err *e)
 	struct pg_table *now;
 	int rc = pg_catalog_lookup_oid(conn, t->oid, &now, e);
 	if (rc < 0)
-		return snapshot_error(e);
+		return snapshot_error(t, e);
 	if (rc > 0)
 		return err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" is gone", t->schema, t->name);
 	/* The lock was taken by name: with oid and name as they were it is this table that is locked. */
@@ -359,7 +359,7 @@ int pg_snapshot_check(PGconn *conn, const struct pg_table *t, struct err *e)
 	pg_table_unref(now);
 	if (!same)
 		return err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" was changed", t->schema, t->name);
-	return check_row_security(conn, t, e) == 0 ? 0 : snapshot_error(e);
+	return check_row_security(conn, t, e) == 0 ? 0 : snapshot_error(t, e);
 }
 
 int pg_snapshot_take(PGconn *conn, const struct pg_table *t, const char *system_id, uint32_t timeline,
@@ -367,7 +367,7 @@ int pg_snapshot_take(PGconn *conn, const struct pg_table *t, const char *system_
 {
 	*out = (struct pg_snapshot){0};
 	bool may_ask_system_id = false;
-	if (read_snapshot(conn, timeline, &may_ask_system_id, out, e) != 0)
+	if (read_snapshot(conn, t, timeline, &may_ask_system_id, out, e) != 0)
 		goto fail;
 	/* Some hosts forbid the question; then the timeline has to do. */
 	if (system_id != NULL && may_ask_system_id && check_system_id(conn, system_id, e) != 0)
@@ -377,6 +377,18 @@ int pg_snapshot_take(PGconn *conn, const struct pg_table *t, const char *system_
 	return 0;
 fail:
 	pg_snapshot_clear(out);
+	return -1;
+}
+
+int pg_snapshot_outrun(PGconn *conn, struct err *e)
+{
+	struct err ignored;
+	PGresult *res = conn == NULL ? NULL : pg_query(conn, "SELECT pg_catalog.current_setting('synchronous_standby_names')", 0, NULL, &ignored);
+	const char *standbys = res != NULL ? pg_value(res, 0, 0) : "";
+	(void)err_set(e, ERR_TIMEOUT, "A transaction that the replication stream has brought still counts as running in Postgres, so that no "
+	              "snapshot shows it%s%s%s", standbys[0] != '\0' ? ": it waits for a synchronous standby. Is one of these slow or away? "
+	              "synchronous_standby_names = '" : "", standbys, standbys[0] != '\0' ? "'" : "");
+	PQclear(res);
 	return -1;
 }
 
@@ -615,5 +627,5 @@ int pg_snapshot_copy(PGconn *conn, const struct pg_table *t, const uint16_t *sel
 {
 	struct pg_rows rows = {.where = {where_sql}, .limit = -1};
 	int rc = pg_snapshot_rows(conn, t, selected, nselected, &rows, row, ctx, cancelled, cancel_ctx, e);
-	return rc == 0 ? 0 : snapshot_error(e);
+	return rc == 0 ? 0 : snapshot_error(t, e);
 }

@@ -97,6 +97,9 @@ int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *sel
                      const struct pg_rows *rows,
                      int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
                      bool (*cancelled)(void *), void *cancel_ctx, struct err *e) MUST_USE;
+/* ERR_TIMEOUT, for whoever has tried again and again: snapshots don't show what the stream has passed. Names the standbys
+ * that commits wait for, if they do. The connection is in no transaction; NULL: there is none. */
+int pg_snapshot_outrun(PGconn *conn, struct err *e);
 /* COMMIT, after an error ROLLBACK; nothing if no transaction is open. -1: close the connection. */
 int pg_snapshot_end(PGconn *conn, struct err *e) MUST_USE;
 

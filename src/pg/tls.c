@@ -1,15 +1,20 @@
 /* tls.c - see tls.h. The one place that talks to OpenSSL, by whose means libpq does TLS. */
 #include "pg/tls.h"
 
+#include <errno.h>
 #include <netdb.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
+#include "pg/conn.h"
 
 #define NAME_BYTES_MAX 160
 
@@ -51,40 +56,47 @@ static int look(int ok, X509_STORE_CTX *ctx)
 	return 1;
 }
 
-static int connect_to(const struct config_url *u)
+/* Until the socket is ready, or the time is over. */
+static bool wait_for(int fd, short events, int64_t until_ms)
+{
+	for (;;) {
+		int64_t left_ms = until_ms - clock_mono_ms();
+		struct pollfd p = {.fd = fd, .events = events};
+		int r = left_ms > 0 ? poll(&p, 1, (int)left_ms) : 0;
+		if (r >= 0 || errno != EINTR)
+			return r > 0;
+	}
+}
+
+static int connect_to(const char *address, int number, int64_t until_ms)
 {
 	char port[8];
-	snprintf(port, sizeof port, "%d", u->port);
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
-	if (getaddrinfo(u->host, port, &hints, &list) != 0)
+	snprintf(port, sizeof port, "%d", number);
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV}, *a = NULL;
+	if (getaddrinfo(address, port, &hints, &a) != 0)
 		return -1;
-	struct timeval limit = {.tv_sec = TLS_LOOK_TIMEOUT_S};
-	int fd = -1;
-	for (struct addrinfo *a = list; a != NULL && fd < 0; a = a->ai_next) {
-		fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		if (fd < 0)
-			continue;
-		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-		if (connect(fd, a->ai_addr, a->ai_addrlen) == 0)
-			break;
+	int failed = 0, fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	socklen_t len = sizeof failed;
+	if (fd >= 0 && connect(fd, a->ai_addr, a->ai_addrlen) != 0 &&
+	    (errno != EINPROGRESS || !wait_for(fd, POLLOUT, until_ms) || getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &len) != 0 ||
+	     failed != 0)) {
 		close(fd);
 		fd = -1;
 	}
-	freeaddrinfo(list);
+	freeaddrinfo(a);
 	return fd;
 }
 
 /* Postgres's request for TLS and its answer. */
-static bool server_agrees(int fd)
+static bool server_agrees(int fd, int64_t until_ms)
 {
 	static const unsigned char request[8] = {0, 0, 0, 8, 4, 210, 22, 47};
 	char answer = 0;
-	return send(fd, request, sizeof request, MSG_NOSIGNAL) == (ssize_t)sizeof request && recv(fd, &answer, 1, 0) == 1 &&
-	       answer == 'S';
+	return send(fd, request, sizeof request, MSG_NOSIGNAL) == (ssize_t)sizeof request && wait_for(fd, POLLIN, until_ms) &&
+	       recv(fd, &answer, 1, 0) == 1 && answer == 'S';
 }
 
-static void shake_hands(const struct config *c, const struct config_url *u, int fd, struct finding *f)
+static void shake_hands(const struct config *c, const struct config_url *u, int fd, int64_t until_ms, struct finding *f)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 	SSL *ssl = NULL;
@@ -93,8 +105,13 @@ static void shake_hands(const struct config *c, const struct config_url *u, int 
 	SSL_set_app_data(ssl, f);
 	SSL_set_verify(ssl, SSL_VERIFY_PEER, look);
 	(void)SSL_set_tlsext_host_name(ssl, u->host);
-	if (SSL_set_fd(ssl, fd) == 1)
-		(void)SSL_connect(ssl);
+	if (SSL_set_fd(ssl, fd) != 1)
+		goto out;
+	for (bool again = true; again;) {
+		int r = SSL_connect(ssl), why = SSL_get_error(ssl, r);
+		again = r != 1 && (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE) &&
+		        wait_for(fd, why == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, until_ms);
+	}
 out:
 	SSL_free(ssl);
 	SSL_CTX_free(ctx);
@@ -130,21 +147,57 @@ static void describe(const struct finding *f, const char *ca_file, char *out, si
 	}
 }
 
-void pg_tls_explain(const struct config *c, const struct config_url *u, struct err *e)
+/* What was found last, so that whoever tries again and again looks once: INGEST is among them. */
+static pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct known {
+	int64_t looked_ms; /* 0: nothing yet */
+	char asked[sizeof ((struct err *)0)->text + PG_ADDRESS_TEXT_MAX];
+	char found[sizeof ((struct err *)0)->text]; /* "": nothing */
+} known;
+
+static bool recall(const char *asked, char *found, size_t max)
+{
+	pthread_mutex_lock(&known_lock);
+	bool yes = known.looked_ms != 0 && clock_mono_ms() - known.looked_ms < TLS_LOOK_AGAIN_MS && strcmp(known.asked, asked) == 0;
+	snprintf(found, max, "%s", yes ? known.found : "");
+	pthread_mutex_unlock(&known_lock);
+	return yes;
+}
+
+static void remember(const char *asked, const char *found)
+{
+	pthread_mutex_lock(&known_lock);
+	known.looked_ms = clock_mono_ms();
+	snprintf(known.asked, sizeof known.asked, "%s", asked);
+	snprintf(known.found, sizeof known.found, "%s", found);
+	pthread_mutex_unlock(&known_lock);
+}
+
+static void find_out(const struct config *c, const struct config_url *u, const char *address, char *found, size_t max)
+{
+	struct finding f = {.code = X509_V_OK};
+	int64_t until_ms = clock_mono_ms() + TLS_LOOK_MAX_MS;
+	int fd = connect_to(address, u->port, until_ms);
+	if (fd >= 0 && server_agrees(fd, until_ms))
+		shake_hands(c, u, fd, until_ms, &f);
+	if (fd >= 0)
+		close(fd);
+	found[0] = '\0';
+	if (f.code != X509_V_OK)
+		describe(&f, c->ca_certificate_file, found, max);
+}
+
+void pg_tls_explain(const struct config *c, const struct config_url *u, const char *address, struct err *e)
 {
 	if (c->ca_certificate_file == NULL || u->host[0] == '/' || e->sqlstate[0] != '\0' ||
 	    strstr(e->text, "certificate verify failed") == NULL)
 		return;
-	struct finding f = {.code = X509_V_OK};
-	int fd = connect_to(u);
-	if (fd < 0)
-		return;
-	if (server_agrees(fd))
-		shake_hands(c, u, fd, &f);
-	close(fd);
-	if (f.code == X509_V_OK)
-		return;
-	char why[3 * NAME_BYTES_MAX];
-	describe(&f, c->ca_certificate_file, why, sizeof why);
-	(void)err_set(e, ERR_PG_CONN, PG_TLS_VERIFY_FAILED "%s", why);
+	char asked[sizeof known.asked], found[3 * NAME_BYTES_MAX];
+	snprintf(asked, sizeof asked, "%s:%d %s", address, u->port, e->text);
+	if (!recall(asked, found, sizeof found)) {
+		find_out(c, u, address, found, sizeof found);
+		remember(asked, found);
+	}
+	if (found[0] != '\0')
+		(void)err_set(e, ERR_PG_CONN, PG_TLS_VERIFY_FAILED "%s", found);
 }

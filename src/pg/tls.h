@@ -12,10 +12,13 @@
 
 /*
  * If `e` says that the certificate of the URL's server couldn't be verified, its text gets the cause behind it. Shakes
- * hands with the server once more for that, sending it nothing; takes at most TLS_LOOK_TIMEOUT_S. Any thread.
+ * hands with the server once more for that, sending it nothing: with the one of pg_resolve()'s addresses that failed.
+ * Blocks for at most TLS_LOOK_MAX_MS, and not at all where the same was looked into less than TLS_LOOK_AGAIN_MS ago. Any
+ * thread.
  */
-#define TLS_LOOK_TIMEOUT_S 5
+#define TLS_LOOK_MAX_MS 3000
+#define TLS_LOOK_AGAIN_MS 60000
 #define PG_TLS_VERIFY_FAILED "certificate verify failed: "
-void pg_tls_explain(const struct config *c, const struct config_url *u, struct err *e);
+void pg_tls_explain(const struct config *c, const struct config_url *u, const char *address, struct err *e);
 
 #endif

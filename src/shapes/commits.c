@@ -49,7 +49,6 @@ size_t commits_compare(struct commits *c, lsn_t from, lsn_t upto)
 	if (lo < c->n && c->list[lo].xid == 0)
 		lo++;
 	c->next = lo;
-	c->compared = 0;
 	c->comparing = from < upto;
 	return c->comparing ? c->n - lo : 0;
 }
@@ -84,7 +83,6 @@ int commits_sent(struct commits *c, const struct commit *sent, bool again, struc
 		if (want->xid != sent->xid || want->time_us != sent->time_us)
 			return unknown(sent, e);
 		c->next++;
-		c->compared++;
 		return 0;
 	}
 	/* Older than what is remembered: nothing is known of it. */

@@ -31,7 +31,6 @@ struct commits {
 	/* the comparison */
 	bool comparing;
 	size_t next;         /* the first that is still to be sent again */
-	size_t compared;
 };
 
 void commits_clear(struct commits *c);

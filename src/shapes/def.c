@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "pg/query.h"
+#include "pg/query.h"
 #include "where/where.h"
 
 #define IDENTIFIER_CHARS_MAX 63
@@ -547,6 +548,18 @@ int def_check_readable(struct arena *a, const struct pg_table *t, const bool *wa
 	return fail(a, e, field, &text);
 }
 
+/* Rights on all columns there are don't cover it. */
+static int fail_tableoid(struct arena *a, const struct pg_table *t, const char *role, struct def_error *e)
+{
+	struct buf text = BUF_INIT(DEF_TEXT_BYTES_MAX);
+	buf_puts(&text, "The database role has no right to read tableoid, which tells the table's own rows from those of its children. "
+	                "Run, as its owner: GRANT SELECT (tableoid) ON ");
+	pg_put_table(&text, t->schema, t->name);
+	buf_puts(&text, " TO ");
+	pg_put_ident(&text, role);
+	return fail(a, e, "table", &text);
+}
+
 int def_check_rights(struct arena *a, const struct shape_def *d, const char *role, struct def_error *e)
 {
 	const struct pg_table *t = d->table;
@@ -558,6 +571,8 @@ int def_check_rights(struct arena *a, const struct shape_def *d, const char *rol
 		wanted[d->selected[i]] = true;
 	if (def_check_readable(a, t, wanted, role, "columns", e) < 0)
 		return -1;
+	if (t->tableoid_denied)
+		return fail_tableoid(a, t, role, e);
 	for (uint16_t i = 0; i < t->ncolumns; i++)
 		any = any || t->columns[i].denied;
 	if (!any || d->where == NULL || where_load(t, d->where, strlen(d->where), &w, &ignored) != 0)

@@ -168,18 +168,32 @@ void status_phase(struct shapes *s, enum stream_phase phase, const char *error)
 	pthread_mutex_unlock(&s->status_lock);
 }
 
+void status_fatal(struct shapes *s, const struct err *e)
+{
+	pthread_mutex_lock(&s->status_lock);
+	bool first = !s->fatal;
+	s->fatal = true;
+	if (first)
+		s->fatal_err = *e;
+	void (*notify)(void *) = s->on_fatal;
+	void *ctx = s->on_fatal_ctx;
+	pthread_mutex_unlock(&s->status_lock);
+	if (first && notify != NULL)
+		notify(ctx);
+}
+
 void status_wait(struct shapes *s, enum stream_wait wait)
 {
 	pthread_mutex_lock(&s->status_lock);
 	bool foreign = wait == STREAM_WAIT_FOREIGN_LOCK && s->currency != SHAPES_FOREIGN;
+	enum shapes_currency was = shapes_currency(s);
 	if (wait == STREAM_WAIT_FOREIGN_LOCK)
 		s->currency = SHAPES_FOREIGN;
 	else if (s->currency == SHAPES_UNPROVEN)
 		s->currency = SHAPES_CURRENT; /* we have the lock, or had it till now */
-	if (s->wait != wait) {
-		s->wait = wait;
+	if (s->wait != wait || shapes_currency(s) != was)
 		wait_list_wake_all(&s->status_waiters);
-	}
+	s->wait = wait;
 	pthread_mutex_unlock(&s->status_lock);
 	if (foreign)
 		wake_everybody(s);

@@ -16,7 +16,7 @@
 #include "shapes/internal.h"
 
 #define ATTNUM_MAX 1600 /* Postgres's own; dropped columns count */
-#define WHY_MAX 320 /* of why a shape ends: a column's name has at most 252 bytes */
+#define WHY_MAX 320 /* of why a shape ends: a column's name has at most 63 bytes, or what a server was built for */
 
 uint64_t ground_version(struct shapes *s, uint32_t oid)
 {
@@ -48,7 +48,10 @@ static void find_rewritten(const char *then, const char *now, struct rewritten *
 	memset(out, 0, sizeof *out);
 	if (!pg_ground_moved(then, now))
 		return;
-	for (int16_t i = 1; i <= ATTNUM_MAX; i++) {
+	int16_t i;
+	for (const char *at = then; pg_ground_next_column(&at, &i);) {
+		if (i <= 0 || i > ATTNUM_MAX)
+			continue;
 		out->plain[i] = pg_ground_rewrote(then, now, i, false);
 		out->generated[i] = pg_ground_rewrote(then, now, i, true);
 		out->any = out->any || out->plain[i] || out->generated[i];
@@ -95,9 +98,13 @@ static void judge(struct shapes *s, uint32_t oid, const char *then, const char *
 	cmd_call(s, &nop);
 }
 
-/* 0: `now` is the table's ground. 1: somebody moved it since `version`. */
+/*
+ * 0: `now` is the table's ground. 1: somebody moved it since `version`. A shape may be born onto the old ground while those
+ * there are judged: then they are judged again, at most once for each snapshot that was open when the ground changed.
+ */
 static int move(struct shapes *s, uint32_t oid, const char *now, uint64_t version, struct shape *const *born, int nborn)
 {
+	uint64_t births = 0;
 	for (bool judged = false;; judged = true) {
 		char *then = NULL;
 		int rc = 1;
@@ -105,14 +112,17 @@ static int move(struct shapes *s, uint32_t oid, const char *now, uint64_t versio
 		struct table_state *t = registry_table(s, oid);
 		/* Without a ground there is nothing to compare with: the table is new, or its record older than this. */
 		bool same = t != NULL && t->ground != NULL && strcmp(t->ground, now) == 0;
-		if (same || (t != NULL && t->ground_version == version && (t->ground == NULL || judged))) {
+		bool all_judged = judged && t != NULL && t->ground_births == births;
+		if (same || (t != NULL && t->ground_version == version && (t->ground == NULL || all_judged))) {
 			rc = 0;
 			if (!same)
 				set_ground(s, t, now);
 			for (int i = 0; i < nborn; i++)
 				atomic_store(&born[i]->grounded, true);
+			t->ground_births += nborn > 0;
 		} else if (t != NULL && t->ground_version == version) {
 			then = mem_strdup(t->ground);
+			births = t->ground_births;
 		}
 		pthread_rwlock_unlock(&s->registry_lock);
 		if (then == NULL)
@@ -122,8 +132,8 @@ static int move(struct shapes *s, uint32_t oid, const char *now, uint64_t versio
 	}
 }
 
-int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, uint64_t version, struct shape *const *shapes, int n,
-                struct err *e)
+int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, struct ground_since since, struct shape *const *shapes,
+                int n, struct err *e)
 {
 	/* It may be the second snapshot: what the first showed is nothing they stand on. */
 	for (int i = 0; i < n; i++)
@@ -137,9 +147,12 @@ int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, ui
 	if (PQntuples(r) == 0)
 		rc = err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" is gone", table->schema, table->name);
 	else
-		rc = pg_ground_check(PQgetvalue(r, 0, 1), s->config->publication_name, table->schema, table->name, e);
+		rc = pg_ground_check(PQgetvalue(r, 0, 1), s->config, table->schema, table->name, e);
+	/* It may have published less in between. Who wrote then, and hasn't ended yet, is neither in the snapshot nor to come. */
+	if (rc == 0 && pg_ground_publication_xmin(PQgetvalue(r, 0, 1)) != since.publication_xmin)
+		rc = GROUND_JOIN;
 	if (rc == 0)
-		rc = move(s, table->oid, PQgetvalue(r, 0, 1), version, shapes, n);
+		rc = move(s, table->oid, PQgetvalue(r, 0, 1), since.version, shapes, n);
 	PQclear(r);
 	return rc;
 }

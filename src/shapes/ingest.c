@@ -346,6 +346,8 @@ static int on_keepalive(void *ctx, lsn_t wal_end, struct err *e)
 {
 	struct shapes *s = ctx;
 	struct ingest *in = s->ingest;
+	if (in->unresolved)
+		return err_set(e, ERR_PG_CONN, "cannot look into the catalog; starting again from what is durable");
 	if (!in->in_txn && commits_passed(&in->commits, wal_end, in->processed, e) != 0)
 		return other_history(in, e);
 	if (in->in_txn || wal_end <= in->processed)
@@ -426,15 +428,8 @@ static void *ingest_main(void *arg)
 	struct err e = {0};
 	counts_restore(s);
 	if (stream_run(s->stream, &e) != 0) {
-		pthread_mutex_lock(&s->status_lock);
-		s->fatal = true;
-		s->fatal_err = e;
-		void (*notify)(void *) = s->on_fatal;
-		void *ctx = s->on_fatal_ctx;
-		pthread_mutex_unlock(&s->status_lock);
 		s->ingest->streaming = false;
-		if (notify != NULL)
-			notify(ctx);
+		status_fatal(s, &e);
 		/* Known shapes are served until main has decided; commands still get their answers. */
 		while (!atomic_load(&s->ingest_quit)) {
 			cmd_run_all(s);

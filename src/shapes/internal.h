@@ -9,8 +9,9 @@
  *   any      reads the `tail` part of a shape under its lock, the registry under registry_lock.
  *
  * Locks, in the order in which they may be taken (none is held during a call into libpq, LMDB or MHD):
- *   registry_lock > a shape's lock > a wait list's lock; job_lock, cmd_lock, headers_lock, writer.lock are
- *   leaves.
+ *   registry_lock > a shape's lock > a leaf: job_lock, cmd_lock, headers_lock, lookup_lock, lsn_lock, status_lock,
+ *   server_lock, removed_lock (logs are written under it), failing_lock, writer.lock. A wait list has one of these, or its
+ *   shape's; waiters are called with it held, and may take locks of whoever waits, which know none of ours.
  */
 #ifndef BUSBAR_SHAPES_INTERNAL_H
 #define BUSBAR_SHAPES_INTERNAL_H
@@ -111,6 +112,9 @@
 #define TABLE_FRESH_MS 200
 /* Tables with shapes are watched by one small query this often: drops, renames, partitions. */
 #define TABLE_WATCH_MS 1000
+/* …but rest so many times as long as two looks took at least, up to this. */
+#define WATCH_REST_TIMES 20
+#define WATCH_REST_MAX_MS 30000
 /* The start of the stream waits so long until somebody has looked at the ground of all tables; beyond, the stream
  * starts again. */
 #define GROUND_WAIT_MS 30000
@@ -180,7 +184,6 @@ struct rendered {
 	uint64_t change_seq;
 	struct line *lines[2]; /* [1]: the insert half of a changed key */
 	int nlines;            /* -1: this change can't be shown: rotate */
-	bool key_changed;
 };
 
 /*
@@ -439,6 +442,7 @@ struct table_state {
 	bool joined;
 	char *ground;      /* what its shapes stand on (ground.c), NULL: nobody has looked yet */
 	uint64_t ground_version; /* how often that has changed in this process */
+	uint64_t ground_births;  /* how often shapes were born onto it */
 	bool joining;      /* a PG thread is at it: one at a time */
 	uint64_t watched;  /* a hash of what the watching query said last of its types; 0 nothing yet */
 	uint64_t watched_ground; /* the ground's version then */
@@ -611,6 +615,7 @@ struct shapes {
 	int npg;
 	bool pg_stop;
 	int64_t next_reconcile_ms, next_watch_ms;
+	int64_t watch_took_ms;  /* the last look of the watch */
 	bool reconcile_queued, reconcile_now;
 	_Atomic bool watch_soon;       /* the stream has seen a sign that something changed */
 
@@ -638,6 +643,8 @@ struct shapes {
 	bool wal_end_queued;
 };
 
+/* engine.c: the process is to end, for what the user must mend; the first reason counts. Any thread, holding nothing. */
+void status_fatal(struct shapes *s, const struct err *e);
 /* engine.c: what the stream has learned; INGEST calls them. */
 void status_phase(struct shapes *s, enum stream_phase phase, const char *error);
 void status_wait(struct shapes *s, enum stream_wait wait);
@@ -685,12 +692,19 @@ void registry_link(struct shapes *s, struct shape *shape);
 /* ground.c */
 /* Before a snapshot begins, for ground_born(). */
 uint64_t ground_version(struct shapes *s, uint32_t oid);
+/* What a snapshot of a table is measured by. */
+struct ground_since {
+	uint64_t version;          /* ground_version() before it began */
+	uint32_t publication_xmin; /* as the table's join saw it */
+};
 /*
  * In a snapshot that is taken: its shapes stand on what it shows of table and publication; older ones that don't bear
- * the difference rotate. 1: take the snapshot again. -1: not everything is published (ERR_CONFIG), or an error.
+ * the difference rotate. 1: take the snapshot again. GROUND_JOIN: the publication was altered since the table joined: join
+ * it again, then take the snapshot. -1: not everything is published (ERR_CONFIG), or an error.
  */
-int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, uint64_t version, struct shape *const *shapes, int n,
-                struct err *e) MUST_USE;
+#define GROUND_JOIN 2
+int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, struct ground_since since, struct shape *const *shapes,
+                int n, struct err *e) MUST_USE;
 /* One look at the ground of all tables with shapes; what doesn't bear the difference rotates. *gone: those that don't
  * exist any more, the caller's to free, also after an error. PG threads. */
 int ground_look(struct shapes *s, PGconn *conn, uint32_t **gone, size_t *ngone, struct err *e) MUST_USE;

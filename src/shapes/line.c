@@ -409,7 +409,6 @@ static void render_update(struct rendering *r, struct rendered *out, struct posi
 		out->nlines = -1;
 		return;
 	}
-	out->key_changed = true;
 	out->lines[0] = one_line(r, "delete", true, full ? ALL_OLD : KEY_OLD, false, at, "key_change_to");
 	at->op++;
 	out->lines[1] = one_line(r, "insert", false, ALL_NEW, false, at, "key_change_from");
@@ -442,7 +441,6 @@ void line_render(struct format *f, enum change_view view, const struct wal_chang
 	struct position at = {lsn, op, xid};
 	struct rendered *out = &f->views[view];
 	out->nlines = 0;
-	out->key_changed = false;
 	out->lines[0] = out->lines[1] = NULL;
 	if (change->kind != WAL_INSERT && !old_is_enough(&r, change->kind))
 		out->nlines = -1;

@@ -28,10 +28,15 @@
 #define SUBSET_THREADS_MAX 4
 #define SUBSET_POOL_PART 5 /* one connection in so many is for subsets */
 #define EVICT_PERIOD_MS 60000 /* as Electric's */
+#define JOINS_MAX 3 /* of a table for one snapshot: the publication was altered in between */
+#define GENERATED_COLUMNS_SINCE 180000
 #define ATTACH_LOCK_MS 200 /* the stream waits while a new partition is looked into */
 #define ATTACH_LOOK_MS 5000
+#define LOOK_NAMED_MAX 5 /* tables named in a warning */
 #define UNSEEN_WAIT_MS 3000 /* the stream waits for a transaction to become visible */
-#define UNSEEN_POLL_MS 2
+#define UNSEEN_POLL_MIN_MS 2 /* all of pg_locks is read each time */
+#define UNSEEN_POLL_MAX_MS 50
+#define WHY_MAX 400 /* of why a shape ends, with what Postgres said */
 
 struct worker {
 	struct shapes *s;
@@ -128,6 +133,26 @@ static void look_up_differs(struct shapes *s, const struct pg_table *was, const 
 		rotate_misfits(s, now);
 }
 
+/* The stream's set-up found that the publication leaves generated columns out; the operator may have been told since, and
+ * have altered it. */
+static void look_whether_generated(struct shapes *s, PGconn *conn, const struct pg_table *table)
+{
+	bool matters = false;
+	for (uint16_t i = 0; i < table->ncolumns; i++)
+		matters = matters || (table->columns[i].generated && !table->columns[i].is_virtual);
+	if (!matters || PQserverVersion(conn) < GENERATED_COLUMNS_SINCE || shapes_publishes_generated(s))
+		return;
+	struct err ignored;
+	PGresult *r = pg_query(conn, "SELECT FROM pg_catalog.pg_publication WHERE pubname = $1::pg_catalog.text AND pubgencols = 's'", 1,
+	                       (const char *const[]){s->config->publication_name}, &ignored);
+	if (r != NULL && PQntuples(r) > 0) {
+		pthread_mutex_lock(&s->server_lock);
+		s->server.publishes_generated = true;
+		pthread_mutex_unlock(&s->server_lock);
+	}
+	PQclear(r);
+}
+
 static void run_lookup(struct worker *w, struct job *j)
 {
 	struct shapes *s = w->s;
@@ -147,9 +172,12 @@ static void run_lookup(struct worker *w, struct job *j)
 	}
 	if (rc < 0 && e.kind == ERR_PG && pg_sqlstate_is(&e, PG_SQLSTATE_UNTRANSLATABLE))
 		rc = 1; /* a name that the database's encoding can't have */
+	if (rc < 0)
+		pg_advise_catalog(&e, s->config);
 	if (l->stale != NULL && rc >= 0)
 		look_up_differs(s, l->stale, table);
 	if (rc == 0) {
+		look_whether_generated(s, w->admin, table);
 		struct pg_table *shared = registry_cache_put(s, table, asked);
 		pg_table_unref(table);
 		table = shared;
@@ -253,7 +281,7 @@ static bool table_has_shapes(struct shapes *s, uint32_t oid)
  */
 static int wait_until_seen(struct shapes *s, PGconn *conn, uint32_t xid, struct err *e)
 {
-	int64_t until = clock_mono_ms() + UNSEEN_WAIT_MS;
+	int64_t until = clock_mono_ms() + UNSEEN_WAIT_MS, poll_ms = UNSEEN_POLL_MIN_MS;
 	for (bool waits = true, late = false; waits && !late;) {
 		uint32_t *parents;
 		int n = pg_catalog_unseen_parents(conn, xid, &parents, e);
@@ -271,11 +299,18 @@ static int wait_until_seen(struct shapes *s, PGconn *conn, uint32_t xid, struct 
 		free(parents);
 		if (waits && stopping(s))
 			return err_set(e, ERR_CANCELLED, "stopping");
-		struct timespec ts = {0, UNSEEN_POLL_MS * 1000000};
+		struct timespec ts = {0, poll_ms * 1000000};
 		if (waits && !late)
 			nanosleep(&ts, NULL);
+		poll_ms = poll_ms * 2 < UNSEEN_POLL_MAX_MS ? poll_ms * 2 : UNSEEN_POLL_MAX_MS;
 	}
 	return 0;
+}
+
+/* Postgres is there and doesn't let us look: the stream isn't to begin again for that, over and over. */
+static bool is_refusal(const PGconn *conn, const struct err *e)
+{
+	return conn != NULL && e->kind != ERR_PG_CONN && e->kind != ERR_CANCELLED;
 }
 
 /* Whether the root has shapes, and this leaf of it has not been dealt with yet. */
@@ -301,6 +336,14 @@ static int post_leaf(struct shapes *s, PGconn *conn, uint32_t oid, uint32_t xid,
 		n = pg_catalog_ancestors(conn, oid, c->ancestors, (int)ARRAY_LEN(c->ancestors), e);
 	c->nancestors = n < 0 ? 0 : n;
 	c->result = n < 0 ? -1 : 0;
+	if (n < 0 && xid != 0) {
+		pg_advise_catalog(e, s->config);
+		log_warning("Looking whose partition relation %" PRIu32 " is: %s", oid, e->text);
+	}
+	if (n < 0 && xid != 0 && is_refusal(conn, e)) {
+		shapes_rotate_all(s, "a relation may be a partition of the table, and Postgres didn't say of which it is one");
+		c->result = 0;
+	}
 	bool asked = false, rows = false;
 	for (int i = 0; i < c->nancestors; i++) {
 		if (!leaf_is_news(s, c->ancestors[i], oid))
@@ -329,6 +372,7 @@ struct creation {
 	struct worker *w;
 	struct shape **shapes;
 	int n;
+	uint32_t publication_xmin; /* as the join saw it */
 };
 
 static bool creation_cancelled(void *ctx)
@@ -455,6 +499,7 @@ static int join_table(struct creation *c, struct pg_table *table, struct err *e)
 	if (rc == 0 && has_known && known.publication_rel_oid != now.publication_rel_oid)
 		rotate_older(s, table->oid, c->shapes, c->n, "the table left the publication and came back");
 	release_table(s, table, rc == 0 ? &now : NULL, NULL);
+	c->publication_xmin = now.publication_xmin;
 	return rc;
 }
 
@@ -500,14 +545,14 @@ static int check_leaves(PGconn *conn, const struct pg_table *table, struct err *
 	return same ? 0 : err_set(e, ERR_NOT_FOUND, "the table's partitions or children changed meanwhile");
 }
 
-/* Begins, registers, takes, and hands the snapshot to INGEST. 1: take it again. */
+/* Begins, registers, takes, and hands the snapshot to INGEST. 1: take it again; GROUND_JOIN: after another join. */
 static int take_once(struct creation *c, struct pg_table *table, struct pg_snapshot *snap, struct err *e)
 {
 	struct shapes *s = c->w->s;
 	PGconn *conn = connection(c->w, true, e);
 	if (conn == NULL)
 		return -1;
-	uint64_t version = ground_version(s, table->oid);
+	struct ground_since since = {ground_version(s, table->oid), c->publication_xmin};
 	int rc = pg_snapshot_begin(conn, table, e);
 	if (rc < 0)
 		return -1;
@@ -519,7 +564,7 @@ static int take_once(struct creation *c, struct pg_table *table, struct pg_snaps
 	struct server_id server = server_id(s);
 	if (pg_snapshot_take(conn, table, server.system_id, server.timeline, snap, e) != 0 || check_leaves(conn, table, e) != 0)
 		return -1;
-	rc = ground_born(s, conn, table, version, c->shapes, c->n, e);
+	rc = ground_born(s, conn, table, since, c->shapes, c->n, e);
 	if (rc != 0)
 		return rc;
 	struct cmd filter = command(CMD_FILTER, c);
@@ -534,7 +579,7 @@ static int take_snapshot(struct creation *c, struct pg_table *table, struct pg_s
 {
 	int64_t until = clock_mono_ms() + SNAPSHOT_RETAKE_MAX_MS;
 	bool retried = false;
-	for (;;) {
+	for (int joins = 1;;) {
 		bool fresh = c->w->snap == NULL;
 		int rc = take_once(c, table, snap, e);
 		if (rc == 0)
@@ -551,9 +596,17 @@ static int take_snapshot(struct creation *c, struct pg_table *table, struct pg_s
 		}
 		if (rc < 0)
 			return -1;
+		if (rc == GROUND_JOIN) {
+			if (joins++ == JOINS_MAX)
+				return err_set(e, ERR_TIMEOUT, "Publication \"%s\" kept being altered while the snapshot of table \"%s.%s\" was taken",
+				               c->w->s->config->publication_name, table->schema, table->name);
+			if (join_table(c, table, e) != 0)
+				return -1;
+			until = clock_mono_ms() + SNAPSHOT_RETAKE_MAX_MS;
+			continue;
+		}
 		if (clock_mono_ms() > until)
-			return err_set(e, ERR_TIMEOUT, "Snapshot creation failed: a committed transaction still counts as running (is a synchronous "
-			               "standby slow or away?)");
+			return pg_snapshot_outrun(c->w->snap, e);
 		struct timespec ts = {0, RETAKE_WAIT_MS * 1000000};
 		nanosleep(&ts, NULL); /* the transaction in question must end on the server; nothing tells us */
 	}
@@ -792,7 +845,7 @@ static void quick_table(struct shapes *s, uint32_t oid)
 static void run_create(struct worker *w, struct job *j)
 {
 	struct shapes *s = w->s;
-	struct creation c = {w, j->shapes, j->nshapes};
+	struct creation c = {.w = w, .shapes = j->shapes, .n = j->nshapes};
 	struct pg_table *table = j->shapes[0]->def.table;
 	struct pg_snapshot snap = {0};
 	struct err e = {0};
@@ -942,7 +995,8 @@ static void rotate_misfits(struct shapes *s, const struct pg_table *now)
 	free(all);
 }
 
-/* Still in the publication, by the same entry; leaves that came since become REPLICA IDENTITY FULL. */
+/* Still in the publication, by the same entry; leaves that came since become REPLICA IDENTITY FULL. Writers are the
+ * concern of shapes to come: here nobody is waited for, since all other tables would be watched only after that. */
 static int check_publication(struct worker *w, PGconn *conn, struct pg_table *was, struct pg_table *now, struct err *e)
 {
 	struct shapes *s = w->s;
@@ -950,24 +1004,22 @@ static int check_publication(struct worker *w, PGconn *conn, struct pg_table *wa
 	bool has_known = false;
 	if (!claim_table(s, was->oid, &known, &has_known))
 		return 0; /* somebody joins it right now */
-	uint32_t oid = was->oid, rel = 0;
+	uint32_t rel = 0;
 	if (!has_known) {
 		release_table(s, was, NULL, NULL);
 		return 0;
 	}
-	if (pg_publication_check(conn, s->config, &oid, 1, &rel, e) != 0) {
+	if (pg_publication_check(conn, s->config, was->oid, &rel, e) != 0) {
 		release_table(s, was, NULL, NULL);
 		return -1;
 	}
 	if (rel != known.publication_rel_oid) {
 		/* What happened to the table meanwhile never came. The next request joins it again. */
-		rotate_older(s, oid, NULL, 0, rel == 0 ? "the table was taken out of the publication" : "the table left the publication and came back");
+		rotate_older(s, was->oid, NULL, 0, rel == 0 ? "the table was taken out of the publication" : "the table left the publication and came back");
 		release_table(s, was, NULL, NULL);
 		return 0;
 	}
-	int rc = pg_publication_join(conn, s->config, server_version(s), now, &known, stopping, s, &join, e);
-	if (rc == 0 && join.publication_rel_oid != known.publication_rel_oid)
-		rotate_older(s, oid, NULL, 0, "the table left the publication and came back");
+	int rc = pg_publication_keep(conn, s->config, server_version(s), now, &known, stopping, s, &join, e);
 	release_table(s, now, rc == 0 ? &join : NULL, was);
 	if (rc != 0)
 		log_warning("Table %s.%s: %s", now->schema, now->name, e->text);
@@ -1094,6 +1146,27 @@ static int look_at_one(struct worker *w, PGconn *conn, uint32_t oid, bool *chang
 	return rc;
 }
 
+/* Says which tables couldn't be looked at, of those with shapes. */
+static void warn_not_looked_at(struct shapes *s, const struct job *j, const struct err *e)
+{
+	struct buf names = BUF_INIT(RECORD_BYTES_MAX);
+	size_t more = 0;
+	buf_puts(&names, "");
+	pthread_rwlock_rdlock(&s->registry_lock);
+	for (size_t i = 0; i < j->noids; i++) {
+		const struct table_state *t = registry_table(s, j->oids[i]);
+		if (i < LOOK_NAMED_MAX && t != NULL)
+			buf_printf(&names, "%s%s.%s", names.len > 0 ? ", " : "", t->table->schema, t->table->name);
+		else
+			more += t != NULL;
+	}
+	pthread_rwlock_unlock(&s->registry_lock);
+	if (more > 0)
+		buf_printf(&names, " and %zu more", more);
+	log_warning("Looking at what changed of %s: %s", names.data, e->text);
+	buf_clear(&names);
+}
+
 /* INGEST waits for this: tables of which it got another description. */
 static void run_look(struct worker *w, struct job *j)
 {
@@ -1108,12 +1181,15 @@ static void run_look(struct worker *w, struct job *j)
 		c->result = -1;
 	for (size_t i = 0; c->result == 0 && i < j->noids; i++)
 		c->result = look_at_one(w, conn, j->oids[i], &changed, &e);
-	if (c->result != 0)
-		log_warning("Looking at a changed table: %s", e.text);
-	/* Postgres is there and doesn't let us look: the stream isn't to begin again for that, over and over. */
-	if (c->result != 0 && e.kind != ERR_PG_CONN && e.kind != ERR_CANCELLED) {
+	if (c->result != 0) {
+		pg_advise_catalog(&e, s->config);
+		warn_not_looked_at(s, j, &e);
+	}
+	if (c->result != 0 && is_refusal(conn, &e)) {
+		char why[WHY_MAX];
+		snprintf(why, sizeof why, "a change of the table could not be looked at: %s", e.text);
 		for (size_t i = 0; i < j->noids; i++)
-			shapes_rotate_table(s, j->oids[i], "a change of the table could not be looked at in time");
+			shapes_rotate_table(s, j->oids[i], why);
 		c->result = 0;
 	}
 	cmd_post(s, c);
@@ -1310,6 +1386,7 @@ static void watch_result(struct worker *w, uint64_t now, struct pg_table *t)
 /* The stream has started and waits for this: what happened while there was none. */
 static void run_ground(struct worker *w, struct job *j)
 {
+	struct shapes *s = w->s;
 	struct err e = {0};
 	PGconn *conn = connection(w, false, &e);
 	struct cmd *c = mem_zalloc(sizeof *c);
@@ -1317,11 +1394,31 @@ static void run_ground(struct worker *w, struct job *j)
 	c->number = j->number;
 	uint32_t *gone = NULL; /* others see to that */
 	size_t ngone;
-	c->result = conn == NULL ? -1 : ground_look(w->s, conn, &gone, &ngone, &e);
+	c->result = conn == NULL ? -1 : ground_look(s, conn, &gone, &ngone, &e);
 	free(gone);
-	if (c->result != 0)
+	if (c->result != 0) {
+		pg_advise_catalog(&e, s->config);
 		log_warning("Looking at the publication and our tables: %s", e.text);
-	cmd_post(w->s, c);
+	}
+	if (c->result != 0 && is_refusal(conn, &e)) {
+		shapes_rotate_all(s, "the publication and the tables could not be looked at as the stream began");
+		c->result = 0;
+	}
+	cmd_post(s, c);
+}
+
+/* What a look costs grows with all partitions of our tables: it may take a part of the time only. One that is slow by
+ * itself says nothing of that: it waited for a lock, or found no cache filled. */
+static void rest_from_watch(struct shapes *s, int64_t began_ms)
+{
+	int64_t now = clock_mono_ms(), took = now - began_ms;
+	pthread_mutex_lock(&s->job_lock);
+	int64_t rest = (took < s->watch_took_ms ? took : s->watch_took_ms) * WATCH_REST_TIMES;
+	int64_t next = now + (rest < WATCH_REST_MAX_MS ? rest : WATCH_REST_MAX_MS);
+	if (s->next_watch_ms < next)
+		s->next_watch_ms = next;
+	s->watch_took_ms = took;
+	pthread_mutex_unlock(&s->job_lock);
 }
 
 static void run_watch(struct worker *w)
@@ -1343,12 +1440,15 @@ static void run_watch(struct worker *w)
 	PGresult *of_types = NULL;
 	PGconn *conn = n > 0 ? connection(w, false, &e) : NULL;
 	bool failed = conn == NULL;
+	int64_t began_ms = clock_mono_ms();
 	if (conn != NULL && ground_look(s, conn, &gone, &ngone, &e) != 0) {
-		log_warning("Looking at the publication and our tables: %s", e.text);
+		pg_advise_catalog(&e, s->config);
+		log_seldom(LOG_WARNING, log_repeat_key(0, e.text, strlen(e.text)), "Looking at the publication and our tables: %s", e.text);
 		failed = true;
 	}
 	if (!failed)
 		of_types = watch_types(conn, used, n, &types, &failed);
+	rest_from_watch(s, began_ms);
 	for (size_t i = 0; i < n; i++) {
 		if (!failed)
 			watch_result(w, has_oid(gone, ngone, used[i]->oid) ? 0 : watched_hash(used[i], &types), used[i]);

@@ -471,8 +471,7 @@ static int take(struct worker *w, struct err *e)
 		if (rc < 0)
 			return -1;
 		if (clock_mono_ms() > until)
-			return err_set(e, ERR_TIMEOUT, "A committed transaction still counts as running (is a synchronous standby slow "
-			               "or away?)");
+			return pg_snapshot_outrun(w->conn, e);
 		struct timespec ts = {0, RETAKE_WAIT_MS * 1000000};
 		nanosleep(&ts, NULL);
 	}

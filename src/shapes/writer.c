@@ -170,21 +170,6 @@ static void works_again(struct shapes *s)
 	log_notice("the store works again, after %" PRId64 " s", for_s);
 }
 
-/* What is on the disk can't be opened any more, by this process: the next one puts it aside. */
-static void set_fatal(struct shapes *s, const struct err *e)
-{
-	pthread_mutex_lock(&s->status_lock);
-	bool first = !s->fatal;
-	s->fatal = true;
-	if (first)
-		s->fatal_err = *e;
-	void (*notify)(void *) = s->on_fatal;
-	void *ctx = s->on_fatal_ctx;
-	pthread_mutex_unlock(&s->status_lock);
-	if (first && notify != NULL)
-		notify(ctx);
-}
-
 /* ---- folding ---- */
 
 void writer_track(struct shapes *s, struct shape *shape, uint64_t seq)
@@ -781,7 +766,7 @@ static bool recover(struct shapes *s, struct err *e)
 		if (store_reopen(s->store, &again) == 0)
 			return true;
 		if (store_is_damaged(s->store))
-			set_fatal(s, &again);
+			status_fatal(s, &again);
 		note_failure(s, &again);
 		if (atomic_load(&s->stopping)) {
 			log_error("giving up on the store while stopping: %s", again.text);

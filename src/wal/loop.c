@@ -212,7 +212,7 @@ PGconn *loop_connect(struct loop *l, const struct config *c, enum pg_role role, 
 		if (e->kind == ERR_CANCELLED || e->sqlstate[0] != '\0')
 			return NULL; /* a server answered: another address is no remedy */
 	}
-	pg_tls_explain(c, u, e);
+	pg_tls_explain(c, u, addresses.text[addresses.n - 1], e);
 	return NULL;
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "pg/publication.h"
 
 #define SQL_BYTES_MAX 4096 /* longest statement here with its two names, which Postgres limits to 63 bytes */
 #define VERSION_UNTESTED 190000
@@ -283,7 +284,7 @@ static int look_at_holder(struct setup *u, struct err *e)
 		           ours ? "" : ": nothing is served until it lets go");
 	u->holder = holder;
 	PQclear(res);
-	waits(u, ours ? STREAM_WAIT_OWN_LOCK : STREAM_WAIT_FOREIGN_LOCK);
+	waits(u, ours ? STREAM_WAIT_NONE : STREAM_WAIT_FOREIGN_LOCK);
 	return ours ? end_former(u, holder, e) : 0;
 }
 
@@ -438,22 +439,13 @@ static int read_publication(struct setup *u, struct publication *out, struct err
 	return 0;
 }
 
-static int publication_missing(const struct setup *u, struct err *e)
-{
-	const struct config_url *url = &u->config->database;
-	return err_set(e, ERR_CONFIG, "Publication \"%s\" not found in the database, and user %s may not create it. Run, as the "
-	               "database's owner: CREATE PUBLICATION %s; ALTER PUBLICATION %s OWNER TO %s; or GRANT CREATE ON DATABASE %s TO %s",
-	               u->config->publication_name, IDENT(url->user), IDENT(u->config->publication_name),
-	               IDENT(u->config->publication_name), IDENT(url->user), IDENT(url->database), IDENT(url->user));
-}
-
 /* The old slot goes before the publication comes: a crash between the two must not leave a slot whose
  * changes were decoded without the publication and would be missing in the stream. */
 static int create_publication(struct setup *u, struct publication *p, struct err *e)
 {
 	struct slot slot;
 	if (!p->may_create)
-		return publication_missing(u, e);
+		return pg_publication_missing(u->config, true, e);
 	if (read_slot(u, &slot, e) < 0 || (slot.exists && drop_slot(u, e) < 0))
 		return -1;
 	p->generated = u->server->version_num >= VERSION_GENERATED;
@@ -466,7 +458,7 @@ static int create_publication(struct setup *u, struct publication *p, struct err
 		return 0;
 	}
 	if (e->kind == ERR_PG && is(e, "42501"))
-		return publication_missing(u, e);
+		return pg_publication_missing(u->config, true, e);
 	if (e->kind == ERR_PG && is(e, "42710"))
 		return read_publication(u, p, e); /* somebody else was quicker */
 	return -1;
@@ -480,12 +472,10 @@ int setup_publication(struct setup *u, struct err *e)
 	if (!p.exists && create_publication(u, &p, e) < 0)
 		return -1;
 	if (!p.exists)
-		return publication_missing(u, e);
+		return pg_publication_missing(u->config, true, e);
 	/* Also where the publication is ours: without one of the four, shapes would silently miss changes. */
 	if (!p.complete)
-		return err_set(e, ERR_CONFIG, "Publication \"%s\" does not publish all required operations: INSERT, UPDATE, DELETE, "
-		               "TRUNCATE. Run, as its owner: ALTER PUBLICATION %s SET (publish = 'insert, update, delete, truncate')",
-		               u->config->publication_name, IDENT(u->config->publication_name));
+		return pg_publication_incomplete(u->config->publication_name, e);
 	u->server->publishes_generated = p.generated;
 	return 0;
 }

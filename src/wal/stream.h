@@ -59,8 +59,7 @@ enum stream_phase {
 
 /* What a set-up waits for, beside the phase. */
 enum stream_wait {
-	STREAM_WAIT_NONE,
-	STREAM_WAIT_OWN_LOCK,     /* the lock: a former session of this stream's holds it (its network broke, say) */
+	STREAM_WAIT_NONE,         /* or for a former session of this stream's that holds the lock (its network broke, say) */
 	STREAM_WAIT_FOREIGN_LOCK, /* the lock: somebody else's session holds it, and may be moving the slot */
 	STREAM_WAIT_SLOT,         /* the slot is being made: Postgres waits for the transactions that are open */
 };

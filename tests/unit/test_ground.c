@@ -48,17 +48,38 @@ static void test_children(void)
 static void test_check(void)
 {
 	struct err e;
-	CHECK_INT(pg_ground_check("p1.5.111100 r7", "p", "s", "t", &e), 0);
-	CHECK_INT(pg_ground_check("-", "p", "s", "t", &e), -1);
-	CHECK_STR(e.text, "Publication \"p\" not found in the database");
-	CHECK_INT(pg_ground_check("p1.5.110100 r7", "p", "s", "t", &e), -1);
+	char name[] = "p", user[] = "u";
+	struct config c = {.publication_name = name, .database = {.user = user}};
+	CHECK_INT(pg_ground_check("p1.5.111100 r7", &c, "s", "t", &e), 0);
+	CHECK_INT(pg_ground_check("-", &c, "s", "t", &e), -1);
+	CHECK_STR(e.text, "Publication \"p\" not found in the database. Run, as the database's owner: CREATE PUBLICATION \"p\"; "
+	                  "ALTER PUBLICATION \"p\" OWNER TO \"u\"");
+	CHECK_INT(pg_ground_check("p1.5.110100 r7", &c, "s", "t", &e), -1);
 	CHECK_INT(e.kind, ERR_CONFIG);
-	CHECK(strstr(e.text, "all required operations") != NULL);
-	CHECK_INT(pg_ground_check("p1.5.1111", "p", "s", "t", &e), -1);
+	CHECK_STR(e.text, "Publication \"p\" does not publish all required operations: INSERT, UPDATE, DELETE, TRUNCATE. Run, as its owner: "
+	                  "ALTER PUBLICATION \"p\" SET (publish = 'insert, update, delete, truncate')");
+	CHECK_INT(pg_ground_check("p1.5.1111", &c, "s", "t", &e), -1);
 	CHECK_INT(e.kind, ERR_TIMEOUT);
-	CHECK_INT(pg_ground_check("f7.8 p1.5.111100 s4", "p", "s", "t", &e), -1);
+	CHECK_INT(pg_ground_check("f7.8 p1.5.111100 s4", &c, "s", "t", &e), -1);
 	CHECK_INT(e.kind, ERR_TIMEOUT);
-	CHECK_INT(pg_ground_check("", "p", "s", "t", &e), -1);
+	CHECK_INT(pg_ground_check("", &c, "s", "t", &e), -1);
+}
+
+static void test_columns(void)
+{
+	const char *at = "a k1.5.0.0 k12.6.1.7 p1.5.111100 x7.100.";
+	int16_t n;
+	CHECK(pg_ground_next_column(&at, &n) && n == 1);
+	CHECK(pg_ground_next_column(&at, &n) && n == 12);
+	CHECK(!pg_ground_next_column(&at, &n));
+}
+
+static void test_publication_xmin(void)
+{
+	CHECK_INT(pg_ground_publication_xmin("f9.8 p1.4294967295.111100 r7"), 4294967295);
+	CHECK_INT(pg_ground_publication_xmin("p16400.5.111100"), 5);
+	CHECK_INT(pg_ground_publication_xmin("-"), 0);
+	CHECK_INT(pg_ground_publication_xmin("p1"), 0);
 }
 
 static void rewrote(const char *then, const char *now, bool generated, bool want)
@@ -94,5 +115,7 @@ int main(void)
 	RUN(test_entries);
 	RUN(test_children);
 	RUN(test_check);
+	RUN(test_publication_xmin);
+	RUN(test_columns);
 	return check_done("ground");
 }

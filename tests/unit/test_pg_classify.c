@@ -1,5 +1,9 @@
 /* test_pg_classify.c - what Postgres 14 to 18, libpq and poolers say, and what follows from it. */
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "pg/conn.h"
@@ -137,6 +141,15 @@ static const char *advised(enum pg_role role, enum err_kind kind, const char *sq
 	return e.text;
 }
 
+static const char *advised_catalog(enum err_kind kind, const char *sqlstate, const char *text)
+{
+	static struct err e;
+	(void)err_set(&e, kind, "%s", text);
+	snprintf(e.sqlstate, sizeof e.sqlstate, "%s", sqlstate);
+	pg_advise_catalog(&e, &config);
+	return e.text;
+}
+
 /* The SQL that mends it, ready to be run. */
 static void test_advice(void)
 {
@@ -152,6 +165,10 @@ static void test_advice(void)
 	          "password authentication failed (ELECTRIC_POOLED_DATABASE_URL)");
 	CHECK_STR(advised(PG_ROLE_ADMIN, ERR_PG_CONN, "28P01", "password authentication failed"), "password authentication failed");
 	CHECK_STR(advised(PG_ROLE_ADMIN, ERR_PG, "57014", "cancelled"), "cancelled");
+	CHECK_STR(advised_catalog(ERR_PG, "42501", "permission denied for table pg_publication_rel"),
+	          "permission denied for table pg_publication_rel. Run, as a superuser: GRANT SELECT ON pg_catalog.pg_publication_rel TO \"u\"");
+	CHECK(strstr(advised_catalog(ERR_PG, "57014", "canceling statement due to statement timeout"), "10 s") != NULL);
+	CHECK_STR(advised_catalog(ERR_PG_CONN, "57014", "cancelled"), "cancelled");
 }
 
 static void test_slot(void)
@@ -202,6 +219,42 @@ static void test_refused_port(void)
 	CHECK_STR(line, "connection refused while trying to connect to 127.0.0.1:1");
 }
 
+static int option(PGconn *conn, int name)
+{
+	int value = -1;
+	socklen_t len = sizeof value;
+	CHECK_INT(getsockopt(PQsocket(conn), IPPROTO_TCP, name, &value, &len), 0);
+	return value;
+}
+
+/* Somebody who never answers: no connection waits for the kernel's own limits. */
+static void test_tcp_limits(void)
+{
+	static char local[] = "127.0.0.1";
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof at;
+	int silent = socket(AF_INET, SOCK_STREAM, 0);
+	REQUIRE(bind(silent, (struct sockaddr *)&at, len) == 0 && listen(silent, 8) == 0 && getsockname(silent, (struct sockaddr *)&at, &len) == 0);
+	struct config_url u = {.user = user, .host = local, .database = database, .port = ntohs(at.sin_port)};
+	struct config c = {.database = u, .pooled_database = u, .tcp_keepalive_idle_ms = -1, .tcp_keepalive_interval_ms = -1,
+	                   .tcp_user_timeout_ms = -1, .tcp_keepalive_count = -1};
+	struct config set = {.database = u, .pooled_database = u, .tcp_keepalive_idle_ms = 5000, .tcp_keepalive_interval_ms = 2000,
+	                     .tcp_user_timeout_ms = 7000, .tcp_keepalive_count = 4};
+	for (int role = PG_ROLE_ADMIN; role <= PG_ROLE_REPLICATION; role++)
+		for (int k = 0; k < 2; k++) {
+			struct err e;
+			PGconn *conn = pg_connect_start(k == 0 ? &c : &set, (enum pg_role)role, local, &e);
+			if (!CHECK(conn != NULL))
+				continue;
+			CHECK_INT(option(conn, TCP_KEEPIDLE), k == 0 ? 30 : 5);
+			CHECK_INT(option(conn, TCP_KEEPINTVL), k == 0 ? 10 : 2);
+			CHECK_INT(option(conn, TCP_KEEPCNT), k == 0 ? 3 : 4);
+			CHECK_INT(option(conn, TCP_USER_TIMEOUT), k == 0 ? 60000 : 7000);
+			PQfinish(conn);
+		}
+	close(silent);
+}
+
 int main(void)
 {
 	RUN(test_network);
@@ -213,5 +266,6 @@ int main(void)
 	RUN(test_advice);
 	RUN(test_small);
 	RUN(test_refused_port);
+	RUN(test_tcp_limits);
 	return check_done("test_pg_classify");
 }

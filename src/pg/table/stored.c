@@ -20,7 +20,7 @@
  *  (generated: false, true, or "v" if it is virtual)
  *  "keys":0,"clash":"\"schema\".\"name\"" or null,"members":[[oid,"schema","name"],…],
  *  "types":[[oid,"schema","name","kind",elem_oid,base_oid,base_typmod,["label",…],[[id,type_oid,typmod,"name"],…]],…],
- *  "denied":[attnum,…] if there are such columns,
+ *  "denied":[attnum,…] if there are such columns, "tableoid_denied":true if so,
  *  "collations":[[oid,"schema","name","provider",deterministic,"collate","ctype","version" or null],…]}
  */
 
@@ -100,7 +100,7 @@ void pg_table_to_json(const struct pg_table *t, struct buf *out)
 		buf_printf(out, denied ? ",%d" : "],\"denied\":[%d", t->columns[i].attnum);
 		denied = true;
 	}
-	buf_printf(out, "],\"keys\":%d,\"clash\":", (int)t->keys);
+	buf_printf(out, "],%s\"keys\":%d,\"clash\":", t->tableoid_denied ? "\"tableoid_denied\":true," : "", (int)t->keys);
 	if (t->clash != NULL)
 		put_text(out, t->clash);
 	else
@@ -351,6 +351,7 @@ static struct pg_table *table_from_value(const json_t *v, bool has_keys)
 	for (size_t i = 0; i < n; i++)
 		read_column(json_array_get(columns, i), &t->columns[i], &bad);
 	read_denied(json_object_get(v, "denied"), t, &bad);
+	t->tableoid_denied = json_is_true(json_object_get(v, "tableoid_denied"));
 	read_leaves(json_object_get(v, "leaves"), t, &bad);
 	if (has_keys)
 		read_keys(v, t, &bad);

@@ -98,6 +98,7 @@ struct pg_table {
 	char *clash;               /* PG_KEYS_CLASH: "schema"."name" of the table in question, else NULL */
 	uint32_t nmembers;         /* children by inheritance, at all levels; none of a partitioned table */
 	struct pg_member *members;
+	bool tableoid_denied;      /* with members: as a column's `denied`, of tableoid, which tells whose rows they are */
 	uint16_t ntypes;
 	struct pg_type *types;     /* all that are not built in */
 	uint16_t ncollations;
