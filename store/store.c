@@ -755,6 +755,9 @@ static int give_up(struct store *s)
 	return -1;
 }
 
+/* Anything but damage, which is of one shape, ends the transaction. */
+static int unless_damaged(struct store *s, const struct err *e) { return e->kind == ERR_DAMAGED ? -1 : give_up(s); }
+
 static int write_failed(struct store *s, struct err *e, int rc, const char *what)
 {
 	if (rc == EIO && disk_is_full(s))
@@ -872,7 +875,9 @@ int store_put_shape(struct store *s, uint64_t id, const void *p, size_t len, str
 	/* From now on its log can't be missing unseen. */
 	struct store_head h;
 	int rc = head_get(s, s->txn, id, &h, e);
-	if (rc < 0 || (rc == 1 && put_head(s, id, &no_log, e) != 0))
+	if (rc < 0)
+		return unless_damaged(s, e);
+	if (rc == 1 && put_head(s, id, &no_log, e) != 0)
 		return -1;
 	return put(s, DB_SHAPES, key, sizeof key, p, len, e);
 }
@@ -1109,10 +1114,8 @@ static int head_to_extend(struct store *s, uint64_t id, struct store_head *h, st
 	return rc == 1 ? 0 : rc == 0 ? damaged(DB_HEADS, &k, e) : -1;
 }
 
-/* Anything but damage, which is of one shape, ends the transaction. */
-static int unless_damaged(struct store *s, const struct err *e) { return e->kind == ERR_DAMAGED ? -1 : give_up(s); }
-
-/* Deletes blocks and chunk ends of the shape that end at or above `from`. */
+/* Deletes blocks and chunk ends of the shape that end at or above `from`. ERR_DAMAGED: the shape's log is, and now at
+ * the latest it has no head, for the one that was there names blocks that are gone. */
 static int cut_from(struct store *s, uint64_t id, struct log_offset from, struct err *e)
 {
 	static const int dbs[] = {DB_BLOCKS, DB_CHUNKS};
@@ -1131,9 +1134,12 @@ static int cut_from(struct store *s, uint64_t id, struct log_offset from, struct
 		if (delete_range(s, dbs[i], key, sizeof key, key_is_of, id, &all, &more, e) != 0)
 			return -1;
 	}
-	if (head_from_log(s, s->txn, id, &h, e) != 0)
-		return unless_damaged(s, e);
-	return put_head(s, id, &h, e);
+	if (head_from_log(s, s->txn, id, &h, e) == 0)
+		return put_head(s, id, &h, e);
+	if (e->kind != ERR_DAMAGED)
+		return give_up(s);
+	(void)!store_drop_head(s, id, e);
+	return -1;
 }
 
 static int put_chunk_end(struct store *s, uint64_t id, struct log_offset at, struct err *e)
@@ -1184,10 +1190,10 @@ int store_put_block(struct store *s, uint64_t id, const struct store_entry *entr
 	struct store_head head;
 	if (head_to_extend(s, id, &head, e) != 0)
 		return unless_damaged(s, e);
-	REQUIRE(head.last.tx == 0 || log_offset_cmp(head.last, entries[0].at) < 0);
-
 	unsigned char key[LOG_KEY_BYTES];
 	MDB_val k = log_key(key, id, entries[n - 1].at);
+	if (head.last.tx != 0 && log_offset_cmp(head.last, entries[0].at) >= 0)
+		return damaged(DB_HEADS, &k, e);
 	size_t len = BLOCK_HEADER_BYTES + n * BLOCK_ENTRY_BYTES + text + SEAL_BYTES;
 	MDB_val v = {len, NULL};
 	int rc = mdb_put(s->txn, s->db[DB_BLOCKS], &k, &v, MDB_RESERVE);

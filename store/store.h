@@ -66,6 +66,7 @@ bool store_txn_is_large(const struct store *s);
 int store_put_meta(struct store *s, const char *name, const void *p, size_t len, struct err *e) MUST_USE;
 int store_put_meta_u64(struct store *s, const char *name, uint64_t v, struct err *e) MUST_USE;
 
+/* ERR_DAMAGED: the shape's head is; nothing was put. */
 int store_put_shape(struct store *s, uint64_t id, const void *p, size_t len, struct err *e) MUST_USE;
 /* Forgets the definition; log and snapshot are deleted in steps by store_gc_step(). */
 int store_drop_shape(struct store *s, uint64_t id, struct err *e) MUST_USE;
@@ -99,14 +100,15 @@ struct store_entry {
 };
 /* Appends entries (ascending, above all earlier ones) as one block; `chunk_end`: the last of them
  * closes a chunk. After a failed commit, which may be there nevertheless, it replaces what it finds at
- * and above its first entry. ERR_DAMAGED: the shape's head is; nothing was put. */
+ * and above its first entry. ERR_DAMAGED: the shape's head is, or tells of entries above these; nothing was put. */
 int store_put_block(struct store *s, uint64_t id, const struct store_entry *entries, size_t n, bool chunk_end,
                     struct err *e) MUST_USE;
 /* Inserts `text` at byte `split` of the shape's newest entry, which is at `at`, unless it stands there already;
  * `chunk_end`: the entry closes a chunk now. ERR_DAMAGED if there is no such entry. */
 int store_insert_last(struct store *s, uint64_t id, struct log_offset at, uint32_t split, const char *text, uint32_t len,
                       bool chunk_end, struct err *e) MUST_USE;
-/* Deletes blocks and chunk ends at and above tx: leftovers of staging. */
+/* Deletes blocks and chunk ends at and above tx: leftovers of staging. ERR_DAMAGED: the shape's log is, and whoever
+ * writes or loads it next will find that. */
 int store_cut_log(struct store *s, uint64_t id, lsn_t tx, struct err *e) MUST_USE;
 
 /* Piece `piece` of snapshot chunk `chunk`: rows, in a form that is the caller's. `closes`: the chunk's last. */

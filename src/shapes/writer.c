@@ -559,7 +559,7 @@ static int write_item(struct shapes *s, struct batch *b, struct item *it, struct
 			return -1;
 		if (is_dropped(b, it->shape))
 			return 0; /* queued by a thread that hadn't heard yet: the record must not come back */
-		return store_put_shape(s->store, it->shape->id, it->data, it->len, e);
+		return store_put_shape(s->store, it->shape->id, it->data, it->len, e) == 0 ? 0 : unless_damaged(it->shape, e);
 	case ITEM_DROP:
 		it->shape->wr.drop_attempt = b->attempt;
 		return store_drop_shape(s->store, it->shape->id, e);

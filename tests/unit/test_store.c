@@ -1387,6 +1387,19 @@ static void use_everything(struct store *s, uint64_t id)
 	store_abort(s);
 }
 
+struct head_seen {
+	uint64_t id;
+	size_t n;
+};
+
+static int see_head(void *ctx, uint64_t id, const struct store_head *h, struct err *err)
+{
+	struct head_seen *seen = ctx;
+	(void)h, (void)err;
+	seen->n += id == seen->id;
+	return 0;
+}
+
 static void block_key(unsigned char key[24])
 {
 	be64(key, 5);
@@ -1478,6 +1491,82 @@ static void test_damaged_blocks(uint64_t seed)
 		store_close(s);
 	}
 	buf_clear(&out);
+	drop_dir();
+}
+
+/* A byte of the value at `key` becomes another. */
+static void raw_damage(const char *db, const void *key, size_t key_len, size_t at)
+{
+	MDB_env *env = raw_open();
+	MDB_txn *txn;
+	MDB_dbi dbi;
+	MDB_val k = {key_len, (void *)(uintptr_t)key}, v = {0, NULL};
+	CHECK(mdb_txn_begin(env, NULL, 0, &txn) == 0 && mdb_dbi_open(txn, db, 0, &dbi) == 0 && mdb_get(txn, dbi, &k, &v) == 0);
+	char *copy = malloc(v.mv_size);
+	memcpy(copy, v.mv_data, v.mv_size);
+	copy[at] ^= 1;
+	v.mv_data = copy;
+	CHECK(mdb_put(txn, dbi, &k, &v, 0) == 0 && raw_stamp(txn) == 0 && mdb_txn_commit(txn) == 0);
+	free(copy);
+	mdb_env_close(env);
+}
+
+/* What a cut leaves behind is damaged: no head says that the log ends where it doesn't any more, and whoever writes to
+ * the shape is told. */
+static void test_damage_met_by_a_cut(bool in_block)
+{
+	fresh_dir();
+	struct store *s = must_open(dir);
+	must_begin(s);
+	struct store_entry first = entry(1000, 4, "first"), staged = entry(2000, 0, "staged"), other = entry(2000, 0, "neighbour");
+	CHECK_OK(store_put_block(s, 5, &first, 1, true, &e), &e);
+	CHECK_OK(store_put_block(s, 5, &staged, 1, false, &e), &e);
+	CHECK_OK(store_put_block(s, 6, &other, 1, false, &e), &e);
+	must_commit(s);
+	store_writer_done(s);
+	store_close(s);
+	unsigned char key[24];
+	block_key(key);
+	raw_damage(in_block ? "blocks" : "chunks", key, sizeof key, in_block ? 40 : 3);
+	s = must_open(dir);
+	must_begin(s);
+	CHECK_INT(store_cut_log(s, 5, 2000, &e), -1);
+	CHECK_INT(e.kind, ERR_DAMAGED);
+	CHECK_OK(store_cut_log(s, 6, 2000, &e), &e); /* the transaction goes on */
+	must_commit(s);
+	for (int life = 0; life < 2; life++) {
+		struct store_read *r = must_read(s);
+		struct head_seen seen = {.id = 5};
+		CHECK_OK(store_each_head(r, see_head, &seen, &e), &e);
+		CHECK_INT(seen.n, 0);
+		store_read_end(r);
+		must_begin(s);
+		CHECK_INT(store_put_block(s, 5, &staged, 1, false, &e), -1);
+		CHECK_INT(e.kind, ERR_DAMAGED);
+		CHECK_OK(store_put_block(s, 6, &other, 1, false, &e), &e);
+		CHECK_OK(store_cut_log(s, 6, 2000, &e), &e);
+		must_commit(s);
+		store_writer_done(s);
+		store_close(s);
+		s = must_open(dir);
+	}
+	store_close(s);
+	drop_dir();
+}
+
+/* A head that is whole and tells of entries that nobody wrote. */
+static void test_head_ahead(void)
+{
+	fresh_dir();
+	struct store *s = must_open(dir);
+	must_begin(s);
+	struct store_entry far = entry(9000, 0, "far"), near = entry(2000, 0, "near");
+	CHECK_OK(store_put_block(s, 5, &far, 1, false, &e), &e);
+	CHECK_INT(store_put_block(s, 5, &near, 1, false, &e), -1);
+	CHECK(e.kind == ERR_DAMAGED && strstr(e.text, "shape 5") != NULL);
+	CHECK_OK(store_put_block(s, 6, &near, 1, false, &e), &e);
+	must_commit(s);
+	store_close(s);
 	drop_dir();
 }
 
@@ -1573,6 +1662,9 @@ int main(void)
 	RUN(test_small_address_space);
 	RUN(test_temporary);
 	RUN(test_damaged_blocks, seed);
+	RUN(test_damage_met_by_a_cut, true);
+	RUN(test_damage_met_by_a_cut, false);
+	RUN(test_head_ahead);
 	RUN(test_damaged_keys);
 	RUN(test_damaged_file);
 	return check_done("test_store");

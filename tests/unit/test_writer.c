@@ -8,6 +8,7 @@
  * in it, and the next life goes on from there, as the stream would.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -18,6 +19,7 @@
 #include "base/log.h"
 #include "shape_test.h"
 #include "shapes/ingest.h"
+#include "store/seal.h"
 
 #define LIMIT ((size_t)1 << 30)
 #define SHAPES 4
@@ -690,6 +692,63 @@ static void test_drops(void)
 	temp_dir_remove(dir);
 }
 
+/* The bytes `what` in the data file, wherever they stand, are others from now on. */
+static size_t damage_file(const char *dir, const void *what, size_t len)
+{
+	char path[TEMP_DIR_MAX + 32];
+	snprintf(path, sizeof path, "%s/busbar/data.mdb", dir);
+	int fd = open(path, O_RDWR);
+	struct stat st;
+	REQUIRE(fd >= 0 && fstat(fd, &st) == 0);
+	char *all = mem_alloc((size_t)st.st_size), *p = all;
+	REQUIRE(pread(fd, all, (size_t)st.st_size, 0) == st.st_size);
+	size_t n = 0;
+	for (; (p = memmem(p, (size_t)(all + st.st_size - p), what, len)) != NULL; p++, n++) {
+		char other = (char)(*p ^ 1);
+		REQUIRE(pwrite(fd, &other, 1, p - all) == 1);
+	}
+	free(all);
+	close(fd);
+	return n;
+}
+
+/* What stands in the store where a shape's log ends, as long as it has none. */
+static size_t damage_empty_head(const char *dir, uint64_t id)
+{
+	unsigned char key[8];
+	uint64_t head[6] = {0, LOG_OP_INF, 0, LOG_OP_INF, 0, 0};
+	for (int i = 0; i < 8; i++)
+		key[i] = (unsigned char)(id >> (56 - 8 * i));
+	head[5] = seal_of(DB_HEADS, key, sizeof key, head, 40);
+	return damage_file(dir, head, sizeof head);
+}
+
+/* Damage is met between a shape's two records: it costs that shape, and the WRITER goes on. */
+static void test_damaged_head(void)
+{
+	char dir[TEMP_DIR_MAX];
+	temp_dir_new(dir);
+	struct world w;
+	world_open(&w, dir);
+	make_shapes(&w);
+	struct shape *bad = make_shape(&w, 50);
+	put_pieces(&w, bad);
+	CHECK(writer_flush(w.engine, &e) == 0);
+	CHECK(damage_empty_head(dir, 50) > 0);
+	w.engine->writer.wait_max_ms = 3000;
+	put_record(&w, ITEM_COMPLETE, bad, 2);
+	CHECK_OK(writer_flush(w.engine, &e), &e);
+	CHECK(atomic_load(&bad->dropped));
+	CHECK(!shapes_store_failing(w.engine, NULL, NULL, 0));
+	CHECK(all_is_right(&w, 0));
+	world_close(&w);
+	world_open(&w, dir);
+	CHECK_INT(w.engine->nshapes, SHAPES);
+	CHECK(all_is_right(&w, 0));
+	world_close(&w);
+	temp_dir_remove(dir);
+}
+
 static _Noreturn void live_until_killed(const char *dir, uint64_t seed, int ready)
 {
 	struct rng rng = rng_seeded(seed);
@@ -1007,6 +1066,7 @@ int main(void)
 	RUN(test_drops);
 	RUN(test_ids, false);
 	RUN(test_ids, true);
+	RUN(test_damaged_head);
 	RUN(test_largest_id);
 	RUN(test_full_disk);
 	RUN(test_each_shape_once);
