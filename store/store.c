@@ -417,25 +417,33 @@ static int open_databases(struct store *s, struct err *e)
 	return 0;
 }
 
-/* Where LMDB has the file: a small value lies in its leaf, which knows its number. */
-static int find_map(struct store *s, struct err *e)
+/* Where LMDB has the file: a small value lies in its leaf, which knows its number. Not in a transaction that has
+ * written it. */
+static int find_map(struct store *s, MDB_txn *txn, struct err *e)
 {
-	MDB_txn *txn;
 	MDB_stat st;
 	char name[] = "format";
 	MDB_val k = {sizeof name - 1, name}, v;
 	int rc = mdb_env_stat(s->env, &st);
-	if (rc != 0 || (rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn)) != 0)
+	if (rc != 0 || (rc = mdb_get(txn, s->db[DB_META], &k, &v)) != 0)
+		return lmdb_error(e, rc, "format version");
+	uint64_t number;
+	s->page_bytes = st.ms_psize;
+	const unsigned char *page = (const unsigned char *)((uintptr_t)v.mv_data & ~(uintptr_t)(s->page_bytes - 1));
+	memcpy(&number, page, sizeof number);
+	s->map = page - number * s->page_bytes;
+	return 0;
+}
+
+static int find_map_of_born(struct store *s, struct err *e)
+{
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
+	if (rc != 0)
 		return lmdb_error(e, rc, "begin");
-	if ((rc = mdb_get(txn, s->db[DB_META], &k, &v)) == 0) {
-		uint64_t number;
-		s->page_bytes = st.ms_psize;
-		const unsigned char *page = (const unsigned char *)((uintptr_t)v.mv_data & ~(uintptr_t)(s->page_bytes - 1));
-		memcpy(&number, page, sizeof number);
-		s->map = page - number * s->page_bytes;
-	}
+	rc = find_map(s, txn, e);
 	mdb_txn_abort(txn);
-	return rc == 0 ? 0 : lmdb_error(e, rc, "format version");
+	return rc;
 }
 
 /* Two meta pages of the smallest size: a file no longer than that holds nothing yet. */
@@ -575,7 +583,7 @@ static int env_open(struct store *s, struct err *e)
 		s->env = NULL;
 		return lmdb_error(e, rc, s->path);
 	}
-	if (open_databases(s, e) != 0 || find_map(s, e) != 0) {
+	if (open_databases(s, e) != 0 || find_map_of_born(s, e) != 0) {
 		mdb_env_close(s->env);
 		s->env = NULL;
 		if (e->kind != ERR_DAMAGED || birth)
@@ -827,7 +835,7 @@ static int put(struct store *s, int db, const void *key, size_t key_len, const v
 {
 	require_writer(s);
 	REQUIRE(s->txn != NULL);
-	bool replaces = db == DB_SHAPES || db == DB_TABLES || db == DB_JOURNAL || s->uncertain;
+	bool replaces = db == DB_SHAPES || db == DB_TABLES || db == DB_JOURNAL || db == DB_COMMITS || s->uncertain;
 	if (replaces && mend_value(s, db, key, key_len, e) != 0)
 		return -1;
 	int rc = put_sealed(s, s->txn, db, key, key_len, p, len);
@@ -981,6 +989,8 @@ int store_trim_commits(struct store *s, uint64_t bytes, size_t max, uint64_t *go
 	while (rc == 0 && *gone < bytes && max-- > 0 && (rc = mdb_cursor_get(c, &k, &v, MDB_FIRST)) == 0) {
 		*gone += v.mv_size > SEAL_BYTES ? v.mv_size - SEAL_BYTES : 0;
 		s->txn_puts++;
+		if (mend_head(s, &v, e) != 0)
+			return -1; /* the cursor went with the transaction */
 		rc = mdb_cursor_del(c, 0);
 	}
 	mdb_cursor_close(c);
@@ -989,8 +999,18 @@ int store_trim_commits(struct store *s, uint64_t bytes, size_t max, uint64_t *go
 
 int store_clear_commits(struct store *s, struct err *e)
 {
+	MDB_cursor *c;
+	MDB_val k, v;
 	require_writer(s);
-	int rc = mdb_drop(s->txn, s->db[DB_COMMITS], 0);
+	int rc = mdb_cursor_open(s->txn, s->db[DB_COMMITS], &c);
+	if (rc != 0)
+		return write_failed(s, e, rc, "cursor");
+	s->txn_puts++;
+	while ((rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) == 0)
+		if (mend_head(s, &v, e) != 0)
+			return -1; /* the cursor went with the transaction */
+	mdb_cursor_close(c);
+	rc = rc == MDB_NOTFOUND ? mdb_drop(s->txn, s->db[DB_COMMITS], 0) : rc;
 	return rc == 0 ? 0 : write_failed(s, e, rc, "delete");
 }
 
@@ -1788,6 +1808,11 @@ static int seal_all(struct store *s, MDB_txn *txn, int db, struct err *e)
 	for (rc = mdb_cursor_get(c, &k, &v, MDB_FIRST); rc == 0; rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
 		if (db == DB_META && (is_plain_meta(&k) || k.mv_size > 64))
 			continue;
+		if (mend_head(s, &v, e) != 0) {
+			mdb_cursor_close(c);
+			buf_clear(&all);
+			return -1;
+		}
 		uint32_t n[2] = {(uint32_t)k.mv_size, (uint32_t)v.mv_size};
 		buf_put(&all, n, sizeof n);
 		buf_put(&all, k.mv_data, k.mv_size);
@@ -1849,7 +1874,7 @@ static int upgrade(struct store *s, MDB_txn *txn, struct err *e)
 		memcpy(&next, v.mv_data, sizeof next);
 	else if (rc != 0 && rc != MDB_NOTFOUND)
 		return lmdb_error(e, rc, "meta");
-	if (max_id(s, txn, &largest, e) != 0)
+	if (max_id(s, txn, &largest, e) != 0 || find_map(s, txn, e) != 0)
 		return -1;
 	s->unchecked_below = next > largest ? next : largest + 1;
 	if (seal_all(s, txn, DB_META, e) != 0 || seal_all(s, txn, DB_TABLES, e) != 0 || seal_all(s, txn, DB_DROPPED, e) != 0 ||

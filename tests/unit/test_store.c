@@ -1570,6 +1570,96 @@ static void test_head_ahead(void)
 	drop_dir();
 }
 
+/* LMDB's head of each large value that begins with `marker`: another length, or another kind. */
+static size_t raw_damage_heads(const char *marker, bool kind)
+{
+	char file[TEMP_DIR_MAX + 32];
+	unsigned char page[4096];
+	snprintf(file, sizeof file, "%s/busbar/data.mdb", dir);
+	int fd = open(file, O_RDWR);
+	size_t n = 0;
+	for (off_t off = 0; pread(fd, page, sizeof page, off) == (ssize_t)sizeof page; off += (off_t)sizeof page) {
+		if (page[10] != 4 || memcmp(page + 16, marker, strlen(marker)) != 0)
+			continue;
+		page[kind ? 10 : 12] ^= kind ? 6 : 64;
+		CHECK(pwrite(fd, page, 16, off) == 16);
+		n++;
+	}
+	close(fd);
+	return n;
+}
+
+enum large { TRIMMED, CLEARED, REPLACED, UPGRADED, LARGE_ENDS };
+
+static void use_large(struct store *s, enum large how, const char *large, size_t len)
+{
+	uint64_t gone;
+	must_begin(s);
+	if (how == TRIMMED)
+		CHECK_OK(store_trim_commits(s, 2 * len, 10, &gone, &e), &e);
+	else if (how == CLEARED)
+		CHECK_OK(store_clear_commits(s, &e), &e);
+	else if (how == REPLACED)
+		CHECK_OK(store_put_commits(s, 1000, large, len, &e), &e);
+	must_commit(s);
+}
+
+static int count_shape(void *ctx, uint64_t id, const void *p, size_t len, struct err *err)
+{
+	(void)id, (void)p, (void)len, (void)err;
+	++*(size_t *)ctx;
+	return 0;
+}
+
+/* A large value whose head is damaged goes without a page of anybody else's. */
+static void test_damaged_heads(enum large how, bool kind)
+{
+	enum { LEN = 30000 };
+	static char large[LEN];
+	memset(large, 'x', sizeof large);
+	memcpy(large, "marker", 6);
+	fresh_dir();
+	struct store *s = must_open(dir);
+	must_begin(s);
+	for (uint64_t first = 1000; first < 1003; first++)
+		CHECK_OK(store_put_commits(s, first, large, LEN, &e), &e);
+	must_commit(s);
+	must_begin(s);
+	memcpy(large, "record", 6);
+	for (uint64_t id = 1; id <= 20; id++)
+		CHECK_OK(store_put_shape(s, id, large, LEN, &e), &e);
+	must_commit(s);
+	store_writer_done(s);
+	store_close(s);
+	if (how == UPGRADED) {
+		unsigned char key[4] = {0, 0, 0, 9};
+		uint64_t older = 3;
+		memcpy(large, "marker", 6);
+		raw_put("tables", key, sizeof key, large, LEN);
+		raw_put("meta", "format", 6, &older, sizeof older);
+		raw_put("meta", "version", 7, &older, sizeof older);
+	}
+	CHECK(raw_damage_heads("marker", kind) >= 3);
+	s = must_open(dir);
+	use_large(s, how, large, LEN);
+	/* Pages that were freed are written to. */
+	must_begin(s);
+	memcpy(large, "others", 6);
+	for (uint64_t id = 30; id <= 60; id++)
+		CHECK_OK(store_put_shape(s, id, large, LEN, &e), &e);
+	must_commit(s);
+	store_writer_done(s);
+	store_close(s);
+	s = must_open(dir);
+	struct store_read *r = must_read(s);
+	size_t n = 0;
+	CHECK_OK(store_each_shape(r, count_shape, &n, &e), &e);
+	CHECK_INT(n, 20 + 31);
+	store_read_end(r);
+	store_close(s);
+	drop_dir();
+}
+
 /* Keys of lengths that nobody writes. */
 static void test_damaged_keys(void)
 {
@@ -1665,6 +1755,10 @@ int main(void)
 	RUN(test_damage_met_by_a_cut, true);
 	RUN(test_damage_met_by_a_cut, false);
 	RUN(test_head_ahead);
+	for (int how = TRIMMED; how < LARGE_ENDS; how++) {
+		RUN(test_damaged_heads, (enum large)how, false);
+		RUN(test_damaged_heads, (enum large)how, true);
+	}
 	RUN(test_damaged_keys);
 	RUN(test_damaged_file);
 	return check_done("test_store");
