@@ -534,18 +534,21 @@ static size_t address_space(void)
 	return (size_t)limit.rlim_cur / 2;
 }
 
-static int env_open(struct store *s, struct err *e)
+/* Whether the file is to be made, or can be opened as it is. */
+static int look_at_file(struct store *s, bool *birth, struct err *e)
+{
+	if (prepare_birth(s, birth, e) != 0)
+		return -1;
+	if (*birth || s->temporary)
+		return 0;
+	int rc = check_pages(s, e);
+	*birth = rc == 1;
+	return rc < 0 ? -1 : 0;
+}
+
+static int env_open(struct store *s, bool birth, struct err *e)
 {
 	int rc = ENOMEM;
-	bool birth;
-	if (prepare_birth(s, &birth, e) != 0)
-		return -1;
-	if (!birth && !s->temporary) {
-		if ((rc = check_pages(s, e)) < 0)
-			return -1;
-		birth = rc == 1;
-		rc = ENOMEM;
-	}
 	/* LMDB's lock file knows processes by id, which two containers may share; our own file lock has
 	 * already said that nobody else is here, so what is left in it is of the dead. */
 	char file[STORE_PATH_MAX + 16];
@@ -591,7 +594,7 @@ static int env_open(struct store *s, struct err *e)
 		s->damaged = s->born;
 		/* Once more, with a new file. */
 		struct err why = *e;
-		return s->born || set_aside(s, why.text, e) != 0 ? -1 : env_open(s, e);
+		return s->born || set_aside(s, why.text, e) != 0 ? -1 : env_open(s, true, e);
 	}
 	if (birth && !s->temporary)
 		sync_directory(s->path);
@@ -632,7 +635,9 @@ int store_open(struct store **out, const char *dir, bool temporary, struct err *
 	pthread_rwlockattr_destroy(&attr);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->reader_free, NULL);
-	if (choose_path(s, dir, e) != 0 || take_file_lock(s, dir, e) != 0 || env_open(s, e) != 0) {
+	bool birth;
+	if (choose_path(s, dir, e) != 0 || take_file_lock(s, dir, e) != 0 || look_at_file(s, &birth, e) != 0 ||
+	    env_open(s, birth, e) != 0) {
 		store_close(s);
 		return -1;
 	}
@@ -700,9 +705,13 @@ bool store_is_damaged(const struct store *s) { return s->damaged; }
 int store_reopen(struct store *s, struct err *e)
 {
 	store_abort(s);
+	/* It takes a while to look at each page. Nobody but us writes, so that readers may go on meanwhile. */
+	bool birth;
+	int rc = look_at_file(s, &birth, e);
 	pthread_rwlock_wrlock(&s->gate);
 	env_close(s);
-	int rc = env_open(s, e);
+	if (rc == 0)
+		rc = env_open(s, birth, e);
 	pthread_rwlock_unlock(&s->gate);
 	return rc;
 }
@@ -1738,7 +1747,7 @@ int store_peek_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint3
 	return take_piece(r, id, chunk, piece, false, take, ctx, closes, e);
 }
 
-bool store_closes_chunks(const struct store *s, uint64_t id) { return id >= s->unchecked_below; }
+bool store_closes_chunks(const struct store_read *r, uint64_t id) { return id >= r->store->unchecked_below; }
 
 static int append(void *ctx, const void *p, size_t len, struct err *e) { return copied(ctx, p, len, e); }
 

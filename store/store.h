@@ -46,8 +46,9 @@ int store_open(struct store **out, const char *dir, bool temporary, struct err *
 void store_close(struct store *s);
 /* True if the data file was deleted while we have it open: all that is written is lost at the end. Any thread. */
 bool store_deleted(struct store *s);
-/* Closes and opens the environment; readers wait meanwhile. On -1 it may be called again. A data file
- * that is gone is an error: no empty one takes its place. */
+/* Looks at the file's pages, closes the environment and opens it; readers wait for the two last. On -1 it may be called
+ * again, and nothing can be read until it succeeds. A data file that is gone is an error: no empty one takes its place.
+ * Only the writer's thread. */
 int store_reopen(struct store *s, struct err *e) MUST_USE;
 /* Reopening found the file damaged: only a new process can begin with another. */
 bool store_is_damaged(const struct store *s);
@@ -171,7 +172,7 @@ int store_take_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint3
 int store_peek_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece,
                         int (*take)(void *ctx, const void *p, size_t len, struct err *e), void *ctx, bool *closes, struct err *e) MUST_USE;
 /* Whether the last piece of each of the shape's chunks says so: not if it was written by an older format. */
-bool store_closes_chunks(const struct store *s, uint64_t id);
+bool store_closes_chunks(const struct store_read *r, uint64_t id);
 /* The same, appended as it is. */
 int store_read_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece, struct buf *out, struct err *e) MUST_USE;
 

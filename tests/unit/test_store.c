@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
@@ -1192,6 +1193,55 @@ static void test_reopen_comes_through(void)
 	drop_dir();
 }
 
+/* ---- pread: check.c reads with it, and its first read of a reopening can be held until a reader was served ---- */
+
+ssize_t pread(int fd, void *p, size_t n, off_t off);
+
+static struct store *_Atomic look_while; /* NULL: nobody looks */
+static _Atomic int looked;               /* 1: a reader was served while the file was looked at, -1: it had to wait */
+
+static void *read_once(void *arg)
+{
+	struct err err;
+	struct store_read *r = store_read_begin(arg, &err);
+	if (r != NULL)
+		store_read_end(r);
+	return r;
+}
+
+static pthread_t reader;
+
+ssize_t pread(int fd, void *p, size_t n, off_t off)
+{
+	struct store *s = atomic_exchange(&look_while, NULL);
+	if (s != NULL && pthread_create(&reader, NULL, read_once, s) == 0) {
+		struct timespec until;
+		void *got = NULL;
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += 5;
+		bool served = pthread_timedjoin_np(reader, &got, &until) == 0;
+		atomic_store(&looked, served && got != NULL ? 1 : -1);
+		if (!served)
+			pthread_detach(reader);
+	}
+	return syscall(SYS_pread64, fd, p, n, off);
+}
+
+/* To look at all pages of a large file takes seconds: readers don't wait for that. */
+static void test_reads_while_pages_are_looked_at(void)
+{
+	fresh_dir();
+	struct store *s = must_open(dir);
+	race_write(s, 1);
+	atomic_store(&looked, 0);
+	atomic_store(&look_while, s);
+	CHECK_OK(store_reopen(s, &e), &e);
+	CHECK_INT(atomic_load(&looked), 1);
+	race_write(s, 2);
+	store_close(s);
+	drop_dir();
+}
+
 static void *write_one(void *arg)
 {
 	struct store *s = arg;
@@ -1747,6 +1797,7 @@ int main(void)
 	RUN(test_readers);
 	RUN(test_many_readers);
 	RUN(test_reopen_comes_through);
+	RUN(test_reads_while_pages_are_looked_at);
 	RUN(test_writers);
 	RUN(test_failed_reopen);
 	RUN(test_small_address_space);

@@ -36,11 +36,35 @@ ssize_t pwrite(int fd, const void *p, size_t n, off_t off);
 
 static _Atomic int fail_in; /* the n-th operation from now fails; 0: none */
 static _Atomic bool fail_all;
+static _Atomic(struct writer *) fail_idle; /* fails what its thread does while nothing is queued: housekeeping */
+static int64_t failed_ms[8]; /* when each of the first was, since failures_from_now() */
+static _Atomic size_t nfailed;
+
+static void failures_from_now(void) { atomic_store(&nfailed, 0); }
+
+static bool note_failing(void)
+{
+	size_t n = atomic_load(&nfailed);
+	if (n < ARRAY_LEN(failed_ms)) {
+		failed_ms[n] = clock_mono_ms();
+		atomic_store(&nfailed, n + 1);
+	}
+	return true;
+}
+
+static bool is_idle(struct writer *w)
+{
+	pthread_mutex_lock(&w->lock);
+	bool idle = w->ndone == w->nput;
+	pthread_mutex_unlock(&w->lock);
+	return idle;
+}
 
 static bool fails_now(void)
 {
-	if (atomic_load(&fail_all))
-		return true;
+	struct writer *w = atomic_load(&fail_idle);
+	if (atomic_load(&fail_all) || (w != NULL && is_idle(w)))
+		return note_failing();
 	int n = atomic_load(&fail_in);
 	while (n > 0 && !atomic_compare_exchange_weak(&fail_in, &n, n - 1))
 		;
@@ -596,6 +620,71 @@ static void test_full_disk(void)
 	temp_dir_remove(dir);
 }
 
+static bool has_failed(size_t times)
+{
+	int64_t until = clock_mono_ms() + WAIT_MAX_MS;
+	while (atomic_load(&nfailed) < times && clock_mono_ms() < until)
+		usleep(1000);
+	return atomic_load(&nfailed) >= times;
+}
+
+/* Each attempt waits longer than the one before: it isn't for nothing that all pages are looked at. */
+static void test_attempts(void)
+{
+	char dir[TEMP_DIR_MAX];
+	temp_dir_new(dir);
+	struct world w;
+	world_open(&w, dir);
+	make_shapes(&w);
+	failures_from_now();
+	atomic_store(&fail_all, true);
+	put_pieces(&w, w.shapes[1]);
+	CHECK(has_failed(4));
+	CHECK(failed_ms[2] - failed_ms[1] >= 500);
+	CHECK(failed_ms[3] - failed_ms[2] >= 1000);
+	atomic_store(&fail_all, false);
+	CHECK_OK(writer_flush(w.engine, &e), &e);
+	world_close(&w);
+	temp_dir_remove(dir);
+}
+
+/* A disk that has room for rows and none for folding or deleting: it is said once, and is so until that works. */
+static void test_failing_housekeeping(void)
+{
+	char dir[TEMP_DIR_MAX], why[300];
+	temp_dir_new(dir);
+	struct world w;
+	world_open(&w, dir);
+	make_shapes(&w);
+	struct rng rng = rng_seeded(1);
+	struct shape *gone = make_shape(&w, 50);
+	put_pieces(&w, gone);
+	CHECK_OK(writer_flush(w.engine, &e), &e);
+	failures_from_now();
+	atomic_store(&fail_idle, &w.engine->writer);
+	drop_shape(&w, gone);
+	CHECK_OK(writer_flush(w.engine, &e), &e);
+	CHECK(has_failed(1));
+	int64_t since, first = 0;
+	for (size_t times = 2; times <= 3; times++) {
+		publish(&w, &rng);
+		CHECK_OK(writer_flush(w.engine, &e), &e); /* what is to be committed is */
+		CHECK(shapes_store_failing(w.engine, &since, why, sizeof why) && strstr(why, "space") != NULL);
+		CHECK(first == 0 || since == first);
+		first = since;
+		CHECK(has_failed(times));
+	}
+	CHECK(failed_ms[2] - failed_ms[1] >= 1000);
+	atomic_store(&fail_idle, NULL);
+	int64_t until = clock_mono_ms() + WAIT_MAX_MS;
+	while (shapes_store_failing(w.engine, NULL, NULL, 0) && clock_mono_ms() < until)
+		usleep(1000);
+	CHECK(!shapes_store_failing(w.engine, NULL, NULL, 0));
+	CHECK(all_is_right(&w, w.published));
+	world_close(&w);
+	temp_dir_remove(dir);
+}
+
 static size_t folded_shapes(struct world *w)
 {
 	size_t folded = 0;
@@ -1069,6 +1158,8 @@ int main(void)
 	RUN(test_damaged_head);
 	RUN(test_largest_id);
 	RUN(test_full_disk);
+	RUN(test_attempts);
+	RUN(test_failing_housekeeping);
 	RUN(test_each_shape_once);
 	for (uint64_t i = 0; i < 2; i++)
 		RUN(test_lives, seed + i);
