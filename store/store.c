@@ -496,7 +496,7 @@ static int set_aside(struct store *s, const char *why, struct err *e)
 static int check_pages(struct store *s, struct err *e)
 {
 	char file[STORE_PATH_MAX + 16];
-	struct err why;
+	struct err why = {0};
 	snprintf(file, sizeof file, "%s/data.mdb", s->path);
 	switch (check_file(file, STORE_FORMAT_VERSION, STORE_FORMAT_SEALED, &why)) {
 	case CHECK_SOUND:
