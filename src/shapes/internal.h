@@ -630,6 +630,9 @@ struct shapes {
 	bool wal_end_queued;
 };
 
+/* engine.c: every lock, condition and list of a zeroed engine; also for tests, which make one without its threads. */
+void engine_init_locks(struct shapes *s);
+
 /* engine.c: what the stream has learned; INGEST calls them. */
 void status_phase(struct shapes *s, enum stream_phase phase, const char *error);
 void status_wait(struct shapes *s, enum stream_wait wait);

@@ -375,8 +375,11 @@ static int fold_step(struct shapes *s, struct err *e)
 	for (struct shape *shape = w->fold_head; shape != NULL && fold_has_room(&fold, s->store); shape = shape->wr.fold_next)
 		if (fold_shape(s, &fold, shape, e) != 0)
 			return -1;
-	const struct folded *last = &fold.done[fold.n - 1];
-	const struct shape *first_left = fold.n == 0 ? w->fold_head : last->partial ? last->shape : last->shape->wr.fold_next;
+	const struct shape *first_left = w->fold_head;
+	if (fold.n > 0) {
+		const struct folded *last = &fold.done[fold.n - 1];
+		first_left = last->partial ? last->shape : last->shape->wr.fold_next;
+	}
 	uint64_t next = first_left != NULL ? first_left->wr.oldest_seq : w->next_seq;
 	if (fold_commit(s, &fold, e) != 0)
 		return -1;

@@ -134,29 +134,13 @@ struct world {
 	uint64_t published;
 };
 
-static void engine_locks(struct shapes *s)
-{
-	pthread_rwlock_init(&s->registry_lock, NULL);
-	for (int i = 0; i < SHAPE_LOCKS; i++)
-		pthread_mutex_init(&s->shape_locks[i], NULL);
-	pthread_mutex_init(&s->lsn_lock, NULL);
-	pthread_mutex_init(&s->cmd_lock, NULL);
-	pthread_mutex_init(&s->job_lock, NULL);
-	pthread_mutex_init(&s->writer.lock, NULL);
-	pthread_cond_init(&s->writer.cond, NULL);
-	pthread_cond_init(&s->writer.room, NULL);
-	wait_list_init(&s->lsn_waiters, &s->lsn_lock);
-	s->cmds_tail = &s->cmds;
-	s->writer.tail = &s->writer.head;
-}
-
 static void world_open(struct world *w, const char *dir)
 {
 	memset(w, 0, sizeof *w);
 	w->config.chunk_bytes_threshold = CHUNK_BYTES;
 	struct shapes *s = w->engine = mem_zalloc(sizeof *s);
 	s->config = &w->config;
-	engine_locks(s);
+	engine_init_locks(s);
 	ingest_new(s);
 	if (store_open(&s->store, dir, false, &e) != 0 || engine_load(s, &e) != 0 || writer_start(s, &e) != 0) {
 		printf("cannot start: %s\n", e.text);
@@ -1151,7 +1135,7 @@ static void test_each_shape_once(void)
 int main(void)
 {
 	uint64_t seed = test_seed("test_writer");
-	log_init(getenv("TW_LOG") ? LOG_INFO : LOG_EMERGENCY); /* failing disks are reported, as they should be */
+	log_init(LOG_EMERGENCY); /* failing disks are reported, as they should be */
 	RUN(test_drops);
 	RUN(test_ids, false);
 	RUN(test_ids, true);
