@@ -140,7 +140,8 @@ static bool log_key_is_of(const MDB_val *k, uint64_t id)
 static int lmdb_error(struct err *e, int rc, const char *what)
 {
 	if (rc == MDB_MAP_FULL)
-		return err_set(e, ERR_FULL, "store: %s: the reserved map is full", what);
+		return err_set(e, ERR_FULL, "store: %s: the reserved map is full: remove ELECTRIC_STORAGE_DIR's folder while Busbar is stopped (clients refetch), or "
+		               "raise the limit of address space (ulimit -v) if the log says at start how far the store can grow", what);
 	if (rc == ENOSPC || rc == EDQUOT)
 		return err_set(e, ERR_FULL, "store: %s: no space left on the device; free space under ELECTRIC_STORAGE_DIR", what);
 	return err_set(e, ERR_IO, "store: %s: %s", what, mdb_strerror(rc));
@@ -277,7 +278,8 @@ static int make_dirs(const char *path, struct err *e)
 		memcpy(part, path, i);
 		part[i] = '\0';
 		if (mkdir(part, 0777) != 0 && errno != EEXIST)
-			return err_errno(e, errno, "cannot create the storage directory %s", part);
+			return err_errno(e, errno, "cannot create the storage directory %s (make it writable, or set ELECTRIC_STORAGE_DIR to another)",
+			                 part);
 	}
 	return 0;
 }
@@ -288,7 +290,7 @@ static int take_file_lock(struct store *s, const char *dir, struct err *e)
 	snprintf(file, sizeof file, "%s/lock", s->path);
 	s->lock_fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
 	if (s->lock_fd < 0)
-		return err_errno(e, errno, "cannot open %s", file);
+		return err_errno(e, errno, "cannot open %s (make the storage directory writable, or set ELECTRIC_STORAGE_DIR to another)", file);
 	/* Whoever is just ending (a rolling restart, a container that is replaced) gets the time for it. */
 	int64_t until = clock_mono_ms() + store_lock_wait_ms;
 	bool said = false;
@@ -609,7 +611,7 @@ static int choose_path(struct store *s, const char *dir, struct err *e)
 		const char *tmp = getenv("TMPDIR");
 		snprintf(s->path, sizeof s->path, "%s/busbar-XXXXXX", tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp");
 		if (mkdtemp(s->path) == NULL)
-			return err_errno(e, errno, "cannot create a temporary store %s", s->path);
+			return err_errno(e, errno, "cannot create a temporary store %s (set TMPDIR to a directory that can be written)", s->path);
 		return 0;
 	}
 	if ((size_t)snprintf(s->path, sizeof s->path, "%s/busbar", dir) >= sizeof s->path)

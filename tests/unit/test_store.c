@@ -1371,6 +1371,30 @@ static void test_small_address_space(void)
 	drop_dir();
 }
 
+/* What can't be made says which setting moves it. */
+static void test_texts_name_settings(void)
+{
+	char below[TEMP_DIR_MAX + 32];
+	struct store *s;
+	fresh_dir();
+	snprintf(below, sizeof below, "%s/file", dir);
+	FILE *f = fopen(below, "w");
+	CHECK(f != NULL && fclose(f) == 0);
+	CHECK_INT(store_open(&s, below, false, &e), -1);
+	CHECK(strstr(e.text, below) != NULL && strstr(e.text, "ELECTRIC_STORAGE_DIR") != NULL);
+	const char *tmp = getenv("TMPDIR");
+	char *before = tmp != NULL ? strdup(tmp) : NULL;
+	setenv("TMPDIR", below, 1);
+	CHECK_INT(store_open(&s, "", true, &e), -1);
+	CHECK(strstr(e.text, "TMPDIR") != NULL);
+	if (before != NULL)
+		setenv("TMPDIR", before, 1);
+	else
+		unsetenv("TMPDIR");
+	free(before);
+	drop_dir();
+}
+
 static void test_temporary(void)
 {
 	fresh_dir();
@@ -1838,6 +1862,7 @@ int main(void)
 	RUN(test_writers);
 	RUN(test_failed_reopen);
 	RUN(test_small_address_space);
+	RUN(test_texts_name_settings);
 	RUN(test_temporary);
 	RUN(test_damaged_blocks, seed);
 	RUN(test_damage_met_by_a_cut, true);
