@@ -867,18 +867,24 @@ static void take_items(struct shapes *s, struct batch *b, int64_t wait_ms, bool 
 	pthread_mutex_unlock(&w->lock);
 }
 
-static int trim_step(struct shapes *s, uint64_t upto, bool *more, struct err *e)
+/* Whether there is more to do is so once what was done is committed. */
+static int trim_step(struct shapes *s, uint64_t upto, bool *pending, struct err *e)
 {
-	if (store_begin(s->store, e) != 0 || store_trim_journal(s->store, upto, GC_ENTRIES_MAX, more, e) != 0)
+	bool more;
+	if (store_begin(s->store, e) != 0 || store_trim_journal(s->store, upto, GC_ENTRIES_MAX, &more, e) != 0 ||
+	    store_commit(s->store, e) != 0)
 		return -1;
-	return store_commit(s->store, e);
+	*pending = more;
+	return 0;
 }
 
-static int gc_step(struct shapes *s, bool *more, struct err *e)
+static int gc_step(struct shapes *s, bool *pending, struct err *e)
 {
-	if (store_begin(s->store, e) != 0 || store_gc_step(s->store, GC_ENTRIES_MAX, more, e) != 0)
+	bool more;
+	if (store_begin(s->store, e) != 0 || store_gc_step(s->store, GC_ENTRIES_MAX, &more, e) != 0 || store_commit(s->store, e) != 0)
 		return -1;
-	return store_commit(s->store, e);
+	*pending = more;
+	return 0;
 }
 
 /* Lines are made by one thread and freed by another: after a burst the allocator holds on to much that

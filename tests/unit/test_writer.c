@@ -653,7 +653,7 @@ static void test_failing_housekeeping(void)
 	for (size_t times = 2; times <= 3; times++) {
 		publish(&w, &rng);
 		CHECK_OK(writer_flush(w.engine, &e), &e); /* what is to be committed is */
-		CHECK(shapes_store_failing(w.engine, &since, why, sizeof why) && strstr(why, "space") != NULL);
+		CHECK(shapes_store_failing(w.engine, &since, why, sizeof why) && strstr(why, "store: commit: ") != NULL);
 		CHECK(first == 0 || since == first);
 		first = since;
 		CHECK(has_failed(times));
