@@ -478,16 +478,17 @@ static int check_stamps(struct walk *w, const struct meta *newest, const struct 
 	if (rc != 0 || stamp != newest->txn)
 		return rc < 0 ? -1 : damaged(w, newest->txn % 2, "the meta page's transaction isn't its tree's");
 	/* The other's pages matter to nobody, so what is wrong there does no harm, but its number must be right. */
-	struct err ignored;
+	struct err ignored = {0};
 	struct err *e = w->e;
 	w->e = &ignored;
 	w->meta = other;
 	rc = find_stamp(w, &other->main, &stamp);
 	w->e = e;
 	w->meta = newest;
+	w->failed = false; /* nor does it matter if they can't be read */
 	/* After a commit whose last write failed LMDB puts the old number back, and leaves the new tree. */
 	bool taken_back = stamp == newest->txn + 1 && other->txn + 1 == newest->txn;
-	if (rc == 0 && stamp != other->txn && !taken_back && !w->failed)
+	if (rc == 0 && stamp != other->txn && !taken_back)
 		return damaged(w, other->txn % 2, "the meta page's transaction isn't its tree's");
 	return 0;
 }

@@ -158,7 +158,8 @@ static bool log_key_is_of(const MDB_val *k, uint64_t id)
 static int lmdb_error(struct err *e, int rc, const char *what)
 {
 	if (rc == MDB_MAP_FULL)
-		return err_set(e, ERR_FULL, "store: %s: the reserved map is full", what);
+		return err_set(e, ERR_FULL, "store: %s: the reserved map is full: remove ELECTRIC_STORAGE_DIR's folder while Busbar is stopped (clients refetch), or "
+		               "raise the limit of address space (ulimit -v) if the log says at start how far the store can grow", what);
 	if (rc == ENOSPC || rc == EDQUOT)
 		return err_set(e, ERR_FULL, "store: %s: no space left on the device; free space under ELECTRIC_STORAGE_DIR", what);
 	return err_set(e, ERR_IO, "store: %s: %s", what, mdb_strerror(rc));
@@ -295,7 +296,8 @@ static int make_dirs(const char *path, struct err *e)
 		memcpy(part, path, i);
 		part[i] = '\0';
 		if (mkdir(part, 0777) != 0 && errno != EEXIST)
-			return err_errno(e, errno, "cannot create the storage directory %s", part);
+			return err_errno(e, errno, "cannot create the storage directory %s (make it writable, or set ELECTRIC_STORAGE_DIR to another)",
+			                 part);
 	}
 	return 0;
 }
@@ -306,7 +308,7 @@ static int take_file_lock(struct store *s, const char *dir, struct err *e)
 	snprintf(file, sizeof file, "%s/lock", s->path);
 	s->lock_fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
 	if (s->lock_fd < 0)
-		return err_errno(e, errno, "cannot open %s", file);
+		return err_errno(e, errno, "cannot open %s (make the storage directory writable, or set ELECTRIC_STORAGE_DIR to another)", file);
 	/* Whoever is just ending (a rolling restart, a container that is replaced) gets the time for it. */
 	int64_t until = clock_mono_ms() + store_lock_wait_ms;
 	bool said = false;
@@ -435,25 +437,33 @@ static int open_databases(struct store *s, struct err *e)
 	return 0;
 }
 
-/* Where LMDB has the file: a small value lies in its leaf, which knows its number. */
-static int find_map(struct store *s, struct err *e)
+/* Where LMDB has the file: a small value lies in its leaf, which knows its number. Not in a transaction that has
+ * written it. */
+static int find_map(struct store *s, MDB_txn *txn, struct err *e)
 {
-	MDB_txn *txn;
 	MDB_stat st;
 	char name[] = "format";
 	MDB_val k = {sizeof name - 1, name}, v;
 	int rc = mdb_env_stat(s->env, &st);
-	if (rc != 0 || (rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn)) != 0)
+	if (rc != 0 || (rc = mdb_get(txn, s->db[DB_META], &k, &v)) != 0)
+		return lmdb_error(e, rc, "format version");
+	uint64_t number;
+	s->page_bytes = st.ms_psize;
+	const unsigned char *page = (const unsigned char *)((uintptr_t)v.mv_data & ~(uintptr_t)(s->page_bytes - 1));
+	memcpy(&number, page, sizeof number);
+	s->map = page - number * s->page_bytes;
+	return 0;
+}
+
+static int find_map_of_born(struct store *s, struct err *e)
+{
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
+	if (rc != 0)
 		return lmdb_error(e, rc, "begin");
-	if ((rc = mdb_get(txn, s->db[DB_META], &k, &v)) == 0) {
-		uint64_t number;
-		s->page_bytes = st.ms_psize;
-		const unsigned char *page = (const unsigned char *)((uintptr_t)v.mv_data & ~(uintptr_t)(s->page_bytes - 1));
-		memcpy(&number, page, sizeof number);
-		s->map = page - number * s->page_bytes;
-	}
+	rc = find_map(s, txn, e);
 	mdb_txn_abort(txn);
-	return rc == 0 ? 0 : lmdb_error(e, rc, "format version");
+	return rc;
 }
 
 /* Two meta pages of the smallest size: a file no longer than that holds nothing yet. */
@@ -506,7 +516,7 @@ static int set_aside(struct store *s, const char *why, struct err *e)
 static int check_pages(struct store *s, struct err *e)
 {
 	char file[STORE_PATH_MAX + 16];
-	struct err why;
+	struct err why = {0};
 	snprintf(file, sizeof file, "%s/data.mdb", s->path);
 	switch (check_file(file, STORE_FORMAT_VERSION, STORE_FORMAT_SEALED, &why)) {
 	case CHECK_SOUND:
@@ -544,18 +554,21 @@ static size_t address_space(void)
 	return (size_t)limit.rlim_cur / 2;
 }
 
-static int env_open(struct store *s, struct err *e)
+/* Whether the file is to be made, or can be opened as it is. */
+static int look_at_file(struct store *s, bool *birth, struct err *e)
+{
+	if (prepare_birth(s, birth, e) != 0)
+		return -1;
+	if (*birth || s->temporary)
+		return 0;
+	int rc = check_pages(s, e);
+	*birth = rc == 1;
+	return rc < 0 ? -1 : 0;
+}
+
+static int env_open(struct store *s, bool birth, struct err *e)
 {
 	int rc = ENOMEM;
-	bool birth;
-	if (prepare_birth(s, &birth, e) != 0)
-		return -1;
-	if (!birth && !s->temporary) {
-		if ((rc = check_pages(s, e)) < 0)
-			return -1;
-		birth = rc == 1;
-		rc = ENOMEM;
-	}
 	/* LMDB's lock file knows processes by id, which two containers may share; our own file lock has
 	 * already said that nobody else is here, so what is left in it is of the dead. */
 	char file[STORE_PATH_MAX + 16];
@@ -593,7 +606,7 @@ static int env_open(struct store *s, struct err *e)
 		s->env = NULL;
 		return lmdb_error(e, rc, s->path);
 	}
-	if (open_databases(s, e) != 0 || find_map(s, e) != 0) {
+	if (open_databases(s, e) != 0 || find_map_of_born(s, e) != 0) {
 		mdb_env_close(s->env);
 		s->env = NULL;
 		if (e->kind != ERR_DAMAGED || birth)
@@ -601,7 +614,7 @@ static int env_open(struct store *s, struct err *e)
 		s->damaged = s->born;
 		/* Once more, with a new file. */
 		struct err why = *e;
-		return s->born || set_aside(s, why.text, e) != 0 ? -1 : env_open(s, e);
+		return s->born || set_aside(s, why.text, e) != 0 ? -1 : env_open(s, true, e);
 	}
 	if (birth && !s->temporary)
 		sync_directory(s->path);
@@ -616,7 +629,7 @@ static int choose_path(struct store *s, const char *dir, struct err *e)
 		const char *tmp = getenv("TMPDIR");
 		snprintf(s->path, sizeof s->path, "%s/busbar-XXXXXX", tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp");
 		if (mkdtemp(s->path) == NULL)
-			return err_errno(e, errno, "cannot create a temporary store %s", s->path);
+			return err_errno(e, errno, "cannot create a temporary store %s (set TMPDIR to a directory that can be written)", s->path);
 		return 0;
 	}
 	if ((size_t)snprintf(s->path, sizeof s->path, "%s/busbar", dir) >= sizeof s->path)
@@ -642,7 +655,9 @@ int store_open(struct store **out, const char *dir, bool temporary, struct err *
 	pthread_rwlockattr_destroy(&attr);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->reader_free, NULL);
-	if (choose_path(s, dir, e) != 0 || take_file_lock(s, dir, e) != 0 || env_open(s, e) != 0) {
+	bool birth;
+	if (choose_path(s, dir, e) != 0 || take_file_lock(s, dir, e) != 0 || look_at_file(s, &birth, e) != 0 ||
+	    env_open(s, birth, e) != 0) {
 		store_close(s);
 		return -1;
 	}
@@ -710,9 +725,13 @@ bool store_is_damaged(const struct store *s) { return s->damaged; }
 int store_reopen(struct store *s, struct err *e)
 {
 	store_abort(s);
+	/* It takes a while to look at each page. Nobody but us writes, so that readers may go on meanwhile. */
+	bool birth;
+	int rc = look_at_file(s, &birth, e);
 	pthread_rwlock_wrlock(&s->gate);
 	env_close(s);
-	int rc = env_open(s, e);
+	if (rc == 0)
+		rc = env_open(s, birth, e);
 	pthread_rwlock_unlock(&s->gate);
 	return rc;
 }
@@ -772,6 +791,9 @@ static int give_up(struct store *s)
 	s->broken = true;
 	return -1;
 }
+
+/* Anything but damage, which is of one shape, ends the transaction. */
+static int unless_damaged(struct store *s, const struct err *e) { return e->kind == ERR_DAMAGED ? -1 : give_up(s); }
 
 static int write_failed(struct store *s, struct err *e, int rc, const char *what)
 {
@@ -842,7 +864,7 @@ static int put(struct store *s, int db, const void *key, size_t key_len, const v
 {
 	require_writer(s);
 	REQUIRE(s->txn != NULL);
-	bool replaces = db == DB_SHAPES || db == DB_TABLES || db == DB_JOURNAL || s->uncertain;
+	bool replaces = db == DB_SHAPES || db == DB_TABLES || db == DB_JOURNAL || db == DB_COMMITS || s->uncertain;
 	if (replaces && mend_value(s, db, key, key_len, e) != 0)
 		return -1;
 	int rc = put_sealed(s, s->txn, db, key, key_len, p, len);
@@ -890,7 +912,9 @@ int store_put_shape(struct store *s, uint64_t id, const void *p, size_t len, str
 	/* From now on its log can't be missing unseen. */
 	struct store_head h;
 	int rc = head_get(s, s->txn, id, &h, e);
-	if (rc < 0 || (rc == 1 && put_head(s, id, &no_log, e) != 0))
+	if (rc < 0)
+		return unless_damaged(s, e);
+	if (rc == 1 && put_head(s, id, &no_log, e) != 0)
 		return -1;
 	return put(s, DB_SHAPES, key, sizeof key, p, len, e);
 }
@@ -994,6 +1018,8 @@ int store_trim_commits(struct store *s, uint64_t bytes, size_t max, uint64_t *go
 	while (rc == 0 && *gone < bytes && max-- > 0 && (rc = mdb_cursor_get(c, &k, &v, MDB_FIRST)) == 0) {
 		*gone += v.mv_size > SEAL_BYTES ? v.mv_size - SEAL_BYTES : 0;
 		s->txn_puts++;
+		if (mend_head(s, &v, e) != 0)
+			return -1; /* the cursor went with the transaction */
 		rc = mdb_cursor_del(c, 0);
 	}
 	mdb_cursor_close(c);
@@ -1002,8 +1028,18 @@ int store_trim_commits(struct store *s, uint64_t bytes, size_t max, uint64_t *go
 
 int store_clear_commits(struct store *s, struct err *e)
 {
+	MDB_cursor *c;
+	MDB_val k, v;
 	require_writer(s);
-	int rc = mdb_drop(s->txn, s->db[DB_COMMITS], 0);
+	int rc = mdb_cursor_open(s->txn, s->db[DB_COMMITS], &c);
+	if (rc != 0)
+		return write_failed(s, e, rc, "cursor");
+	s->txn_puts++;
+	while ((rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) == 0)
+		if (mend_head(s, &v, e) != 0)
+			return -1; /* the cursor went with the transaction */
+	mdb_cursor_close(c);
+	rc = rc == MDB_NOTFOUND ? mdb_drop(s->txn, s->db[DB_COMMITS], 0) : rc;
 	return rc == 0 ? 0 : write_failed(s, e, rc, "delete");
 }
 
@@ -1127,10 +1163,8 @@ static int head_to_extend(struct store *s, uint64_t id, struct store_head *h, st
 	return rc == 1 ? 0 : rc == 0 ? damaged(DB_HEADS, &k, e) : -1;
 }
 
-/* Anything but damage, which is of one shape, ends the transaction. */
-static int unless_damaged(struct store *s, const struct err *e) { return e->kind == ERR_DAMAGED ? -1 : give_up(s); }
-
-/* Deletes blocks and chunk ends of the shape that end at or above `from`. */
+/* Deletes blocks and chunk ends of the shape that end at or above `from`. ERR_DAMAGED: the shape's log is, and now at
+ * the latest it has no head, for the one that was there names blocks that are gone. */
 static int cut_from(struct store *s, uint64_t id, struct log_offset from, struct err *e)
 {
 	static const int dbs[] = {DB_BLOCKS, DB_CHUNKS};
@@ -1149,9 +1183,12 @@ static int cut_from(struct store *s, uint64_t id, struct log_offset from, struct
 		if (delete_range(s, dbs[i], key, sizeof key, key_is_of, id, &all, &more, e) != 0)
 			return -1;
 	}
-	if (head_from_log(s, s->txn, id, &h, e) != 0)
-		return unless_damaged(s, e);
-	return put_head(s, id, &h, e);
+	if (head_from_log(s, s->txn, id, &h, e) == 0)
+		return put_head(s, id, &h, e);
+	if (e->kind != ERR_DAMAGED)
+		return give_up(s);
+	(void)!store_drop_head(s, id, e);
+	return -1;
 }
 
 static int put_chunk_end(struct store *s, uint64_t id, struct log_offset at, struct err *e)
@@ -1202,10 +1239,10 @@ int store_put_block(struct store *s, uint64_t id, const struct store_entry *entr
 	struct store_head head;
 	if (head_to_extend(s, id, &head, e) != 0)
 		return unless_damaged(s, e);
-	REQUIRE(head.last.tx == 0 || log_offset_cmp(head.last, entries[0].at) < 0);
-
 	unsigned char key[LOG_KEY_BYTES];
 	MDB_val k = log_key(key, id, entries[n - 1].at);
+	if (head.last.tx != 0 && log_offset_cmp(head.last, entries[0].at) >= 0)
+		return damaged(DB_HEADS, &k, e);
 	size_t len = BLOCK_HEADER_BYTES + n * BLOCK_ENTRY_BYTES + text + SEAL_BYTES;
 	MDB_val v = {len, NULL};
 	int rc = mdb_put(s->txn, s->db[DB_BLOCKS], &k, &v, MDB_RESERVE);
@@ -1816,7 +1853,7 @@ int store_peek_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint3
 	return take_piece(r, id, chunk, piece, false, take, ctx, closes, e);
 }
 
-bool store_closes_chunks(const struct store *s, uint64_t id) { return id >= s->unchecked_below; }
+bool store_closes_chunks(const struct store_read *r, uint64_t id) { return id >= r->store->unchecked_below; }
 
 static int append(void *ctx, const void *p, size_t len, struct err *e) { return copied(ctx, p, len, e); }
 
@@ -1886,6 +1923,11 @@ static int seal_all(struct store *s, MDB_txn *txn, int db, struct err *e)
 	for (rc = mdb_cursor_get(c, &k, &v, MDB_FIRST); rc == 0; rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
 		if (db == DB_META && (is_plain_meta(&k) || k.mv_size > 64))
 			continue;
+		if (mend_head(s, &v, e) != 0) {
+			mdb_cursor_close(c);
+			buf_clear(&all);
+			return -1;
+		}
 		uint32_t n[2] = {(uint32_t)k.mv_size, (uint32_t)v.mv_size};
 		buf_put(&all, n, sizeof n);
 		buf_put(&all, k.mv_data, k.mv_size);
@@ -1947,7 +1989,7 @@ static int upgrade(struct store *s, MDB_txn *txn, struct err *e)
 		memcpy(&next, v.mv_data, sizeof next);
 	else if (rc != 0 && rc != MDB_NOTFOUND)
 		return lmdb_error(e, rc, "meta");
-	if (max_id(s, txn, &largest, e) != 0)
+	if (max_id(s, txn, &largest, e) != 0 || find_map(s, txn, e) != 0)
 		return -1;
 	s->unchecked_below = next > largest ? next : largest + 1;
 	if (seal_all(s, txn, DB_META, e) != 0 || seal_all(s, txn, DB_TABLES, e) != 0 || seal_all(s, txn, DB_DROPPED, e) != 0 ||

@@ -46,8 +46,9 @@ int store_open(struct store **out, const char *dir, bool temporary, struct err *
 void store_close(struct store *s);
 /* True if the data file was deleted while we have it open: all that is written is lost at the end. Any thread. */
 bool store_deleted(struct store *s);
-/* Closes and opens the environment; readers wait meanwhile. On -1 it may be called again. A data file
- * that is gone is an error: no empty one takes its place. */
+/* Looks at the file's pages, closes the environment and opens it; readers wait for the two last. On -1 it may be called
+ * again, and nothing can be read until it succeeds. A data file that is gone is an error: no empty one takes its place.
+ * Only the writer's thread. */
 int store_reopen(struct store *s, struct err *e) MUST_USE;
 /* Reopening found the file damaged: only a new process can begin with another. */
 bool store_is_damaged(const struct store *s);
@@ -66,6 +67,7 @@ bool store_txn_is_large(const struct store *s);
 int store_put_meta(struct store *s, const char *name, const void *p, size_t len, struct err *e) MUST_USE;
 int store_put_meta_u64(struct store *s, const char *name, uint64_t v, struct err *e) MUST_USE;
 
+/* ERR_DAMAGED: the shape's head is; nothing was put. */
 int store_put_shape(struct store *s, uint64_t id, const void *p, size_t len, struct err *e) MUST_USE;
 /* Forgets the definition; log and snapshot are deleted in steps by store_gc_step(). */
 int store_drop_shape(struct store *s, uint64_t id, struct err *e) MUST_USE;
@@ -99,14 +101,15 @@ struct store_entry {
 };
 /* Appends entries (ascending, above all earlier ones) as one block; `chunk_end`: the last of them
  * closes a chunk. After a failed commit, which may be there nevertheless, it replaces what it finds at
- * and above its first entry. ERR_DAMAGED: the shape's head is; nothing was put. */
+ * and above its first entry. ERR_DAMAGED: the shape's head is, or tells of entries above these; nothing was put. */
 int store_put_block(struct store *s, uint64_t id, const struct store_entry *entries, size_t n, bool chunk_end,
                     struct err *e) MUST_USE;
 /* Inserts `text` at byte `split` of the shape's newest entry, which is at `at`, unless it stands there already;
  * `chunk_end`: the entry closes a chunk now. ERR_DAMAGED if there is no such entry. */
 int store_insert_last(struct store *s, uint64_t id, struct log_offset at, uint32_t split, const char *text, uint32_t len,
                       bool chunk_end, struct err *e) MUST_USE;
-/* Deletes blocks and chunk ends at and above tx: leftovers of staging. */
+/* Deletes blocks and chunk ends at and above tx: leftovers of staging. ERR_DAMAGED: the shape's log is, and whoever
+ * writes or loads it next will find that. */
 int store_cut_log(struct store *s, uint64_t id, lsn_t tx, struct err *e) MUST_USE;
 
 /* Piece `piece` of snapshot chunk `chunk`: rows, in a form that is the caller's. `closes`: the chunk's last. */
@@ -169,7 +172,7 @@ int store_take_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint3
 int store_peek_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece,
                         int (*take)(void *ctx, const void *p, size_t len, struct err *e), void *ctx, bool *closes, struct err *e) MUST_USE;
 /* Whether the last piece of each of the shape's chunks says so: not if it was written by an older format. */
-bool store_closes_chunks(const struct store *s, uint64_t id);
+bool store_closes_chunks(const struct store_read *r, uint64_t id);
 /* The same, appended as it is. */
 int store_read_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece, struct buf *out, struct err *e) MUST_USE;
 

@@ -28,6 +28,13 @@ static bool take(_Atomic unsigned *count, int64_t limit)
 
 /* ---- when to come back ------------------------------------------------------------------------------ */
 
+static void pace_count(struct admit_pace *p, int64_t now_ms)
+{
+	p->counting = true;
+	p->since_ms = now_ms;
+	p->freed = 0;
+}
+
 /*
  * Of a crowd that comes at once (all shapes of a table rotated) most are sent away. Each is given a time of its own at
  * which to come back, one behind the other at the pace at which places became free when they were wanted: so they find a place then,
@@ -38,16 +45,16 @@ static void pace_freed(struct http *h, int64_t now_ms)
 	struct admit_pace *p = &h->pace;
 	pthread_mutex_lock(&p->lock);
 	p->freed++;
-	if ((int64_t)atomic_load(&h->initial) < h->config->max_concurrent_initial / 2) {
-		/* Now it is a matter of who comes, not of how fast we are. */
-		p->since_ms = now_ms;
-		p->freed = 0;
-	} else if (now_ms - p->since_ms >= PACE_MS) {
+	if (p->counting && now_ms - p->since_ms >= PACE_MS) {
 		double per_s = (double)p->freed * 1000 / (double)(now_ms - p->since_ms);
 		p->per_s = (p->per_s + per_s) / 2;
-		p->since_ms = now_ms;
-		p->freed = 0;
+		pace_count(p, now_ms);
 	}
+	/* With fewer taken it is a matter of who comes, not of how fast we are. */
+	if ((int64_t)atomic_load(&h->initial) < (h->config->max_concurrent_initial + 1) / 2)
+		p->counting = false;
+	else if (!p->counting)
+		pace_count(p, now_ms);
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -56,6 +63,8 @@ static int64_t pace_next(struct http *h, int64_t now_ms)
 {
 	struct admit_pace *p = &h->pace;
 	pthread_mutex_lock(&p->lock);
+	if (!p->counting)
+		pace_count(p, now_ms);
 	double first = (double)now_ms + RETRY_AFTER_S_MIN * 1000, last = (double)now_ms + RETRY_AFTER_S_MAX * 1000;
 	p->next_ms = (p->next_ms < first ? first : p->next_ms) + 1000 / (p->per_s < 1 ? 1 : p->per_s);
 	if (p->next_ms > last)

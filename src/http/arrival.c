@@ -203,8 +203,10 @@ static bool begins_well(const char *p, size_t n)
 /* The line ends with a version, and it isn't one of HTTP/1. */
 static bool is_other_version(const char *line, size_t len)
 {
+	if (len <= 9)
+		return false;
 	const char *v = line + len - 9;
-	return len > 9 && memcmp(v, " HTTP/", 6) == 0 && v[6] != '1' && v[6] >= '0' && v[6] <= '9' && v[7] == '.' && v[8] >= '0' &&
+	return memcmp(v, " HTTP/", 6) == 0 && v[6] != '1' && v[6] >= '0' && v[6] <= '9' && v[7] == '.' && v[8] >= '0' &&
 	       v[8] <= '9';
 }
 

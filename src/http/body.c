@@ -94,8 +94,9 @@ static bool fail_token(struct reader *r, size_t at, size_t len)
 static bool is_charlist(const struct pval *v)
 {
 	for (const struct pentry *e = v->first; e != NULL; e = e->next) {
-		long n = e->value.type == PVAL_NUMBER && e->value.len <= 3 ? strtol(e->value.p, NULL, 10) : 0;
-		if (n < 7 || n > 126 || strchr(e->value.p, '.') != NULL || !printable((unsigned char)n))
+		bool whole = e->value.type == PVAL_NUMBER && e->value.len <= 3 && strspn(e->value.p, "0123456789") >= e->value.len;
+		long n = whole ? strtol(e->value.p, NULL, 10) : 0;
+		if (n < 7 || n > 126 || !printable((unsigned char)n))
 			return false;
 	}
 	return v->first != NULL;

@@ -31,6 +31,8 @@
 #define LOOP_STACK_BYTES (16u << 20)
 #define EVENTS_MAX 512
 #define WAKE_BATCH 4096
+#define EMPTY_READS_MAX 4 /* of ARRIVAL_BYTES_MAX each: nobody who means well sends so many empty lines */
+#define LATE "the request didn't arrive in time"
 
 /* ---- daemons -------------------------------------------------------------------------------------- */
 
@@ -243,20 +245,28 @@ enum looked {
 	LOOKED_REFUSED,
 };
 
-/* What has arrived for a connection that no daemon reads from. Empty lines before a request are taken away; the library
- * gets it from its first byte, see conn_learn_pool(). */
+/* What has arrived for a connection that no daemon reads from. Empty lines before a request are taken away, and aren't
+ * the beginning of one; the library gets it from its first byte, see conn_learn_pool(). */
 static enum looked look(struct conn *c, struct arrival *a)
 {
 	char p[ARRIVAL_BYTES_MAX];
-	ssize_t n = recv(c->fd, p, sizeof p, MSG_PEEK | MSG_DONTWAIT);
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? LOOKED_NOTHING : LOOKED_END;
-	if (n == 0)
-		return LOOKED_END;
-	arrival_look(p, (size_t)n, a);
-	if (a->skip > 0 && recv(c->fd, p, a->skip, MSG_DONTWAIT) != (ssize_t)a->skip)
-		return LOOKED_END;
-	c->looked += a->skip;
+	ssize_t n;
+	for (int i = 0;; i++) {
+		n = recv(c->fd, p, sizeof p, MSG_PEEK | MSG_DONTWAIT);
+		if (n < 0)
+			return errno == EAGAIN || errno == EINTR ? LOOKED_NOTHING : LOOKED_END;
+		if (n == 0)
+			return LOOKED_END;
+		arrival_look(p, (size_t)n, a);
+		if (a->skip > 0 && recv(c->fd, p, a->skip, MSG_DONTWAIT) != (ssize_t)a->skip)
+			return LOOKED_END;
+		c->looked += a->skip;
+		if ((size_t)n > a->skip)
+			break;
+		/* What lies behind them may have come with the same event: there won't be another. */
+		if (i == EMPTY_READS_MAX)
+			return LOOKED_END;
+	}
 	if (!c->begun) {
 		c->begun = true;
 		conn_set_deadline(c, c->loop->now_ms + (c->hungup ? HUNGUP_REQUEST_MS : HEADERS_MAX_MS));
@@ -290,7 +300,7 @@ static void start_in(struct loop *l, struct conn *c, size_t pool_bytes)
 	}
 	c->daemon = d;
 	c->state = CONN_HEADERS;
-	conn_set_deadline(c, l->now_ms + HEADERS_MAX_MS);
+	conn_set_deadline(c, l->now_ms + (c->hungup ? HUNGUP_REQUEST_MS : HEADERS_MAX_MS));
 	d->connections++;
 	l->adding = c;
 	if (MHD_add_connection(d->mhd, c->fd, (struct sockaddr *)&addr, sizeof addr) != MHD_YES) {
@@ -458,6 +468,7 @@ static void conn_event(struct loop *l, struct conn *c, uint32_t events)
 		return;
 	}
 	if (c->state == CONN_NEW) {
+		c->hungup = c->hungup || hungup;
 		if (!start_connection(l, c) && hungup) /* the rest will never come */
 			conn_drop(c);
 		return;
@@ -507,10 +518,11 @@ static bool has_arrived(struct loop *l, struct conn *c)
 
 static void conn_due(struct loop *l, struct conn *c)
 {
+	struct conn *to;
 	switch (c->state) {
 	case CONN_NEW:
 		if (c->begun && !start_connection(l, c))
-			refuse(l, c, 408, "the request didn't arrive in time", false);
+			refuse(l, c, 408, LATE, false);
 		else if (!c->begun)
 			conn_drop(c);
 		return;
@@ -535,6 +547,9 @@ static void conn_due(struct loop *l, struct conn *c)
 	case CONN_BODY:
 		if (c->state == CONN_IDLE && !c->late && has_arrived(l, c)) { /* in this very round */
 			c->late = true;
+		} else if (c->state == CONN_IDLE && c->asleep && c->begun && (to = conn_leave(c)) != NULL) {
+			refuse(l, to, 408, LATE, false); /* of a request that we have read, and the library hasn't */
+			conn_rouse(c);
 		} else {
 			conn_cut(c);
 			conn_rouse(c);

@@ -188,6 +188,7 @@ struct loop {
 struct admit_pace {
 	pthread_mutex_t lock;
 	/* under lock */
+	bool counting;   /* places are wanted */
 	int64_t since_ms;
 	unsigned freed;  /* since then */
 	double per_s;

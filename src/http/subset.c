@@ -283,7 +283,7 @@ static bool passes(const char *sqlstate)
 
 /*
  * An error of data may quote a value of a row: one that the shape's own condition hides, or of a column that isn't
- * selected. What the client's condition holds itself can be shown.
+ * selected. A constant of the client's condition, all of it, can be shown: a part of one may be what a row has.
  */
 static bool may_quote(const struct subset_request *q, const char *text)
 {
@@ -293,7 +293,7 @@ static bool may_quote(const struct subset_request *q, const char *text)
 	if (first == NULL || q->where == NULL)
 		return false;
 	size_t len = (size_t)(last - first);
-	return len > 1 && memmem(q->where, strlen(q->where), first + 1, len - 1) != NULL;
+	return len > 1 && where_sql_holds(q->where, first + 1, len - 1);
 }
 
 static enum step reply_failed(struct request *r, struct err *e)

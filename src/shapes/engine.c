@@ -12,7 +12,7 @@
 
 #define WAL_END_FRESH_MS 200 /* an answer this young is asked for only once */
 
-static void init_locks(struct shapes *s)
+void engine_init_locks(struct shapes *s)
 {
 	pthread_rwlock_init(&s->registry_lock, NULL);
 	pthread_mutex_init(&s->removed_lock, NULL);
@@ -44,7 +44,7 @@ int shapes_start(struct shapes **out, const struct config *config, struct err *e
 	struct shapes *s = mem_zalloc(sizeof *s);
 	s->config = config;
 	s->started_ms = clock_mono_ms();
-	init_locks(s);
+	engine_init_locks(s);
 	ingest_new(s);
 	if (store_open(&s->store, config->storage_dir, config->storage_memory, e) != 0 || engine_load(s, e) != 0 ||
 	    writer_start(s, e) != 0)

@@ -91,6 +91,7 @@
 #define WRITER_FLUSH_MAX_MS 15000
 /* A store that can't be written is told again this often. */
 #define STORE_FAILING_TELL_MS 60000
+enum { FAILING_COMMITS = 1, FAILING_HOUSEKEEPING = 2 };
 /* Retaking a snapshot that calls running what the stream has passed (a synchronous standby may be slow). */
 #define SNAPSHOT_RETAKE_MAX_MS 20000
 /* Shapes of one table that share one snapshot. */
@@ -421,6 +422,7 @@ struct writer {
 	uint64_t trim_upto;    /* batches below are folded */
 	bool trim_pending;
 	int64_t rest_until_ms; /* no housekeeping before: it failed */
+	int64_t rest_ms;       /* how long that is, 0: it works */
 	uint64_t next_id;      /* as it stands in the store */
 	uint64_t commits_bytes; /* of the list of commits */
 	struct shape *fold_head, *fold_tail;
@@ -626,7 +628,7 @@ struct shapes {
 	_Atomic lsn_t mark;            /* as it stands in the store */
 	_Atomic uint64_t mark_done;    /* sequence of the last committed mark */
 	_Atomic size_t ahead_bytes;    /* queued for the writer or being written: ROWS and STAGE */
-	_Atomic bool store_failing;
+	_Atomic unsigned store_failing; /* FAILING_…, each until what failed has worked */
 	pthread_mutex_t failing_lock;  /* a leaf */
 	char failing_text[300];        /* while it fails: what the store said */
 	int64_t failing_since_ms, failing_told_ms;
@@ -643,8 +645,12 @@ struct shapes {
 	bool wal_end_queued;
 };
 
+/* engine.c: every lock, condition and list of a zeroed engine; also for tests, which make one without its threads. */
+void engine_init_locks(struct shapes *s);
+
 /* engine.c: the process is to end, for what the user must mend; the first reason counts. Any thread, holding nothing. */
 void status_fatal(struct shapes *s, const struct err *e);
+
 /* engine.c: what the stream has learned; INGEST calls them. */
 void status_phase(struct shapes *s, enum stream_phase phase, const char *error);
 void status_wait(struct shapes *s, enum stream_wait wait);

@@ -330,10 +330,29 @@ static int drop_bad_batches(struct loading *l, struct err *e)
 	return rc;
 }
 
+static int by_id(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return (x > y) - (x < y);
+}
+
+/* Each once: a shape whose record is damaged is met by its head again. */
+static void count_doomed(struct loading *l)
+{
+	size_t n = 0;
+	if (l->ndoomed > 0)
+		qsort(l->doomed, l->ndoomed, sizeof *l->doomed, by_id);
+	for (size_t i = 0; i < l->ndoomed; i++)
+		if (n == 0 || l->doomed[n - 1] != l->doomed[i])
+			l->doomed[n++] = l->doomed[i];
+	l->ndoomed = n;
+}
+
 /* Shapes that are not to be. */
 static int drop_doomed(struct loading *l, struct err *e)
 {
 	struct store *store = l->s->store;
+	count_doomed(l);
 	if (l->ndoomed == 0 && l->nbad_tables == 0 && l->nbad_batches == 0)
 		return 0;
 	if (store_begin(store, e) != 0)

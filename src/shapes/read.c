@@ -212,15 +212,13 @@ static int unpack(void *ctx, const void *p, size_t len, struct err *e)
 
 static enum shape_read read_piece(struct shape_reader *r, struct buf *out, struct err *e)
 {
-	struct store *store = r->shape->engine->store;
-	bool tells = store_closes_chunks(store, r->shape->id);
 	if (r->closed)
 		return SHAPE_READ_END;
-	struct store_read *sr = store_read_begin(store, e);
+	struct store_read *sr = store_read_begin(r->shape->engine->store, e);
 	if (sr == NULL)
 		return SHAPE_READ_ERROR;
 	struct unpacking u = {out, r->end};
-	bool closed = false;
+	bool closed = false, tells = store_closes_chunks(sr, r->shape->id);
 	int rc = store_take_snapshot(sr, r->shape->id, r->slice.chunk, r->piece, unpack, &u, &closed, e);
 	store_read_end(sr);
 	if (rc == 0) { /* else it is asked for again, with more room */
@@ -267,8 +265,8 @@ int64_t shape_reader_size(struct shape_reader *r)
 	do {
 		rc = store_peek_snapshot(sr, s->id, r->slice.chunk, piece++, add_length, &sum, &closed, &e);
 	} while (rc == 0 && !closed);
+	bool whole = closed || (rc == 1 && !store_closes_chunks(sr, s->id));
 	store_read_end(sr);
-	bool whole = closed || (rc == 1 && !store_closes_chunks(s->engine->store, s->id));
 	/* Of a dropped shape some pieces may be gone already. */
 	return whole && !is_gone(s) ? sum : -1;
 }

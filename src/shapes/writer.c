@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -32,7 +31,10 @@
  * commit costs the same (some 0.5 ms of a processor, most of it in the kernel) for one row as for a thousand. */
 #define GATHER_MS 10
 #define GATHER_BYTES_MAX (1u << 20) /* so much doesn't wait */
-#define STORE_RETRY_MS 500 /* between attempts to reopen a failing store */
+/* Between attempts on a failing store; each takes twice the time of the one before. An attempt opens the environment
+ * anew, for which all of its pages are looked at. */
+#define STORE_RETRY_MS 500
+#define STORE_RETRY_MAX_MS 8000
 
 struct item *item_new(enum item_kind kind)
 {
@@ -139,31 +141,38 @@ bool shapes_store_failing(struct shapes *s, int64_t *since_ms, char *text, size_
 	return true;
 }
 
-static void note_failure(struct shapes *s, const struct err *e)
+static const char *consequence(unsigned source)
+{
+	return source == FAILING_COMMITS ? "nothing is acknowledged to Postgres until the store works again"
+	                                 : "what is in the journal stays there, and in memory, until the store works again";
+}
+
+static void note_failure(struct shapes *s, unsigned source, const struct err *e)
 {
 	int64_t now = clock_mono_ms();
 	pthread_mutex_lock(&s->failing_lock);
-	bool first = !atomic_load(&s->store_failing);
+	unsigned before = atomic_load(&s->store_failing);
+	bool first = before == 0, another = (before & source) == 0;
 	snprintf(s->failing_text, sizeof s->failing_text, "%s", e->text);
 	if (first)
 		s->failing_since_ms = now;
-	bool tell = first || now - s->failing_told_ms >= STORE_FAILING_TELL_MS;
+	bool tell = another || now - s->failing_told_ms >= STORE_FAILING_TELL_MS;
 	if (tell)
 		s->failing_told_ms = now;
 	int64_t for_s = (now - s->failing_since_ms) / 1000;
 	pthread_mutex_unlock(&s->failing_lock);
-	atomic_store(&s->store_failing, true);
-	if (first)
-		log_error("%s - nothing is acknowledged to Postgres until the store works again", e->text);
+	atomic_fetch_or(&s->store_failing, source);
+	if (another)
+		log_error("%s - %s", e->text, consequence(source));
 	else if (tell)
 		log_error("%s - for %" PRId64 " s now; Postgres keeps its WAL since %s until the store works again", e->text, for_s,
 		          lsn_text(atomic_load(&s->durable), (char[LSN_TEXT_MAX]){0}));
 }
 
-static void works_again(struct shapes *s)
+static void works_again(struct shapes *s, unsigned source)
 {
-	if (!atomic_exchange(&s->store_failing, false))
-		return;
+	if (atomic_fetch_and(&s->store_failing, ~source) != source)
+		return; /* nothing failed, or something still does */
 	pthread_mutex_lock(&s->failing_lock);
 	int64_t for_s = (clock_mono_ms() - s->failing_since_ms) / 1000;
 	pthread_mutex_unlock(&s->failing_lock);
@@ -353,8 +362,11 @@ static int fold_step(struct shapes *s, struct err *e)
 	for (struct shape *shape = w->fold_head; shape != NULL && fold_has_room(&fold, s->store); shape = shape->wr.fold_next)
 		if (fold_shape(s, &fold, shape, e) != 0)
 			return -1;
-	const struct folded *last = &fold.done[fold.n - 1];
-	const struct shape *first_left = fold.n == 0 ? w->fold_head : last->partial ? last->shape : last->shape->wr.fold_next;
+	const struct shape *first_left = w->fold_head;
+	if (fold.n > 0) {
+		const struct folded *last = &fold.done[fold.n - 1];
+		first_left = last->partial ? last->shape : last->shape->wr.fold_next;
+	}
 	uint64_t next = first_left != NULL ? first_left->wr.oldest_seq : w->next_seq;
 	if (fold_commit(s, &fold, e) != 0)
 		return -1;
@@ -547,7 +559,7 @@ static int write_item(struct shapes *s, struct batch *b, struct item *it, struct
 			return -1;
 		if (is_dropped(b, it->shape))
 			return 0; /* queued by a thread that hadn't heard yet: the record must not come back */
-		return store_put_shape(s->store, it->shape->id, it->data, it->len, e);
+		return store_put_shape(s->store, it->shape->id, it->data, it->len, e) == 0 ? 0 : unless_damaged(it->shape, e);
 	case ITEM_DROP:
 		it->shape->wr.drop_attempt = b->attempt;
 		return store_drop_shape(s->store, it->shape->id, e);
@@ -751,45 +763,58 @@ static int try_batch(struct shapes *s, struct batch *b, struct err *e)
 	return 0;
 }
 
-static void short_sleep(int64_t ms)
+static int64_t next_rest(int64_t rest_ms)
 {
-	struct timespec ts = {ms / 1000, ms % 1000 * 1000000};
-	nanosleep(&ts, NULL);
+	return rest_ms == 0 ? STORE_RETRY_MS : rest_ms < STORE_RETRY_MAX_MS / 2 ? rest_ms * 2 : STORE_RETRY_MAX_MS;
+}
+
+/* Until the next attempt on a failing store; for a process that ends, the shortest of them. */
+static void take_rest(struct writer *w, int64_t rest_ms)
+{
+	int64_t began = clock_mono_ms(), left;
+	pthread_mutex_lock(&w->lock);
+	while ((left = began + (w->stop ? STORE_RETRY_MS : rest_ms) - clock_mono_ms()) > 0)
+		clock_cond_wait(&w->cond, &w->lock, left);
+	pthread_mutex_unlock(&w->lock);
 }
 
 /* Reopens until it works, or we are told to stop. */
-static bool recover(struct shapes *s, struct err *e)
+static bool recover(struct shapes *s, unsigned source, struct err *e)
 {
-	note_failure(s, e);
-	for (;;) {
+	note_failure(s, source, e);
+	for (int64_t rest_ms = 0;;) {
 		struct err again = {0};
 		if (store_reopen(s->store, &again) == 0)
 			return true;
 		if (store_is_damaged(s->store))
 			status_fatal(s, &again);
-		note_failure(s, &again);
+		note_failure(s, source, &again);
 		if (atomic_load(&s->stopping)) {
 			log_error("giving up on the store while stopping: %s", again.text);
 			return false;
 		}
-		short_sleep(STORE_RETRY_MS);
+		rest_ms = next_rest(rest_ms);
+		take_rest(&s->writer, rest_ms);
 	}
 }
 
 static bool commit_batch(struct shapes *s, struct batch *b)
 {
+	int64_t rest_ms = 0;
 	for (int tries = 0;; tries++) {
 		struct err e = {0};
 		if (try_batch(s, b, &e) == 0) {
-			works_again(s);
+			works_again(s, FAILING_COMMITS);
 			return true;
 		}
-		if (!recover(s, &e))
+		if (!recover(s, FAILING_COMMITS, &e))
 			return false;
 		if (atomic_load(&s->stopping) && tries > 2)
 			return false;
-		if (tries > 0)
-			short_sleep(STORE_RETRY_MS);
+		if (tries == 0)
+			continue; /* what failed once may have been that alone */
+		rest_ms = next_rest(rest_ms);
+		take_rest(&s->writer, rest_ms);
 	}
 }
 
@@ -830,18 +855,24 @@ static void take_items(struct shapes *s, struct batch *b, int64_t wait_ms, bool 
 	pthread_mutex_unlock(&w->lock);
 }
 
-static int trim_step(struct shapes *s, uint64_t upto, bool *more, struct err *e)
+/* Whether there is more to do is so once what was done is committed. */
+static int trim_step(struct shapes *s, uint64_t upto, bool *pending, struct err *e)
 {
-	if (store_begin(s->store, e) != 0 || store_trim_journal(s->store, upto, GC_ENTRIES_MAX, more, e) != 0)
+	bool more;
+	if (store_begin(s->store, e) != 0 || store_trim_journal(s->store, upto, GC_ENTRIES_MAX, &more, e) != 0 ||
+	    store_commit(s->store, e) != 0)
 		return -1;
-	return store_commit(s->store, e);
+	*pending = more;
+	return 0;
 }
 
-static int gc_step(struct shapes *s, bool *more, struct err *e)
+static int gc_step(struct shapes *s, bool *pending, struct err *e)
 {
-	if (store_begin(s->store, e) != 0 || store_gc_step(s->store, GC_ENTRIES_MAX, more, e) != 0)
+	bool more;
+	if (store_begin(s->store, e) != 0 || store_gc_step(s->store, GC_ENTRIES_MAX, &more, e) != 0 || store_commit(s->store, e) != 0)
 		return -1;
-	return store_commit(s->store, e);
+	*pending = more;
+	return 0;
 }
 
 /* Lines are made by one thread and freed by another: after a burst the allocator holds on to much that
@@ -882,21 +913,26 @@ static int housekeep(struct shapes *s, struct err *e)
 	return w->gc_pending ? gc_step(s, &w->gc_pending, e) : 0;
 }
 
-static bool busy(const struct writer *w)
-{
-	return (fold_due(w) || w->trim_pending || w->gc_pending || journal_is_dead(w)) && clock_mono_ms() >= w->rest_until_ms;
-}
+static bool has_work(const struct writer *w) { return fold_due(w) || w->trim_pending || w->gc_pending || journal_is_dead(w); }
+
+static bool busy(const struct writer *w) { return has_work(w) && clock_mono_ms() >= w->rest_until_ms; }
 
 static void housekeeping(struct shapes *s)
 {
 	struct writer *w = &s->writer;
 	struct err e = {0};
-	if (!busy(w) || housekeep(s, &e) == 0)
+	if (has_work(w) && !busy(w))
 		return;
-	/* Commits may still work (a full disk has room for small ones): not again at once. */
-	w->rest_until_ms = clock_mono_ms() + STORE_RETRY_MS;
-	if (recover(s, &e))
-		works_again(s);
+	if (!has_work(w) || housekeep(s, &e) == 0) {
+		w->rest_ms = 0;
+		works_again(s, FAILING_HOUSEKEEPING);
+		return;
+	}
+	/* Commits may still work (a full disk has room for small ones): not again at once. What fails is what was to be done
+	 * here, so that neither they nor an environment that can be opened say that it works. */
+	(void)recover(s, FAILING_HOUSEKEEPING, &e);
+	w->rest_ms = next_rest(w->rest_ms);
+	w->rest_until_ms = clock_mono_ms() + w->rest_ms;
 }
 
 static void *writer_main(void *arg)

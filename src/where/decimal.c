@@ -215,12 +215,14 @@ static dec_u128 column(const struct dec *a, const struct dec *b, int32_t k)
 	return sum;
 }
 
+uint64_t dec_mul_steps(const struct dec *a, const struct dec *b) { return (uint64_t)a->n * (uint64_t)b->n; }
+
 struct dec dec_mul(struct arena *mem, const struct dec *a, const struct dec *b)
 {
 	if (a->n == 0 || b->n == 0)
 		return dec_zero;
 	struct dec r = fresh(mem, a->neg != b->neg, a->w + b->w + 1, a->n + b->n);
-	mem->work += (size_t)a->n * (size_t)b->n;
+	mem->work += dec_mul_steps(a, b);
 	uint64_t carry = 0;
 	for (int32_t k = a->n + b->n - 2; k >= 0; k--) {
 		dec_u128 sum = column(a, b, k) + carry;
@@ -354,13 +356,25 @@ static void div_long(struct arena *mem, const uint32_t *a, int32_t n, const uint
 	}
 }
 
+/* As integers: so many limbs the dividend has, to reach down to the exponent low + that of b's last limb. */
+static int32_t dividend_limbs(const struct dec *a, const struct dec *b, int32_t low)
+{
+	return a->w - (low + b->w - b->n + 1) + 1;
+}
+
+static uint64_t div_steps(int32_t n, const struct dec *b) { return n < b->n ? 0 : (uint64_t)(n - b->n + 1) * (uint64_t)b->n * 2; }
+
+uint64_t dec_div_steps(const struct dec *a, const struct dec *b, int32_t scale)
+{
+	return div_steps(dividend_limbs(a, b, -ceil_div(scale + 1, DEC_WIDTH)), b);
+}
+
 /* a / b, cut off below the limb of exponent `low`. */
 static struct dec divide(struct arena *mem, const struct dec *a, const struct dec *b, int32_t low)
 {
 	if (a->n == 0)
 		return dec_zero;
-	/* As integers: the dividend needs to reach down to the exponent low + that of b's last limb. */
-	int32_t n = a->w - (low + b->w - b->n + 1) + 1;
+	int32_t n = dividend_limbs(a, b, low);
 	if (n < b->n)
 		return dec_zero;
 	const uint32_t *dividend = a->d;
@@ -371,7 +385,7 @@ static struct dec divide(struct arena *mem, const struct dec *a, const struct de
 		dividend = padded;
 	}
 	struct dec q = fresh(mem, a->neg != b->neg, low + n - b->n, n - b->n + 1);
-	mem->work += (size_t)(n - b->n + 1) * (size_t)b->n * 2;
+	mem->work += div_steps(n, b);
 	if (b->n == 1)
 		div_short(dividend, n, b->d[0], q.d);
 	else

@@ -57,6 +57,9 @@ struct dec dec_round(struct arena *mem, const struct dec *v, int32_t scale);
 /* a / b, b not zero; rounding as above. */
 struct dec dec_div_trunc(struct arena *mem, const struct dec *a, const struct dec *b, int32_t scale);
 struct dec dec_div_round(struct arena *mem, const struct dec *a, const struct dec *b, int32_t scale);
+/* The work of these two and of dec_mul(), as they count it, before it is done. */
+uint64_t dec_div_steps(const struct dec *a, const struct dec *b, int32_t scale);
+uint64_t dec_mul_steps(const struct dec *a, const struct dec *b);
 /* The root of v >= 0, rounded as dec_round(). */
 struct dec dec_sqrt(struct arena *mem, const struct dec *v, int32_t scale);
 

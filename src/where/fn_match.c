@@ -256,22 +256,31 @@ int where_similar_escape(struct where_call *c, const struct where_value *args, s
 
 /* ---- regular expressions ---------------------------------------------------------------------------------- */
 
-static struct regex *compile(struct where_call *c, const struct where_value *pattern, unsigned flags)
+static struct regex *compile(struct where_call *c, const struct where_value *pattern, unsigned flags, uint64_t *steps)
 {
 	if (!c->collation->deterministic) {
 		nondeterministic(c, "regular expressions");
+		*steps = 0;
 		return NULL;
 	}
-	return regex_compile(pattern->u.p, pattern->len, c->collation, flags, c->reason);
+	return regex_compile(pattern->u.p, pattern->len, c->collation, flags, steps, c->reason);
 }
 
 static int regex(struct where_call *c, const struct where_value *args, unsigned flags, bool negate,
                  struct where_value *out)
 {
-	struct regex *r = c->prepared != NULL ? c->prepared : compile(c, &args[1], flags);
+	uint64_t steps = where_work_left(c);
+	struct regex *r = c->prepared;
+	if (r == NULL) { /* of a row: compiled for each */
+		r = compile(c, &args[1], flags, &steps);
+		if (where_spend(c, steps) != 0) {
+			regex_free(r);
+			return -1;
+		}
+	}
 	if (r == NULL)
 		return -1;
-	uint64_t steps = where_work_left(c);
+	steps = where_work_left(c);
 	int found = regex_match(r, args[0].u.p, args[0].len, &steps, c->reason);
 	if (c->prepared == NULL)
 		regex_free(r);
@@ -305,7 +314,8 @@ static void *prepare_regex(struct where_call *c, const struct where_value *args,
 {
 	if (args[1].is != WHERE_VALUE)
 		return NULL;
-	struct regex *r = compile(c, &args[1], flags);
+	uint64_t steps = UINT64_MAX; /* once for all rows, and not of their budget */
+	struct regex *r = compile(c, &args[1], flags, &steps);
 	*failed = r == NULL;
 	return r;
 }

@@ -429,7 +429,8 @@ static int trim(struct where_call *c, const struct where_value *v, const struct 
 	}
 	if (t.work >= TRIM_WORK_MAX)
 		return where_fail(c, "trimming takes too much work");
-	if (where_spend(c, t.work) != 0)
+	/* At the end of what may be done it may not be finished. */
+	if (where_spend(c, t.work) != 0 || (t.work >= work_max && where_too_costly(c) != 0))
 		return -1;
 	*out = between(p, end);
 	return 0;

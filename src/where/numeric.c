@@ -376,6 +376,8 @@ const struct numeric *numeric_mul(struct where_call *c, const struct numeric *a,
 		return r;
 	uint32_t sa[DEC_SMALL_LIMBS], sb[DEC_SMALL_LIMBS];
 	struct dec x = numeric_dec(a, sa), y = numeric_dec(b, sb);
+	if (!numeric_affords(c, dec_mul_steps(&x, &y)))
+		return NULL;
 	struct arena own = ARENA_INIT, *scratch = scratch_of(c, &own, a, b);
 	struct dec d = dec_mul(scratch, &x, &y);
 	if (dscale > NUMERIC_SCALE_MAX) {
@@ -423,8 +425,10 @@ static const struct numeric *divide(struct where_call *c, const struct numeric *
 		return r;
 	uint32_t sa[DEC_SMALL_LIMBS], sb[DEC_SMALL_LIMBS];
 	struct dec x = numeric_dec(a, sa), y = numeric_dec(b, sb);
-	struct arena own = ARENA_INIT, *scratch = scratch_of(c, &own, a, b);
 	int32_t scale = whole ? 0 : numeric_div_scale(&x, a->dscale, &y, b->dscale);
+	if (!numeric_affords(c, dec_div_steps(&x, &y, scale)))
+		return NULL;
+	struct arena own = ARENA_INIT, *scratch = scratch_of(c, &own, a, b);
 	struct dec q = whole ? dec_div_trunc(scratch, &x, &y, 0) : dec_div_round(scratch, &x, &y, scale);
 	r = numeric_make(c, &q, scale);
 	numeric_release(c, &own);
@@ -474,6 +478,8 @@ const struct numeric *numeric_mod(struct where_call *c, const struct numeric *a,
 		return r;
 	uint32_t sa[DEC_SMALL_LIMBS], sb[DEC_SMALL_LIMBS];
 	struct dec x = numeric_dec(a, sa), y = numeric_dec(b, sb);
+	if (!numeric_affords(c, 2 * dec_div_steps(&x, &y, 0))) /* and as much for its product */
+		return NULL;
 	struct arena own = ARENA_INIT, *scratch = scratch_of(c, &own, a, b);
 	struct dec q = dec_div_trunc(scratch, &x, &y, 0), part = dec_mul(scratch, &q, &y), rest = dec_sub(scratch, &x,
 		&part);

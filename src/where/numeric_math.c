@@ -305,6 +305,9 @@ const struct numeric *numeric_sqrt(struct where_call *c, const struct numeric *v
 	uint32_t space[DEC_SMALL_LIMBS];
 	struct dec x = numeric_dec(v, space);
 	int32_t scale = clamp_result_scale(max32(NUMERIC_SIG_DIGITS_MIN - (2 * group_weight(&x) + 1), v->dscale));
+	int64_t limbs = x.w + 1 + 2 * (scale / DEC_WIDTH + 1); /* of the integer whose root is taken, by some divisions by half as many */
+	if (!numeric_affords(c, limbs > 0 ? (uint64_t)(limbs * limbs) : 0))
+		return NULL;
 	struct arena s = ARENA_INIT;
 	struct dec r = dec_sqrt(&s, &x, scale);
 	return finish(c, &s, r, scale);
@@ -544,7 +547,16 @@ const struct numeric *numeric_lcm(struct where_call *c, const struct numeric *a,
 			arena_clear(&s);
 			return NULL;
 		}
-		struct dec q = dec_div_trunc(&s, &x, &d, 0);
+		struct dec q = x;
+		bool affordable = numeric_affords(c, dec_div_steps(&x, &d, 0));
+		if (affordable) {
+			q = dec_div_trunc(&s, &x, &d, 0);
+			affordable = numeric_affords(c, dec_mul_steps(&q, &y));
+		}
+		if (!affordable) {
+			numeric_release(c, &s);
+			return NULL;
+		}
 		r = dec_mul(&s, &q, &y);
 		r.neg = false;
 	}

@@ -51,6 +51,12 @@ static inline void numeric_release(struct where_call *c, struct arena *scratch)
 	arena_clear(scratch);
 }
 
+/* Before work that takes so many steps, which numeric_release() counts: false if they are more than may be done. */
+static inline bool numeric_affords(struct where_call *c, uint64_t steps)
+{
+	return steps <= where_work_left(c) || where_too_costly(c) == 0;
+}
+
 static inline bool numeric_finite(const struct numeric *v) { return v->kind <= NUMERIC_LARGE; }
 
 #endif

@@ -489,11 +489,11 @@ static bool starts_anywhere(const struct regex *r)
 }
 
 struct regex *regex_compile(const char *pattern, size_t n, const struct where_collation *collation, unsigned flags,
-                            char reason[WHERE_REASON_MAX])
+                            uint64_t *steps, char reason[WHERE_REASON_MAX])
 {
 	struct regex *r = mem_zalloc(sizeof *r);
 	r->collation = collation;
-	if (regex_parse(r, pattern, n, flags, reason) < 0) {
+	if (regex_parse(r, pattern, n, flags, steps, reason) < 0) {
 		regex_free(r);
 		return NULL;
 	}

@@ -27,9 +27,10 @@ enum { REGEX_ICASE = 1, REGEX_NEWLINE_STOP = 2, REGEX_NEWLINE_ANCHOR = 4 };
 
 struct regex;
 
-/* NULL with the reason: invalid, as Postgres finds it, or not supported. */
+/* NULL with the reason: invalid, as Postgres finds it, not supported, or too much work. *steps: in, how much may be done
+ * (at most REGEX_STEPS_MAX is); out, how much was. */
 struct regex *regex_compile(const char *pattern, size_t n, const struct where_collation *collation, unsigned flags,
-                            char reason[WHERE_REASON_MAX]);
+                            uint64_t *steps, char reason[WHERE_REASON_MAX]);
 void regex_free(struct regex *r); /* NULL is fine */
 
 /* 1 if the text has a match, 0 if not, -1 with the reason: too much work, or a character whose class the

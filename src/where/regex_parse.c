@@ -15,6 +15,11 @@
 #include "where/regex_private.h"
 
 #define INFINITE (REGEX_REPEAT_MAX + 1)
+/* Steps (value.h) of a pattern, each of its bytes, a node made of it, and a character whose cases are looked up. */
+#define COMPILE_STEPS 4096
+#define CHAR_STEPS 32
+#define EMIT_STEPS 32
+#define CASE_STEPS 16
 #define EMIT_STEPS_MAX (16u * REGEX_NODES_MAX) /* repeating the empty makes no nodes, but takes its time */
 
 enum kind { TREE_CHAR, TREE_SET, TREE_ASSERT, TREE_CAT, TREE_ALT, TREE_REPEAT };
@@ -33,6 +38,7 @@ struct parser {
 	unsigned flags;
 	unsigned depth;
 	uint32_t sets_cap, emitted;
+	uint64_t steps, steps_max;
 	char *reason;
 	bool failed;
 };
@@ -90,6 +96,17 @@ static struct tree *tree_new(struct parser *ps, enum kind kind, uint32_t arg)
 	return t;
 }
 
+/* Counts work before it is done; false: it is too much. */
+static bool spend(struct parser *ps, uint64_t steps)
+{
+	ps->steps += steps;
+	if (ps->steps <= ps->steps_max || ps->failed)
+		return !ps->failed;
+	ps->failed = true;
+	snprintf(ps->reason, WHERE_REASON_MAX, "compiling the regular expression takes too much work");
+	return false;
+}
+
 /* ---- sets of characters ---------------------------------------------------------------------------------- */
 
 static void set_add(struct parser *ps, struct regex_set *s, uint32_t from, uint32_t to)
@@ -131,6 +148,8 @@ static void set_add_cases(struct parser *ps, struct regex_set *s, uint32_t from,
 		refuse(ps, "so large a range without regard to case is not supported");
 		return;
 	}
+	if (!spend(ps, (uint64_t)(to - from + 1) * CASE_STEPS))
+		return;
 	for (uint32_t c = from; c <= to && !ps->failed; c++) {
 		if (!cases(ps, c, &lower, &upper))
 			return;
@@ -730,6 +749,8 @@ static void emit(struct parser *ps, const struct tree *t)
 {
 	if (ps->failed)
 		return;
+	if (!spend(ps, EMIT_STEPS))
+		return;
 	if (++ps->emitted > EMIT_STEPS_MAX) {
 		refuse(ps, "so many repetitions of nothing are not supported");
 		return;
@@ -788,17 +809,22 @@ static const uint32_t *decode(struct parser *ps, const char *pattern, size_t n, 
 	return points;
 }
 
-int regex_parse(struct regex *r, const char *pattern, size_t n, unsigned flags, char reason[WHERE_REASON_MAX])
+int regex_parse(struct regex *r, const char *pattern, size_t n, unsigned flags, uint64_t *steps, char reason[WHERE_REASON_MAX])
 {
-	struct parser ps = {.r = r, .mem = ARENA_INIT, .flags = flags, .reason = reason};
+	struct parser ps = {.r = r, .mem = ARENA_INIT, .flags = flags, .reason = reason,
+	                    .steps_max = *steps < REGEX_STEPS_MAX ? *steps : REGEX_STEPS_MAX};
 	size_t count;
 	if (n > REGEX_PATTERN_BYTES_MAX) {
 		refuse(&ps, "patterns of more than %d bytes are not supported", REGEX_PATTERN_BYTES_MAX);
+		*steps = 0;
 		return -1;
 	}
-	ps.p = decode(&ps, pattern, n, &count);
-	ps.end = ps.p + count;
-	struct tree *t = read_whole(&ps);
+	struct tree *t = NULL;
+	if (spend(&ps, COMPILE_STEPS + n * CHAR_STEPS)) {
+		ps.p = decode(&ps, pattern, n, &count);
+		ps.end = ps.p + count;
+		t = read_whole(&ps);
+	}
 	if (t != NULL && !ps.failed) {
 		r->nodes = mem_alloc(REGEX_NODES_MAX * sizeof *r->nodes);
 		emit(&ps, t);
@@ -813,5 +839,6 @@ int regex_parse(struct regex *r, const char *pattern, size_t n, unsigned flags, 
 		}
 	}
 	arena_clear(&ps.mem);
+	*steps = ps.steps;
 	return ps.failed ? -1 : 0;
 }

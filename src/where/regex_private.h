@@ -51,8 +51,8 @@ struct regex {
 	struct regex_dfa *dfa;
 };
 
-/* Parses; everything but `dfa` and `anchored`. 0 or -1 with the reason. */
-int regex_parse(struct regex *r, const char *pattern, size_t n, unsigned flags, char reason[WHERE_REASON_MAX]);
+/* Parses; everything but `dfa` and `anchored`. 0 or -1 with the reason. *steps: as of regex_compile(). */
+int regex_parse(struct regex *r, const char *pattern, size_t n, unsigned flags, uint64_t *steps, char reason[WHERE_REASON_MAX]);
 
 /* regex_class.c: 1, 0, or -1: the database alone knows. */
 int regex_in_class(const struct where_collation *collation, enum regex_class class, uint32_t c);

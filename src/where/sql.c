@@ -71,6 +71,36 @@ void sql_quoted(struct buf *out, const char *p, size_t n)
 	buf_putc(out, '\'');
 }
 
+/* From behind an opening quote, which comes twice where it stands for itself; *same: what is inside is p. */
+static const char *past_quoted(const char *at, char quote, const char *p, size_t n, bool *same)
+{
+	size_t i = 0;
+	*same = true;
+	for (; *at != '\0'; at++, i++) {
+		if (*at == quote && *++at != quote)
+			break;
+		if (*at == '\\' && quote == '\'')
+			at++;
+		*same = *same && i < n && *at == p[i];
+	}
+	*same = *same && i == n;
+	return at;
+}
+
+bool where_sql_holds(const char *sql, const char *p, size_t n)
+{
+	bool same;
+	while (*sql != '\0') {
+		char quote = *sql++;
+		if (quote != '\'' && quote != '"')
+			continue;
+		sql = past_quoted(sql, quote, p, n, &same);
+		if (same && quote == '\'')
+			return true;
+	}
+	return false;
+}
+
 static void sql_type(struct buf *out, const struct where_type *t)
 {
 	if (where_type_is_array(t)) {

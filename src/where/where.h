@@ -41,6 +41,8 @@ int where_check_syntax(const char *text, size_t len, char message[WHERE_MESSAGE_
 /* The condition as SQL, in parentheses, every operator, function and type qualified, every constant quoted
  * by us; column names unqualified. Needs standard UTF-8 client encoding, no other setting. */
 void where_sql(const struct where *w, struct buf *out);
+/* Whether a constant in what where_sql() wrote is this text, all of it. */
+bool where_sql_holds(const char *sql, const char *p, size_t n);
 
 /* The stored form: starts with its version. Two conditions are the same if these bytes are. where_load()
  * reads it back for the same table: -1 if a column or type it names is gone or has another type. */

@@ -15,12 +15,13 @@ static void try_regex(const char *pattern, size_t n, const char *text, size_t te
                       unsigned flags)
 {
 	char reason[WHERE_REASON_MAX] = "";
-	struct regex *r = regex_compile(pattern, n, c, flags, reason);
+	uint64_t steps = UINT64_MAX, again = UINT64_MAX;
+	struct regex *r = regex_compile(pattern, n, c, flags, &steps, reason);
 	if (r == NULL) {
 		REQUIRE(reason[0] != '\0');
 		return;
 	}
-	uint64_t steps = UINT64_MAX, again = UINT64_MAX;
+	steps = UINT64_MAX;
 	int first = regex_match(r, text, text_n, &steps, reason);
 	REQUIRE(first >= 0 || reason[0] != '\0');
 	REQUIRE(regex_match(r, text, text_n, &again, reason) == first); /* the cache changes nothing */

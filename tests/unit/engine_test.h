@@ -12,30 +12,13 @@ struct world {
 	struct config config;
 };
 
-static inline void engine_locks(struct shapes *s)
-{
-	pthread_rwlock_init(&s->registry_lock, NULL);
-	pthread_mutex_init(&s->headers_lock, NULL);
-	for (int i = 0; i < SHAPE_LOCKS; i++)
-		pthread_mutex_init(&s->shape_locks[i], NULL);
-	pthread_mutex_init(&s->lsn_lock, NULL);
-	pthread_mutex_init(&s->cmd_lock, NULL);
-	pthread_mutex_init(&s->job_lock, NULL);
-	pthread_mutex_init(&s->writer.lock, NULL);
-	pthread_cond_init(&s->writer.cond, NULL);
-	pthread_cond_init(&s->writer.room, NULL);
-	wait_list_init(&s->lsn_waiters, &s->lsn_lock);
-	s->cmds_tail = &s->cmds;
-	s->writer.tail = &s->writer.head;
-}
-
 static inline int world_open(struct world *w, const char *dir, struct err *why)
 {
 	memset(w, 0, sizeof *w);
 	w->config.chunk_bytes_threshold = 20000;
 	struct shapes *s = w->engine = mem_zalloc(sizeof *s);
 	s->config = &w->config;
-	engine_locks(s);
+	engine_init_locks(s);
 	ingest_new(s);
 	atomic_store(&s->seen, UINT64_MAX);
 	return store_open(&s->store, dir, false, why) != 0 || engine_load(s, why) != 0 ? -1 : 0;

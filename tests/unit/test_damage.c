@@ -16,11 +16,13 @@
 
 #include "base/log.h"
 #include "engine_test.h"
+#include "shapes/commits.h"
 
 #define LIMIT ((size_t)1 << 30)
 #define SHAPES 6
 #define GONE_ID 40
-#define ROWS_MAX 100000
+#define PAGE_BITS 32768
+#define META_BITS (176 * 8)
 
 static struct err e;
 
@@ -139,6 +141,20 @@ static void put_journal(struct store *s, struct shape **shapes, uint64_t seq, ls
 	free(it.rows);
 }
 
+/* Each run of another size: in a page with others, and in pages of its own. */
+static void put_commits(struct store *s)
+{
+	uint64_t lsn = 100;
+	for (size_t n = 1; n <= 800; n *= 3) {
+		struct buf b = BUF_INIT(LIMIT);
+		for (size_t i = 0; i < n; i++)
+			commits_encode(&(struct commit){.lsn = lsn + i, .time_us = 1, .xid = (uint32_t)(1 + i)}, &b);
+		CHECK_OK(store_put_commits(s, lsn, b.data, b.len, &e), &e);
+		lsn += n;
+		buf_clear(&b);
+	}
+}
+
 static void must_begin(struct store *s) { CHECK_OK(store_begin(s, &e), &e); }
 static void must_commit(struct store *s) { CHECK_OK(store_commit(s, &e), &e); }
 
@@ -176,6 +192,7 @@ static void make_store(const char *dir)
 	must_begin(s);
 	bool more;
 	CHECK_OK(store_trim_journal(s, 2, 10, &more, &e), &e);
+	put_commits(s);
 	for (uint64_t id = 1; id <= 3; id++)
 		put_blocks(s, id, 300, 303); /* staged */
 	struct { char system[32]; uint32_t timeline, oid; int64_t us; } identity = {"7000000000000000001", 1, 5, 12345};
@@ -294,7 +311,13 @@ static bool write_more(struct world *w)
 		if (store_cut_log(s, shape->id, 1000, &e) != 0 && e.kind != ERR_DAMAGED)
 			return false;
 	}
-	return store_put_meta_u64(s, "durable", 291, &e) == 0 && store_commit(s, &e) == 0;
+	if (store_put_meta_u64(s, "durable", 291, &e) != 0 || store_commit(s, &e) != 0)
+		return false;
+	/* The list of commits: from the front, then all of it. */
+	uint64_t gone;
+	if (store_begin(s, &e) != 0 || store_trim_commits(s, 400 * COMMIT_BYTES, 100, &gone, &e) != 0 || store_commit(s, &e) != 0)
+		return false;
+	return store_begin(s, &e) == 0 && store_clear_commits(s, &e) == 0 && store_commit(s, &e) == 0;
 }
 
 /* In a child: 0 all is right, 1 something is lost, 2 something is wrong. */
@@ -352,11 +375,11 @@ static bool copy_file(const char *from, const char *to, uint64_t bit)
 
 static size_t counts[3];
 
-static void flip(const char *origin, uint64_t bit, bool quiet)
+static void flip(const char *of, uint64_t bit, bool quiet)
 {
 	char dir[TEMP_DIR_MAX], from[TEMP_DIR_MAX + 40], path[TEMP_DIR_MAX + 40];
 	temp_dir_new(dir);
-	snprintf(from, sizeof from, "%s/busbar/data.mdb", origin);
+	snprintf(from, sizeof from, "%s/busbar/data.mdb", of);
 	snprintf(path, sizeof path, "%s/busbar", dir);
 	mkdir(path, 0777);
 	snprintf(path, sizeof path, "%s/busbar/data.mdb", dir);
@@ -380,19 +403,15 @@ static void flip(const char *origin, uint64_t bit, bool quiet)
 	temp_dir_remove(dir);
 }
 
-int main(void)
+static char origin[TEMP_DIR_MAX];
+
+/* What is right is what the sound store says, from a copy, as loading changes it. */
+static void test_sound_store(void)
 {
-	uint64_t seed = test_seed("test_damage");
-	struct rng rng = rng_seeded(seed);
-	const char *flips = getenv("BUSBAR_TEST_FLIPS"), *one = getenv("BUSBAR_TEST_BIT");
-	log_init(LOG_EMERGENCY);
-	char dir[TEMP_DIR_MAX], file[TEMP_DIR_MAX + 40], twin[TEMP_DIR_MAX];
-	temp_dir_new(dir);
-	make_store(dir);
-	snprintf(file, sizeof file, "%s/busbar/data.mdb", dir);
-	/* What is right is what the sound store says, from a copy, as loading changes it. */
+	char file[TEMP_DIR_MAX + 40], twin[TEMP_DIR_MAX], path[TEMP_DIR_MAX + 40];
+	make_store(origin);
+	snprintf(file, sizeof file, "%s/busbar/data.mdb", origin);
 	temp_dir_new(twin);
-	char path[TEMP_DIR_MAX + 40];
 	snprintf(path, sizeof path, "%s/busbar", twin);
 	mkdir(path, 0777);
 	snprintf(path, sizeof path, "%s/busbar/data.mdb", twin);
@@ -407,23 +426,49 @@ int main(void)
 		CHECK(expected[shape->id].len > 1000);
 	}
 	world_close(&w);
+	temp_dir_remove(twin);
+}
+
+static void test_no_flip(void)
+{
+	flip(origin, UINT64_MAX, true);
+	CHECK_INT(counts[0], 1);
+}
+
+/* Bits of [from, to). */
+static void test_flips(struct rng *rng, uint64_t n, uint64_t from, uint64_t to)
+{
+	for (uint64_t i = 0; i < n; i++)
+		flip(origin, from + rng_below(rng, to - from), true);
+}
+
+int main(void)
+{
+	uint64_t seed = test_seed("test_damage");
+	struct rng rng = rng_seeded(seed);
+	const char *flips = getenv("BUSBAR_TEST_FLIPS"), *one = getenv("BUSBAR_TEST_BIT");
+	log_init(LOG_EMERGENCY);
+	temp_dir_new(origin);
+	RUN(test_sound_store);
+	char file[TEMP_DIR_MAX + 40];
 	struct stat st;
+	snprintf(file, sizeof file, "%s/busbar/data.mdb", origin);
 	CHECK(stat(file, &st) == 0);
 	uint64_t bits = (uint64_t)st.st_size * 8, n = flips != NULL ? strtoull(flips, NULL, 10) : UNDER_ASAN || UNDER_TSAN ? 60 : 400;
 	if (one != NULL) {
-		flip(dir, strtoull(one, NULL, 10), false);
+		flip(origin, strtoull(one, NULL, 10), false);
 	} else {
-		flip(dir, UINT64_MAX, true);
-		CHECK_INT(counts[0], 1);
+		RUN(test_no_flip);
 		/* All of a meta page that means anything, then anywhere; of ten, one is a file that ends early. */
-		for (uint64_t i = 0; i < n; i++)
-			flip(dir, i % 4 == 0 ? rng_below(&rng, 2) * 32768 + rng_below(&rng, 176 * 8) : rng_below(&rng, bits + bits / 10), true);
+		for (uint64_t page = 0; page < 2; page++)
+			RUN(test_flips, &rng, n / 8, page * PAGE_BITS, page * PAGE_BITS + META_BITS);
+		RUN(test_flips, &rng, n * 27 / 40, 0, bits);
+		RUN(test_flips, &rng, n * 3 / 40, bits, bits + bits / 10);
 		printf("test_damage: %llu bytes; of %llu flips %zu were harmless, %zu cost shapes\n", (unsigned long long)st.st_size,
 		       (unsigned long long)n, counts[0], counts[1]);
 	}
 	for (size_t i = 1; i <= SHAPES; i++)
 		buf_clear(&expected[i]);
-	temp_dir_remove(dir);
-	temp_dir_remove(twin);
+	temp_dir_remove(origin);
 	return check_done("test_damage");
 }

@@ -39,6 +39,7 @@ static bool read_all(struct shape *shape, struct buf *out)
 {
 	struct waiter waiter = {0};
 	struct log_offset from = OFFSET_BEFORE_ALL;
+	struct err why;
 	bool start = true;
 	for (int i = 0; i < 1000; i++) {
 		struct shape_slice sl;
@@ -47,7 +48,7 @@ static bool read_all(struct shape *shape, struct buf *out)
 			return false;
 		struct shape_reader *r = shape_reader_new(shape, &sl);
 		enum shape_read rc;
-		while ((rc = shape_reader_next(r, out, out->len + 30000, &waiter, &e)) == SHAPE_READ_MORE)
+		while ((rc = shape_reader_next(r, out, out->len + 30000, &waiter, &why)) == SHAPE_READ_MORE)
 			;
 		shape_reader_free(r);
 		if (rc != SHAPE_READ_END)
@@ -86,13 +87,19 @@ static void check_shapes(struct world *w, const char *expected)
 	CHECK_INT(w->engine->nshapes, 4);
 }
 
+static bool unpack_store(const char *dir, const char *stores, int version)
+{
+	char command[2 * TEMP_DIR_MAX + 600];
+	snprintf(command, sizeof command, "mkdir '%s/busbar' && xz -dc '%s/format-%d.mdb.xz' > '%s/busbar/data.mdb'", dir, stores, version, dir);
+	return CHECK_INT(system(command), 0);
+}
+
 static void test_format(const char *stores, int version)
 {
-	char dir[TEMP_DIR_MAX], command[2 * TEMP_DIR_MAX + 600], expected[600], tail[32];
+	char dir[TEMP_DIR_MAX], expected[600], tail[32];
 	temp_dir_new(dir);
-	snprintf(command, sizeof command, "mkdir '%s/busbar' && xz -dc '%s/format-%d.mdb.xz' > '%s/busbar/data.mdb'", dir, stores, version, dir);
 	snprintf(expected, sizeof expected, "%s/format-%d.expected", stores, version);
-	if (!CHECK_INT(system(command), 0))
+	if (!unpack_store(dir, stores, version))
 		return;
 	for (int life = 0; life < 3; life++) { /* the first makes it one of this version */
 		struct world w;
@@ -137,6 +144,51 @@ static void test_format(const char *stores, int version)
 	temp_dir_remove(dir);
 }
 
+struct readers {
+	struct shapes *engine;
+	_Atomic bool stop;
+	_Atomic int reads, failed;
+};
+
+static void *read_often(void *arg)
+{
+	struct readers *r = arg;
+	struct shape *shape;
+	while (!atomic_load(&r->stop))
+		for (size_t i = 0; (shape = map_next(&r->engine->by_handle, &i)) != NULL && !atomic_load(&r->stop);) {
+			struct buf out = BUF_INIT(LIMIT);
+			if (!read_all(shape, &out))
+				atomic_fetch_add(&r->failed, 1);
+			atomic_fetch_add(&r->reads, 1);
+			buf_clear(&out);
+		}
+	return NULL;
+}
+
+/* What the store knows of shapes of an older format holds also while it is opened again; TSan is the one who sees it. */
+static void test_reopened_below_readers(const char *stores, int version)
+{
+	enum { THREADS = 4, TIMES = 20 };
+	char dir[TEMP_DIR_MAX];
+	struct world w;
+	temp_dir_new(dir);
+	if (!unpack_store(dir, stores, version) || !CHECK_OK(world_open(&w, dir, &e), &e))
+		return;
+	struct readers r = {.engine = w.engine};
+	pthread_t t[THREADS];
+	for (int i = 0; i < THREADS; i++)
+		CHECK(pthread_create(&t[i], NULL, read_often, &r) == 0);
+	for (int i = 0; i < TIMES && atomic_load(&r.failed) == 0; i++)
+		CHECK_OK(store_reopen(w.engine->store, &e), &e);
+	atomic_store(&r.stop, true);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(t[i], NULL);
+	CHECK_INT(r.failed, 0);
+	CHECK(r.reads > 0);
+	world_close(&w);
+	temp_dir_remove(dir);
+}
+
 int main(void)
 {
 	char stores[512];
@@ -145,6 +197,7 @@ int main(void)
 	snprintf(slash + 1, sizeof stores - (size_t)(slash + 1 - stores), "stores");
 	log_init(LOG_EMERGENCY);
 	for (int version = STORES_FIRST; version <= STORES_LAST; version++)
-		test_format(stores, version);
+		RUN(test_format, stores, version);
+	RUN(test_reopened_below_readers, stores, STORES_LAST);
 	return check_done("test_formats");
 }

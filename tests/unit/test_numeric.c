@@ -832,6 +832,35 @@ static void test_float_text(void)
 	buf_clear(&text);
 }
 
+/* ---- work -------------------------------------------------------------------------------------------- */
+
+#define LONG_DIGITS 60000
+
+/* What takes more steps than are left isn't done first and counted then. */
+static void test_budget(void)
+{
+	static const char *const names[] = {"numeric_mul", "numeric_div", "numeric_div_trunc", "numeric_mod", "numeric_sqrt"};
+	struct arena mem = ARENA_INIT;
+	char *digits = arena_alloc(&mem, LONG_DIGITS);
+	memset(digits, '7', LONG_DIGITS);
+	struct where_call c = {.mem = &mem};
+	const struct numeric *a = numeric_parse(&c, digits, LONG_DIGITS), *b = numeric_parse(&c, digits, LONG_DIGITS / 2), *r = NULL;
+	for (int which = 0; which < 5; which++)
+		for (int left = 0; left < 2; left++) {
+			c = (struct where_call){.mem = &mem, .work_max = left ? UINT64_MAX : 1000000};
+			switch (which) {
+			case 0: r = numeric_mul(&c, a, b); break;
+			case 1: r = numeric_div(&c, a, b); break;
+			case 2: r = numeric_div_trunc(&c, a, b); break;
+			case 3: r = numeric_mod(&c, a, b); break;
+			default: r = numeric_sqrt(&c, a); break;
+			}
+			if (!CHECK((r != NULL) == left && c.too_costly == !left && (left ? c.work > 1000000 : c.work == 0)))
+				printf("  %s, budget %d: work %llu\n", names[which], left, (unsigned long long)c.work);
+		}
+	arena_clear(&mem);
+}
+
 int main(void)
 {
 	RUN(test_expectations);
@@ -840,5 +869,6 @@ int main(void)
 	RUN(test_api);
 	RUN(test_identities);
 	RUN(test_float_text);
+	RUN(test_budget);
 	return check_done("numeric");
 }

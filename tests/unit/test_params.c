@@ -232,6 +232,7 @@ static void test_elements(void)
 	CHECK_STR(elements("table=a&offset=-1", "{\"queryable_columns\":[null,\"a\\\"#{b\",{\"x\":[true,1.5]},[104,105]]}"),
 	          ELEMENTS("queryable_columns", "[nil, \"a\\\"\\#{b\", %{\"x\" => [true, 1.5]}, ~c\"hi\"]", "0", "nil"));
 	/* A name without a letter is seen before, a table that isn't named too. */
+	CHECK_STR(elements("table=a&offset=-1", "{\"columns\":[\"id\",[9e1,104]]}"), ELEMENTS("columns", "[\"id\", [9e1, 104]]", "1", "[9e1, 104]"));
 	CHECK_STR(elements("table=a&offset=-1", "{\"columns\":[1,\"\"]}"), "Invalid zero-length identifier");
 	CHECK_STR(elements("offset=-1", "{\"columns\":[1]}"), "can't be blank");
 	CHECK_STR(elements("table=a&offset=-1", "{\"columns\":[\"id\"]}"), "");

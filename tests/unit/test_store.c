@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
@@ -1265,6 +1266,60 @@ static void test_reopen_comes_through(void)
 	drop_dir();
 }
 
+/* ---- pread: check.c reads with it, and its first read of a reopening can be held until a reader was served ---- */
+
+ssize_t pread(int fd, void *p, size_t n, off_t off);
+
+static struct store *_Atomic look_while; /* NULL: nobody looks */
+static _Atomic int looked;               /* 1: a reader was served while the file was looked at, -1: it had to wait */
+
+static void *read_once(void *arg)
+{
+	struct err err;
+	struct store_read *r = store_read_begin(arg, &err);
+	if (r != NULL)
+		store_read_end(r);
+	return r;
+}
+
+static pthread_t reader;
+static _Atomic int unreadable; /* the n-th read from now fails; 0: none */
+
+ssize_t pread(int fd, void *p, size_t n, off_t off)
+{
+	struct store *s = atomic_exchange(&look_while, NULL);
+	if (s != NULL && pthread_create(&reader, NULL, read_once, s) == 0) {
+		struct timespec until;
+		void *got = NULL;
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += 5;
+		bool served = pthread_timedjoin_np(reader, &got, &until) == 0;
+		atomic_store(&looked, served && got != NULL ? 1 : -1);
+		if (!served)
+			pthread_detach(reader);
+	}
+	if (atomic_load(&unreadable) > 0 && atomic_fetch_sub(&unreadable, 1) == 1) {
+		errno = EIO;
+		return -1;
+	}
+	return syscall(SYS_pread64, fd, p, n, off);
+}
+
+/* To look at all pages of a large file takes seconds: readers don't wait for that. */
+static void test_reads_while_pages_are_looked_at(void)
+{
+	fresh_dir();
+	struct store *s = must_open(dir);
+	race_write(s, 1);
+	atomic_store(&looked, 0);
+	atomic_store(&look_while, s);
+	CHECK_OK(store_reopen(s, &e), &e);
+	CHECK_INT(atomic_load(&looked), 1);
+	race_write(s, 2);
+	store_close(s);
+	drop_dir();
+}
+
 static void *write_one(void *arg)
 {
 	struct store *s = arg;
@@ -1389,6 +1444,30 @@ static void test_small_address_space(void)
 	drop_dir();
 }
 
+/* What can't be made says which setting moves it. */
+static void test_texts_name_settings(void)
+{
+	char below[TEMP_DIR_MAX + 32];
+	struct store *s;
+	fresh_dir();
+	snprintf(below, sizeof below, "%s/file", dir);
+	FILE *f = fopen(below, "w");
+	CHECK(f != NULL && fclose(f) == 0);
+	CHECK_INT(store_open(&s, below, false, &e), -1);
+	CHECK(strstr(e.text, below) != NULL && strstr(e.text, "ELECTRIC_STORAGE_DIR") != NULL);
+	const char *tmp = getenv("TMPDIR");
+	char *before = tmp != NULL ? strdup(tmp) : NULL;
+	setenv("TMPDIR", below, 1);
+	CHECK_INT(store_open(&s, "", true, &e), -1);
+	CHECK(strstr(e.text, "TMPDIR") != NULL);
+	if (before != NULL)
+		setenv("TMPDIR", before, 1);
+	else
+		unsetenv("TMPDIR");
+	free(before);
+	drop_dir();
+}
+
 static void test_temporary(void)
 {
 	fresh_dir();
@@ -1458,6 +1537,19 @@ static void use_everything(struct store *s, uint64_t id)
 	CHECK_OK(store_trim_journal(s, UINT64_MAX, 1000, &more, &e), &e);
 	CHECK_OK(store_gc_step(s, 1000, &more, &e), &e);
 	store_abort(s);
+}
+
+struct head_seen {
+	uint64_t id;
+	size_t n;
+};
+
+static int see_head(void *ctx, uint64_t id, const struct store_head *h, struct err *err)
+{
+	struct head_seen *seen = ctx;
+	(void)h, (void)err;
+	seen->n += id == seen->id;
+	return 0;
 }
 
 static void block_key(unsigned char key[24])
@@ -1554,6 +1646,172 @@ static void test_damaged_blocks(uint64_t seed)
 	drop_dir();
 }
 
+/* A byte of the value at `key` becomes another. */
+static void raw_damage(const char *db, const void *key, size_t key_len, size_t at)
+{
+	MDB_env *env = raw_open();
+	MDB_txn *txn;
+	MDB_dbi dbi;
+	MDB_val k = {key_len, (void *)(uintptr_t)key}, v = {0, NULL};
+	CHECK(mdb_txn_begin(env, NULL, 0, &txn) == 0 && mdb_dbi_open(txn, db, 0, &dbi) == 0 && mdb_get(txn, dbi, &k, &v) == 0);
+	char *copy = malloc(v.mv_size);
+	memcpy(copy, v.mv_data, v.mv_size);
+	copy[at] ^= 1;
+	v.mv_data = copy;
+	CHECK(mdb_put(txn, dbi, &k, &v, 0) == 0 && raw_stamp(txn) == 0 && mdb_txn_commit(txn) == 0);
+	free(copy);
+	mdb_env_close(env);
+}
+
+/* What a cut leaves behind is damaged: no head says that the log ends where it doesn't any more, and whoever writes to
+ * the shape is told. */
+static void test_damage_met_by_a_cut(bool in_block)
+{
+	fresh_dir();
+	struct store *s = must_open(dir);
+	must_begin(s);
+	struct store_entry first = entry(1000, 4, "first"), staged = entry(2000, 0, "staged"), other = entry(2000, 0, "neighbour");
+	CHECK_OK(store_put_block(s, 5, &first, 1, true, &e), &e);
+	CHECK_OK(store_put_block(s, 5, &staged, 1, false, &e), &e);
+	CHECK_OK(store_put_block(s, 6, &other, 1, false, &e), &e);
+	must_commit(s);
+	store_writer_done(s);
+	store_close(s);
+	unsigned char key[24];
+	block_key(key);
+	raw_damage(in_block ? "blocks" : "chunks", key, sizeof key, in_block ? 40 : 3);
+	s = must_open(dir);
+	must_begin(s);
+	CHECK_INT(store_cut_log(s, 5, 2000, &e), -1);
+	CHECK_INT(e.kind, ERR_DAMAGED);
+	CHECK_OK(store_cut_log(s, 6, 2000, &e), &e); /* the transaction goes on */
+	must_commit(s);
+	for (int life = 0; life < 2; life++) {
+		struct store_read *r = must_read(s);
+		struct head_seen seen = {.id = 5};
+		CHECK_OK(store_each_head(r, see_head, &seen, &e), &e);
+		CHECK_INT(seen.n, 0);
+		store_read_end(r);
+		must_begin(s);
+		CHECK_INT(store_put_block(s, 5, &staged, 1, false, &e), -1);
+		CHECK_INT(e.kind, ERR_DAMAGED);
+		CHECK_OK(store_put_block(s, 6, &other, 1, false, &e), &e);
+		CHECK_OK(store_cut_log(s, 6, 2000, &e), &e);
+		must_commit(s);
+		store_writer_done(s);
+		store_close(s);
+		s = must_open(dir);
+	}
+	store_close(s);
+	drop_dir();
+}
+
+/* A head that is whole and tells of entries that nobody wrote. */
+static void test_head_ahead(void)
+{
+	fresh_dir();
+	struct store *s = must_open(dir);
+	must_begin(s);
+	struct store_entry far = entry(9000, 0, "far"), near = entry(2000, 0, "near");
+	CHECK_OK(store_put_block(s, 5, &far, 1, false, &e), &e);
+	CHECK_INT(store_put_block(s, 5, &near, 1, false, &e), -1);
+	CHECK(e.kind == ERR_DAMAGED && strstr(e.text, "shape 5") != NULL);
+	CHECK_OK(store_put_block(s, 6, &near, 1, false, &e), &e);
+	must_commit(s);
+	store_close(s);
+	drop_dir();
+}
+
+/* LMDB's head of each large value that begins with `marker`: another length, or another kind. */
+static size_t raw_damage_heads(const char *marker, bool kind)
+{
+	char file[TEMP_DIR_MAX + 32];
+	unsigned char page[4096];
+	snprintf(file, sizeof file, "%s/busbar/data.mdb", dir);
+	int fd = open(file, O_RDWR);
+	size_t n = 0;
+	for (off_t off = 0; pread(fd, page, sizeof page, off) == (ssize_t)sizeof page; off += (off_t)sizeof page) {
+		if (page[10] != 4 || memcmp(page + 16, marker, strlen(marker)) != 0)
+			continue;
+		page[kind ? 10 : 12] ^= kind ? 6 : 64;
+		CHECK(pwrite(fd, page, 16, off) == 16);
+		n++;
+	}
+	close(fd);
+	return n;
+}
+
+enum large { TRIMMED, CLEARED, REPLACED, UPGRADED, LARGE_ENDS };
+
+static void use_large(struct store *s, enum large how, const char *large, size_t len)
+{
+	uint64_t gone;
+	must_begin(s);
+	if (how == TRIMMED)
+		CHECK_OK(store_trim_commits(s, 2 * len, 10, &gone, &e), &e);
+	else if (how == CLEARED)
+		CHECK_OK(store_clear_commits(s, &e), &e);
+	else if (how == REPLACED)
+		CHECK_OK(store_put_commits(s, 1000, large, len, &e), &e);
+	must_commit(s);
+}
+
+static int count_shape(void *ctx, uint64_t id, const void *p, size_t len, struct err *err)
+{
+	(void)id, (void)p, (void)len, (void)err;
+	++*(size_t *)ctx;
+	return 0;
+}
+
+/* A large value whose head is damaged goes without a page of anybody else's. */
+static void test_damaged_heads(enum large how, bool kind)
+{
+	enum { LEN = 30000 };
+	static char large[LEN];
+	memset(large, 'x', sizeof large);
+	memcpy(large, "marker", 6);
+	fresh_dir();
+	struct store *s = must_open(dir);
+	must_begin(s);
+	for (uint64_t first = 1000; first < 1003; first++)
+		CHECK_OK(store_put_commits(s, first, large, LEN, &e), &e);
+	must_commit(s);
+	must_begin(s);
+	memcpy(large, "record", 6);
+	for (uint64_t id = 1; id <= 20; id++)
+		CHECK_OK(store_put_shape(s, id, large, LEN, &e), &e);
+	must_commit(s);
+	store_writer_done(s);
+	store_close(s);
+	if (how == UPGRADED) {
+		unsigned char key[4] = {0, 0, 0, 9};
+		uint64_t older = 3;
+		memcpy(large, "marker", 6);
+		raw_put("tables", key, sizeof key, large, LEN);
+		raw_put("meta", "format", 6, &older, sizeof older);
+		raw_put("meta", "version", 7, &older, sizeof older);
+	}
+	CHECK(raw_damage_heads("marker", kind) >= 3);
+	s = must_open(dir);
+	use_large(s, how, large, LEN);
+	/* Pages that were freed are written to. */
+	must_begin(s);
+	memcpy(large, "others", 6);
+	for (uint64_t id = 30; id <= 60; id++)
+		CHECK_OK(store_put_shape(s, id, large, LEN, &e), &e);
+	must_commit(s);
+	store_writer_done(s);
+	store_close(s);
+	s = must_open(dir);
+	struct store_read *r = must_read(s);
+	size_t n = 0;
+	CHECK_OK(store_each_shape(r, count_shape, &n, &e), &e);
+	CHECK_INT(n, 20 + 31);
+	store_read_end(r);
+	store_close(s);
+	drop_dir();
+}
+
 /* Keys of lengths that nobody writes. */
 static void test_damaged_keys(void)
 {
@@ -1615,6 +1873,38 @@ static void test_damaged_file(void)
 	drop_dir();
 }
 
+/* A file that is damaged, and can't be read in one place: what is said is one or the other, never neither. */
+static void test_damaged_and_unreadable(void)
+{
+	char file[TEMP_DIR_MAX + 32], aside[TEMP_DIR_MAX + 48];
+	fresh_dir();
+	struct store *s = must_open(dir);
+	race_write(s, 1);
+	race_write(s, 2);
+	store_close(s);
+	unsigned char key[24] = {0};
+	raw_put("blocks", key, 3, "junk", 4); /* LMDB's rules aren't broken, ours are */
+	snprintf(file, sizeof file, "%s/busbar/data.mdb", dir);
+	snprintf(aside, sizeof aside, "%s.damaged", file);
+	bool failed = true;
+	int refused = 0;
+	for (int n = 1; n < 100 && failed; n++) {
+		atomic_store(&unreadable, n);
+		err_clear(&e);
+		int rc = store_open(&s, dir, false, &e);
+		failed = atomic_exchange(&unreadable, 0) <= 0;
+		if (rc == 0)
+			store_close(s);
+		refused += rc != 0;
+		if (!CHECK(rc == 0 || (e.kind == ERR_IO && strncmp(e.text, "store: ", 7) == 0)))
+			printf("  read %d: %s\n", n, e.text);
+		if (access(aside, F_OK) == 0)
+			CHECK(rename(aside, file) == 0);
+	}
+	CHECK(refused > 3 && !failed);
+	drop_dir();
+}
+
 int main(void)
 {
 	uint64_t seed = test_seed("test_store");
@@ -1642,12 +1932,22 @@ int main(void)
 	RUN(test_readers);
 	RUN(test_many_readers);
 	RUN(test_reopen_comes_through);
+	RUN(test_reads_while_pages_are_looked_at);
 	RUN(test_writers);
 	RUN(test_failed_reopen);
 	RUN(test_small_address_space);
+	RUN(test_texts_name_settings);
 	RUN(test_temporary);
 	RUN(test_damaged_blocks, seed);
+	RUN(test_damage_met_by_a_cut, true);
+	RUN(test_damage_met_by_a_cut, false);
+	RUN(test_head_ahead);
+	for (int how = TRIMMED; how < LARGE_ENDS; how++) {
+		RUN(test_damaged_heads, (enum large)how, false);
+		RUN(test_damaged_heads, (enum large)how, true);
+	}
 	RUN(test_damaged_keys);
 	RUN(test_damaged_file);
+	RUN(test_damaged_and_unreadable);
 	return check_done("test_store");
 }

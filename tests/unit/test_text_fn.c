@@ -233,8 +233,9 @@ static void test_regex_limits(void)
 	CHECK(call("textregexeq", 2, args, NULL, &out) == 0 && out.u.i == 0);
 	char pattern[64], why[WHERE_REASON_MAX];
 	snprintf(pattern, sizeof pattern, "((a|b)*a(a|b){%d}){%d}c", 200, 5);
-	struct regex *r = regex_compile(pattern, strlen(pattern), collation, 0, why);
 	uint64_t steps = UINT64_MAX;
+	struct regex *r = regex_compile(pattern, strlen(pattern), collation, 0, &steps, why);
+	steps = UINT64_MAX;
 	if (CHECK(r != NULL))
 		CHECK(regex_match(r, long_text, LONG_TEXT, &steps, why) <= 0);
 	regex_free(r);
@@ -247,6 +248,39 @@ static void test_regex_limits(void)
 	args[1] = text("^[^x]*\\w$");
 	CHECK(call("textregexeq", 2, args, NULL, &out) == 0 && out.u.i == 1);
 	buf_clear(&wide);
+}
+
+/* With so many steps left: "costly", "error", or what it comes to. */
+static const char *with_budget(const char *prosrc, const struct where_value *args, uint64_t left, struct where_value *out)
+{
+	struct where_call c = {.mem = &mem, .collation = collation, .nargs = 2, .typmod = -1, .work = 5, .work_max = 5 + left};
+	int r = impl_of(prosrc)->fn(&c, args, out);
+	return c.too_costly ? "costly" : r < 0 ? "error" : "done";
+}
+
+/* What a row asks for is paid for out of the row's budget: also compiling its pattern, and to the last step. */
+static void test_budgets(void)
+{
+	struct where_value args[2] = {text("x"), text("(a{200}){5}")}, out;
+	CHECK_STR(with_budget("textregexeq", args, 1000000, &out), "done");
+	CHECK_STR(with_budget("textregexeq", args, 10000, &out), "costly");
+	args[1] = text("[\u2000-\U0001F000]"); /* the cases of so many characters are looked up */
+	CHECK_STR(with_budget("texticregexeq", args, 100000, &out), "costly");
+	struct buf many = BUF_INIT(1 << 20);
+	buf_puts(&many, "[");
+	for (int i = 0; i < 500; i++)
+		buf_puts(&many, "一-鿿");
+	buf_puts(&many, "]");
+	args[1] = where_bytes(many.data, many.len);
+	CHECK_STR(with_budget("texticregexeq", args, UINT64_MAX - 5, &out), "error"); /* nor without end, for a request's own */
+	buf_clear(&many);
+	args[0] = text("ääbää");
+	args[1] = text("öä");
+	CHECK_STR(with_budget("btrim", args, 1000, &out), "done");
+	CHECK(out.len == 1);
+	for (uint64_t left = 0; left < 40; left++)
+		if (strcmp(with_budget("btrim", args, left, &out), "costly") != 0)
+			CHECK(out.len == 1);
 }
 
 static void test_similar(void)
@@ -413,6 +447,7 @@ int main(void)
 	RUN(test_like);
 	RUN(test_regex);
 	RUN(test_regex_limits);
+	RUN(test_budgets);
 	RUN(test_similar);
 	RUN(test_parts);
 	RUN(test_case);

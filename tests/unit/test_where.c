@@ -310,6 +310,20 @@ static void test_rows(void)
 		CHECK(sql(elsewhere[i])[0] != '(');
 }
 
+static bool holds(const char *condition, const char *text) { return where_sql_holds(sql(condition), text, strlen(text)); }
+
+/* What an error may quote of a client's condition: constants, and no part of one. */
+static void test_constants_of_sql(void)
+{
+	CHECK(holds("t = 'abc' OR i4 = 12", "abc"));
+	CHECK(holds("t = 'abc' OR i4 = 12", "12"));
+	CHECK(!holds("t = 'abc' OR i4 = 12", "ab") && !holds("t = 'abc'", "bc") && !holds("t = 'abc'", "abcd") && !holds("t = 'abc'", ""));
+	CHECK(!holds("t = 'abc'", "pg_catalog") && !holds("t = 'abc'", "t") && !holds("t = 'abc'", "::"));
+	CHECK(holds("t = 'x''abc''y'", "x'abc'y") && !holds("t = 'x''abc''y'", "abc"));
+	CHECK(holds("t = E'a\\\\b'", "a\\b") && holds("\"q\"\"q\" IS NULL OR t = ''", "") && !holds("\"q\"\"q\" IS NULL", "q\"q"));
+	CHECK(holds("t = E'\\\\' OR t = 'z'", "z") && holds("t = '\"' OR t = 'z'", "z"));
+}
+
 /* Constants that take too much work are refused, however that is made; what is usual isn't near. */
 static void test_costly(void)
 {
@@ -454,6 +468,7 @@ int main(void)
 	RUN(test_growth);
 	RUN(test_param_bytes);
 	RUN(test_rows);
+	RUN(test_constants_of_sql);
 	RUN(test_costly);
 	RUN(test_integers);
 	RUN(test_identity);

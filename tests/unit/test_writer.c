@@ -8,6 +8,7 @@
  * in it, and the next life goes on from there, as the stream would.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -18,6 +19,7 @@
 #include "base/log.h"
 #include "shape_test.h"
 #include "shapes/ingest.h"
+#include "store/seal.h"
 
 #define LIMIT ((size_t)1 << 30)
 #define SHAPES 4
@@ -34,11 +36,35 @@ ssize_t pwrite(int fd, const void *p, size_t n, off_t off);
 
 static _Atomic int fail_in; /* the n-th operation from now fails; 0: none */
 static _Atomic bool fail_all;
+static _Atomic(struct writer *) fail_idle; /* fails what its thread does while nothing is queued: housekeeping */
+static int64_t failed_ms[8]; /* when each of the first was, since failures_from_now() */
+static _Atomic size_t nfailed;
+
+static void failures_from_now(void) { atomic_store(&nfailed, 0); }
+
+static bool note_failing(void)
+{
+	size_t n = atomic_load(&nfailed);
+	if (n < ARRAY_LEN(failed_ms)) {
+		failed_ms[n] = clock_mono_ms();
+		atomic_store(&nfailed, n + 1);
+	}
+	return true;
+}
+
+static bool is_idle(struct writer *w)
+{
+	pthread_mutex_lock(&w->lock);
+	bool idle = w->ndone == w->nput;
+	pthread_mutex_unlock(&w->lock);
+	return idle;
+}
 
 static bool fails_now(void)
 {
-	if (atomic_load(&fail_all))
-		return true;
+	struct writer *w = atomic_load(&fail_idle);
+	if (atomic_load(&fail_all) || (w != NULL && is_idle(w)))
+		return note_failing();
 	int n = atomic_load(&fail_in);
 	while (n > 0 && !atomic_compare_exchange_weak(&fail_in, &n, n - 1))
 		;
@@ -108,29 +134,13 @@ struct world {
 	uint64_t published;
 };
 
-static void engine_locks(struct shapes *s)
-{
-	pthread_rwlock_init(&s->registry_lock, NULL);
-	for (int i = 0; i < SHAPE_LOCKS; i++)
-		pthread_mutex_init(&s->shape_locks[i], NULL);
-	pthread_mutex_init(&s->lsn_lock, NULL);
-	pthread_mutex_init(&s->cmd_lock, NULL);
-	pthread_mutex_init(&s->job_lock, NULL);
-	pthread_mutex_init(&s->writer.lock, NULL);
-	pthread_cond_init(&s->writer.cond, NULL);
-	pthread_cond_init(&s->writer.room, NULL);
-	wait_list_init(&s->lsn_waiters, &s->lsn_lock);
-	s->cmds_tail = &s->cmds;
-	s->writer.tail = &s->writer.head;
-}
-
 static void world_open(struct world *w, const char *dir)
 {
 	memset(w, 0, sizeof *w);
 	w->config.chunk_bytes_threshold = CHUNK_BYTES;
 	struct shapes *s = w->engine = mem_zalloc(sizeof *s);
 	s->config = &w->config;
-	engine_locks(s);
+	engine_init_locks(s);
 	ingest_new(s);
 	if (store_open(&s->store, dir, false, &e) != 0 || engine_load(s, &e) != 0 || writer_start(s, &e) != 0) {
 		printf("cannot start: %s\n", e.text);
@@ -598,6 +608,71 @@ static void test_full_disk(void)
 	temp_dir_remove(dir);
 }
 
+static bool has_failed(size_t times)
+{
+	int64_t until = clock_mono_ms() + WAIT_MAX_MS;
+	while (atomic_load(&nfailed) < times && clock_mono_ms() < until)
+		usleep(1000);
+	return atomic_load(&nfailed) >= times;
+}
+
+/* Each attempt waits longer than the one before: it isn't for nothing that all pages are looked at. */
+static void test_attempts(void)
+{
+	char dir[TEMP_DIR_MAX];
+	temp_dir_new(dir);
+	struct world w;
+	world_open(&w, dir);
+	make_shapes(&w);
+	failures_from_now();
+	atomic_store(&fail_all, true);
+	put_pieces(&w, w.shapes[1]);
+	CHECK(has_failed(4));
+	CHECK(failed_ms[2] - failed_ms[1] >= 500);
+	CHECK(failed_ms[3] - failed_ms[2] >= 1000);
+	atomic_store(&fail_all, false);
+	CHECK_OK(writer_flush(w.engine, &e), &e);
+	world_close(&w);
+	temp_dir_remove(dir);
+}
+
+/* A disk that has room for rows and none for folding or deleting: it is said once, and is so until that works. */
+static void test_failing_housekeeping(void)
+{
+	char dir[TEMP_DIR_MAX], why[300];
+	temp_dir_new(dir);
+	struct world w;
+	world_open(&w, dir);
+	make_shapes(&w);
+	struct rng rng = rng_seeded(1);
+	struct shape *gone = make_shape(&w, 50);
+	put_pieces(&w, gone);
+	CHECK_OK(writer_flush(w.engine, &e), &e);
+	failures_from_now();
+	atomic_store(&fail_idle, &w.engine->writer);
+	drop_shape(&w, gone);
+	CHECK_OK(writer_flush(w.engine, &e), &e);
+	CHECK(has_failed(1));
+	int64_t since, first = 0;
+	for (size_t times = 2; times <= 3; times++) {
+		publish(&w, &rng);
+		CHECK_OK(writer_flush(w.engine, &e), &e); /* what is to be committed is */
+		CHECK(shapes_store_failing(w.engine, &since, why, sizeof why) && strstr(why, "store: commit: ") != NULL);
+		CHECK(first == 0 || since == first);
+		first = since;
+		CHECK(has_failed(times));
+	}
+	CHECK(failed_ms[2] - failed_ms[1] >= 1000);
+	atomic_store(&fail_idle, NULL);
+	int64_t until = clock_mono_ms() + WAIT_MAX_MS;
+	while (shapes_store_failing(w.engine, NULL, NULL, 0) && clock_mono_ms() < until)
+		usleep(1000);
+	CHECK(!shapes_store_failing(w.engine, NULL, NULL, 0));
+	CHECK(all_is_right(&w, w.published));
+	world_close(&w);
+	temp_dir_remove(dir);
+}
+
 static size_t folded_shapes(struct world *w)
 {
 	size_t folded = 0;
@@ -691,6 +766,63 @@ static void test_drops(void)
 	store_read_end(r);
 	buf_clear(&out);
 	store_close(s);
+	temp_dir_remove(dir);
+}
+
+/* The bytes `what` in the data file, wherever they stand, are others from now on. */
+static size_t damage_file(const char *dir, const void *what, size_t len)
+{
+	char path[TEMP_DIR_MAX + 32];
+	snprintf(path, sizeof path, "%s/busbar/data.mdb", dir);
+	int fd = open(path, O_RDWR);
+	struct stat st;
+	REQUIRE(fd >= 0 && fstat(fd, &st) == 0);
+	char *all = mem_alloc((size_t)st.st_size), *p = all;
+	REQUIRE(pread(fd, all, (size_t)st.st_size, 0) == st.st_size);
+	size_t n = 0;
+	for (; (p = memmem(p, (size_t)(all + st.st_size - p), what, len)) != NULL; p++, n++) {
+		char other = (char)(*p ^ 1);
+		REQUIRE(pwrite(fd, &other, 1, p - all) == 1);
+	}
+	free(all);
+	close(fd);
+	return n;
+}
+
+/* What stands in the store where a shape's log ends, as long as it has none. */
+static size_t damage_empty_head(const char *dir, uint64_t id)
+{
+	unsigned char key[8];
+	uint64_t head[6] = {0, LOG_OP_INF, 0, LOG_OP_INF, 0, 0};
+	for (int i = 0; i < 8; i++)
+		key[i] = (unsigned char)(id >> (56 - 8 * i));
+	head[5] = seal_of(DB_HEADS, key, sizeof key, head, 40);
+	return damage_file(dir, head, sizeof head);
+}
+
+/* Damage is met between a shape's two records: it costs that shape, and the WRITER goes on. */
+static void test_damaged_head(void)
+{
+	char dir[TEMP_DIR_MAX];
+	temp_dir_new(dir);
+	struct world w;
+	world_open(&w, dir);
+	make_shapes(&w);
+	struct shape *bad = make_shape(&w, 50);
+	put_pieces(&w, bad);
+	CHECK(writer_flush(w.engine, &e) == 0);
+	CHECK(damage_empty_head(dir, 50) > 0);
+	w.engine->writer.wait_max_ms = 3000;
+	put_record(&w, ITEM_COMPLETE, bad, 2);
+	CHECK_OK(writer_flush(w.engine, &e), &e);
+	CHECK(atomic_load(&bad->dropped));
+	CHECK(!shapes_store_failing(w.engine, NULL, NULL, 0));
+	CHECK(all_is_right(&w, 0));
+	world_close(&w);
+	world_open(&w, dir);
+	CHECK_INT(w.engine->nshapes, SHAPES);
+	CHECK(all_is_right(&w, 0));
+	world_close(&w);
 	temp_dir_remove(dir);
 }
 
@@ -1007,12 +1139,15 @@ static void test_each_shape_once(void)
 int main(void)
 {
 	uint64_t seed = test_seed("test_writer");
-	log_init(getenv("TW_LOG") ? LOG_INFO : LOG_EMERGENCY); /* failing disks are reported, as they should be */
+	log_init(LOG_EMERGENCY); /* failing disks are reported, as they should be */
 	RUN(test_drops);
 	RUN(test_ids, false);
 	RUN(test_ids, true);
+	RUN(test_damaged_head);
 	RUN(test_largest_id);
 	RUN(test_full_disk);
+	RUN(test_attempts);
+	RUN(test_failing_housekeeping);
 	RUN(test_each_shape_once);
 	for (uint64_t i = 0; i < 2; i++)
 		RUN(test_lives, seed + i);

@@ -146,7 +146,7 @@ test(`${SHAPES} shapes rotate at once, and their clients come back`, { timeout: 
       async () => {
         if (log.faults.length > 0) throw new Error(log.faults.slice(0, 5).join(' / '))
         // Its pool, and the replication connection and the one that holds the lock.
-        const { rows } = await session.query(`SELECT count(*)::int n FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+        const { rows } = await session.query(`SELECT count(*)::int n FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type IN ('client backend', 'walsender')`)
         most = Math.max(most, rows[0].n)
         return clients.every((c) => c.upToDate && c.rows.size === 1 && [...c.rows.values()][0].v.startsWith(prefix))
       },

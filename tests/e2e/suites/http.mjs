@@ -95,6 +95,7 @@ test('what is unusual and clear is taken', async (t) => {
   const want = async (code, name, bytes) => equal(status(await send(bytes)), code, name)
   await want(200, 'an empty line before it', `\r\n${GET}`)
   await want(200, 'many of them', `\r\n\n\r\n${GET}`)
+  await want(200, 'more of them than are looked at together', `${'\r\n'.repeat(25000)}${GET}`)
   await want(200, 'HTTP/1.0 without Host', 'GET /v1/health HTTP/1.0\r\n\r\n')
   await want(200, 'the absolute form, with another Host', 'GET http://y/v1/health HTTP/1.1\r\nHost: x\r\n\r\n')
   await want(200, 'lines that end with LF, as typed by hand', 'GET /v1/health HTTP/1.1\nHost: x\n\n')
@@ -113,6 +114,24 @@ test('what is unusual and clear is taken', async (t) => {
     const bad = await raw(w.busbar.url, post('Transfer-Encoding: chunked\r\n', chunk), { timeout: 3000 })
     assert(bad.closed && bad.text.split(/^content-length:/im).length <= 2, `a chunk ${JSON.stringify(chunk)}: ${bad.text}`)
   }
+})
+
+test('half a head is answered with 408, also on a connection that was used', { timeout: 40000 }, async (t) => {
+  const w = await world(t)
+  const late = async (name, first, answers) => {
+    const s = net.connect(w.busbar.port, '127.0.0.1')
+    s.on('error', () => {})
+    const got = raw(w.busbar.url, undefined, { socket: s, timeout: 20000 })
+    if (first) {
+      s.write(first)
+      await until('the first answer', () => s.bytesRead > 0)
+    }
+    s.write('GET /v1/hea')
+    const { text, closed } = await got
+    equal(text.split(/(?=HTTP\/1\.[01] \d{3})/).map(status), answers, `${name}: ${text}`)
+    assert(closed, `${name}: still open`)
+  }
+  await Promise.all([late('the first request', '', [408]), late('the second', GET, [200, 408])])
 })
 
 test('nothing is read that was not looked at', async (t) => {

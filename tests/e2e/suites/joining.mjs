@@ -22,13 +22,17 @@ const published = async (w, table = 't') =>
 const joining = (w) => until('the table is published', () => published(w))
 
 // Busbar has got as far as it can while others are in the way: it waits for a lock of theirs, or looks at who they are,
-// or whether its snapshot shows them, again and again; or it needn't wait, and has answered.
+// or whether its snapshot shows them, again and again; or it needn't wait, and has answered. An idle session shows the
+// query it had last, which may have been of another test's time.
 const BUSY = "application_name = 'busbar' AND datname = current_database() AND backend_type = 'client backend'"
-const held = (w, followers) =>
-  until('Busbar waits, or has answered', async () => {
+const held = async (w, followers) => {
+  const { now } = (await w.sql('SELECT clock_timestamp()::text AS now')).rows[0]
+  const looks = "query ~ 'pg_locks|pg_current_snapshot' AND query_start > $1::timestamptz"
+  await until('Busbar waits, or has answered', async () => {
     if (followers.every((f) => f.confirmedAt || f.lastError)) return true
-    return (await w.sql(`SELECT FROM pg_stat_activity WHERE ${BUSY} AND (query ~ 'pg_locks|pg_current_snapshot' OR wait_event_type = 'Lock')`)).rowCount > 0
+    return (await w.sql(`SELECT FROM pg_stat_activity WHERE ${BUSY} AND (${looks} OR wait_event_type = 'Lock')`, [now])).rowCount > 0
   })
+}
 
 // Somebody waits for a lock on the table.
 const queued = (w) =>

@@ -476,7 +476,7 @@ test('old rows read otherwise: a rewrite of a partitioned table', { timeout: 900
   rotated(all)
 })
 
-test("old rows read otherwise: PostgreSQL 17, a generated column's expression", { timeout: 90000 }, async (t) => {
+test("old rows read otherwise: PostgreSQL 18, a generated column's expression", { timeout: 90000 }, async (t) => {
   const w = await world(t, {
     version: '18',
     sql: [
