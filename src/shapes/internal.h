@@ -107,7 +107,7 @@
 #define TABLE_FRESH_MS 200
 /* Tables with shapes are watched by one small query this often: drops, renames, partitions. */
 #define TABLE_WATCH_MS 1000
-/* …but rests so many times as long as it took, up to this. */
+/* …but rest so many times as long as two looks took at least, up to this. */
 #define WATCH_REST_TIMES 20
 #define WATCH_REST_MAX_MS 30000
 /* The start of the stream waits so long until somebody has looked at the ground of all tables; beyond, the stream
@@ -605,6 +605,7 @@ struct shapes {
 	int npg;
 	bool pg_stop;
 	int64_t next_reconcile_ms, next_watch_ms;
+	int64_t watch_took_ms;  /* the last look of the watch */
 	bool reconcile_queued, reconcile_now;
 	_Atomic bool watch_soon;       /* the stream has seen a sign that something changed */
 

@@ -1375,14 +1375,17 @@ static void run_ground(struct worker *w, struct job *j)
 	cmd_post(s, c);
 }
 
-/* What a look costs grows with all partitions of our tables: it may take a part of the time only. */
+/* What a look costs grows with all partitions of our tables: it may take a part of the time only. One that is slow by
+ * itself says nothing of that: it waited for a lock, or found no cache filled. */
 static void rest_from_watch(struct shapes *s, int64_t began_ms)
 {
-	int64_t now = clock_mono_ms(), rest = (now - began_ms) * WATCH_REST_TIMES;
-	int64_t next = now + (rest < WATCH_REST_MAX_MS ? rest : WATCH_REST_MAX_MS);
+	int64_t now = clock_mono_ms(), took = now - began_ms;
 	pthread_mutex_lock(&s->job_lock);
+	int64_t rest = (took < s->watch_took_ms ? took : s->watch_took_ms) * WATCH_REST_TIMES;
+	int64_t next = now + (rest < WATCH_REST_MAX_MS ? rest : WATCH_REST_MAX_MS);
 	if (s->next_watch_ms < next)
 		s->next_watch_ms = next;
+	s->watch_took_ms = took;
 	pthread_mutex_unlock(&s->job_lock);
 }
 

@@ -1,10 +1,13 @@
 // How a table's snapshot and the stream meet: the rules of design.md 6, and what else a table may be.
 
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { readAll, shape } from '../lib/http.mjs'
 import { Postgres } from '../lib/pg.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
-import { assert, equal, pause, until, within } from '../lib/util.mjs'
+import { assert, equal, pause, temporary, until, within } from '../lib/util.mjs'
 
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY, v text)'
 const FULL = 'ALTER TABLE t REPLICA IDENTITY FULL'
@@ -165,6 +168,40 @@ test('rule 1: a commit that hangs for a standby, of who wrote before the table j
   await within('the writer', 10000, hanging)
   await f.ready(40000)
   await local.query(fill(20, 22))
+  await w.agree()
+  w.undisturbed()
+})
+
+// A debugger holds the backend there; where there is none, or it may not, nothing is tested.
+test('rule 1: a commit that is visible already and still has its locks, of who wrote before the table joined', { timeout: 120000 }, async (t) => {
+  if (spawnSync('gdb', ['--version']).status !== 0) return t.note('no gdb: not tested')
+  const w = await world(t, { sql: [TABLE, FULL] })
+  const early = await w.session()
+  const { pid } = (await early.query('SELECT pg_backend_pid() AS pid')).rows[0]
+  await early.query('BEGIN')
+  await early.query(fill(1, 3))
+  const dir = temporary('held')
+  const [held_, go] = [join(dir, 'held'), join(dir, 'go')]
+  const script = ['set breakpoint pending off', 'break AtEOXact_Inval', `shell touch ${join(dir, 'there')}`, 'continue', `shell touch ${held_}; while [ ! -e ${go} ]; do sleep 0.05; done`, 'detach']
+  const gdb = spawn('gdb', ['-nx', '-batch', '-p', String(pid), ...script.flatMap((c) => ['-ex', c])], { stdio: 'ignore' })
+  t.cleanup(() => writeFileSync(go, ''))
+  const ended = new Promise((resolve) => gdb.on('exit', resolve))
+  let over = false
+  ended.then(() => (over = true))
+  await until('gdb is there', () => over || existsSync(join(dir, 'there')), 20000)
+  const commit = early.query('COMMIT')
+  await until('the commit is held up, or gdb may not hold it', () => over || existsSync(held_), 20000)
+  if (over) return t.note('gdb may not attach: not tested')
+  equal((await w.sql('SELECT count(*)::int AS n FROM t')).rows[0].n, 3, 'visible rows')
+  equal((await w.sql("SELECT FROM pg_locks WHERE pid = $1 AND relation = 't'::regclass", [pid])).rowCount > 0, true, 'its lock')
+  const f = w.follow({ table: 't' })
+  await joining(w)
+  await held(w, [f])
+  writeFileSync(go, '')
+  await commit
+  await ended
+  await f.ready(30000)
+  await w.sql(fill(20, 22))
   await w.agree()
   w.undisturbed()
 })

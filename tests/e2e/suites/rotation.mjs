@@ -377,23 +377,29 @@ test('the publication: its tables are watched while somebody writes to one of th
   await w.agree()
 })
 
-test('tables are watched for a small part of the time, however long a look takes', { timeout: 90000 }, async (t) => {
+test('tables are watched for a small part of the time, however long a look takes', { timeout: 150000 }, async (t) => {
   const w = await world(t, { sql: SQL })
   await w.follow({ table: 'a' }).ready()
   const looks = async (waiting) =>
     (
       await w.sql(
-        "SELECT extract(epoch FROM query_start)::float8 AS at, extract(epoch FROM clock_timestamp() - query_start)::float8 AS took FROM pg_stat_activity" +
-          ` WHERE application_name = 'busbar' AND datname = current_database() AND query ~ 'said [(]root' ${waiting ? "AND wait_event_type = 'Lock'" : ''}`,
+        "SELECT extract(epoch FROM query_start)::float8 AS at, extract(epoch FROM clock_timestamp() - query_start)::float8 AS took, state FROM pg_stat_activity" +
+          ` WHERE application_name = 'busbar' AND datname = current_database() AND query ~ '^WITH RECURSIVE t [(]oid' ${waiting ? "AND wait_event_type = 'Lock'" : ''} ORDER BY query_start DESC`,
       )
     ).rows[0]
   const lock = await w.session()
-  await lock.query('BEGIN; LOCK TABLE pg_catalog.pg_attrdef IN ACCESS EXCLUSIVE MODE')
-  let slow
-  await until('a look takes its time', async () => (slow = await looks(true)) && slow.took > 0.3, 10000, 20)
-  await lock.query('ROLLBACK')
+  let slow = { at: 0 }
+  for (let i = 0; i < 2; i++) {
+    await lock.query('BEGIN; LOCK TABLE pg_catalog.pg_attrdef IN ACCESS EXCLUSIVE MODE')
+    let seen
+    await until('a look takes its time', async () => (seen = await looks(true)) && seen.at > slow.at && seen.took > 0.3, 40000, 20)
+    slow = seen
+    await lock.query('ROLLBACK')
+  }
+  // Binding its parameters has been a new start of the query.
+  await until('it has ended', async () => (slow = await looks(false)) && slow.state === 'idle', 10000, 20)
   let next
-  await until('the next one', async () => (next = await looks(false)) && next.at > slow.at, 30000, 20)
+  await until('the next one', async () => (next = await looks(false)) && next.at > slow.at, 40000, 20)
   assert(next.at - slow.at > 20 * 0.3, `the next look came after ${next.at - slow.at} s`)
 })
 
