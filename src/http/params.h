@@ -12,7 +12,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
-#include "shapes/def.h"
+#include "shapes/core/def.h"
 
 /* ---- untyped: a tree ---------------------------------------------------------------------------- */
 

@@ -13,7 +13,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "shapes/ingest.h"
+#include "shapes/core/cache.h"
+#include "shapes/core/engine.h"
+#include "shapes/core/registry.h"
+#include "shapes/ingest/ingest.h"
+#include "shapes/ingest/sink.h"
+#include "shapes/load.h"
+#include "shapes/logs/record.h"
+#include "shapes/logs/writer.h"
 
 struct loading {
 	struct shapes *s;

@@ -10,7 +10,8 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "shapes/internal.h"
+#include "shapes/core/engine.h"
+#include "shapes/logs/record.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -5,7 +5,7 @@
 // undefined symbol that the other defines (a function passed as a value counts). Prints `rooms: N passed, N failed`.
 
 import { spawnSync } from 'node:child_process'
-import { readFileSync, readdirSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -46,7 +46,7 @@ function readObjects(dir) {
     const top = join(dir, 'CMakeFiles', target)
     for (const object of objectsBelow(top)) {
       const source = object.slice(top.length + 1, -2)
-      if (!/^(src|store)\//.test(source)) continue // generated: the version
+      if (!/^(src|store)\//.test(source) || !existsSync(source)) continue // generated: the version; of a file that is gone
       const nm = spawnSync('nm', [object], { encoding: 'utf8', maxBuffer: 1 << 26 })
       if (nm.status !== 0) throw new Error(`nm ${object}: ${nm.stderr}`)
       const file = { source, room: dirname(source), defines: [], needs: [] }

@@ -5,7 +5,13 @@
 #define BUSBAR_TESTS_ENGINE_TEST_H
 
 #include "shape_test.h"
-#include "shapes/ingest.h"
+#include "shapes/core/cache.h"
+#include "shapes/core/engine.h"
+#include "shapes/core/registry.h"
+#include "shapes/core/shape.h"
+#include "shapes/ingest/ingest.h"
+#include "shapes/ingest/sink.h"
+#include "shapes/load.h"
 
 struct world {
 	struct shapes *engine;

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "shapes/internal.h"
+#include "shapes/core/engine.h"
 #include "store_test.h"
 
 static inline void table_column_json(struct buf *out, int attnum, char *spec)

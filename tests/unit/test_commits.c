@@ -1,6 +1,7 @@
 /* test_commits.c - what the server sends again is compared with what it sent. */
 #include "check.h"
-#include "shapes/commits.h"
+#include "shapes/core/engine.h"
+#include "shapes/logs/commits.h"
 
 static struct commit made(lsn_t lsn) { return (struct commit){lsn, (int64_t)lsn * 7, (uint32_t)(lsn / 10)}; }
 

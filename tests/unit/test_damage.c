@@ -16,7 +16,14 @@
 
 #include "base/log.h"
 #include "engine_test.h"
-#include "shapes/commits.h"
+#include "shapes/core/engine.h"
+#include "shapes/core/items.h"
+#include "shapes/core/line.h"
+#include "shapes/core/registry.h"
+#include "shapes/core/shape.h"
+#include "shapes/logs/commits.h"
+#include "shapes/logs/record.h"
+#include "shapes/routing/row.h"
 
 #define LIMIT ((size_t)1 << 30)
 #define SHAPES 6

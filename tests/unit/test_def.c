@@ -2,7 +2,10 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "shapes/def.h"
+#include "shapes/core/def.h"
+#include "shapes/core/engine.h"
+#include "shapes/core/shape.h"
+#include "shapes/routing/render.h"
 
 static struct arena arena;
 

@@ -3,7 +3,7 @@
  * condition by itself finds, and that nothing is left behind when all members have gone.
  */
 #include "pool_test.h"
-#include "shapes/filter_private.h"
+#include "shapes/routing/filter_private.h"
 
 static struct pg_table *table;
 

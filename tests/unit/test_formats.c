@@ -11,6 +11,9 @@
 
 #include "base/log.h"
 #include "engine_test.h"
+#include "shapes/core/engine.h"
+#include "shapes/core/shape.h"
+#include "shapes/routing/render.h"
 
 #define LIMIT ((size_t)1 << 30)
 #define STORES_FIRST 1

@@ -1,12 +1,14 @@
 /*
- * test_ground_births.c - a shape that is born onto a table's old ground while its shapes are judged (shapes/ground.c).
+ * test_ground_births.c - a shape that is born onto a table's old ground while its shapes are judged (shapes/prep/ground.c).
  * The rest of the engine is played here: one table, and what happens while INGEST is waited for.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "check.h"
-#include "shapes/internal.h"
+#include "pg/ground.h"
+#include "shapes/core/engine.h"
+#include "shapes/prep/prep.h"
 
 static struct table_state the_table;
 static struct shape first, second, third;
@@ -46,7 +48,7 @@ static int fake_call(struct shapes *s, struct cmd *c);
 #define shape_unref fake_unref
 #define table_save fake_save
 #define cmd_call fake_call
-#include "shapes/ground.c"
+#include "shapes/prep/ground.c"
 
 #define THEN "k1.5.0.0 p1.5.111100 r7 x7.100."
 #define NOW "k1.5.0.0 p1.6.111100 r7 x7.100."

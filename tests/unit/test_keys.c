@@ -6,7 +6,10 @@
 
 #include "base/mem.h"
 #include "shape_test.h"
-#include "shapes/keys.h"
+#include "shapes/core/engine.h"
+#include "shapes/core/line.h"
+#include "shapes/routing/keys.h"
+#include "shapes/routing/render.h"
 
 static void test_hash(void)
 {
@@ -236,26 +239,26 @@ static void test_limits(void)
 	struct key_counts one = {0}, other = {0};
 	struct err e;
 	key_counts_add(&one, numbered(1));
-	CHECK_INT(counts_charge(&s, &one, t, &e), 0);
+	CHECK_INT(key_counts_charge(&one, &s.keys_counted, t, &e), 0);
 	one.n = SHAPE_KEYS_MAX;
-	CHECK_INT(counts_charge(&s, &one, t, &e), 0);
+	CHECK_INT(key_counts_charge(&one, &s.keys_counted, t, &e), 0);
 	CHECK_INT(s.keys_counted, SHAPE_KEYS_MAX);
 	one.n++;
-	CHECK_INT(counts_charge(&s, &one, t, &e), -1);
+	CHECK_INT(key_counts_charge(&one, &s.keys_counted, t, &e), -1);
 	CHECK(e.kind == ERR_LIMIT && strstr(e.text, "\"public\".\"t\"") != NULL && strstr(e.text, "more than 8000000") != NULL &&
 	      strstr(e.text, "add a primary key") != NULL);
 	one.n = 5;
-	CHECK_INT(counts_charge(&s, &one, t, &e), 0);
+	CHECK_INT(key_counts_charge(&one, &s.keys_counted, t, &e), 0);
 	CHECK_INT(s.keys_counted, 5);
 	for (int i = 0; i < 3; i++) {
 		struct key_counts full = {.n = SHAPE_KEYS_MAX};
-		CHECK_INT(counts_charge(&s, &full, t, &e), i < 2 ? 0 : -1);
+		CHECK_INT(key_counts_charge(&full, &s.keys_counted, t, &e), i < 2 ? 0 : -1);
 	}
 	CHECK(strstr(e.text, "more than 24000000") != NULL);
-	CHECK_INT(counts_charge(&s, &other, t, &e), -1);
-	counts_release(&s, &one);
+	CHECK_INT(key_counts_charge(&other, &s.keys_counted, t, &e), -1);
+	key_counts_release(&one, &s.keys_counted);
 	CHECK_INT(s.keys_counted, 3 * SHAPE_KEYS_MAX);
-	CHECK_INT(counts_charge(&s, &other, t, &e), 0);
+	CHECK_INT(key_counts_charge(&other, &s.keys_counted, t, &e), 0);
 	pg_table_unref(t);
 }
 

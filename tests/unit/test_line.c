@@ -7,7 +7,11 @@
 #include <jansson.h>
 
 #include "shape_test.h"
-#include "shapes/keys.h"
+#include "shapes/core/engine.h"
+#include "shapes/core/line.h"
+#include "shapes/routing/keys.h"
+#include "shapes/routing/render.h"
+#include "shapes/routing/row.h"
 
 #define LIMIT ((size_t)16 << 20)
 #define LSN 26800816u

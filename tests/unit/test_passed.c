@@ -1,5 +1,5 @@
 /*
- * test_passed.c - the set of passed transactions (ingest_passed.c) against the plain definition: is there one that the
+ * test_passed.c - the set of passed transactions (ingest/passed.c) against the plain definition: is there one that the
  * stream passed before the shape registered, and that the snapshot calls running?
  */
 #include <stdlib.h>
@@ -8,7 +8,8 @@
 
 #include "base/mem.h"
 #include "check.h"
-#include "shapes/ingest.h"
+#include "shapes/core/engine.h"
+#include "shapes/ingest/ingest.h"
 
 static void forget(struct ingest *in)
 {

@@ -4,6 +4,13 @@
  * the sanitizers see a byte too many.
  */
 #include "shape_test.h"
+#include "shapes/core/engine.h"
+#include "shapes/core/items.h"
+#include "shapes/core/limits.h"
+#include "shapes/core/line.h"
+#include "shapes/core/registry.h"
+#include "shapes/core/shape.h"
+#include "shapes/logs/record.h"
 
 #define LIMIT ((size_t)64 << 20)
 

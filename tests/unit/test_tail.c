@@ -10,6 +10,14 @@
 
 #include "base/clock.h"
 #include "shape_test.h"
+#include "shapes/core/engine.h"
+#include "shapes/core/limits.h"
+#include "shapes/core/line.h"
+#include "shapes/core/registry.h"
+#include "shapes/core/shape.h"
+#include "shapes/core/tail.h"
+#include "shapes/core/wait.h"
+#include "shapes/logs/writer.h"
 
 #define LIMIT ((size_t)256 << 20)
 #define INF LOG_OP_INF

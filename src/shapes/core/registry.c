@@ -1,0 +1,382 @@
+/*
+ * registry.c - which shapes there are: by handle, by definition; their birth and their end.
+ *
+ * A shape leaves the maps at once when it is rotated or deleted (no new request finds it), and is gone
+ * for those who hold it when the store has forgotten it: a rotation is durable before it is told.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "shapes/core/cache.h"
+#include "shapes/core/cmds.h"
+#include "shapes/core/engine.h"
+#include "shapes/core/jobs.h"
+#include "shapes/core/registry.h"
+#include "shapes/logs/writer.h"
+
+#define REMOVED_TOGETHER_MS 1000 /* shapes that go by one cause within this are counted, not named */
+#define HANDLE_HASH_MASK ((1u << 27) - 1) /* as Electric's: phash2's range */
+
+void registry_link(struct shapes *s, struct shape *shape)
+{
+	map_put(&s->by_handle, shape->handle, strlen(shape->handle), shape);
+	map_put(&s->by_identity, shape->def.identity, shape->def.identity_len, shape);
+	atomic_fetch_add(&s->nshapes, 1);
+	uint32_t oid = shape->def.table->oid;
+	struct table_state *t = map_get(&s->tables, &oid, sizeof oid);
+	if (t == NULL) {
+		t = mem_zalloc(sizeof *t);
+		t->oid = oid;
+		t->table = pg_table_ref(shape->def.table);
+		map_put(&s->tables, &t->oid, sizeof t->oid, t);
+	}
+	/* Nobody depends on what was known of it before: the new shape's view is the one to watch from. */
+	shape->table_next = t->shapes;
+	shape->table_at = &t->shapes;
+	if (t->shapes != NULL)
+		t->shapes->table_at = &shape->table_next;
+	t->shapes = shape;
+	if (t->nshapes++ == 0 && t->table != shape->def.table) {
+		pg_table_unref(t->table);
+		t->table = pg_table_ref(shape->def.table);
+	}
+}
+
+void registry_leave(struct table_state *t, struct shape *shape)
+{
+	*shape->table_at = shape->table_next;
+	if (shape->table_next != NULL)
+		shape->table_next->table_at = shape->table_at;
+	shape->table_next = NULL;
+	t->nshapes--;
+}
+
+struct shape **registry_shapes(struct shapes *s, uint32_t oid, size_t *n)
+{
+	struct shape **all, *x;
+	*n = 0;
+	pthread_rwlock_rdlock(&s->registry_lock);
+	const struct table_state *t = oid != 0 ? registry_table(s, oid) : NULL;
+	all = mem_alloc(((oid == 0 ? s->by_handle.len : t != NULL ? t->nshapes : 0) + 1) * sizeof *all);
+	if (oid == 0)
+		for (size_t i = 0; (x = map_next(&s->by_handle, &i)) != NULL;)
+			all[(*n)++] = shape_ref(x);
+	for (x = t != NULL ? t->shapes : NULL; x != NULL; x = x->table_next)
+		all[(*n)++] = shape_ref(x);
+	pthread_rwlock_unlock(&s->registry_lock);
+	return all;
+}
+
+struct server_id server_id(struct shapes *s)
+{
+	struct server_id id;
+	pthread_mutex_lock(&s->server_lock);
+	memcpy(id.system_id, s->server.system_id, sizeof id.system_id);
+	id.timeline = s->server.timeline;
+	pthread_mutex_unlock(&s->server_lock);
+	return id;
+}
+
+struct table_state *registry_table(struct shapes *s, uint32_t oid) { return map_get(&s->tables, &oid, sizeof oid); }
+
+/* Handles are never used again, across restarts too: the clock's microseconds, made to rise. */
+static void make_handle(struct shapes *s, const struct shape_def *def, char out[HANDLE_TEXT_MAX])
+{
+	int64_t us = clock_wall_us();
+	if (us <= s->last_handle_us)
+		us = s->last_handle_us + 1;
+	s->last_handle_us = us;
+	uint32_t h = 2166136261u;
+	for (size_t i = 0; i < def->identity_len; i++)
+		h = (h ^ (unsigned char)def->identity[i]) * 16777619u;
+	snprintf(out, HANDLE_TEXT_MAX, "%" PRIu32 "-%" PRId64, (h ^ (h >> 27)) & HANDLE_HASH_MASK, us);
+}
+
+/* ---- finding and making ---- */
+
+struct shape *shapes_by_handle(struct shapes *s, const char *handle, size_t len)
+{
+	pthread_rwlock_rdlock(&s->registry_lock);
+	struct shape *shape = map_get(&s->by_handle, handle, len);
+	if (shape != NULL)
+		shape_ref(shape);
+	pthread_rwlock_unlock(&s->registry_lock);
+	return shape;
+}
+
+struct shape *shapes_find(struct shapes *s, const struct shape_def *def)
+{
+	pthread_rwlock_rdlock(&s->registry_lock);
+	struct shape *shape = map_get(&s->by_identity, def->identity, def->identity_len);
+	if (shape != NULL)
+		shape_ref(shape);
+	pthread_rwlock_unlock(&s->registry_lock);
+	return shape;
+}
+
+struct shape *shapes_get(struct shapes *s, const struct shape_def *def, struct err *e)
+{
+	struct shape *shape = shapes_find(s, def);
+	if (shape != NULL)
+		return shape;
+	if (shapes_status(s) != SHAPES_ACTIVE) {
+		err_set(e, ERR_PG_CONN, "shapes can only be created while Postgres is connected");
+		return NULL;
+	}
+	char why[STORE_FAILING_TEXT_MAX];
+	if (shapes_store_failing(s, NULL, why, sizeof why)) {
+		err_set(e, ERR_TIMEOUT, "The storage can't be written: %s", why);
+		return NULL;
+	}
+	pthread_rwlock_wrlock(&s->registry_lock);
+	shape = map_get(&s->by_identity, def->identity, def->identity_len);
+	bool made = shape == NULL;
+	if (made) {
+		char handle[HANDLE_TEXT_MAX];
+		make_handle(s, def, handle);
+		shape = shape_make(s, def, atomic_fetch_add(&s->next_id, 1), handle);
+		registry_link(s, shape); /* the engine's reference */
+	}
+	shape_ref(shape);
+	pthread_rwlock_unlock(&s->registry_lock);
+	if (made) {
+		struct job *j = mem_zalloc(sizeof *j);
+		j->kind = JOB_CREATE;
+		j->shapes[0] = shape_ref(shape);
+		j->nshapes = 1;
+		job_post(s, j);
+	}
+	return shape;
+}
+
+enum shape_state shape_started(struct shape *s, struct waiter *w, struct err *e)
+{
+	pthread_mutex_lock(shape_lock(s));
+	enum shape_state state = s->tail.state;
+	bool rows = s->tail.snap_pieces > 0 || s->tail.snap_chunk > 0 || s->tail.snap_complete;
+	if (state == SHAPE_SNAPSHOTTING && !rows)
+		state = SHAPE_CREATING;
+	if (state == SHAPE_FAILED)
+		*e = *s->tail.err;
+	if (state == SHAPE_CREATING) {
+		w->seen = (struct log_offset){0, 0};
+		wait_list_add(&s->tail.waiters, w);
+	}
+	pthread_mutex_unlock(shape_lock(s));
+	return state;
+}
+
+/* ---- definitions that are too costly ---- */
+
+#define COSTLY_WAIT_MIN_S 10   /* doubled each time… */
+#define COSTLY_WAIT_MAX_S 3600 /* …up to this */
+#define COSTLY_FORGET_MS (2 * COSTLY_WAIT_MAX_S * (int64_t)1000) /* without another time it is as if new */
+#define COSTLY_MAX 4096        /* beyond, the one whose wait ends first is forgotten */
+
+struct costly {
+	int64_t until_ms;
+	int wait_s;
+	size_t identity_len;
+	char identity[];
+};
+
+/* Makes room, and drops what is long past. */
+static void costly_tidy(struct shapes *s, int64_t now)
+{
+	struct costly *first = NULL, *c;
+	for (size_t i = 0; (c = map_next(&s->costly, &i)) != NULL;)
+		if (first == NULL || c->until_ms < first->until_ms)
+			first = c;
+	if (first == NULL || (s->costly.len < COSTLY_MAX && now - first->until_ms < COSTLY_FORGET_MS))
+		return;
+	map_del(&s->costly, first->identity, first->identity_len);
+	free(first);
+}
+
+void registry_note_costly(struct shapes *s, const struct shape_def *def)
+{
+	int64_t now = clock_mono_ms();
+	pthread_rwlock_wrlock(&s->registry_lock);
+	struct costly *c = map_get(&s->costly, def->identity, def->identity_len);
+	if (c == NULL) {
+		costly_tidy(s, now);
+		c = mem_zalloc(sizeof *c + def->identity_len);
+		c->identity_len = def->identity_len;
+		memcpy(c->identity, def->identity, def->identity_len);
+		map_put(&s->costly, c->identity, c->identity_len, c);
+	}
+	if (c->wait_s == 0 || now - c->until_ms > COSTLY_FORGET_MS)
+		c->wait_s = COSTLY_WAIT_MIN_S;
+	else
+		c->wait_s = c->wait_s * 2 < COSTLY_WAIT_MAX_S ? c->wait_s * 2 : COSTLY_WAIT_MAX_S;
+	c->until_ms = now + c->wait_s * (int64_t)1000;
+	pthread_rwlock_unlock(&s->registry_lock);
+}
+
+int shapes_costly_wait(struct shapes *s, const struct shape_def *def)
+{
+	pthread_rwlock_rdlock(&s->registry_lock);
+	const struct costly *c = def->where == NULL ? NULL : map_get(&s->costly, def->identity, def->identity_len);
+	int64_t left_ms = c == NULL ? 0 : c->until_ms - clock_mono_ms();
+	pthread_rwlock_unlock(&s->registry_lock);
+	return left_ms > 0 ? (int)((left_ms + 999) / 1000) : 0;
+}
+
+void registry_forget_costly(struct shapes *s)
+{
+	struct costly *c;
+	for (size_t i = 0; (c = map_next(&s->costly, &i)) != NULL;)
+		free(c);
+	map_clear(&s->costly);
+}
+
+/* ---- the end of a shape ---- */
+
+/* Out of the maps; false if it was out already. */
+static bool unlink_shape(struct shapes *s, struct shape *shape)
+{
+	pthread_rwlock_wrlock(&s->registry_lock);
+	bool was_in = !atomic_exchange(&shape->dropped, true);
+	if (was_in) {
+		map_del(&s->by_handle, shape->handle, strlen(shape->handle));
+		if (map_get(&s->by_identity, shape->def.identity, shape->def.identity_len) == shape)
+			map_del(&s->by_identity, shape->def.identity, shape->def.identity_len);
+		atomic_fetch_sub(&s->nshapes, 1);
+		struct table_state *t = registry_table(s, shape->def.table->oid);
+		if (t != NULL)
+			registry_leave(t, shape);
+		if (t != NULL && t->nshapes == 0)
+			t->idle_since_ms = clock_mono_ms();
+	}
+	pthread_rwlock_unlock(&s->registry_lock);
+	return was_in;
+}
+
+static void post_drop(struct shapes *s, struct shape *shape)
+{
+	struct cmd *c = mem_zalloc(sizeof *c);
+	c->kind = CMD_DROP;
+	c->shapes[0] = shape_ref(shape);
+	c->nshapes = 1;
+	cmd_post(s, c);
+}
+
+/* A copy that waits for room looks again whether its shape is still wanted. */
+static void give_up_copy(struct shapes *s)
+{
+	pthread_mutex_lock(&s->writer.lock);
+	pthread_cond_broadcast(&s->writer.room);
+	pthread_mutex_unlock(&s->writer.lock);
+}
+
+/* With the lock. */
+static void tell_removed(struct shapes *s)
+{
+	if (s->removed.more > 0)
+		log_info("Removed %zu more shapes of %s: %s", s->removed.more, s->removed.table, s->removed.why);
+	s->removed.more = 0;
+	s->removed.said_ms = 0;
+}
+
+void registry_tell_removed(struct shapes *s)
+{
+	pthread_mutex_lock(&s->removed_lock);
+	if (s->removed.said_ms != 0 && clock_mono_ms() - s->removed.said_ms >= REMOVED_TOGETHER_MS)
+		tell_removed(s);
+	pthread_mutex_unlock(&s->removed_lock);
+}
+
+/* A cause that ends thousands of shapes is two lines: the first shape's, and how many followed. */
+static void log_removed(struct shapes *s, const struct shape *shape, const char *why)
+{
+	char table[sizeof s->removed.table], reason[sizeof s->removed.why];
+	snprintf(table, sizeof table, "%s.%s", shape->def.table->schema, shape->def.table->name);
+	snprintf(reason, sizeof reason, "%s", why);
+	pthread_mutex_lock(&s->removed_lock);
+	bool again = s->removed.said_ms != 0 && strcmp(s->removed.table, table) == 0 && strcmp(s->removed.why, reason) == 0;
+	if (!again) {
+		tell_removed(s);
+		memcpy(s->removed.table, table, sizeof table);
+		memcpy(s->removed.why, reason, sizeof reason);
+		s->removed.said_ms = clock_mono_ms();
+	} else {
+		s->removed.more++;
+	}
+	log_line(again ? LOG_DEBUG : LOG_INFO, "Removing shape %s of %s: %s", shape->handle, table, why);
+	pthread_mutex_unlock(&s->removed_lock);
+}
+
+bool shape_unlink(struct shape *shape, const char *why)
+{
+	struct shapes *s = shape->engine;
+	if (!unlink_shape(s, shape))
+		return false;
+	log_removed(s, shape, why);
+	give_up_copy(s);
+	return true;
+}
+
+void shape_rotate(struct shape *shape, const char *why)
+{
+	if (shape_unlink(shape, why))
+		post_drop(shape->engine, shape);
+}
+
+void shape_set_failed(struct shape *shape, const struct err *e)
+{
+	struct shapes *s = shape->engine;
+	bool was_in = unlink_shape(s, shape);
+	pthread_mutex_lock(shape_lock(shape));
+	if (shape->tail.state == SHAPE_CREATING || shape->tail.state == SHAPE_SNAPSHOTTING) {
+		shape->tail.state = was_in ? SHAPE_FAILED : SHAPE_GONE;
+		shape->tail.err = mem_alloc(sizeof *e);
+		*shape->tail.err = *e;
+	}
+	wait_list_wake_all(&shape->tail.waiters);
+	pthread_mutex_unlock(shape_lock(shape));
+	if (was_in) {
+		/* Clients ask again and again. What only they can mend is no warning. */
+		uint64_t key = log_repeat_key(log_repeat_key(0, shape->def.identity, shape->def.identity_len), e->text, strlen(e->text));
+		log_seldom(e->kind == ERR_REQUEST ? LOG_DEBUG : LOG_WARNING, key, "Shape %s of %s.%s could not be made: %s", shape->handle, shape->def.table->schema,
+		           shape->def.table->name, e->text);
+		post_drop(s, shape);
+	}
+}
+
+static void rotate_all_of(struct shapes *s, uint32_t oid, const char *why)
+{
+	size_t n;
+	struct shape **doomed = registry_shapes(s, oid, &n);
+	registry_cache_doubt(s, oid);
+	for (size_t i = 0; i < n; i++) {
+		shape_rotate(doomed[i], why);
+		shape_unref(doomed[i]);
+	}
+	free(doomed);
+}
+
+void shapes_rotate_table(struct shapes *s, uint32_t oid, const char *why) { rotate_all_of(s, oid, why); }
+void shapes_rotate_all(struct shapes *s, const char *why) { rotate_all_of(s, 0, why); }
+
+void shapes_delete(struct shapes *s, struct shape *shape)
+{
+	(void)s;
+	shape_rotate(shape, "deleted by a request");
+}
+
+bool shape_wait_gone(struct shape *s, struct waiter *w)
+{
+	pthread_mutex_lock(shape_lock(s));
+	bool wait = s->tail.state != SHAPE_GONE && s->tail.state != SHAPE_FAILED;
+	if (wait) {
+		w->seen = (struct log_offset){0, 0};
+		wait_list_add(&s->tail.waiters, w);
+	}
+	pthread_mutex_unlock(shape_lock(s));
+	return wait;
+}

@@ -1,0 +1,80 @@
+/*
+ * wait.c - lists of those who wait. A list shares the lock of what it waits for, so that "look, then
+ * register" can't miss a change; wake() runs under it and only hands over.
+ */
+#include "shapes/core/engine.h"
+
+void wait_list_init(struct wait_list *l, pthread_mutex_t *lock)
+{
+	l->lock = lock;
+	l->head = NULL;
+}
+
+void wait_list_add(struct wait_list *l, struct waiter *w)
+{
+	REQUIRE(w->list == NULL);
+	w->list = l;
+	w->lock = l->lock;
+	w->prev = NULL;
+	w->next = l->head;
+	if (l->head != NULL)
+		l->head->prev = w;
+	l->head = w;
+}
+
+static void unlink_waiter(struct wait_list *l, struct waiter *w)
+{
+	if (w->prev != NULL)
+		w->prev->next = w->next;
+	else
+		l->head = w->next;
+	if (w->next != NULL)
+		w->next->prev = w->prev;
+	w->list = NULL;
+	w->next = w->prev = NULL;
+}
+
+static void wake_one(struct wait_list *l, struct waiter *w)
+{
+	unlink_waiter(l, w);
+	w->wake(w);
+}
+
+void wait_list_wake_all(struct wait_list *l)
+{
+	while (l->head != NULL)
+		wake_one(l, l->head);
+}
+
+void wait_list_wake_above(struct wait_list *l, struct log_offset tail)
+{
+	for (struct waiter *w = l->head, *next; w != NULL; w = next) {
+		next = w->next;
+		if (log_offset_cmp(w->seen, tail) < 0)
+			wake_one(l, w);
+	}
+}
+
+void wait_list_wake_lsn(struct wait_list *l, lsn_t lsn)
+{
+	for (struct waiter *w = l->head, *next; w != NULL; w = next) {
+		next = w->next;
+		if (w->lsn <= lsn)
+			wake_one(l, w);
+	}
+}
+
+bool waiter_cancel(struct waiter *w)
+{
+	pthread_mutex_t *lock = w->lock;
+	if (lock == NULL)
+		return false;
+	/* Under the lock a wake that was on its way has finished. */
+	pthread_mutex_lock(lock);
+	bool waiting = w->list != NULL;
+	if (waiting)
+		unlink_waiter(w->list, w);
+	pthread_mutex_unlock(lock);
+	w->lock = NULL;
+	return waiting;
+}

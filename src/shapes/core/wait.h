@@ -1,0 +1,25 @@
+/*
+ * wait.h - lists of those who wait (struct waiter is in shapes.h). A list shares the lock of what it waits for, so that "look,
+ * then register" can't miss a change. Any thread, with that lock held.
+ */
+#ifndef BUSBAR_SHAPES_WAIT_H
+#define BUSBAR_SHAPES_WAIT_H
+
+#include <pthread.h>
+
+#include "shapes/shapes.h"
+
+struct wait_list {
+	pthread_mutex_t *lock; /* guards the list and what its waiters wait for */
+	struct waiter *head;
+};
+
+void wait_list_init(struct wait_list *l, pthread_mutex_t *lock);
+/* With the lock held. */
+void wait_list_add(struct wait_list *l, struct waiter *w);
+void wait_list_wake_all(struct wait_list *l);
+/* Those with seen below `tail`, or all with `all`. */
+void wait_list_wake_above(struct wait_list *l, struct log_offset tail);
+void wait_list_wake_lsn(struct wait_list *l, lsn_t lsn);
+
+#endif

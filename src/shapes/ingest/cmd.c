@@ -1,0 +1,254 @@
+/*
+ * cmd.c - commands from the PG threads: shapes that join, their snapshots, drops, partitions.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "shapes/core/cmds.h"
+#include "shapes/core/engine.h"
+#include "shapes/core/items.h"
+#include "shapes/ingest/ingest.h"
+#include "shapes/ingest/route.h"
+#include "shapes/logs/record.h"
+#include "shapes/routing/render.h"
+
+static void register_shapes(struct shapes *s, struct cmd *c)
+{
+	struct ingest *in = s->ingest;
+	c->result = in->streaming ? 0 : -1;
+	for (int i = 0; i < c->nshapes && c->result == 0; i++) {
+		struct shape *shape = c->shapes[i];
+		if (atomic_load(&shape->dropped))
+			continue;
+		struct err e = {0};
+		if (route_add_shape(s, shape, &e) != 0) {
+			ingest_rotate(s, shape, e.text);
+			continue;
+		}
+		join_clear(shape);
+		join_set(in, shape, true);
+		shape->in.overflowed = false;
+		/* A transaction in the middle of which it joins counts as passed. */
+		shape->in.joined_txn = in->txn_number;
+		if (in->in_txn)
+			passed_add(in, in->xid);
+	}
+}
+
+static void unregister_shapes(struct shapes *s, struct cmd *c)
+{
+	for (int i = 0; i < c->nshapes; i++)
+		route_remove_shape(s, c->shapes[i]);
+}
+
+static struct pg_snapshot snapshot_copy(const struct pg_snapshot *from)
+{
+	struct pg_snapshot to = *from;
+	to.xip = from->nxip > 0 ? mem_alloc(from->nxip * sizeof *to.xip) : NULL;
+	if (from->nxip > 0)
+		memcpy(to.xip, from->xip, from->nxip * sizeof *to.xip);
+	return to;
+}
+
+/* Everything a shape saw while its snapshot wasn't known, less what the snapshot shows. */
+void join_release(struct shapes *s, struct shape *shape)
+{
+	size_t n = 0;
+	struct err e;
+	if (shape->in.nbuffered == 0)
+		return;
+	struct entry *kept = mem_alloc(shape->in.nbuffered * sizeof *kept);
+	for (size_t i = 0; i < shape->in.nbuffered; i++) {
+		struct entry en = shape->in.buffered[i];
+		if (en.at.tx < shape->in.filter.snap.insert_lsn && pg_snapshot_holds(&shape->in.filter.snap, shape->in.buffered_xid[i]))
+			continue;
+		kept[n] = en;
+		line_ref(kept[n++].line);
+	}
+	join_clear(shape);
+	if (shape->in.counts != NULL && counts_number_entries(s->ingest, shape, kept, n, &e) != 0) {
+		for (size_t i = 0; i < n; i++)
+			line_unref(kept[i].line);
+		free(kept);
+		ingest_rotate(s, shape, e.text);
+		return;
+	}
+	struct item *it = item_new(ITEM_ROWS);
+	it->rows = mem_alloc(n * sizeof *it->rows);
+	it->lsn = s->ingest->processed;
+	it->bytes = sizeof *it;
+	for (; it->nrows < n; it->nrows++) {
+		txn_account(shape, &kept[it->nrows]);
+		line_ref(kept[it->nrows].line);
+		it->rows[it->nrows] = (struct row){shape, kept[it->nrows]};
+		it->bytes += kept[it->nrows].line->len + sizeof(struct row);
+	}
+	tail_publish(shape, kept, n);
+	free(kept);
+	writer_put(s, it);
+}
+
+static void put_shape_record(struct shapes *s, struct shape *shape, const struct pg_snapshot *snap)
+{
+	struct item *it = item_new(ITEM_SHAPE);
+	struct buf b = BUF_INIT(RECORD_BYTES_MAX);
+	record_shape(shape, snap, false, 0, &b);
+	it->data = buf_detach(&b, &it->len);
+	it->shape = shape_ref(shape);
+	it->number = atomic_load(&s->next_id);
+	writer_put(s, it);
+}
+
+/* What a snapshot shows is delivered: it counts for the mark (docs/invariants.md 6.5), from before a client can see it. */
+static void snapshot_counts(struct shapes *s, const struct pg_snapshot *snap)
+{
+	struct ingest *in = s->ingest;
+	lsn_t lsn = snap->insert_lsn;
+	if (lsn > atomic_load(&s->delivered))
+		atomic_store(&s->delivered, lsn);
+	if (lsn > in->snapshots_lsn)
+		in->snapshots_lsn = lsn;
+	if (lsn > in->mark_limit || lsn > in->mark_wanted)
+		mark_request(s, lsn_add(lsn > in->mark_wanted ? lsn : in->mark_wanted, MARK_STEP_BYTES));
+}
+
+static void filter_shapes(struct shapes *s, struct cmd *c)
+{
+	struct ingest *in = s->ingest;
+	/* A snapshot of a server that has been restarted since may show what it lost (docs/invariants.md 6.5). */
+	c->result = in->streaming && c->snap->incarnation_us == s->server.incarnation_us ? 0 : -1;
+	uint64_t joined = UINT64_MAX;
+	for (int i = 0; i < c->nshapes; i++) {
+		if (!c->shapes[i]->in.joining)
+			continue;
+		joined = c->shapes[i]->in.joined_txn < joined ? c->shapes[i]->in.joined_txn : joined;
+		if (c->result == 0 && c->shapes[i]->in.overflowed)
+			c->result = 1;
+	}
+	if (c->result == 0 && joined != UINT64_MAX && (passed_not_held(in, c->snap, joined) || passed_doubtful(in, c->snap)))
+		c->result = 1;
+	if (c->result != 0)
+		return;
+	snapshot_counts(s, c->snap); /* in the queue before the shapes, which are durable before a client sees them */
+	for (int i = 0; i < c->nshapes; i++) {
+		struct shape *shape = c->shapes[i];
+		if (atomic_load(&shape->dropped) || !shape->in.routed)
+			continue;
+		shape->in.filter.snap = snapshot_copy(c->snap);
+		shape->in.filter.known = true;
+		join_set(in, shape, false);
+		put_shape_record(s, shape, c->snap);
+		shape->in.counting = shape->def.table->keys == PG_KEYS_COUNTED;
+		if (!shape->in.counting)
+			join_release(s, shape);
+	}
+}
+
+/*
+ * A client asks for a subset and has, or may have, what the stream passed up to now: a snapshot that calls
+ * one of these transactions running would give it older rows, and nothing would ever correct them.
+ */
+static void subset_begin(struct shapes *s, struct cmd *c)
+{
+	struct ingest *in = s->ingest;
+	c->result = in->streaming ? 0 : -1;
+	passed_watch(in, true);
+	c->joined = in->txn_number;
+	if (in->in_txn)
+		passed_add(in, in->xid);
+}
+
+static void subset_end(struct shapes *s, struct cmd *c)
+{
+	struct ingest *in = s->ingest;
+	c->result = -1;
+	if (c->snap != NULL && in->streaming && c->snap->incarnation_us == s->server.incarnation_us)
+		c->result = passed_not_held(in, c->snap, c->joined) || passed_doubtful(in, c->snap) ? 1 : 0;
+	passed_watch(in, false);
+	if (c->result != 0)
+		return;
+	snapshot_counts(s, c->snap);
+	mark_poll(s);
+	c->mark_pending = in->mark_limit != in->mark_wanted;
+}
+
+static void resolved(struct shapes *s, struct cmd *c)
+{
+	struct ingest *in = s->ingest;
+	if (in->resolving == c->oid && in->xid == c->xid) {
+		in->resolving = 0;
+		in->unresolved = c->result != 0;
+	}
+	struct relation *r = relation_of(in, c->oid);
+	if (r != NULL)
+		r->resolved = c->result == 0;
+	if (c->result == 0)
+		leaf_clear(in, c->oid); /* it may have been detached */
+	for (int i = 0; i < c->nancestors; i++) {
+		struct route *route = route_get(in, c->ancestors[i], false);
+		/* Backwards: a rotation takes the shape out of the route. Those whose definition knows the leaf
+		 * have its rows in their snapshot. */
+		for (size_t j = c->had_rows[i] && route != NULL ? route->n : 0; j > 0; j--)
+			if (!pg_table_has_leaf(route->shapes[j - 1]->def.table, c->oid)) {
+				bool last = route->n == 1;
+				ingest_rotate(s, route->shapes[j - 1], "a partition with rows was attached");
+				if (last)
+					break; /* the route is gone with its last shape */
+			}
+		leaf_add(in, c->oid, c->ancestors[i]);
+	}
+}
+
+static void run_command(struct shapes *s, struct cmd *c)
+{
+	switch (c->kind) {
+	case CMD_REGISTER:
+		register_shapes(s, c);
+		break;
+	case CMD_FILTER:
+		filter_shapes(s, c);
+		break;
+	case CMD_UNREGISTER:
+		unregister_shapes(s, c);
+		break;
+	case CMD_DROP:
+		for (int i = 0; i < c->nshapes; i++)
+			ingest_drop(s, c->shapes[i]);
+		break;
+	case CMD_RESOLVED:
+		resolved(s, c);
+		break;
+	case CMD_GROUND:
+		if (s->ingest->grounding && c->number == s->ingest->starts) {
+			s->ingest->grounding = false;
+			s->ingest->unresolved = c->result != 0;
+		}
+		break;
+	case CMD_LOOKED:
+		look_done(s, c);
+		break;
+	case CMD_PRUNE:
+		/* A shape that joins may yet need to know of one that has ended since its snapshot. */
+		if (s->ingest->njoining == 0)
+			passed_prune(s->ingest, c->xmin);
+		break;
+	case CMD_COUNTS:
+		counts_take(s, c->shapes[0], c->counts);
+		break;
+	case CMD_SUBSET_BEGIN:
+		subset_begin(s, c);
+		break;
+	case CMD_SUBSET_END:
+		subset_end(s, c);
+		break;
+	case CMD_NOP:
+		break;
+	}
+}
+
+void cmd_run_all(struct shapes *s)
+{
+	for (struct cmd *c; (c = cmd_take(s)) != NULL; cmd_done(s, c))
+		run_command(s, c);
+}

@@ -1,0 +1,49 @@
+/*
+ * route.h - which shapes a relation's changes go to, and what the running transaction has for each. INGEST's.
+ */
+#ifndef BUSBAR_SHAPES_ROUTE_H
+#define BUSBAR_SHAPES_ROUTE_H
+
+#include "shapes/core/line.h"
+#include "shapes/core/shape.h"
+
+struct held;
+struct selection;
+
+struct route { /* INGEST's: the shapes of a table */
+	uint32_t oid;
+	struct shape **shapes; /* all */
+	size_t n, cap;
+	struct shape **plain;  /* those without a condition */
+	size_t nplain, plain_cap;
+	struct selection *selections; /* those with one */
+	struct pg_table *loose; /* not NULL: keys are unique at commits only, for `nloose` of the shapes; ingest/keys.c */
+	size_t nloose;
+	struct held *held;      /* of the running transaction */
+	lsn_t looked_upto;     /* where the WAL ended when the table was looked at last (ingest/look.c), … */
+	uint32_t looked_xmin;  /* … and the oldest transaction that ran then */
+};
+
+struct leaf { /* INGEST's: whose partition or child a relation is, at all levels */
+	uint32_t oid;
+	uint32_t *roots;
+	size_t n, cap;
+};
+
+struct txn_shape { /* INGEST's: what the running transaction has for a shape */
+	struct shape *shape;
+	struct entry *entries; /* those that aren't staged */
+	size_t n, cap;
+	struct txn_shape *next_fresh; /* among those with entries */
+	size_t ncounted;       /* entries whose keys have their numbers */
+	bool staged, rotate;
+	bool no_undo;          /* its counts can't be taken back: too much was staged */
+	bool marked;           /* the newest staged entry says that it is the last */
+	struct log_offset last; /* the newest staged entry, its flags, and where `last` would go in */
+	uint32_t last_flags, last_split, last_len;
+	size_t last_bytes;     /* the bytes it was staged with */
+	uint64_t open_bytes_before;
+	char *why;             /* rotate: why */
+};
+
+#endif

@@ -1,0 +1,334 @@
+/*
+ * select.c - shapes with a condition: which of them a change touches.
+ *
+ * A selection is the filter (filter.h) of all conditions on one description of a table. A change is put to
+ * it as the row before and the row after; what it finds becomes "inside", "enters" or "leaves" for each
+ * shape (docs/protocol.md 5.3). Where the columns that some condition looks at are gone or have another
+ * type, its shapes rotate: an answer about them would be made up.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "shapes/core/engine.h"
+#include "shapes/core/registry.h"
+#include "shapes/ingest/ingest.h"
+#include "shapes/ingest/route.h"
+#include "shapes/routing/render.h"
+
+#define FAILURE_LOG_MS 10000 /* at most one line about evaluations that fail in this time */
+
+/* ---- members ------------------------------------------------------------------------------------------ */
+
+static struct selection *selection_get(struct route *route, struct pg_table *table)
+{
+	for (struct selection *sel = route->selections; sel != NULL; sel = sel->next)
+		if (sel->table == table)
+			return sel;
+	struct selection *sel = mem_zalloc(sizeof *sel);
+	sel->table = pg_table_ref(table);
+	sel->filter = filter_new(table);
+	sel->map = mem_alloc((table->ncolumns + 1u) * sizeof *sel->map);
+	sel->used = mem_zalloc((table->ncolumns + 1u) * sizeof *sel->used);
+	sel->next = route->selections;
+	route->selections = sel;
+	return sel;
+}
+
+static void selection_drop(struct route *route, struct selection *gone)
+{
+	struct selection **at = &route->selections;
+	while (*at != gone)
+		at = &(*at)->next;
+	*at = gone->next;
+	filter_free(gone->filter);
+	pg_table_unref(gone->table);
+	free(gone->map);
+	free(gone->used);
+	free(gone);
+}
+
+static struct column_set *set_intern(struct selection *sel, const struct where *w)
+{
+	uint16_t columns[1664], n = 0; /* more than Postgres's 1,600 */
+	for (uint16_t i = 0; i < sel->table->ncolumns && n < ARRAY_LEN(columns); i++)
+		if (where_uses(w, i))
+			columns[n++] = i;
+	for (struct column_set *set = sel->sets; set != NULL; set = set->next)
+		if (set->n == n && memcmp(set->columns, columns, n * sizeof *columns) == 0) {
+			set->refs++;
+			return set;
+		}
+	struct column_set *set = mem_alloc(sizeof *set + n * sizeof *columns);
+	*set = (struct column_set){.next = sel->sets, .refs = 1, .fits = true, .n = n};
+	memcpy(set->columns, columns, n * sizeof *columns);
+	sel->sets = set;
+	sel->bound = NULL;
+	for (uint16_t i = 0; i < n; i++)
+		sel->used[columns[i]] = true;
+	return set;
+}
+
+static void set_release(struct selection *sel, struct column_set *set)
+{
+	if (--set->refs > 0)
+		return;
+	struct column_set **at = &sel->sets;
+	while (*at != set)
+		at = &(*at)->next;
+	*at = set->next;
+	free(set);
+	sel->bound = NULL; /* it may have been the misfit */
+	memset(sel->used, 0, sel->table->ncolumns * sizeof *sel->used);
+	for (const struct column_set *other = sel->sets; other != NULL; other = other->next)
+		for (uint16_t i = 0; i < other->n; i++)
+			sel->used[other->columns[i]] = true;
+}
+
+int select_add(struct route *route, struct shape *shape, struct err *e)
+{
+	struct where *w;
+	char reason[WHERE_REASON_MAX] = "";
+	if (where_load(shape->def.table, shape->def.where, strlen(shape->def.where), &w, e) != 0)
+		return -1;
+	struct selection *sel = selection_get(route, shape->def.table);
+	shape->in.member = (struct filter_member){.member = shape};
+	int rc = filter_add(sel->filter, &shape->in.member, w, reason);
+	if (rc == 0) {
+		shape->in.selection = sel;
+		shape->in.uses = set_intern(sel, w);
+		sel->refs++;
+	} else {
+		err_set(e, ERR_CONFIG, "its condition cannot be evaluated: %s", reason);
+		if (sel->refs == 0)
+			selection_drop(route, sel);
+	}
+	where_free(w);
+	return rc;
+}
+
+void select_remove(struct route *route, struct shape *shape)
+{
+	struct selection *sel = shape->in.selection;
+	if (sel == NULL)
+		return;
+	filter_remove(sel->filter, &shape->in.member);
+	set_release(sel, (struct column_set *)shape->in.uses);
+	shape->in.uses = NULL;
+	shape->in.selection = NULL;
+	if (--sel->refs == 0)
+		selection_drop(route, sel);
+}
+
+/* ---- binding to a relation -------------------------------------------------------------------------------- */
+
+static void bind_to(struct selection *sel, const struct relation *rel)
+{
+	const struct pg_table *t = sel->table;
+	sel->bound = rel;
+	sel->bound_version = rel->version;
+	sel->misfit = false;
+	sel->told_txn = 0;
+	for (uint16_t i = 0; i < t->ncolumns; i++) {
+		sel->map[i] = -1;
+		for (uint16_t k = 0; sel->used[i] && k < rel->ncolumns; k++)
+			if (strcmp(rel->names[k], t->columns[i].name) == 0 && rel->types[k] == t->columns[i].type_oid)
+				sel->map[i] = k;
+	}
+	for (struct column_set *set = sel->sets; set != NULL; set = set->next) {
+		set->fits = true;
+		for (uint16_t i = 0; i < set->n; i++)
+			set->fits &= sel->map[set->columns[i]] >= 0;
+		sel->misfit |= !set->fits;
+	}
+}
+
+/* ---- evaluating -------------------------------------------------------------------------------------------- */
+
+struct hitting {
+	struct shapes *s;
+	const struct selection *sel;
+	const struct wal_tuple *tuple, *older; /* `older` has what TOAST left out of `tuple` */
+	uint8_t as;
+};
+
+static bool fetch(void *ctx, uint16_t column, struct where_text *out)
+{
+	const struct hitting *h = ctx;
+	int i = h->sel->map[column];
+	if (i < 0 || i >= h->tuple->ncolumns)
+		return false;
+	const struct wal_value *v = &h->tuple->values[i];
+	if (v->kind == WAL_UNCHANGED && h->older != NULL && i < h->older->ncolumns)
+		v = &h->older->values[i];
+	if (v->kind == WAL_UNCHANGED)
+		return false;
+	*out = (struct where_text){v->data, v->len, v->kind == WAL_NULL};
+	return true;
+}
+
+static void hit(struct ingest *in, struct shape *shape, uint8_t as)
+{
+	if (shape->in.hit_change == in->change_number && shape->in.hits != 0) {
+		shape->in.hits |= as;
+		return;
+	}
+	shape->in.hit_change = in->change_number;
+	shape->in.hits = as;
+	if (in->nhits == in->hits_cap) {
+		in->hits_cap = in->hits_cap ? in->hits_cap * 2 : 64;
+		in->hits = mem_realloc(in->hits, in->hits_cap * sizeof(struct shape *));
+	}
+	in->hits[in->nhits++] = shape;
+}
+
+static void found(void *ctx, void *member)
+{
+	const struct hitting *h = ctx;
+	hit(h->s->ingest, member, h->as);
+}
+
+/* Postgres would have raised an error for this row; it counts as outside, and somebody is told. */
+static void failed(void *ctx, void *member, int column, const char *reason)
+{
+	const struct hitting *h = ctx;
+	struct ingest *in = h->s->ingest;
+	const struct shape *shape = member;
+	int64_t now = clock_mono_ms();
+	/* Not for shapes that don't see the transaction, or are to rotate for a column that is gone. */
+	if (!shape->in.uses->fits || txn_filtered(in, shape))
+		return;
+	in->failures++;
+	atomic_fetch_add_explicit(&h->s->stat_where_failures, 1, memory_order_relaxed);
+	if (in->failure_logged_ms != 0 && now - in->failure_logged_ms < FAILURE_LOG_MS)
+		return;
+	in->failure_logged_ms = now;
+	const struct pg_table *t = shape->def.table;
+	log_warning("The condition of shape %s on \"%s\".\"%s\" cannot be evaluated for a changed row%s%s%s: %s. The row counts as "
+	            "not matching; %" PRIu64 " such evaluations so far.", shape->handle, t->schema, t->name,
+	            column >= 0 ? " (column \"" : "", column >= 0 ? t->columns[column].name : "", column >= 0 ? "\")" : "", reason,
+	            in->failures);
+}
+
+/* ---- what is too costly ------------------------------------------------------------------------------------ */
+
+/*
+ * One condition must not stop all shapes: above what a row may cost (filter.h) the dearest ones rotate. Counts depend on
+ * the row and on which shapes there are, so a replay may see another count and decide otherwise. Either is right: all
+ * shapes that stay have been evaluated to the end, and a rotation, which is queued before anything of the transaction,
+ * only has clients fetch anew.
+ */
+static void costly(void *ctx, void *member)
+{
+	struct ingest *in = ((const struct hitting *)ctx)->s->ingest;
+	for (size_t i = 0; i < in->ncostly; i++)
+		if (in->costly[i] == member)
+			return;
+	if (in->ncostly == in->costly_cap) {
+		in->costly_cap = in->costly_cap ? in->costly_cap * 2 : 16;
+		in->costly = mem_realloc(in->costly, in->costly_cap * sizeof(struct shape *));
+	}
+	in->costly[in->ncostly++] = shape_ref(member);
+}
+
+void select_dismiss(struct shapes *s)
+{
+	struct ingest *in = s->ingest;
+	for (size_t i = 0; i < in->ncostly; i++) {
+		const struct shape_def *d = &in->costly[i]->def;
+		if (in->costly[i]->in.routed) {
+			registry_note_costly(s, d);
+			log_warning("The condition of shape %s on \"%s\".\"%s\" takes too much work for a changed row. The shape is rotated.",
+			            in->costly[i]->handle, d->table->schema, d->table->name);
+			ingest_rotate(s, in->costly[i], "its condition is too costly");
+		}
+		shape_unref(in->costly[i]);
+	}
+	in->ncostly = 0;
+}
+
+static uint64_t bytes_of(const struct wal_tuple *t)
+{
+	uint64_t sum = 0;
+	for (uint16_t i = 0; t != NULL && i < t->ncolumns; i++)
+		if (t->values[i].kind == WAL_TEXT)
+			sum += t->values[i].len;
+	return sum;
+}
+
+static void evaluate(struct shapes *s, struct selection *sel, const struct wal_tuple *tuple, const struct wal_tuple *older, uint8_t as)
+{
+	struct hitting h = {s, sel, tuple, older, as};
+	filter_limit(sel->filter, FILTER_ROW_STEPS + FILTER_BYTE_STEPS * (bytes_of(tuple) + bytes_of(older)), costly);
+	filter_row(sel->filter, fetch, &h, found, failed, &h);
+}
+
+/* True if no column that any condition looks at differs: then one evaluation is enough. */
+static bool same_to_all(const struct selection *sel, const struct wal_tuple *was, const struct wal_tuple *now)
+{
+	for (uint16_t i = 0; i < sel->table->ncolumns; i++) {
+		int k = sel->used[i] ? sel->map[i] : -1;
+		if (k < 0 || k >= was->ncolumns || k >= now->ncolumns)
+			continue;
+		const struct wal_value *a = &was->values[k], *b = &now->values[k];
+		if (b->kind == WAL_UNCHANGED)
+			continue;
+		if (a->kind != b->kind || (a->kind == WAL_TEXT && (a->len != b->len || memcmp(a->data, b->data, a->len) != 0)))
+			return false;
+	}
+	return true;
+}
+
+static void rotate_misfits(struct shapes *s, const struct selection *sel, const struct route *route)
+{
+	for (size_t i = 0; i < route->n; i++) {
+		struct shape *shape = route->shapes[i];
+		if (shape->in.selection == sel && !shape->in.uses->fits && !txn_filtered(s->ingest, shape))
+			txn_rotate(s->ingest, shape, "a column of its condition was dropped, renamed or has another type now");
+	}
+}
+
+/* Without the whole old row nobody can say which shapes it was in. */
+static void rotate_unsure(struct shapes *s, const struct selection *sel, const struct route *route)
+{
+	for (size_t i = 0; i < route->n; i++)
+		if (route->shapes[i]->in.selection == sel && !txn_filtered(s->ingest, route->shapes[i]))
+			txn_rotate(s->ingest, route->shapes[i], "a row came without its old values: the table's replica identity is not FULL");
+}
+
+/* Once a transaction and not once a change: it looks at all shapes of the table. Those that come meanwhile
+ * don't see the transaction. */
+static bool first_in_txn(const struct ingest *in, uint64_t *told)
+{
+	bool first = *told != in->txn_number;
+	*told = in->txn_number;
+	return first;
+}
+
+void select_hits(struct shapes *s, struct selection *sel, const struct relation *rel, const struct wal_change *c)
+{
+	const struct route *route = route_get(s->ingest, sel->table->oid, false);
+	const struct wal_tuple *was = &c->u.row.old_tuple, *now = &c->u.row.new_tuple;
+	if (sel->bound != rel || sel->bound_version != rel->version)
+		bind_to(sel, rel);
+	if (sel->misfit && first_in_txn(s->ingest, &sel->told_txn))
+		rotate_misfits(s, sel, route);
+	if (c->kind != WAL_INSERT && c->u.row.old_kind != 'O') {
+		if (first_in_txn(s->ingest, &sel->unsure_txn))
+			rotate_unsure(s, sel, route);
+		return;
+	}
+	if (c->kind == WAL_INSERT) {
+		evaluate(s, sel, now, NULL, HIT_NEW);
+	} else if (c->kind == WAL_DELETE) {
+		evaluate(s, sel, was, NULL, HIT_OLD);
+	} else if (same_to_all(sel, was, now)) {
+		evaluate(s, sel, was, NULL, HIT_OLD | HIT_NEW);
+	} else {
+		evaluate(s, sel, was, NULL, HIT_OLD);
+		evaluate(s, sel, now, was, HIT_NEW);
+	}
+}

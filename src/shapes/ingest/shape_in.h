@@ -1,0 +1,48 @@
+/*
+ * shape_in.h - what INGEST knows of a shape: its routes, its snapshot, what it is collecting. INGEST's thread alone, but before it
+ * runs and after it has ended.
+ */
+#ifndef BUSBAR_SHAPES_SHAPE_IN_H
+#define BUSBAR_SHAPES_SHAPE_IN_H
+
+#include "pg/snapshot.h"
+#include "shapes/core/line.h"
+#include "shapes/routing/filter.h"
+
+struct column_set;
+struct format;
+struct key_counts;
+struct selection;
+struct txn_shape;
+
+struct snapshot_filter {
+	struct pg_snapshot snap;
+	bool known;
+};
+
+struct shape_in {
+	bool routed;
+	bool drop_put;        /* its ITEM_DROP is in the writer's queue */
+	struct format *format;
+	size_t route_at;      /* its place in its own table's route */
+	size_t plain_at;      /* without a condition: its place among those */
+	struct selection *selection; /* with one: where its condition is looked for */
+	struct filter_member member;
+	const struct column_set *uses; /* the columns that its condition looks at */
+	uint64_t hit_change;  /* the change that `hits` is about */
+	uint8_t hits;         /* HIT_OLD, HIT_NEW */
+	struct snapshot_filter filter;
+	bool joining;         /* registered, the snapshot isn't known yet */
+	uint64_t joined_txn;  /* transactions up to this one were before it registered */
+	struct entry *buffered; /* while joining; entries with xid */
+	uint32_t *buffered_xid;
+	size_t nbuffered, buffered_cap, buffered_bytes;
+	bool overflowed;
+	uint64_t open_bytes;  /* Σ text since the last chunk end */
+	uint64_t txn_seq;     /* the transaction that touched it last */
+	struct txn_shape *txn;
+	struct key_counts *counts; /* where rows may be equal: how often each key is there; ingest/count.c */
+	bool counting;        /* its first rows are being counted: what comes is buffered as while joining */
+};
+
+#endif

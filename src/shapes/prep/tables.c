@@ -1,0 +1,47 @@
+/*
+ * tables.c - what the other files of this room ask of a table with shapes: its record, and which shapes a column matters to.
+ */
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "shapes/core/engine.h"
+#include "shapes/core/items.h"
+#include "shapes/core/registry.h"
+#include "shapes/logs/record.h"
+#include "shapes/prep/prep.h"
+#include "shapes/routing/render.h"
+#include "where/where.h"
+
+void table_save(struct shapes *s, const struct table_state *t)
+{
+	struct item *it = item_new(ITEM_TABLE);
+	struct buf b = BUF_INIT(RECORD_BYTES_MAX);
+	record_table(t, &b);
+	it->data = buf_detach(&b, &it->len);
+	it->number = t->oid;
+	writer_put(s, it);
+}
+
+/* Whether the shape's condition looks at a column of its table; a condition that can't be read might. */
+bool condition_uses(const struct shape_def *d, uint16_t column)
+{
+	struct where *w;
+	struct err ignored;
+	if (where_load(d->table, d->where, strlen(d->where), &w, &ignored) != 0)
+		return true;
+	bool uses = where_uses(w, column);
+	where_free(w);
+	return uses;
+}
+
+bool shape_uses(const struct shape *s, uint16_t column)
+{
+	const struct shape_def *d = &s->def;
+	for (uint16_t i = 0; i < d->nselected; i++)
+		if (d->selected[i] == column)
+			return true;
+	for (uint16_t i = 0; i < line_key_columns(d->table); i++)
+		if (line_key_column(d->table, i) == column)
+			return true;
+	return d->where != NULL && condition_uses(d, column);
+}
