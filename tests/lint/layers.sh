@@ -34,6 +34,7 @@ check src/wal 'base|pg|wal'
 check src/where 'base|where|pg/table/table\.h'
 check store 'base|store'
 check src/shapes 'base|pg|wal|where|store|shapes'
+for room in core routing logs ingest prep; do check src/shapes/$room 'base|pg|wal|where|store|shapes'; done
 check src/http 'base|shapes|pg/table/table\.h|where/where\.h|http'
 library 'libpq-fe\.h' 'src/pg|src/wal'
 library 'openssl/' 'src/pg'

@@ -12,20 +12,20 @@
 
 /* ---- schema headers ---- */
 
-static struct header *header_intern(struct shapes *s, const struct shape_def *def)
+static struct header *header_intern(struct shapes *s, struct pg_table *table, const uint16_t *selected, uint16_t n)
 {
 	struct buf key = BUF_INIT(RECORD_BYTES_MAX);
-	buf_put(&key, &def->table, sizeof(struct pg_table *));
-	buf_put(&key, def->selected, def->nselected * sizeof *def->selected);
+	buf_put(&key, &table, sizeof(struct pg_table *));
+	buf_put(&key, selected, n * sizeof *selected);
 	pthread_mutex_lock(&s->headers_lock);
 	struct header *h = map_get(&s->headers, key.data, key.len);
 	if (h == NULL) {
 		h = mem_zalloc(sizeof *h + key.len);
-		h->table = pg_table_ref(def->table); /* its address is in the key */
+		h->table = pg_table_ref(table); /* its address is in the key */
 		h->key_len = key.len;
 		memcpy(h->key, key.data, key.len);
 		struct buf text = BUF_INIT(RECORD_BYTES_MAX);
-		pg_table_schema_json(def->table, def->selected, def->nselected, &text);
+		pg_table_schema_json(table, selected, n, &text);
 		h->text = buf_detach(&text, NULL);
 		map_put(&s->headers, h->key, h->key_len, h);
 	}
@@ -67,7 +67,10 @@ void shape_unref(struct shape *s)
 	pg_snapshot_clear(&s->in.filter.snap);
 	shape_def_clear(&s->def);
 	free(s->tail.err);
-	header_unref(s->engine, s->header);
+	header_unref(s->engine, atomic_load(&s->header));
+	for (unsigned i = 0; i < s->nold_headers; i++)
+		header_unref(s->engine, s->old_headers[i]);
+	free(s->old_headers);
 	free(s);
 }
 
@@ -79,7 +82,7 @@ struct shape *shape_make(struct shapes *s, const struct shape_def *def, uint64_t
 	shape->id = id;
 	snprintf(shape->handle, sizeof shape->handle, "%s", handle);
 	shape_def_copy(&shape->def, def);
-	shape->header = header_intern(s, def);
+	atomic_init(&shape->header, header_intern(s, shape->def.table, shape->def.selected, shape->def.nselected));
 	shape->chunk_bytes = (uint64_t)s->config->chunk_bytes_threshold;
 	atomic_init(&shape->read_ms, clock_mono_ms());
 	shape->tail.state = SHAPE_CREATING;
@@ -88,8 +91,45 @@ struct shape *shape_make(struct shapes *s, const struct shape_def *def, uint64_t
 	return shape;
 }
 
+/* Where the column that the definition calls `column` is now, -1: it is gone. */
+static int column_in(const struct pg_table *now, const struct shape *shape, uint16_t column)
+{
+	int16_t attnum = shape->def.table->columns[column].attnum;
+	for (uint16_t i = 0; i < now->ncolumns; i++)
+		if (now->columns[i].attnum == attnum)
+			return i;
+	return -1;
+}
+
+void shape_renew_header(struct shape *shape, struct pg_table *now)
+{
+	struct shapes *s = shape->engine;
+	uint16_t *selected = mem_alloc(shape->def.nselected * sizeof *selected);
+	for (uint16_t i = 0; i < shape->def.nselected; i++) {
+		int at = column_in(now, shape, shape->def.selected[i]);
+		if (at < 0) {
+			free(selected);
+			return;
+		}
+		selected[i] = (uint16_t)at;
+	}
+	struct header *h = header_intern(s, now, selected, shape->def.nselected), *unused = h;
+	free(selected);
+	pthread_mutex_lock(&s->headers_lock);
+	struct header *was = atomic_load(&shape->header);
+	if (strcmp(was->text, h->text) != 0) {
+		shape->old_headers = mem_realloc(shape->old_headers, (shape->nold_headers + 1) * sizeof(struct header *));
+		shape->old_headers[shape->nold_headers++] = was;
+		atomic_store(&shape->header, h);
+		unused = NULL;
+	}
+	pthread_mutex_unlock(&s->headers_lock);
+	if (unused != NULL)
+		header_unref(s, unused);
+}
+
 const char *shape_handle(const struct shape *s) { return s->handle; }
 const struct shape_def *shape_definition(const struct shape *s) { return &s->def; }
-const char *shape_schema_header(const struct shape *s) { return s->header->text; }
+const char *shape_schema_header(const struct shape *s) { return atomic_load(&s->header)->text; }
 
 void shape_touch(struct shape *s) { atomic_store_explicit(&s->read_ms, clock_mono_ms(), memory_order_relaxed); }

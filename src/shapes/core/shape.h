@@ -5,6 +5,7 @@
 #ifndef BUSBAR_SHAPES_SHAPE_H
 #define BUSBAR_SHAPES_SHAPE_H
 
+#include "shapes/core/limits.h"
 #include "shapes/core/tail.h"
 #include "shapes/ingest/shape_in.h"
 #include "shapes/logs/shape_wr.h"
@@ -25,7 +26,9 @@ struct shape {
 	uint64_t id;
 	char handle[HANDLE_TEXT_MAX];
 	struct shape_def def;
-	struct header *header;
+	_Atomic(struct header *) header;
+	struct header **old_headers; /* whose texts somebody may still be reading; under headers_lock */
+	_Atomic unsigned nold_headers;
 	uint64_t chunk_bytes; /* the threshold it was made with */
 	_Atomic int64_t read_ms;
 	_Atomic bool dropped; /* no request finds it any more; its snapshot is given up */
@@ -33,10 +36,15 @@ struct shape {
 	_Atomic bool grounded; /* it stands on its table's ground (ground.c) */
 
 	struct shape_tail tail; /* under shape_lock(): what readers see */
-
 	struct shape_in in;     /* INGEST's */
-
 	struct shape_wr wr;     /* WRITER's */
 };
+
+/*
+ * The table is described as `now`: columns may have become NOT NULL, or not, which changes nothing but the electric-schema
+ * value; clients refuse a NULL in a column that it calls NOT NULL. The shape still fits (no column of its is gone). Any
+ * thread.
+ */
+void shape_renew_header(struct shape *shape, struct pg_table *now);
 
 #endif

@@ -150,10 +150,10 @@ static int server_version(struct shapes *s)
 
 /* ---- look-ups ---- */
 
-static void rotate_misfits(struct shapes *s, const struct pg_table *now);
+static void rotate_misfits(struct shapes *s, struct pg_table *now);
 
 /* The name stands for another table, or for a changed one: what was made of the old one ends. */
-static void look_up_differs(struct shapes *s, const struct pg_table *was, const struct pg_table *now)
+static void look_up_differs(struct shapes *s, const struct pg_table *was, struct pg_table *now)
 {
 	if (now == NULL || now->oid != was->oid)
 		shapes_rotate_table(s, was->oid, "the table was dropped or renamed");
@@ -971,7 +971,8 @@ static const char *shape_misfit(const struct shape *x, const struct pg_table *no
 	return condition_misfit(x, now);
 }
 
-static void rotate_misfits(struct shapes *s, const struct pg_table *now)
+/* Those that stay have the schema header of now. */
+static void rotate_misfits(struct shapes *s, struct pg_table *now)
 {
 	size_t n;
 	struct shape **all = registry_shapes(s, now->oid, &n);
@@ -984,6 +985,8 @@ static void rotate_misfits(struct shapes *s, const struct pg_table *now)
 		const char *why = then == as_was ? NULL : shape_misfit(all[i], now);
 		if (why != NULL)
 			shape_rotate(all[i], why);
+		else if (then != now && (strcmp(then->schema_json, now->schema_json) != 0 || all[i]->nold_headers > 0))
+			shape_renew_header(all[i], now);
 		shape_unref(all[i]);
 	}
 	free(all);

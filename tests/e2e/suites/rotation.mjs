@@ -760,3 +760,27 @@ test('ELECTRIC_MAX_SHAPES: the least used shape gives way', { timeout: 150000 },
   const again = await shape(w.busbar.url, { table: 'm1', offset: '-1' })
   assert(again.handle !== first.handle, 'the least used shape is still there')
 })
+
+test('a column that is no longer NOT NULL: the schema header says so, and the shape stays', async (t) => {
+  const w = await world(t, { sql: ["CREATE TABLE t (id int PRIMARY KEY, v text NOT NULL)", "INSERT INTO t VALUES (1, 'a')"] })
+  const f = w.follow({ table: 't' })
+  const narrow = w.follow({ table: 't', columns: 'id,v', where: 'id > 0' })
+  await w.agree()
+  const notNull = async (of) => {
+    const r = await shape(w.busbar.url, { ...of.params, handle: of.handle, offset: of.offset })
+    return JSON.parse(r.headers['electric-schema']).v.not_null === true
+  }
+  assert((await notNull(f)) && (await notNull(narrow)), 'it was not NOT NULL')
+  await w.sql('ALTER TABLE t ALTER v DROP NOT NULL')
+  await until('the header says so', async () => !(await notNull(f)) && !(await notNull(narrow)))
+  await w.sql('INSERT INTO t VALUES (2, NULL)')
+  await w.agree()
+  // What is stored of a shape is the table at its birth.
+  await w.busbar.kill9()
+  await w.busbar.start()
+  assert(!(await notNull(f)) && !(await notNull(narrow)), 'the header of before came back')
+  await w.sql("UPDATE t SET v = 'b'; ALTER TABLE t ALTER v SET NOT NULL")
+  await until('the header says so', async () => (await notNull(f)) && (await notNull(narrow)))
+  await w.agree()
+  w.undisturbed()
+})
