@@ -235,6 +235,7 @@ if wants lint; then
 	run rooms 60 node tests/lint/rooms.mjs build
 	run run.sh 60 bash tests/lint/run.sh
 	run citations 60 node tests/lint/citations.mjs
+	run hardening 60 bash tests/lint/hardening.sh build
 fi
 if wants_any unit asan tsan truth "${SHIP_STAGES[@]}"; then
 	start_database || die "no private Postgres for the tests"

@@ -31,6 +31,7 @@ compiler() { # command
 			-DBUSBAR_WERROR=ON -DBUSBAR_TESTS=OFF -DBUSBAR_BENCH=OFF; then
 			TREE_DAEMON=("$dir/busbar")
 			ok "$1 $type: NOTICE names what is linked in" notice_is_true "$dir/busbar"
+			ok "$1 $type: is hardened" bash tests/lint/hardening.sh "$dir"
 			smoke_run "$1 $type"
 		fi
 	done
