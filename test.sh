@@ -26,7 +26,7 @@ SHIP_TIMEOUT_S=1800 # one of these stages, packages from the network included
 SHIP_CANT_RUN=77    # their exit status where the machine can't
 LANES=$(nproc)      # programs that run side by side
 # They use the private Postgres, where one's open transactions would hold up the other's slot: one at a time.
-DATABASE_TESTS=" test_pg_live test_stream "
+DATABASE_TESTS=" $(grep -lF 'getenv("BUSBAR_TEST_DATABASE_URL")' tests/unit/test_*.c | xargs -n 1 basename -s .c | tr '\n' ' ')"
 passed=0 failed=0 bin="" data="" child="" failures=()
 declare -A pool_name=() pool_out=()
 pool_n=0 database_test=""
@@ -230,12 +230,8 @@ packages || die "packages could not be installed"
 say "building"
 build build || die "the build failed"
 if wants lint; then
-	run lint 60 bash tests/lint/layers.sh
-	run version 60 bash tests/lint/version.sh
-	run rooms 60 node tests/lint/rooms.mjs build
-	run run.sh 60 bash tests/lint/run.sh
-	run citations 60 node tests/lint/citations.mjs
-	run hardening 60 bash tests/lint/hardening.sh build
+	for lint in tests/lint/*.sh; do run "${lint#tests/}" 120 bash "$lint" build; done
+	for lint in tests/lint/*.mjs; do run "${lint#tests/}" 120 node "$lint" build; done
 fi
 if wants_any unit asan tsan truth "${SHIP_STAGES[@]}"; then
 	start_database || die "no private Postgres for the tests"
