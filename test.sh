@@ -245,6 +245,7 @@ if wants tsan; then sanitized thread build-tsan; fi
 if wants fuzz; then fuzz; fi
 if wants truth; then
 	say "truth, $TRUTH_SECONDS s"
+	run catalog 120 bash tests/truth/catalog.sh
 	run truth $((TRUTH_SECONDS + 120)) build/truth --seconds "$TRUTH_SECONDS" ${TRUTH_SEED:+--seed "$TRUTH_SEED"}
 fi
 if wants e2e; then e2e "${BUSBAR:-$ROOT/build/busbar}"; fi

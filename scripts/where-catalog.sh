@@ -2,7 +2,8 @@
 # where-catalog.sh - writes src/where/catalog_data.c: what PostgreSQL's catalog says of built-in types, operators,
 # functions and casts, as text lines that src/where/catalog.c and types.c read once.
 #
-#   DATABASE_URL=postgresql://… scripts/where-catalog.sh        of a PostgreSQL 15; the output is stable
+#   DATABASE_URL=postgresql://… scripts/where-catalog.sh [FILE]     of a PostgreSQL 15; the output is stable, and
+#                                                                  tests/truth/catalog.sh sees that it is fresh
 #
 # Functions: all normal ones whose arguments and results a condition could name (none of type internal, trigger and
 # the like, at most WHERE_PROC_ARGS_MAX arguments), so that overloads resolve as in Postgres. A function written in SQL
@@ -10,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 : "${DATABASE_URL:?the PostgreSQL 15 to read from}"
-out=src/where/catalog_data.c
+out=${1:-src/where/catalog_data.c}
 args_max=$(sed -nE 's/^#define WHERE_PROC_ARGS_MAX ([0-9]+).*/\1/p' src/where/catalog.h)
 
 query() { psql -X -q -A -t -v ON_ERROR_STOP=1 -d "$DATABASE_URL" -c "$1"; }
