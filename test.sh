@@ -1,8 +1,8 @@
 #!/bin/bash
 # test.sh - installs what the tests need, builds everything and runs all tests.
 #
-#   bash test.sh [stage...]      lint unit asan tsan fuzz truth e2e and what ships (image debian13 compilers arm64) if
-#                                none is named; there are e2e-asan and e2e-tsan too
+#   bash test.sh [stage...]      lint unit asan tsan fuzz truth e2e and what ships (image debian13 compilers arm64
+#                                deb) if none is named; there are e2e-asan and e2e-tsan too
 #
 # The stages of what ships need mount namespaces and Debian's mirror; where these aren't to be had, one line says so and
 # the stage isn't counted. With CI=true it has failed.
@@ -30,7 +30,7 @@ DATABASE_TESTS=" $(grep -lF 'getenv("BUSBAR_TEST_DATABASE_URL")' tests/unit/test
 passed=0 failed=0 bin="" data="" child="" failures=()
 declare -A pool_name=() pool_out=()
 pool_n=0 database_test=""
-SHIP_STAGES=(image debian13 compilers arm64)
+SHIP_STAGES=(image debian13 compilers arm64 deb)
 stages=${*:-lint unit asan tsan fuzz truth e2e ${SHIP_STAGES[*]}}
 work=$(mktemp -d)
 

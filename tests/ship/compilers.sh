@@ -37,9 +37,9 @@ compiler() { # command
 	done
 }
 
-ship_needs "packages of Debian 12" ship_release bookworm "${BUILD_PACKAGES[@]}" gcc-12 clang-14
+ship_needs "packages of Debian 12" ship_release bookworm "${DEBIAN12_PACKAGES[@]}"
 bookworm=$TREE
-ship_needs "packages of Debian 13" ship_release trixie "${BUILD_PACKAGES[@]}" gcc-14 clang-19
+ship_needs "packages of Debian 13" ship_release trixie "${DEBIAN13_PACKAGES[@]}"
 trixie=$TREE
 
 TREE=$bookworm
