@@ -36,7 +36,7 @@ build() {
 	# test.sh builds in the same folder, and there a warning is an error: CMake would remember that.
 	cmake -S . -B build -DBUSBAR_WERROR=OFF >build.log 2>&1 || { cat build.log >&2; rm -f build.log; fail "cmake failed"; }
 	rm -f build.log
-	cmake --build build --target busbar -j "$(nproc)" || fail "the build failed"
+	cmake --build build --target busbar busbar-bench -j "$(nproc)" || fail "the build failed"
 }
 
 sample_data() {

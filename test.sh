@@ -1,8 +1,8 @@
 #!/bin/bash
 # test.sh - installs what the tests need, builds everything and runs all tests.
 #
-#   bash test.sh [stage...]      lint unit asan tsan fuzz truth e2e and what ships (image debian13 compilers arm64) if
-#                                none is named; there are e2e-asan and e2e-tsan too
+#   bash test.sh [stage...]      lint unit asan tsan fuzz truth e2e and what ships (image debian13 compilers arm64
+#                                deb) if none is named; there are e2e-asan and e2e-tsan too
 #
 # The stages of what ships need mount namespaces and Debian's mirror; where these aren't to be had, one line says so and
 # the stage isn't counted. With CI=true it has failed.
@@ -26,11 +26,11 @@ SHIP_TIMEOUT_S=1800 # one of these stages, packages from the network included
 SHIP_CANT_RUN=77    # their exit status where the machine can't
 LANES=$(nproc)      # programs that run side by side
 # They use the private Postgres, where one's open transactions would hold up the other's slot: one at a time.
-DATABASE_TESTS=" test_pg_live test_stream "
+DATABASE_TESTS=" $(grep -lF 'getenv("BUSBAR_TEST_DATABASE_URL")' tests/unit/test_*.c | xargs -n 1 basename -s .c | tr '\n' ' ')"
 passed=0 failed=0 bin="" data="" child="" failures=()
 declare -A pool_name=() pool_out=()
 pool_n=0 database_test=""
-SHIP_STAGES=(image debian13 compilers arm64)
+SHIP_STAGES=(image debian13 compilers arm64 deb)
 stages=${*:-lint unit asan tsan fuzz truth e2e ${SHIP_STAGES[*]}}
 work=$(mktemp -d)
 
@@ -230,11 +230,8 @@ packages || die "packages could not be installed"
 say "building"
 build build || die "the build failed"
 if wants lint; then
-	run lint 60 bash tests/lint/layers.sh
-	run version 60 bash tests/lint/version.sh
-	run rooms 60 node tests/lint/rooms.mjs build
-	run run.sh 60 bash tests/lint/run.sh
-	run citations 60 node tests/lint/citations.mjs
+	for lint in tests/lint/*.sh; do run "${lint#tests/}" 120 bash "$lint" build; done
+	for lint in tests/lint/*.mjs; do run "${lint#tests/}" 120 node "$lint" build; done
 fi
 if wants_any unit asan tsan truth "${SHIP_STAGES[@]}"; then
 	start_database || die "no private Postgres for the tests"
@@ -248,6 +245,7 @@ if wants tsan; then sanitized thread build-tsan; fi
 if wants fuzz; then fuzz; fi
 if wants truth; then
 	say "truth, $TRUTH_SECONDS s"
+	run catalog 120 bash tests/truth/catalog.sh
 	run truth $((TRUTH_SECONDS + 120)) build/truth --seconds "$TRUTH_SECONDS" ${TRUTH_SEED:+--seed "$TRUTH_SEED"}
 fi
 if wants e2e; then e2e "${BUSBAR:-$ROOT/build/busbar}"; fi

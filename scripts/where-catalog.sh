@@ -2,15 +2,17 @@
 # where-catalog.sh - writes src/where/catalog_data.c: what PostgreSQL's catalog says of built-in types, operators,
 # functions and casts, as text lines that src/where/catalog.c and types.c read once.
 #
-#   DATABASE_URL=postgresql://… scripts/where-catalog.sh        of a PostgreSQL 15; the output is stable
+#   DATABASE_URL=postgresql://… scripts/where-catalog.sh [FILE]     of a PostgreSQL 15; the output is stable, and
+#                                                                  tests/truth/catalog.sh sees that it is fresh
 #
 # Functions: all normal ones whose arguments and results a condition could name (none of type internal, trigger and
 # the like, at most WHERE_PROC_ARGS_MAX arguments), so that overloads resolve as in Postgres. A function written in SQL
-# has no internal name: it goes by its own.
+# has no internal name: it goes by its own. pg_upgrade's are left out: minor releases add to them, and nobody else can call
+# them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 : "${DATABASE_URL:?the PostgreSQL 15 to read from}"
-out=src/where/catalog_data.c
+out=${1:-src/where/catalog_data.c}
 args_max=$(sed -nE 's/^#define WHERE_PROC_ARGS_MAX ([0-9]+).*/\1/p' src/where/catalog.h)
 
 query() { psql -X -q -A -t -v ON_ERROR_STOP=1 -d "$DATABASE_URL" -c "$1"; }
@@ -55,7 +57,7 @@ HEAD
 			p.pronargdefaults, p.provariadic, nullif(array_to_string(p.proargtypes::oid[], ' '), ''))
 		FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
 		WHERE p.oid < 16384 AND p.pronamespace = 'pg_catalog'::regnamespace AND p.prokind = 'f'
-			AND l.lanname IN ('internal', 'sql') AND p.pronargs <= $args_max
+			AND p.proname NOT LIKE 'binary\\_upgrade\\_%' AND l.lanname IN ('internal', 'sql') AND p.pronargs <= $args_max
 			AND NOT EXISTS (SELECT 1 FROM unnest(p.proargtypes::oid[] || p.prorettype) a WHERE a IN (
 				'internal'::regtype, 'trigger'::regtype, 'event_trigger'::regtype, 'language_handler'::regtype,
 				'fdw_handler'::regtype, 'index_am_handler'::regtype, 'tsm_handler'::regtype,

@@ -3,6 +3,9 @@
  * every version: letters, punctuation and blanks of Unicode 3.2 (facts of UnicodeData.txt, compared with glibc
  * 2.36's C.UTF-8 and with ICU 72 through a PostgreSQL server, class by class); sorted. In the second table,
  * symbols: all but [:punct:], which ICU keeps for punctuation.
+ *
+ * Made once by that comparison, which isn't in the repository; Unicode 3.2 doesn't change. tests/truth compares patterns
+ * with Postgres's.
  */
 #ifndef BUSBAR_WHERE_REGEX_CLASS_TABLE_H
 #define BUSBAR_WHERE_REGEX_CLASS_TABLE_H

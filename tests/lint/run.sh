@@ -22,7 +22,7 @@ is() { # text, got, expected
 # CMake itself, but nothing is compiled, and the daemon that would be started ends at once.
 cat >"$work/bin/cmake" <<END
 #!/bin/sh
-[ "\$1" != --build ] || exit 0
+[ "\$1" != --build ] || { echo "\$*" >"$work/built"; exit 0; }
 exec $(command -v cmake) "\$@"
 END
 printf '#!/bin/sh\nexit 7\n' >"$tree/build/busbar"
@@ -33,6 +33,8 @@ cmake -S "$tree" -B "$tree/build" -DBUSBAR_WERROR=ON >"$work/out" 2>&1 || cat "$
 is "as test.sh leaves it" "$(warnings)" ON
 PATH=$work/bin:$PATH DATABASE_URL=postgresql://u@127.0.0.1:1/x bash "$tree/run.sh" >"$work/out" 2>&1
 is "it ends as the daemon does" $? 7
+is "it builds the daemon, and the bench that README uses" "$(sed -E 's/.*--target (.*) -j .*/\1/' "$work/built")" \
+	"busbar busbar-bench"
 is "warnings are no errors" "$(warnings)" OFF
 [ "$failed" -eq 0 ] || cat "$work/out"
 echo "run.sh: $passed passed, $failed failed"

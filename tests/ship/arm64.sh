@@ -41,6 +41,7 @@ is_arm64() { # ELF's field e_machine
 ship_needs "packages" apt_install "${BUILD_PACKAGES[@]}" gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 ship_needs "libraries for arm64" sysroot
 if ok "builds without a warning" cross_build && ok "is of arm64" is_arm64; then
+	ok "is hardened" bash tests/lint/hardening.sh $DIR
 	QEMU=$(command -v qemu-aarch64 || command -v qemu-aarch64-static)
 	smoke_run arm64
 fi

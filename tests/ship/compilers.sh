@@ -31,14 +31,15 @@ compiler() { # command
 			-DBUSBAR_WERROR=ON -DBUSBAR_TESTS=OFF -DBUSBAR_BENCH=OFF; then
 			TREE_DAEMON=("$dir/busbar")
 			ok "$1 $type: NOTICE names what is linked in" notice_is_true "$dir/busbar"
+			ok "$1 $type: is hardened" bash tests/lint/hardening.sh "$dir"
 			smoke_run "$1 $type"
 		fi
 	done
 }
 
-ship_needs "packages of Debian 12" ship_release bookworm "${BUILD_PACKAGES[@]}" gcc-12 clang-14
+ship_needs "packages of Debian 12" ship_release bookworm "${DEBIAN12_PACKAGES[@]}"
 bookworm=$TREE
-ship_needs "packages of Debian 13" ship_release trixie "${BUILD_PACKAGES[@]}" gcc-14 clang-19
+ship_needs "packages of Debian 13" ship_release trixie "${DEBIAN13_PACKAGES[@]}"
 trixie=$TREE
 
 TREE=$bookworm

@@ -9,8 +9,7 @@ ship_database || exit 1
 
 smoke_start() { tree_start; }
 
-# The packages are those of compilers.sh, so that one tree serves both.
-ship_needs "packages of Debian 13" ship_release trixie "${BUILD_PACKAGES[@]}" gcc-14 clang-19
+ship_needs "packages of Debian 13" ship_release trixie "${DEBIAN13_PACKAGES[@]}"
 if ok "builds without a warning" tree_build build-debian13 -DBUSBAR_WERROR=ON; then
 	TREE_DAEMON=(build-debian13/busbar)
 	smoke_run debian13

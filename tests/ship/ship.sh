@@ -11,6 +11,12 @@ ROOT=$PWD
 . scripts/chroot.sh
 
 CANT_RUN=77           # exit status; test.sh knows it
+# What is built with and packed with there; lists that several programs share, so that one tree serves them.
+# shellcheck disable=SC2034
+{
+	DEBIAN12_PACKAGES=("${BUILD_PACKAGES[@]}" gcc-12 clang-14 dpkg-dev file)
+	DEBIAN13_PACKAGES=("${BUILD_PACKAGES[@]}" gcc-14 clang-19 dpkg-dev file)
+}
 SMOKE_WAIT_S=30       # for a daemon to become active; an emulator is slow
 passed=0 failed=0 smoke_pid="" own_bin="" own_data=""
 work=$(mktemp -d)
