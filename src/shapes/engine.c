@@ -32,15 +32,12 @@ void engine_init_locks(struct shapes *s)
 	pthread_cond_init(&s->job_cond, NULL);
 	pthread_mutex_init(&s->server_lock, NULL);
 	pthread_mutex_init(&s->failing_lock, NULL);
-	pthread_mutex_init(&s->writer.lock, NULL);
-	pthread_cond_init(&s->writer.cond, NULL);
-	pthread_cond_init(&s->writer.room, NULL);
 	wait_list_init(&s->status_waiters, &s->status_lock);
 	wait_list_init(&s->lsn_waiters, &s->lsn_lock);
 	s->cmds_tail = &s->cmds;
 	s->admin_tail = &s->admin_jobs;
 	s->create_tail = &s->create_jobs;
-	s->writer.tail = &s->writer.head;
+	writer_init(&s->writer);
 }
 
 int shapes_start(struct shapes **out, const struct config *config, struct err *e)
@@ -87,9 +84,7 @@ void shapes_stop(struct shapes *s)
 	if (s == NULL)
 		return;
 	atomic_store(&s->stopping, true);
-	pthread_mutex_lock(&s->writer.lock);
-	pthread_cond_broadcast(&s->writer.room);
-	pthread_mutex_unlock(&s->writer.lock);
+	writer_room_again(s);
 	pgwork_stop(s);
 	ingest_stop(s);
 	writer_stop(s);

@@ -105,13 +105,8 @@ static int load_shape(void *ctx, uint64_t id, const void *p, size_t len, struct 
 		}
 		struct shape *shape = shape_make(s, &r.def, id, r.handle);
 		shape->chunk_bytes = r.chunk_bytes;
-		shape->tail.snap_complete = true;
-		shape->tail.snap_chunk = r.nchunks;
-		/* The filter stays: after a crash the stream may come from before the snapshot. */
-		shape->in.filter.snap = r.snap;
-		r.snap.xip = NULL;
-		r.snap.nxip = 0;
-		shape->in.filter.known = true;
+		tail_restore_snapshot(shape, r.nchunks);
+		ingest_restore_snapshot(shape, &r.snap);
 		atomic_store(&shape->grounded, true);
 		registry_link(s, shape);
 		map_put(&l->by_id, &shape->id, sizeof shape->id, shape);
@@ -180,30 +175,21 @@ static int load_row(void *ctx, uint64_t id, struct log_offset at, uint32_t flags
 	if (shape == NULL || (shape->tail.last.tx != 0 && log_offset_cmp(at, shape->tail.last) <= 0))
 		return 0;
 	tail_restore(shape, at, flags, line);
-	if (flags & ENTRY_CHUNK_END)
-		shape->in.open_bytes = 0;
-	else
-		shape->in.open_bytes += line->len + (flags & ENTRY_LAST ? (uint32_t)LINE_LAST_LEN : 0u);
-	l->s->writer.journal_refs++;
-	writer_track(l->s, shape, l->seq);
+	ingest_restore_entry(shape, line, flags);
+	writer_restore_row(l->s, shape, l->seq);
 	return 0;
 }
 
 /* Batches follow each other; only the oldest go. */
 static void count_batch(struct loading *l, uint64_t seq, size_t len)
 {
-	struct writer *w = &l->s->writer;
-	bool first = w->next_seq == 0;
-	if (first)
-		w->first_seq = seq;
-	else if (seq != w->next_seq && !l->after_bad && !l->journal_lost) {
+	uint64_t due = writer_restore_batch(l->s, seq, len);
+	if (seq != due && !l->after_bad && !l->journal_lost) {
 		l->journal_lost = true;
-		log_error("store: journal batch %" PRIu64 " is missing", w->next_seq);
+		log_error("store: journal batch %" PRIu64 " is missing", due);
 	}
 	l->seq = seq;
 	l->after_bad = false;
-	w->journal_bytes += len;
-	w->next_seq = seq + 1;
 }
 
 /* It must not cost anything at the next start. */
@@ -262,10 +248,8 @@ static int load_head(void *ctx, uint64_t id, const struct store_head *h, struct 
 			doom(l, id);
 		return rc < 0 ? -1 : 0;
 	}
-	shape->tail.state = SHAPE_LIVE;
-	shape->tail.folded = shape->tail.last = h->last;
-	shape->tail.last_chunk_end = h->chunk_end;
-	shape->in.open_bytes = h->open_bytes;
+	tail_restore_log(shape, h->last, h->chunk_end);
+	ingest_restore_open(shape, h->open_bytes);
 	return 0;
 }
 
@@ -326,18 +310,17 @@ static int cut_staged(struct loading *l, lsn_t staging, struct err *e)
 /* One between others leaves an empty one, as there are no gaps. */
 static int drop_bad_batches(struct loading *l, struct err *e)
 {
-	struct writer *w = &l->s->writer;
 	struct buf empty = BUF_INIT(1024);
 	journal_encode(NULL, 0, &empty);
 	int rc = 0;
 	for (size_t i = 0; i < l->nbad_batches && rc == 0; i++) {
 		uint64_t seq = l->bad_batches[i];
-		bool at_end = seq == w->first_seq || seq >= l->good_next;
+		bool at_end = seq == writer_first_batch(l->s) || seq >= l->good_next;
 		rc = at_end ? store_drop_journal(l->s->store, seq, e) : store_put_journal(l->s->store, seq, empty.data, empty.len, e);
 	}
 	buf_clear(&empty);
 	if (l->nbad_batches > 0)
-		w->next_seq = l->good_next;
+		writer_journal_ends(l->s, l->good_next);
 	return rc;
 }
 
@@ -412,8 +395,8 @@ static int load_run(void *ctx, uint64_t first, const void *p, size_t len, struct
 {
 	struct shapes *s = ctx;
 	(void)first;
-	s->writer.commits_bytes += len;
-	return commits_decode(&s->ingest->commits, p, len, e);
+	writer_restore_commits(s, len);
+	return ingest_restore_commits(s, p, len, e);
 }
 
 /* Without them nothing is lost but the proof that the server is the one we knew. */
@@ -423,7 +406,7 @@ static void load_commits(struct shapes *s)
 	struct store_read *r = store_read_begin(s->store, &e);
 	if (r != NULL && store_each_commits(r, load_run, s, &e) != 0) {
 		log_warning("%s; it is forgotten", e.text);
-		s->ingest->commits.n = 0;
+		ingest_forget_commits(s);
 	}
 	if (r != NULL)
 		store_read_end(r);
@@ -478,12 +461,7 @@ int engine_load(struct shapes *s, struct err *e)
 		log_notice("Found %zu existing valid shapes and %zu shapes in an invalid state", (size_t)s->nshapes, l.ndoomed);
 		/* Whatever stands under an id that was never counted must not become another shape's. */
 		s->next_id = next_id > l.max_id ? next_id : l.max_id + 1;
-		s->writer.gc_pending = true;
-		s->writer.next_id = s->next_id;
-		if (s->writer.fold_head != NULL) {
-			s->writer.trim_upto = s->writer.fold_head->wr.oldest_seq;
-			s->writer.trim_pending = true;
-		}
+		writer_restored(s);
 		s->durable = durable;
 		s->mark = s->delivered = mark;
 		/* All below the durable LSN is in the tails; what the mark doesn't cover was never told. */

@@ -26,6 +26,7 @@ function readRules(path) {
     if (kind === 'room') out.rooms.set(left[0], new Set(right))
     else if (kind === 'library') out.libraries.push({ name: left[0], symbols: new RegExp(left[1]), homes: new Set(right) })
     else if (kind === 'circle') out.circles.push({ room: left[0], files: right })
+    else if (kind === 'owner') out.owners.push({ text: left[0], homes: right })
     else throw new Error(`${path}: ${kind} is no rule`)
   }
   return out
@@ -136,6 +137,16 @@ for (const library of rules.libraries) {
     if (used.length) bad.push(`${file.source}: ${used.join(' ')}`)
   }
   check(`${library.name} outside its home`, bad)
+}
+
+// What is one owner's is touched by its files alone: by the text, as fields have no symbols.
+for (const owner of rules.owners) {
+  const bad = []
+  for (const { source } of files.values()) {
+    if (!source.startsWith('src/shapes/') || owner.homes.some((home) => source === home || source.startsWith(`${home}/`))) continue
+    readFileSync(source, 'utf8').split('\n').forEach((line, i) => line.includes(owner.text) && bad.push(`${source}:${i + 1}: ${line.trim()}`))
+  }
+  check(`${owner.text} outside its owner`, bad)
 }
 
 // Circles of files inside a room: exactly those that are listed, so that the list only shrinks.

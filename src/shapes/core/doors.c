@@ -51,6 +51,13 @@ void writer_put(struct shapes *s, struct item *it)
 	pthread_mutex_unlock(&w->lock);
 }
 
+void writer_room_again(struct shapes *s)
+{
+	pthread_mutex_lock(&s->writer.lock);
+	pthread_cond_broadcast(&s->writer.room);
+	pthread_mutex_unlock(&s->writer.lock);
+}
+
 /* ---- commands ---- */
 
 static void enqueue(struct shapes *s, struct cmd *c)

@@ -64,6 +64,7 @@ struct item *item_new(enum item_kind kind);
 void writer_put(struct shapes *s, struct item *it);
 bool item_is_urgent(const struct item *it); /* somebody waits for it: all but rows */
 struct writer;
+void writer_room_again(struct shapes *s); /* who waits in writer_room() looks again: it is stopping, or a shape has gone */
 /* Whether what is queued may wait for more of it. With the writer's lock held. */
 bool writer_can_gather(const struct writer *w);
 

@@ -269,9 +269,7 @@ static void post_drop(struct shapes *s, struct shape *shape)
 /* A copy that waits for room looks again whether its shape is still wanted. */
 static void give_up_copy(struct shapes *s)
 {
-	pthread_mutex_lock(&s->writer.lock);
-	pthread_cond_broadcast(&s->writer.room);
-	pthread_mutex_unlock(&s->writer.lock);
+	writer_room_again(s);
 }
 
 /* With the lock. */

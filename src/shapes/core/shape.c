@@ -64,7 +64,7 @@ void shape_unref(struct shape *s)
 	if (s == NULL || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	tail_clear(s);
-	pg_snapshot_clear(&s->in.filter.snap);
+	shape_in_clear(&s->in);
 	shape_def_clear(&s->def);
 	free(s->tail.err);
 	header_unref(s->engine, atomic_load(&s->header));

@@ -47,6 +47,19 @@ void tail_restore(struct shape *s, struct log_offset at, uint32_t flags, struct 
 	push(s, &e, 1);
 }
 
+void tail_restore_snapshot(struct shape *s, uint32_t chunks)
+{
+	s->tail.snap_complete = true;
+	s->tail.snap_chunk = chunks;
+}
+
+void tail_restore_log(struct shape *s, struct log_offset last, struct log_offset chunk_end)
+{
+	s->tail.state = SHAPE_LIVE;
+	s->tail.folded = s->tail.last = last;
+	s->tail.last_chunk_end = chunk_end;
+}
+
 void tail_folded(struct shape *s, struct log_offset upto)
 {
 	struct line *dead[64];

@@ -27,6 +27,9 @@ struct shape;
 void tail_publish(struct shape *s, struct entry *entries, size_t n);
 /* Restores entries at start; no waking. */
 void tail_restore(struct shape *s, struct log_offset at, uint32_t flags, struct line *line);
+/* At start: its snapshot is complete, of so many chunks; its log in the store ends there. */
+void tail_restore_snapshot(struct shape *s, uint32_t chunks);
+void tail_restore_log(struct shape *s, struct log_offset last, struct log_offset chunk_end);
 /* Drops what is folded now. */
 void tail_folded(struct shape *s, struct log_offset upto);
 void tail_clear(struct shape *s);

@@ -431,6 +431,31 @@ void ingest_new(struct shapes *s)
 	buf_init(&s->ingest->scratch, LINE_BYTES_MAX);
 }
 
+void ingest_restore_snapshot(struct shape *shape, struct pg_snapshot *snap)
+{
+	shape->in.filter.snap = *snap;
+	snap->xip = NULL;
+	snap->nxip = 0;
+	shape->in.filter.known = true;
+}
+
+void ingest_restore_open(struct shape *shape, uint64_t bytes) { shape->in.open_bytes = bytes; }
+
+void ingest_restore_entry(struct shape *shape, const struct line *line, uint32_t flags)
+{
+	if (flags & ENTRY_CHUNK_END)
+		shape->in.open_bytes = 0;
+	else
+		shape->in.open_bytes += line->len + (flags & ENTRY_LAST ? (uint32_t)LINE_LAST_LEN : 0u);
+}
+
+int ingest_restore_commits(struct shapes *s, const void *p, size_t len, struct err *e)
+{
+	return commits_decode(&s->ingest->commits, p, len, e);
+}
+
+void ingest_forget_commits(struct shapes *s) { s->ingest->commits.n = 0; }
+
 int ingest_adopt(struct shapes *s, struct shape *shape, struct err *e) { return route_add_shape(s, shape, e); }
 
 void ingest_adopt_table(struct shapes *s, const struct pg_table *t) { leaf_add_all(s->ingest, t); }

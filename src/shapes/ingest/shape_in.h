@@ -45,4 +45,7 @@ struct shape_in {
 	bool counting;        /* its first rows are being counted: what comes is buffered as while joining */
 };
 
+/* What a shape that goes leaves of its own; whatever else there is INGEST has let go of before. Any thread: the last. */
+static inline void shape_in_clear(struct shape_in *in) { pg_snapshot_clear(&in->filter.snap); }
+
 #endif

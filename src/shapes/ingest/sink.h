@@ -17,6 +17,15 @@ void ingest_release(struct shapes *s);
 void ingest_free(struct shapes *s);
 /* Puts a shape that was loaded into INGEST's routes; before the thread runs. */
 int ingest_adopt(struct shapes *s, struct shape *shape, struct err *e) MUST_USE;
+/*
+ * What the store has of a shape, before the thread runs: the snapshot it began with, which is taken (after a crash the
+ * stream may come from before it); how much its open chunk holds; an entry of the journal behind that; the last commits.
+ */
+void ingest_restore_snapshot(struct shape *shape, struct pg_snapshot *snap);
+void ingest_restore_open(struct shape *shape, uint64_t bytes);
+void ingest_restore_entry(struct shape *shape, const struct line *line, uint32_t flags);
+int ingest_restore_commits(struct shapes *s, const void *p, size_t len, struct err *e) MUST_USE;
+void ingest_forget_commits(struct shapes *s); /* their list is damaged */
 /* Leaves of a table as they were last handled; before the thread runs. */
 void ingest_adopt_table(struct shapes *s, const struct pg_table *t);
 void ingest_set_processed(struct shapes *s, lsn_t lsn);

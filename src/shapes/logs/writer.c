@@ -932,6 +932,46 @@ static void *writer_main(void *arg)
 	return NULL;
 }
 
+void writer_init(struct writer *w)
+{
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->cond, NULL);
+	pthread_cond_init(&w->room, NULL);
+	w->tail = &w->head;
+}
+
+uint64_t writer_restore_batch(struct shapes *s, uint64_t seq, size_t len)
+{
+	struct writer *w = &s->writer;
+	uint64_t due = w->next_seq;
+	if (due == 0)
+		due = w->first_seq = seq;
+	w->journal_bytes += len;
+	w->next_seq = seq + 1;
+	return due;
+}
+
+void writer_restore_row(struct shapes *s, struct shape *shape, uint64_t seq)
+{
+	s->writer.journal_refs++;
+	writer_track(s, shape, seq);
+}
+
+uint64_t writer_first_batch(const struct shapes *s) { return s->writer.first_seq; }
+void writer_journal_ends(struct shapes *s, uint64_t next) { s->writer.next_seq = next; }
+void writer_restore_commits(struct shapes *s, size_t bytes) { s->writer.commits_bytes += bytes; }
+
+void writer_restored(struct shapes *s)
+{
+	struct writer *w = &s->writer;
+	w->gc_pending = true;
+	w->next_id = s->next_id;
+	if (w->fold_head != NULL) {
+		w->trim_upto = w->fold_head->wr.oldest_seq;
+		w->trim_pending = true;
+	}
+}
+
 int writer_start(struct shapes *s, struct err *e)
 {
 	struct writer *w = &s->writer;

@@ -46,6 +46,18 @@ void writer_stop(struct shapes *s); /* everything queued is committed, the mark 
 /* Adds to the fold list; also used while loading (before the thread runs). */
 void writer_track(struct shapes *s, struct shape *shape, uint64_t seq);
 void writer_untrack(struct shapes *s, struct shape *shape);
+/*
+ * What the store has, before the thread runs. writer_restore_batch(): the journal has this batch, of so many bytes;
+ * returns the one that should have come (seq itself, if it is the first). writer_restore_row(): a row of it isn't folded.
+ * writer_journal_ends(): what is behind `next` is damaged. writer_restored(): that was all.
+ */
+uint64_t writer_restore_batch(struct shapes *s, uint64_t seq, size_t len);
+void writer_restore_row(struct shapes *s, struct shape *shape, uint64_t seq);
+uint64_t writer_first_batch(const struct shapes *s);
+void writer_journal_ends(struct shapes *s, uint64_t next);
+void writer_restore_commits(struct shapes *s, size_t bytes);
+void writer_restored(struct shapes *s);
+void writer_init(struct writer *w);  /* of zeros */
 /* Waits until everything queued by now is committed. ERR_CANCELLED: stopping; ERR_FULL or ERR_TIMEOUT, with what keeps
  * the store from it, after WRITER_FLUSH_MAX_MS (what was queued stays queued). */
 int writer_flush(struct shapes *s, struct err *e) MUST_USE;
