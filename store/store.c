@@ -41,6 +41,7 @@
 #define AHEAD_CALL_BYTES (128u << 10) /* of one call the kernel may take no more: a device's read_ahead_kb */
 #define AHEAD_AGAIN_MS 1000   /* what was asked for may have gone again */
 #define AHEAD_LOOK_PAGES 64   /* whether a value is in the page cache: so much of it is looked at */
+#define AHEAD_SMALL_VALUES 64 /* in a row: beyond, what follows lies in pages that looking reads one by one */
 #define AHEAD_EACH_PIECES 8   /* of a snapshot's pieces, each so many-th is looked at */
 #define FREE_BYTES_LEAST (1u << 20) /* a failed write with less than this free was for want of room */
 
@@ -1492,14 +1493,15 @@ static void read_ahead(struct store_read *r, int db, const MDB_val *key, const M
 	r->ahead.db = db;
 	r->ahead.asked_ms = clock_mono_ms();
 	ahead_key(r->ahead.first, key);
-	size_t bytes = 0;
-	for (int rc = mdb_cursor_get(c, &k, &v, MDB_SET_KEY); rc == 0 && bytes < AHEAD_BYTES; rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
+	size_t bytes = 0, small = 0;
+	for (int rc = mdb_cursor_get(c, &k, &v, MDB_SET_KEY); rc == 0 && bytes < AHEAD_BYTES && small < AHEAD_SMALL_VALUES; rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
 		uintptr_t start = (uintptr_t)v.mv_data & ~(page - 1), end = ((uintptr_t)v.mv_data + v.mv_size + page - 1) & ~(page - 1);
 		if (shapes && (k.mv_size < 8 || memcmp(k.mv_data, key->mv_data, 8) != 0))
 			break;
 		ahead_key(r->ahead.last, &k);
 		bytes += v.mv_size;
-		if (v.mv_size < AHEAD_VALUE_BYTES)
+		small = v.mv_size < AHEAD_VALUE_BYTES ? small + 1 : 0;
+		if (small > 0)
 			continue;
 		if (start != run.end)
 			run_ask(&run);

@@ -129,6 +129,8 @@ enum step answer_not_modified(struct request *r, const struct shape_slice *slice
 	                         .etag_to = slice->to,
 	                         .offset = log_offset_text(slice->to, to),
 	                         .up_to_date = slice->up_to_date,
+	                         /* A cache then replaces what it has stored of it. */
+	                         .schema = !r->live && shape_schema_renewed(r->shape),
 	                         .has_data = true};
 	struct reply p;
 	begin_data(r, &p, &d);

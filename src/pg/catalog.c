@@ -26,7 +26,7 @@
 /* clang-format off */
 #define LOOKUP_SQL(condition) \
 	"WITH RECURSIVE rel AS (" \
-	"  SELECT c.oid, n.nspname, c.relname, c.relkind" \
+	"  SELECT c.oid, n.nspname, c.relname, c.relkind, n.oid AS nsp" \
 	"  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace" \
 	"  WHERE c.relkind IN ('r', 'p') AND " condition \
 	"), down (oid) AS (" \
@@ -138,7 +138,7 @@
 	"       'keys', keys.json) FROM types, collations, keys) END," \
 	"  NOT pg_catalog.has_column_privilege(reader.name, rel.oid, a.attnum, 'SELECT')," \
 	"  NOT pg_catalog.has_column_privilege(reader.name, rel.oid, 'tableoid', 'SELECT')," \
-	"  NOT pg_catalog.has_schema_privilege(reader.name, rel.nspname, 'USAGE') " \
+	"  NOT pg_catalog.has_schema_privilege(reader.name, rel.nsp, 'USAGE') " \
 	"FROM rel CROSS JOIN (SELECT coalesce((SELECT r.rolname FROM pg_catalog.pg_roles r" \
 	"    WHERE r.rolname = pg_catalog.current_setting('" PG_READER_SETTING "', true)), CURRENT_USER) AS name) reader" \
 	"  JOIN pg_catalog.pg_attribute a ON a.attrelid = rel.oid AND a.attnum > 0 AND NOT a.attisdropped" \

@@ -156,7 +156,7 @@ static int load_table(void *ctx, uint64_t oid, const void *p, size_t len, struct
 		at->ground = t.ground;
 		/* A shape's record has the table as it was at its birth. */
 		for (struct shape *x = at->shapes; x != NULL; x = x->table_next)
-			if (x->def.table != at->table && strcmp(x->def.table->schema_json, at->table->schema_json) != 0)
+			if (x->def.table != at->table)
 				shape_renew_header(x, at->table);
 	}
 	at->idle_since_ms = clock_mono_ms();

@@ -154,7 +154,8 @@ struct shape *shapes_get(struct shapes *s, const struct shape_def *def, struct e
 
 const char *shape_handle(const struct shape *s);         /* terminated; lives as long as the reference */
 const struct shape_def *shape_definition(const struct shape *s);
-const char *shape_schema_header(const struct shape *s);  /* the electric-schema value */
+const char *shape_schema_header(const struct shape *s);  /* the electric-schema value; stays while the shape is held */
+bool shape_schema_renewed(const struct shape *s);        /* earlier answers had another */
 
 enum shape_state {
 	SHAPE_CREATING,     /* not durable yet: no client may see the handle */

@@ -104,6 +104,8 @@ static int column_in(const struct pg_table *now, const struct shape *shape, uint
 void shape_renew_header(struct shape *shape, struct pg_table *now)
 {
 	struct shapes *s = shape->engine;
+	if (strcmp(atomic_load(&shape->header)->table->schema_json, now->schema_json) == 0)
+		return;
 	uint16_t *selected = mem_alloc(shape->def.nselected * sizeof *selected);
 	for (uint16_t i = 0; i < shape->def.nselected; i++) {
 		int at = column_in(now, shape, shape->def.selected[i]);
@@ -131,5 +133,6 @@ void shape_renew_header(struct shape *shape, struct pg_table *now)
 const char *shape_handle(const struct shape *s) { return s->handle; }
 const struct shape_def *shape_definition(const struct shape *s) { return &s->def; }
 const char *shape_schema_header(const struct shape *s) { return atomic_load(&s->header)->text; }
+bool shape_schema_renewed(const struct shape *s) { return atomic_load(&s->nold_headers) > 0; }
 
 void shape_touch(struct shape *s) { atomic_store_explicit(&s->read_ms, clock_mono_ms(), memory_order_relaxed); }

@@ -178,7 +178,7 @@ static void resolved(struct shapes *s, struct cmd *c)
 	struct ingest *in = s->ingest;
 	if (in->resolving == c->oid && in->xid == c->xid) {
 		in->resolving = 0;
-		in->unresolved = c->result != 0;
+		in->unresolved = in->unresolved || c->result != 0; /* a look may have failed meanwhile */
 	}
 	struct relation *r = relation_of(in, c->oid);
 	if (r != NULL)
@@ -222,7 +222,7 @@ static void run_command(struct shapes *s, struct cmd *c)
 	case CMD_GROUND:
 		if (s->ingest->grounding && c->number == s->ingest->starts) {
 			s->ingest->grounding = false;
-			s->ingest->unresolved = c->result != 0;
+			s->ingest->unresolved = s->ingest->unresolved || c->result != 0;
 		}
 		break;
 	case CMD_LOOKED:

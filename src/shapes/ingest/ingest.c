@@ -135,9 +135,9 @@ void row_for_route(struct shapes *s, const struct route *route, const struct rel
 		select_hits(s, sel, rel, c);
 	for (size_t i = 0; i < in->nhits; i++)
 		row_for_shape(s, in->hits[i], rel, c, view_of(c, in->hits[i]->in.hits));
+	forget_large(in); /* first: the formats of those that are dismissed may go */
 	if (in->ncostly > 0)
 		select_dismiss(s);
-	forget_large(in);
 }
 
 void txn_bound(struct shapes *s)

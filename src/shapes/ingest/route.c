@@ -120,6 +120,7 @@ static void format_unref(struct ingest *in, struct format *f)
 {
 	if (f == NULL || --f->refs > 0)
 		return;
+	REQUIRE(!f->is_large);
 	map_del(&in->formats, f->key, f->key_len);
 	format_forget_lines(f);
 	shape_def_clear(&f->def);

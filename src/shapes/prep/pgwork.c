@@ -42,6 +42,7 @@
 /* …but rest so many times as long as two looks took at least, up to this. */
 #define WATCH_REST_TIMES 20
 #define WATCH_REST_MAX_MS 30000
+#define WATCH_FREE_MS 100 /* a look may take so long without a rest: on the way to a server far away */
 
 /* Tables with shapes are watched by one small query this often: drops, renames, partitions. */
 #define TABLE_WATCH_MS 1000
@@ -351,6 +352,22 @@ static bool leaf_is_news(struct shapes *s, uint32_t root, uint32_t leaf)
 	return news;
 }
 
+/* The shapes of all tables that have, or may have, partitions or children. */
+static void rotate_families(struct shapes *s, const char *why)
+{
+	pthread_rwlock_rdlock(&s->registry_lock);
+	uint32_t *oids = mem_alloc((s->tables.len + 1) * sizeof *oids);
+	size_t n = 0;
+	const struct table_state *t;
+	for (size_t i = 0; (t = map_next(&s->tables, &i)) != NULL;)
+		if (t->table->relkind == 'p' || t->table->nleaves > 0)
+			oids[n++] = t->oid;
+	pthread_rwlock_unlock(&s->registry_lock);
+	for (size_t i = 0; i < n; i++)
+		shapes_rotate_table(s, oids[i], why);
+	free(oids);
+}
+
 /* `xid`: of the transaction in which INGEST waits for this, 0 if it doesn't. `conn` NULL: an outage; the stream
  * will break too, and ask again. */
 static int post_leaf(struct shapes *s, PGconn *conn, uint32_t oid, uint32_t xid, struct err *e)
@@ -369,7 +386,7 @@ static int post_leaf(struct shapes *s, PGconn *conn, uint32_t oid, uint32_t xid,
 		log_warning("Looking whose partition relation %" PRIu32 " is: %s", oid, e->text);
 	}
 	if (n < 0 && xid != 0 && is_refusal(conn, e)) {
-		shapes_rotate_all(s, "a relation may be a partition of the table, and Postgres didn't say of which it is one");
+		rotate_families(s, "a relation may be a partition of the table, and Postgres didn't say of which it is one");
 		c->result = 0;
 	}
 	bool asked = false, rows = false;
@@ -817,11 +834,19 @@ static int go_on_without(struct worker *w, const struct err *failed)
  */
 static void refuse_unheld(struct creation *c)
 {
-	for (int i = 0; i < c->n; i++) {
+	PGconn *admin = NULL;
+	for (int i = 0; i < c->n && !creation_cancelled(c); i++) {
 		struct shape *shape = c->shapes[i];
 		struct err e = {0};
-		PGconn *admin = shape->def.where == NULL ? NULL : connection(c->w, false, &e);
-		if (admin == NULL || pg_check_encoding(admin, shape->def.where, &e) == 0 || e.kind != ERR_REQUEST)
+		if (shape->def.where == NULL)
+			continue;
+		if (admin == NULL && (admin = connection(c->w, false, &e)) == NULL)
+			return;
+		if (pg_check_encoding(admin, shape->def.where, &e) == 0)
+			continue;
+		if (e.kind == ERR_PG_CONN)
+			return;
+		if (e.kind != ERR_REQUEST)
 			continue;
 		shape_set_failed(shape, &e);
 		c->shapes[i--] = c->shapes[--c->n];
@@ -985,7 +1010,7 @@ static void rotate_misfits(struct shapes *s, struct pg_table *now)
 		const char *why = then == as_was ? NULL : shape_misfit(all[i], now);
 		if (why != NULL)
 			shape_rotate(all[i], why);
-		else if (then != now && (strcmp(then->schema_json, now->schema_json) != 0 || all[i]->nold_headers > 0))
+		else if (then != now)
 			shape_renew_header(all[i], now);
 		shape_unref(all[i]);
 	}
@@ -1070,7 +1095,7 @@ static int look_at_table(struct shapes *s, PGconn *conn, struct pg_table *was, s
 		shapes_rotate_table(s, was->oid, "the table was dropped");
 		return 0;
 	}
-	if (!pg_table_same_columns(was, *now))
+	if (!pg_table_same_columns(was, *now) || strcmp(was->schema_json, (*now)->schema_json) != 0)
 		registry_cache_doubt(s, was->oid);
 	rotate_misfits(s, *now);
 	if (look_at_leaves(s, conn, was, *now, e) == 0)
@@ -1410,7 +1435,8 @@ static void rest_from_watch(struct shapes *s, int64_t began_ms)
 {
 	int64_t now = clock_mono_ms(), took = now - began_ms;
 	pthread_mutex_lock(&s->job_lock);
-	int64_t rest = (took < s->watch_took_ms ? took : s->watch_took_ms) * WATCH_REST_TIMES;
+	int64_t least = took < s->watch_took_ms ? took : s->watch_took_ms;
+	int64_t rest = least > WATCH_FREE_MS ? (least - WATCH_FREE_MS) * WATCH_REST_TIMES : 0;
 	int64_t next = now + (rest < WATCH_REST_MAX_MS ? rest : WATCH_REST_MAX_MS);
 	if (s->next_watch_ms < next)
 		s->next_watch_ms = next;

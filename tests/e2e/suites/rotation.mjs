@@ -771,8 +771,12 @@ test('a column that is no longer NOT NULL: the schema header says so, and the sh
     return JSON.parse(r.headers['electric-schema']).v.not_null === true
   }
   assert((await notNull(f)) && (await notNull(narrow)), 'it was not NOT NULL')
+  const stored = await shape(w.busbar.url, { table: 't', offset: '-1' })
+  const again = () => shape(w.busbar.url, { table: 't', offset: '-1' }, { headers: { 'if-none-match': stored.headers.etag } })
+  equal([(await again()).status, (await again()).headers['electric-schema']], [304, undefined], 'a cache asks again')
   await w.sql('ALTER TABLE t ALTER v DROP NOT NULL')
   await until('the header says so', async () => !(await notNull(f)) && !(await notNull(narrow)))
+  equal([(await again()).status, JSON.parse((await again()).headers['electric-schema']).v.not_null], [304, undefined], 'a cache asks again')
   await w.sql('INSERT INTO t VALUES (2, NULL)')
   await w.agree()
   // What is stored of a shape is the table at its birth.
