@@ -193,10 +193,10 @@ static struct pg_table *table_from_rows(const PGresult *res)
 	t->schema = mem_strdup(pg_value(res, 0, COL_SCHEMA));
 	t->name = mem_strdup(pg_value(res, 0, COL_NAME));
 	t->relkind = pg_value(res, 0, COL_RELKIND)[0];
-	t->tableoid_denied = t->nmembers > 0 && pg_value_bool(res, 0, COL_TABLEOID_DENIED);
 	t->no_usage = pg_value_bool(res, 0, COL_NO_USAGE);
 	parse_leaves(pg_value(res, 0, COL_LEAVES), t);
 	bool fits = pg_table_parse_more(pg_value(res, 0, COL_MORE), t);
+	t->tableoid_denied = t->nmembers > 0 && pg_value_bool(res, 0, COL_TABLEOID_DENIED);
 	for (int i = 0; i < PQntuples(res); i++)
 		t->columns[i] = (struct pg_column){
 			.name = mem_strdup(pg_value(res, i, COL_ATTNAME)),
