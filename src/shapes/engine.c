@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "shapes/core/cache.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/registry.h"
 #include "shapes/ingest/sink.h"
@@ -60,25 +59,6 @@ failed:
 	return -1;
 }
 
-static void free_registry(struct shapes *s)
-{
-	struct shape *shape;
-	for (size_t i = 0; (shape = map_next(&s->by_handle, &i)) != NULL;)
-		shape_unref(shape);
-	struct table_state *t;
-	for (size_t i = 0; (t = map_next(&s->tables, &i)) != NULL;) {
-		pg_table_unref(t->table);
-		free(t->ground);
-		free(t);
-	}
-	registry_cache_clear(s);
-	map_clear(&s->by_handle);
-	map_clear(&s->by_identity);
-	map_clear(&s->tables);
-	registry_forget_costly(s);
-	map_clear(&s->inflight);
-}
-
 void shapes_stop(struct shapes *s)
 {
 	if (s == NULL)
@@ -89,7 +69,7 @@ void shapes_stop(struct shapes *s)
 	ingest_stop(s);
 	writer_stop(s);
 	ingest_release(s);
-	free_registry(s);
+	registry_free(s);
 	ingest_free(s);
 	if (s->stream != NULL)
 		stream_free(s->stream);

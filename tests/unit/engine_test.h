@@ -34,18 +34,7 @@ static inline void world_close(struct world *w)
 {
 	struct shapes *s = w->engine;
 	ingest_release(s);
-	struct shape *shape;
-	for (size_t i = 0; (shape = map_next(&s->by_handle, &i)) != NULL;)
-		shape_unref(shape);
-	struct table_state *t;
-	for (size_t i = 0; (t = map_next(&s->tables, &i)) != NULL;) {
-		pg_table_unref(t->table);
-		free(t);
-	}
-	registry_cache_clear(s);
-	map_clear(&s->by_handle);
-	map_clear(&s->by_identity);
-	map_clear(&s->tables);
+	registry_free(s);
 	ingest_free(s);
 	store_close(s->store);
 	free(s);

@@ -40,31 +40,29 @@ static void fake_rotate(struct shape *shape, const char *why)
 
 static void fake_unref(struct shape *shape) { (void)shape; }
 static void fake_save(struct shapes *s, const struct table_state *t) { (void)s, (void)t; }
-static int fake_call(struct shapes *s, struct cmd *c);
+static void fake_settle(struct shapes *s);
 
 #define registry_table fake_table
 #define registry_shapes fake_shapes
 #define shape_rotate fake_rotate
 #define shape_unref fake_unref
 #define table_save fake_save
-#define cmd_call fake_call
+#define cmd_settle fake_settle
 #include "shapes/prep/ground.c"
 
 #define THEN "k1.5.0.0 p1.5.111100 r7 x7.100."
 #define NOW "k1.5.0.0 p1.6.111100 r7 x7.100."
 
 /* Those standing have been judged, `now` isn't the table's yet. */
-static int fake_call(struct shapes *s, struct cmd *c)
+static void fake_settle(struct shapes *s)
 {
-	(void)c;
 	struct shape *const next[] = {&second, &third};
 	if (nthere > 2 || rotated[nthere - 1] == false)
-		return 0;
+		return;
 	struct shape *one = there[nthere] = next[nthere - 1];
 	nthere++;
 	CHECK_INT(move(s, 7, THEN, the_table.ground_version, &one, 1), 0);
 	CHECK(atomic_load(&one->grounded));
-	return 0;
 }
 
 static void test_born_while_judged(void)

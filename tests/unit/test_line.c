@@ -9,6 +9,7 @@
 #include "shape_test.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/line.h"
+#include "shapes/ingest/ingest.h"
 #include "shapes/routing/keys.h"
 #include "shapes/routing/render.h"
 #include "shapes/routing/row.h"
@@ -68,18 +69,6 @@ static struct relation *relation_make(const struct pg_table *t)
 		r->types[i] = t->columns[i].type_oid;
 	}
 	return r;
-}
-
-static void relation_free(struct relation *r)
-{
-	for (uint16_t i = 0; i < r->ncolumns; i++)
-		free(r->names[i]);
-	free(r->names);
-	free(r->types);
-	free(r->identity);
-	free(r->schema);
-	free(r->name);
-	free(r);
 }
 
 static struct format format_make(struct pg_table *t, const char *columns, enum shape_replica replica)

@@ -50,17 +50,6 @@ static int parse_shape(const char *p, size_t len, struct map *tables, struct sha
 	return rc;
 }
 
-static bool same_table(const struct pg_table *a, const struct pg_table *b)
-{
-	struct buf x = BUF_INIT(LIMIT), y = BUF_INIT(LIMIT);
-	pg_table_to_json(a, &x);
-	pg_table_to_json(b, &y);
-	bool same = x.len == y.len && memcmp(x.data, y.data, x.len) == 0;
-	buf_clear(&x);
-	buf_clear(&y);
-	return same;
-}
-
 static void check_same(const struct shape_record *r, const struct shape *s, const struct pg_snapshot *snap, bool complete,
                        uint32_t nchunks)
 {
@@ -79,7 +68,7 @@ static void check_same(const struct shape_record *r, const struct shape *s, cons
 	else
 		CHECK_STR(a->where, b->where);
 	CHECK(a->identity_len == b->identity_len && memcmp(a->identity, b->identity, b->identity_len) == 0);
-	CHECK(same_table(a->table, b->table));
+	CHECK(pg_table_identical(a->table, b->table));
 }
 
 /* An identity of any bytes; it ends in the condition. */
@@ -223,7 +212,7 @@ static void test_table(uint64_t seed)
 		CHECK(got.join.added_by_us == t.join.added_by_us && got.join.generated_published == t.join.generated_published);
 		CHECK_INT(got.join.publication_rel_oid, t.join.publication_rel_oid);
 		CHECK_INT(got.join.publication_xmin, t.join.publication_xmin);
-		CHECK(same_table(got.table, t.table));
+		CHECK(pg_table_identical(got.table, t.table));
 		pg_table_unref(got.table);
 		for (size_t len = 0; len < rec.len; len++) {
 			CHECK_INT(parse_table(rec.data, len, &got), -1);
@@ -246,7 +235,7 @@ static void test_table(uint64_t seed)
 			memmove(rec.data + 6, rec.data + 10, rec.len - 10);
 			rec.data[0] = 1;
 			CHECK_OK(parse_table(rec.data, rec.len - 9, &got), &e);
-			CHECK(got.ground == NULL && same_table(got.table, t.table));
+			CHECK(got.ground == NULL && pg_table_identical(got.table, t.table));
 			pg_table_unref(got.table);
 		}
 		buf_clear(&rec);

@@ -171,18 +171,7 @@ static void world_close(struct world *w)
 	atomic_store(&s->stopping, true);
 	writer_stop(s);
 	ingest_release(s);
-	struct shape *shape;
-	for (size_t i = 0; (shape = map_next(&s->by_handle, &i)) != NULL;)
-		shape_unref(shape);
-	struct table_state *t;
-	for (size_t i = 0; (t = map_next(&s->tables, &i)) != NULL;) {
-		pg_table_unref(t->table);
-		free(t->ground);
-		free(t);
-	}
-	map_clear(&s->by_handle);
-	map_clear(&s->by_identity);
-	map_clear(&s->tables);
+	registry_free(s);
 	ingest_free(s);
 	store_close(s->store);
 	free(s);

@@ -382,6 +382,17 @@ int pg_table_from_json(const char *p, size_t len, struct pg_table **out, struct 
 	return rc;
 }
 
+bool pg_table_identical(const struct pg_table *a, const struct pg_table *b)
+{
+	struct buf x = BUF_INIT(TABLE_JSON_MAX_BYTES), y = BUF_INIT(TABLE_JSON_MAX_BYTES);
+	pg_table_to_json(a, &x);
+	pg_table_to_json(b, &y);
+	bool same = x.len == y.len && memcmp(x.data, y.data, x.len) == 0;
+	buf_clear(&x);
+	buf_clear(&y);
+	return same;
+}
+
 bool pg_table_parse_more(const char *text, struct pg_table *t)
 {
 	bool bad = false;

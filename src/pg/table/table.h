@@ -142,4 +142,7 @@ bool pg_column_keeps_values(const struct pg_table *then, const struct pg_column 
  * condition: columns, key, types, collations (the database's default too). */
 bool pg_table_same_columns(const struct pg_table *then, const struct pg_table *now);
 
+/* True if their stored forms are the same, word for word. */
+bool pg_table_identical(const struct pg_table *a, const struct pg_table *b);
+
 #endif

@@ -23,23 +23,13 @@ struct cached {
 	size_t key_len;
 	char key[];
 };
+
 static size_t cache_key(const char *schema, const char *name, char *key, size_t max)
 {
 	int n = snprintf(key, max, "%s", schema);
 	size_t at = (size_t)n + 1;
 	int m = at < max ? snprintf(key + at, max - at, "%s", name) : 0;
 	return at + (size_t)m;
-}
-
-static bool same_table(const struct pg_table *a, const struct pg_table *b)
-{
-	struct buf x = BUF_INIT(RECORD_BYTES_MAX), y = BUF_INIT(RECORD_BYTES_MAX);
-	pg_table_to_json(a, &x);
-	pg_table_to_json(b, &y);
-	bool same = x.len == y.len && memcmp(x.data, y.data, x.len) == 0;
-	buf_clear(&x);
-	buf_clear(&y);
-	return same;
 }
 
 struct pg_table *registry_cache_put(struct shapes *s, struct pg_table *t, int64_t verified_ms)
@@ -56,7 +46,7 @@ struct pg_table *registry_cache_put(struct shapes *s, struct pg_table *t, int64_
 		memcpy(c->key, key, len);
 		map_put(&s->cache, c->key, len, c);
 	}
-	if (c->table == NULL || !same_table(c->table, t)) {
+	if (c->table == NULL || !pg_table_identical(c->table, t)) {
 		drop = c->table;
 		c->table = pg_table_ref(t);
 	}

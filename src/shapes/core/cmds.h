@@ -42,6 +42,8 @@ struct cmd {
 
 void cmd_post(struct shapes *s, struct cmd *c);             /* not waited for; INGEST frees it */
 int cmd_call(struct shapes *s, struct cmd *c);              /* waits; -1 when stopping */
+/* Comes back when all that was posted has run: the drops of shapes that were rotated are in the writer's queue then. */
+void cmd_settle(struct shapes *s);
 /* INGEST takes the next command, and says that it is done: frees it, or wakes who waits. */
 struct cmd *cmd_take(struct shapes *s);
 void cmd_done(struct shapes *s, struct cmd *c);

@@ -9,8 +9,6 @@
 
 #include "base/mem.h"
 #include "pg/query.h"
-#include "shapes/core/engine.h"
-#include "shapes/routing/render.h"
 #include "where/where.h"
 
 #define IDENTIFIER_CHARS_MAX 63

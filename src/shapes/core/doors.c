@@ -91,6 +91,12 @@ int cmd_call(struct shapes *s, struct cmd *c)
 	return c->result;
 }
 
+void cmd_settle(struct shapes *s)
+{
+	struct cmd nop = {.kind = CMD_NOP};
+	cmd_call(s, &nop);
+}
+
 struct cmd *cmd_take(struct shapes *s)
 {
 	pthread_mutex_lock(&s->cmd_lock);

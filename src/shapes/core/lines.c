@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "shapes/core/engine.h"
+#include "shapes/core/line.h"
 
 struct line *line_new(const char *text, size_t len, size_t split)
 {

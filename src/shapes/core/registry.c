@@ -227,7 +227,7 @@ int shapes_costly_wait(struct shapes *s, const struct shape_def *def)
 	return left_ms > 0 ? (int)((left_ms + 999) / 1000) : 0;
 }
 
-void registry_forget_costly(struct shapes *s)
+static void forget_costly(struct shapes *s)
 {
 	struct costly *c;
 	for (size_t i = 0; (c = map_next(&s->costly, &i)) != NULL;)
@@ -377,4 +377,23 @@ bool shape_wait_gone(struct shape *s, struct waiter *w)
 	}
 	pthread_mutex_unlock(shape_lock(s));
 	return wait;
+}
+
+void registry_free(struct shapes *s)
+{
+	struct shape *shape;
+	for (size_t i = 0; (shape = map_next(&s->by_handle, &i)) != NULL;)
+		shape_unref(shape);
+	struct table_state *t;
+	for (size_t i = 0; (t = map_next(&s->tables, &i)) != NULL;) {
+		pg_table_unref(t->table);
+		free(t->ground);
+		free(t);
+	}
+	registry_cache_clear(s);
+	map_clear(&s->by_handle);
+	map_clear(&s->by_identity);
+	map_clear(&s->tables);
+	forget_costly(s);
+	map_clear(&s->inflight);
 }

@@ -33,12 +33,11 @@ struct shape *shape_make(struct shapes *s, const struct shape_def *def, uint64_t
 void shape_rotate(struct shape *s, const char *why);
 /* The condition was too costly for a row: for a while, longer each time, no shape of it is made. */
 void registry_note_costly(struct shapes *s, const struct shape_def *def);
-void registry_forget_costly(struct shapes *s); /* at the end */
 /* Its first half: out of the registry; false if it was out already. */
 bool shape_unlink(struct shape *s, const char *why);
 /* Says how many shapes went besides the one that was named, when no more follow. Called every now and then. */
 void registry_tell_removed(struct shapes *s);
-/* All active shapes of a table (and, with `ancestors`, …): calls rotate on each. */
+/* Rotates all active shapes of a table, or of all tables. */
 void shapes_rotate_table(struct shapes *s, uint32_t oid, const char *why);
 void shapes_rotate_all(struct shapes *s, const char *why);
 void shape_set_failed(struct shape *s, const struct err *e);
@@ -53,6 +52,8 @@ struct server_id {
 	uint32_t timeline;
 };
 struct server_id server_id(struct shapes *s);
+/* At the end, when no thread is left: shapes, tables, what is known of them. */
+void registry_free(struct shapes *s);
 /* Links a loaded or new shape into the maps, registry_lock held for writing. */
 void registry_link(struct shapes *s, struct shape *shape);
 

@@ -2,7 +2,7 @@
  * wait.c - lists of those who wait. A list shares the lock of what it waits for, so that "look, then
  * register" can't miss a change; wake() runs under it and only hands over.
  */
-#include "shapes/core/engine.h"
+#include "shapes/core/wait.h"
 
 void wait_list_init(struct wait_list *l, pthread_mutex_t *lock)
 {

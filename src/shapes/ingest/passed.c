@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
-#include "shapes/core/engine.h"
 #include "shapes/ingest/ingest.h"
 
 struct passed_page {

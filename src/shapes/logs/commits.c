@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "shapes/core/engine.h"
 
 #define DROP_AT_ONCE (COMMITS_MAX / 8) /* beyond COMMITS_MAX: moving the rest down is then worth it */
 

@@ -9,10 +9,11 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "shapes/core/engine.h"
 #include "shapes/core/items.h"
+#include "shapes/core/limits.h"
 #include "shapes/core/registry.h"
 #include "shapes/logs/record.h"
+#include "store/store.h"
 
 /* The store takes a first byte of 1 for a record or batch without a seal: versions of those that have one are even. */
 #define RECORD_VERSION 2

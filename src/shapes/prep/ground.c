@@ -97,8 +97,7 @@ static void judge(struct shapes *s, uint32_t oid, const char *then, const char *
 	for (size_t i = 0; i < n; i++)
 		shape_unref(standing[i]);
 	free(standing);
-	struct cmd nop = {.kind = CMD_NOP};
-	cmd_call(s, &nop);
+	cmd_settle(s);
 }
 
 /*

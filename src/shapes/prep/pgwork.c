@@ -24,12 +24,10 @@
 #include "shapes/core/items.h"
 #include "shapes/core/jobs.h"
 #include "shapes/core/registry.h"
-#include "shapes/ingest/route.h"
 #include "shapes/logs/record.h"
 #include "shapes/logs/writer.h"
 #include "shapes/prep/prep.h"
 #include "shapes/routing/keys.h"
-#include "shapes/routing/render.h"
 #include "shapes/routing/row.h"
 #include "where/where.h"
 
@@ -285,14 +283,6 @@ static bool attached_with_rows(PGconn *conn, uint32_t oid)
 	return rows;
 }
 
-static void reconcile_soon(struct shapes *s)
-{
-	pthread_mutex_lock(&s->job_lock);
-	s->reconcile_now = true;
-	pthread_cond_broadcast(&s->job_cond);
-	pthread_mutex_unlock(&s->job_lock);
-}
-
 static bool table_has_shapes(struct shapes *s, uint32_t oid)
 {
 	pthread_rwlock_rdlock(&s->registry_lock);
@@ -408,7 +398,7 @@ static void run_resolve(struct worker *w, struct job *j)
 	struct err e = {0};
 	PGconn *conn = connection(w, false, &e);
 	if (post_leaf(w->s, conn, j->oid, j->xid, &e) > 0)
-		reconcile_soon(w->s); /* the leaf is to be REPLICA IDENTITY FULL */
+		jobs_reconcile_now(w->s); /* the leaf is to be REPLICA IDENTITY FULL */
 }
 
 /* ---- the birth of shapes ---- */
@@ -505,8 +495,7 @@ static void rotate_older(struct shapes *s, uint32_t oid, struct shape *const *ke
 		shape_unref(old[i]);
 	}
 	free(old);
-	struct cmd nop = {.kind = CMD_NOP};
-	cmd_call(s, &nop);
+	cmd_settle(s);
 }
 
 static int join_table(struct creation *c, struct pg_table *table, struct err *e)
@@ -1079,8 +1068,7 @@ static int look_at_leaves(struct shapes *s, PGconn *conn, const struct pg_table 
 	for (uint32_t i = 0; i < now->nleaves; i++)
 		if (!pg_table_has_leaf(was, now->leaves[i]) && post_leaf(s, conn, now->leaves[i], 0, e) < 0)
 			return -1;
-	struct cmd nop = {.kind = CMD_NOP};
-	cmd_call(s, &nop); /* the rotations above are in the writer's queue */
+	cmd_settle(s);
 	return 0;
 }
 
@@ -1216,7 +1204,7 @@ static void run_look(struct worker *w, struct job *j)
 	}
 	cmd_post(s, c);
 	if (changed)
-		reconcile_soon(s);
+		jobs_reconcile_now(s);
 }
 
 /* Tables without shapes for a while leave the publication, if it was us who added them. */
@@ -1401,7 +1389,7 @@ static void watch_result(struct worker *w, uint64_t now, struct pg_table *t)
 	struct err e = {0};
 	if (differs && reconcile_table(w, t, &e) != 0) {
 		log_warning("Looking after table %s.%s: %s", t->schema, t->name, e.text);
-		reconcile_soon(s);
+		jobs_reconcile_now(s);
 	}
 }
 

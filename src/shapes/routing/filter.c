@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "shapes/core/engine.h"
 #include "shapes/routing/filter_private.h"
 #include "where/catalog.h"
 

@@ -5,7 +5,6 @@
  */
 #include <string.h>
 
-#include "shapes/core/engine.h"
 #include "shapes/routing/filter_ask.h"
 #include "where/catalog.h"
 #include "where/collation.h"

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "shapes/core/engine.h"
 #include "shapes/routing/filter_private.h"
 
 #define BUCKETS_MIN 4

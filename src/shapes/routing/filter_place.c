@@ -10,8 +10,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "shapes/core/engine.h"
-#include "shapes/ingest/route.h"
 #include "shapes/routing/filter_ask.h"
 
 /* Where conditions may end: a node, or an entry that has no node yet. */

@@ -12,7 +12,6 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "shapes/core/engine.h"
 
 #define CHARGE_STEP 4096u          /* keys that one shape may be ahead of what is known of all */
 

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "shapes/core/engine.h"
+#include "shapes/core/limits.h"
 #include "shapes/routing/render.h"
 
 /* ---- names ---- */

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "shapes/core/engine.h"
+#include "shapes/core/limits.h"
 #include "shapes/routing/keys.h"
 #include "shapes/routing/render.h"
 #include "shapes/routing/row.h"
