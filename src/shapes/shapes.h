@@ -88,7 +88,7 @@ void shapes_stop(struct shapes *s);
 
 enum shapes_status {
 	SHAPES_STARTING,
-	SHAPES_WAITING, /* another instance holds the lock, or Postgres wasn't reached yet: known shapes are served */
+	SHAPES_WAITING, /* another instance holds the lock: nothing is served; or Postgres wasn't reached yet: known shapes are */
 	SHAPES_ACTIVE,
 };
 
@@ -174,7 +174,7 @@ enum shape_state {
  */
 enum shape_state shape_started(struct shape *s, struct waiter *w, struct err *e);
 
-/* Removes the shape: from now on no request finds it. shape_state_wait_gone(): false once that is
+/* Removes the shape: from now on no request finds it. shape_wait_gone(): false once that is
  * durable (readers get 409 then), else `w` is registered. */
 void shapes_delete(struct shapes *s, struct shape *shape);
 bool shape_wait_gone(struct shape *s, struct waiter *w);
