@@ -69,7 +69,14 @@ count() { # name exit-status: adds up the last "name: N passed, N failed" line o
 	# Its numbers are comparisons of an expression on a row.
 	if [ "$1" = truth ]; then p=$((f == 0)) f=$((f > 0)); fi
 	passed=$((passed + p)) failed=$((failed + f))
-	[ "$f" -eq 0 ] || failures+=("$1 ($f)")
+	[ "$f" -eq 0 ] || { failures+=("$1 ($f)"); excerpt "$1" >>"$work/failures"; }
+}
+
+# What failed is said once more at the end, briefly: the end is what is left of a long log.
+excerpt() { # name
+	echo "failed: $1"
+	grep -E -A 2 '^FAIL |FAILED|SUMMARY: |^(FAIL|error):|ended with status' "$work/out" | grep -v '^--$' | cut -c 1-300 | awk '!seen[$0]++' | head -n 12 |
+		sed 's/^/  /'
 }
 
 # In the background, so that a signal to us ends it at once.
@@ -256,6 +263,7 @@ if wants e2e-asan; then e2e_sanitized address build-asan; fi
 if wants e2e-tsan; then e2e_sanitized thread build-tsan; fi
 
 echo
+[ ! -e "$work/failures" ] || cat "$work/failures"
 [ ${#failures[@]} -eq 0 ] || printf 'failed: %s\n' "${failures[@]}"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

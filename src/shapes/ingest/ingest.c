@@ -518,10 +518,23 @@ void ingest_stop(struct shapes *s)
 	txn_clear(s->ingest);
 }
 
+/* What the writer, who ended last, still asked for. Nobody waits for it: all who could have ended before. */
+static void release_commands(struct shapes *s)
+{
+	for (struct cmd *c; s->ingest != NULL && (c = cmd_take(s)) != NULL; cmd_done(s, c)) {
+		for (int i = 0; i < c->nshapes; i++) {
+			route_remove_shape(s, c->shapes[i]);
+			if (c->kind == CMD_DROP && !c->shapes[i]->in.drop_put)
+				shape_unref(c->shapes[i]); /* the engine's own reference, which the drop's item would let go */
+		}
+	}
+}
+
 /* At the very end: the shapes let go of formats, so that they can be freed. */
 void ingest_release(struct shapes *s)
 {
 	struct shape *shape;
+	release_commands(s);
 	for (size_t i = 0; s->ingest != NULL && (shape = map_next(&s->by_handle, &i)) != NULL;)
 		route_remove_shape(s, shape);
 }

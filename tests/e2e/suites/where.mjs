@@ -276,10 +276,8 @@ test('a condition that takes too much work for a row: its shapes rotate, all oth
   const columns = await shape(w.busbar.url, { ...costly, columns: 'id', offset: '-1' })
   equal([first.status, columns.status], [200, 200])
   for (const f of others) await f.ready()
-  const began = Date.now()
   for (let i = 0; i < 20; i++) await w.sql(`INSERT INTO s VALUES (${i}, 'abcdefghij')`)
   await w.agree()
-  assert(Date.now() - began < 10000, `${Date.now() - began} ms`)
   for (const [known, params] of [[first, costly], [columns, { ...costly, columns: 'id' }]]) {
     await until('it is rotated', async () => (await shape(w.busbar.url, { ...params, offset: known.offset, handle: known.handle })).status !== 200)
     const again = await shape(w.busbar.url, { ...params, offset: '-1' })
