@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/lock_order.h"
 #include "base/log.h"
 #include "base/mount.h"
 #include "base/mem.h"
@@ -655,6 +656,8 @@ int store_open(struct store **out, const char *dir, bool temporary, struct err *
 	pthread_rwlock_init(&s->gate, &attr);
 	pthread_rwlockattr_destroy(&attr);
 	pthread_mutex_init(&s->lock, NULL);
+	lock_rank(&s->gate, LOCK_STORE_GATE);
+	lock_rank(&s->lock, LOCK_STORE);
 	pthread_cond_init(&s->reader_free, NULL);
 	bool birth;
 	if (choose_path(s, dir, e) != 0 || take_file_lock(s, dir, e) != 0 || look_at_file(s, &birth, e) != 0 ||

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/lock_order.h"
 #include "base/mem.h"
 #include "http/page.h"
 #include "http/reply.h"
@@ -763,6 +764,7 @@ static int loop_init(struct http *h, unsigned index, struct err *e)
 	if (getrandom(&l->random, sizeof l->random, 0) != sizeof l->random || l->random == 0)
 		l->random = (uint64_t)clock_wall_us() + index;
 	pthread_mutex_init(&l->wake_lock, NULL);
+	lock_rank(&l->wake_lock, LOCK_WAITER);
 	l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = &l->wake_source};

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/lock_order.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "shapes/core/engine.h"
@@ -31,12 +32,36 @@ void engine_init_locks(struct shapes *s)
 	pthread_cond_init(&s->job_cond, NULL);
 	pthread_mutex_init(&s->server_lock, NULL);
 	pthread_mutex_init(&s->failing_lock, NULL);
+	lock_rank(&s->registry_lock, LOCK_REGISTRY);
+	for (int i = 0; i < SHAPE_LOCKS; i++)
+		lock_rank(&s->shape_locks[i], LOCK_SHAPE);
+	lock_rank(&s->removed_lock, LOCK_LEAF);
+	lock_rank(&s->headers_lock, LOCK_LEAF);
+	lock_rank(&s->status_lock, LOCK_LEAF);
+	lock_rank(&s->lookup_lock, LOCK_LEAF);
+	lock_rank(&s->lsn_lock, LOCK_LEAF);
+	lock_rank(&s->cmd_lock, LOCK_LEAF);
+	lock_rank(&s->job_lock, LOCK_LEAF);
+	lock_rank(&s->server_lock, LOCK_LEAF);
+	lock_rank(&s->failing_lock, LOCK_LEAF);
 	wait_list_init(&s->status_waiters, &s->status_lock);
 	wait_list_init(&s->lsn_waiters, &s->lsn_lock);
 	s->cmds_tail = &s->cmds;
 	s->admin_tail = &s->admin_jobs;
 	s->create_tail = &s->create_jobs;
 	writer_init(&s->writer);
+}
+
+void engine_free_locks(struct shapes *s)
+{
+	pthread_rwlock_destroy(&s->registry_lock);
+	for (int i = 0; i < SHAPE_LOCKS; i++)
+		pthread_mutex_destroy(&s->shape_locks[i]);
+	pthread_mutex_t *leaves[] = {&s->removed_lock, &s->headers_lock, &s->status_lock, &s->lookup_lock, &s->lsn_lock, &s->cmd_lock,
+	                             &s->job_lock, &s->server_lock, &s->failing_lock};
+	for (size_t i = 0; i < ARRAY_LEN(leaves); i++)
+		pthread_mutex_destroy(leaves[i]);
+	writer_free(&s->writer);
 }
 
 int shapes_start(struct shapes **out, const struct config *config, struct err *e)
@@ -74,6 +99,7 @@ void shapes_stop(struct shapes *s)
 	if (s->stream != NULL)
 		stream_free(s->stream);
 	store_close(s->store);
+	engine_free_locks(s);
 	free(s);
 }
 

@@ -18,7 +18,8 @@ check() { # folder, allowed prefixes (egrep)
 
 library() { # header, allowed folders (egrep)
 	local bad
-	bad=$(grep -rnE "#include <$1>" src store | grep -vE "^($2)/")
+	# src/lock_order_libraries.c stands in front of the libraries, in debug builds only.
+	bad=$(grep -rnE "#include <$1>" src store | grep -vE "^($2)/|^src/lock_order_libraries\.c:")
 	if [ -n "$bad" ]; then
 		printf 'lint: %s outside its home:\n%s\n' "$1" "$bad"
 		failed=$((failed + 1))

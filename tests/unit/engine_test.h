@@ -37,6 +37,7 @@ static inline void world_close(struct world *w)
 	registry_free(s);
 	ingest_free(s);
 	store_close(s->store);
+	engine_free_locks(s);
 	free(s);
 }
 

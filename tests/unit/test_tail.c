@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "base/clock.h"
+#include "base/lock_order.h"
 #include "shape_test.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/limits.h"
@@ -63,8 +64,10 @@ static void world_make(struct world *w)
 	memset(w, 0, sizeof *w);
 	w->engine = mem_zalloc(sizeof *w->engine);
 	w->engine->config = &w->config;
-	for (int i = 0; i < SHAPE_LOCKS; i++)
+	for (int i = 0; i < SHAPE_LOCKS; i++) {
 		pthread_mutex_init(&w->engine->shape_locks[i], NULL);
+		lock_rank(&w->engine->shape_locks[i], LOCK_SHAPE);
+	}
 	if (store_open(&w->engine->store, "", true, &e) != 0) {
 		printf("store: %s\n", e.text);
 		exit(2);

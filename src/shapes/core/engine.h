@@ -8,7 +8,8 @@
  *   PG       (a few) run look-ups, joins, snapshots; meet the others through queues only.
  *   any      reads the `tail` part of a shape under its lock, the registry under registry_lock.
  *
- * Locks, in the order in which they may be taken (none is held during a call into libpq, LMDB or MHD):
+ * Locks, in the order in which they may be taken (base/lock_order.h checks it in debug builds; none is held during a call
+ * into libpq, LMDB or MHD):
  *   registry_lock > a shape's lock > a leaf: job_lock, cmd_lock, headers_lock, lookup_lock, lsn_lock, status_lock,
  *   server_lock, removed_lock (logs are written under it), failing_lock, writer.lock. A wait list has one of these, or its
  *   shape's; waiters are called with it held, and may take locks of whoever waits, which know none of ours.
@@ -127,6 +128,7 @@ struct shapes {
 
 /* engine.c: every lock, condition and list of a zeroed engine; also for tests, which make one without its threads. */
 void engine_init_locks(struct shapes *s);
+void engine_free_locks(struct shapes *s);
 
 /* status.c: the process is to end, for what the user must mend; the first reason counts. Any thread, holding nothing. */
 void status_fatal(struct shapes *s, const struct err *e);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/lock_order.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "shapes/core/engine.h"
@@ -935,9 +936,15 @@ static void *writer_main(void *arg)
 void writer_init(struct writer *w)
 {
 	pthread_mutex_init(&w->lock, NULL);
+	lock_rank(&w->lock, LOCK_LEAF);
 	pthread_cond_init(&w->cond, NULL);
 	pthread_cond_init(&w->room, NULL);
 	w->tail = &w->head;
+}
+
+void writer_free(struct writer *w)
+{
+	pthread_mutex_destroy(&w->lock);
 }
 
 uint64_t writer_restore_batch(struct shapes *s, uint64_t seq, size_t len)

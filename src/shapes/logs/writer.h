@@ -58,6 +58,7 @@ void writer_journal_ends(struct shapes *s, uint64_t next);
 void writer_restore_commits(struct shapes *s, size_t bytes);
 void writer_restored(struct shapes *s);
 void writer_init(struct writer *w);  /* of zeros */
+void writer_free(struct writer *w); /* of one that has stopped */
 /* Waits until everything queued by now is committed. ERR_CANCELLED: stopping; ERR_FULL or ERR_TIMEOUT, with what keeps
  * the store from it, after WRITER_FLUSH_MAX_MS (what was queued stays queued). */
 int writer_flush(struct shapes *s, struct err *e) MUST_USE;

@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/lock_order.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "shapes/core/cache.h"
@@ -119,6 +120,7 @@ static struct subset *subset_new(struct subsets *all, const struct subset_spec *
 	q->offset = spec->offset;
 	q->from = spec->from;
 	pthread_mutex_init(&q->lock, NULL);
+	lock_rank(&q->lock, LOCK_QUERY);
 	pthread_cond_init(&q->room, NULL);
 	wait_list_init(&q->waiters, &q->lock);
 	buf_init(&q->rows, SUBSET_ROW_BYTES_MAX);
@@ -593,6 +595,7 @@ int subsets_start(struct shapes *s, int threads, struct err *e)
 	all->engine = s;
 	all->last = &all->first;
 	pthread_mutex_init(&all->lock, NULL);
+	lock_rank(&all->lock, LOCK_QUEUE);
 	pthread_cond_init(&all->cond, NULL);
 	for (; all->nthreads < threads; all->nthreads++) {
 		int rc = pthread_create(&all->threads[all->nthreads], NULL, thread_main, all);
