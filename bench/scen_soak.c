@@ -31,7 +31,7 @@
 #define SOAK_LAPS_MAX 20000
 
 struct reading {
-	double anon_mb, files, store_mb;
+	double anon_mb, files, store_mb, log_mb;
 };
 
 struct soak {
@@ -39,6 +39,7 @@ struct soak {
 	const struct server *server;
 	char stays[NAME_BYTES], table[NAME_BYTES];
 	struct shape stay;         /* the shape that stays */
+	uint64_t stay_bytes;       /* of its log, read so far: the store keeps all of it */
 	struct shape *shape;       /* of the lap */
 	int64_t *count;            /* rows of each, as they are told */
 	int64_t next_id;
@@ -78,15 +79,15 @@ static void take_reading(struct soak *k, int64_t began_ns)
 	struct proc_stat p = {0};
 	struct reading *r = &k->reading[k->laps];
 	(void)!proc_read(k->server->pid, &p);
-	*r = (struct reading){.anon_mb = (double)p.anon_kb / 1024};
+	*r = (struct reading){.anon_mb = (double)p.anon_kb / 1024, .log_mb = (double)k->stay_bytes / 1e6};
 	read_files(k->server->pid, r);
 	k->laps++;
 	if (now_ns() - k->shown_ns < SOAK_LOOK_S * NS_PER_S)
 		return;
 	k->shown_ns = now_ns();
 	progress_end();
-	printf("soak: %3.0f min, %u laps, RssAnon %.1f MB, %.0f descriptors, store %.1f MB, %" PRIu64 " refetches\n",
-	       (double)(now_ns() - began_ns) / 60e9, k->laps, r->anon_mb, r->files, r->store_mb, k->refetches);
+	printf("soak: %3.0f min, %u laps, RssAnon %.1f MB, %.0f descriptors, store %.1f MB with a log of %.1f MB, %" PRIu64 " refetches\n",
+	       (double)(now_ns() - began_ns) / 60e9, k->laps, r->anon_mb, r->files, r->store_mb, r->log_mb, k->refetches);
 	fflush(stdout);
 }
 
@@ -169,6 +170,16 @@ static int step(struct soak *k, struct crowd *c, int i)
 	return c->failed ? -1 : 0;
 }
 
+/* Read on from where it stands. Its log grows for as long as the run takes, and is told beside the store's size. */
+static int read_on(struct soak *k)
+{
+	struct sync_stats st = {0};
+	if (shapes_sync(k->bench, k->server, &k->stay, 1, 1, CLIENT_SYNC, NULL, NULL, &st))
+		return -1;
+	k->stay_bytes += st.bytes;
+	return 0;
+}
+
 static int lap(struct soak *k)
 {
 	struct bench *b = k->bench;
@@ -192,7 +203,7 @@ static int lap(struct soak *k)
 	k->refetches += crowd.refetches;
 	crowd_stop(&crowd);
 	if (result == 0)
-		result = compare(k) || shapes_sync(b, k->server, &k->stay, 1, 1, CLIENT_SYNC, NULL, NULL, NULL) ? -1 : 0;
+		result = compare(k) || read_on(k) ? -1 : 0;
 cleanup:
 	shapes_free(k->shape, SOAK_GROUPS);
 	bench_drop(b, k->table);
@@ -209,6 +220,7 @@ static struct reading mean(const struct soak *k, unsigned from, unsigned to)
 		r.anon_mb += k->reading[i].anon_mb / (to - from);
 		r.files += k->reading[i].files / (to - from);
 		r.store_mb += k->reading[i].store_mb / (to - from);
+		r.log_mb += k->reading[i].log_mb / (to - from);
 	}
 	return r;
 }
@@ -230,6 +242,8 @@ static void report(struct soak *k, double minutes)
 	sample_metric(s, "descriptors, second", "", early.files, 0);
 	sample_metric(s, "store, last quarter", "MB", late.store_mb, -1);
 	sample_metric(s, "store, second quarter", "MB", early.store_mb, 0);
+	sample_metric(s, "log in it, last", "MB", late.log_mb, 0);
+	sample_metric(s, "log in it, second", "MB", early.log_mb, 0);
 	sample_metric(s, "refetches", "", (double)k->refetches, 0);
 	sample_done(&b->results, s);
 }
@@ -256,7 +270,7 @@ void scen_soak(struct bench *b)
 	if (pace_start(&pace, b->opt.db, k.stays, b->opt.payload, &b->err))
 		goto failed;
 	paced = true;
-	if (shapes_sync(b, k.server, &k.stay, 1, 1, CLIENT_SYNC, NULL, NULL, NULL))
+	if (read_on(&k))
 		goto failed;
 	while (!stopping() && k.laps < SOAK_LAPS_MAX && (double)(now_ns() - began) / 1e9 < seconds) {
 		if (lap(&k))
