@@ -23,7 +23,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "http/page.h"
-#include "http/reply.h"
+#include "http/refusal.h"
 #include "http/route.h"
 
 /* libpg_query writes its tree by recursion: 32,000 nested sums, the most a condition has room for, take 3 MB. Only
@@ -336,7 +336,7 @@ static void discard(struct conn *c)
 static void refuse(struct loop *l, struct conn *c, unsigned status, const char *why, bool head)
 {
 	struct buf text = BUF_INIT(4096);
-	reply_refusal(&text, status, why, head);
+	refusal_put(&text, status, why, head);
 	log_debug("a request is refused (%u): %s", status, why);
 	c->state = CONN_REFUSED;
 	conn_set_deadline(c, l->now_ms + REFUSED_MAX_MS);

@@ -134,30 +134,4 @@ enum step admit_refuse(struct request *r);
  * together don't come back together. */
 int admit_retry_after(struct request *r, int64_t ms);
 
-/* ---- streams (stream.c) ---------------------------------------------------------------------- */
-
-struct stream;
-
-/* What a streamed response consists of. */
-struct stream_plan {
-	bool sse;
-	struct shape_slice slice;
-	lsn_t seen;  /* of the up-to-date message at the end, if the slice is up to date */
-	struct shape_reader *reader; /* taken; NULL: nothing to begin with */
-	struct buf lines;            /* taken: what was read already */
-	uint64_t size;               /* of the whole body: stream_read_sized(); 0: not known. Then no lines were read */
-};
-
-struct stream *http_stream_new(struct request *r, struct stream_plan *plan);
-void http_stream_free(struct stream *s);
-size_t http_stream_block(const struct stream *s); /* the bytes at a time, of a stream with a size */
-ssize_t stream_read(void *cls, uint64_t at, char *to, size_t max);
-/* The same of a body whose size is known: the lines of `reader`, ended by ',', as an array. */
-ssize_t stream_read_sized(void *cls, uint64_t at, char *to, size_t max);
-
-/* `{"headers":{"control":"up-to-date",…}}` */
-void put_up_to_date(struct buf *b, lsn_t seen);
-/* Lines as read from a shape, appended in the form of the response. `first`: nothing before them. */
-void put_lines(struct buf *to, const char *p, size_t len, bool sse, bool *first);
-
 #endif

@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "http/page.h"
-#include "http/request.h"
+#include "http/lines.h"
+#include "http/stream.h"
 
 #define SSE_KEEPALIVE ": keep-alive\n\n"
 #define LOOK_AGAIN_MAX 8 /* woken for nothing: at once so often, then after a little while */
@@ -45,7 +45,7 @@ struct stream {
 	int64_t until_ms, spoke_ms, progress_ms;
 };
 
-struct stream *http_stream_new(struct request *r, struct stream_plan *plan)
+static struct stream *stream_new(struct request *r, struct stream_plan *plan)
 {
 	struct stream *s = mem_zalloc(sizeof *s);
 	s->r = r;
@@ -162,10 +162,9 @@ void streams_let_go(struct loop *l)
 	}
 }
 
-void http_stream_free(struct stream *s)
+static void stream_free(void *cls)
 {
-	if (s == NULL)
-		return;
+	struct stream *s = cls;
 	held_remove(s);
 	s->loop->large_blocks -= s->large_block;
 	shape_reader_free(s->reader);
@@ -243,11 +242,6 @@ static enum shape_read read_events(struct stream *s, struct err *e)
 	return state;
 }
 
-static void cannot_read(const struct stream *s, const char *why)
-{
-	log_error("cannot read the log of shape %s: %s", shape_handle(s->shape), why);
-}
-
 /* Into an empty buffer. */
 static enum fill read_lines(struct stream *s)
 {
@@ -276,7 +270,7 @@ static enum fill read_lines(struct stream *s)
 		/* Half an answer must not look like a whole one; a stream of events may end anywhere. */
 		return s->sse ? FILL_END : FILL_FAILED;
 	default:
-		cannot_read(s, e.text);
+		lines_cannot_read(s->shape, e.text);
 		return FILL_FAILED;
 	}
 }
@@ -380,7 +374,7 @@ static enum fill fill_again(struct stream *s)
 			return FILL_MORE;
 		}
 		if (s->out.len == 0 || s->slice_ended) {
-			cannot_read(s, "what was read before isn't there any more");
+			lines_cannot_read(s->shape, "what was read before isn't there any more");
 			return FILL_FAILED;
 		}
 		s->skip -= s->out.len;
@@ -402,7 +396,7 @@ static size_t put_out(struct stream *s, char *to, size_t max)
 	return n;
 }
 
-ssize_t stream_read(void *cls, uint64_t at, char *to, size_t max)
+static ssize_t stream_read(void *cls, uint64_t at, char *to, size_t max)
 {
 	struct stream *s = cls;
 	struct request *r = s->r;
@@ -433,8 +427,6 @@ ssize_t stream_read(void *cls, uint64_t at, char *to, size_t max)
 
 /* ---- bodies of a known size ------------------------------------------------------------------------- */
 
-size_t http_stream_block(const struct stream *s) { return s->large_block ? LARGE_BLOCK_BYTES : SIZED_BLOCK_BYTES; }
-
 /* The next piece, into `to` where there is room for it, else by way of `out`. Bytes, or less than 0. */
 static ssize_t next_piece(struct stream *s, char *to, size_t max)
 {
@@ -454,11 +446,12 @@ static ssize_t next_piece(struct stream *s, char *to, size_t max)
 	if (state == SHAPE_READ_MORE)
 		return (ssize_t)here.len;
 	if (state != SHAPE_READ_GONE) /* half an answer doesn't look like a whole one: the size tells */
-		cannot_read(s, state == SHAPE_READ_ERROR ? e.text : "it ends early");
+		lines_cannot_read(s->shape, state == SHAPE_READ_ERROR ? e.text : "it ends early");
 	return MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
-ssize_t stream_read_sized(void *cls, uint64_t at, char *to, size_t max)
+/* The lines of `reader`, ended by ',', as an array. */
+static ssize_t stream_read_sized(void *cls, uint64_t at, char *to, size_t max)
 {
 	struct stream *s = cls;
 	size_t n = 0;
@@ -477,4 +470,12 @@ ssize_t stream_read_sized(void *cls, uint64_t at, char *to, size_t max)
 	if (at + n == s->size)
 		to[n - 1] = ']';
 	return (ssize_t)n;
+}
+
+enum step stream_reply(struct request *r, struct reply *p, struct stream_plan *plan)
+{
+	struct stream *s = stream_new(r, plan);
+	if (s->size == 0)
+		return reply_source(r, p, stream_read, s, stream_free);
+	return reply_sized(r, p, s->size, s->large_block ? LARGE_BLOCK_BYTES : SIZED_BLOCK_BYTES, stream_read_sized, s, stream_free);
 }

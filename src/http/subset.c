@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "http/condition.h"
+#include "http/lines.h"
 #include "http/reply.h"
 #include "http/request.h"
 
