@@ -2,6 +2,8 @@
  * answer.c - answers that carry data: their headers (docs/protocol.md 4), etags, bodies, and whether a
  * body is shared, streamed or a stream of events.
  */
+#include "http/answer.h"
+
 #include <stdio.h>
 #include <string.h>
 

@@ -263,10 +263,6 @@ void conns_trim_due(struct loop *l);
 
 void streams_let_go(struct loop *l); /* stream.c: those that are due, HELD_MAX_MS */
 
-/* admit.c */
-void admit_init(struct http *h);
-void admit_clear(struct http *h);
-
 struct conn *conn_of(struct MHD_Connection *mhd);
 uint64_t loop_random(struct loop *l);
 

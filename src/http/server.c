@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "http/admit.h"
 #include "http/loop.h"
 
 /* One descriptor per waiting client: the soft limit of 1,024 is for programs that use select(). */

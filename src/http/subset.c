@@ -4,6 +4,8 @@
  * The response begins with the query's first rows, or its end: until then it can still be a 400. Later an
  * error cuts the connection, so that half an answer never looks like a whole one.
  */
+#include "http/subset.h"
+
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,10 +13,11 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "http/admit.h"
 #include "http/condition.h"
+#include "http/hold.h"
 #include "http/lines.h"
 #include "http/reply.h"
-#include "http/request.h"
 
 #define SUBSET_SQL_BYTES_MAX (8u << 20) /* of a condition, and of an order */
 #define SUBSET_RETRY_MIN_MS 5000
@@ -42,7 +45,7 @@ struct subset_body {
 
 static int64_t now(const struct request *r) { return r->conn->loop->now_ms; }
 
-void subset_request_free(struct request *r)
+static void subset_request_free(struct request *r)
 {
 	struct subset_request *q = r->subset;
 	if (q == NULL)
@@ -159,6 +162,7 @@ enum step subset_prepare(struct request *r, const struct shape_params *p, const 
 	if (params_check_subset(a, p->subset, &subset, &errors) < 0)
 		return reply_subset_errors(r, &errors);
 	struct subset_request *q = r->subset = mem_zalloc(sizeof *q);
+	r->release[HELD_SUBSET] = subset_request_free;
 	shape_def_copy(&q->def, def);
 	q->limit = subset.limit;
 	q->offset = subset.offset;
@@ -356,7 +360,7 @@ static enum step reply_too_many(struct request *r)
 static enum step begin_query(struct request *r)
 {
 	struct subset_request *q = r->subset;
-	enum step step = shape_hold_ready(r);
+	enum step step = hold_ready(r);
 	if (step != STEP_NEXT)
 		return step;
 	struct subset_spec spec = {.def = &q->def, .where = q->where, .order_by = q->order_by, .limit = q->limit,
