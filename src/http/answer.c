@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "http/lines.h"
 #include "http/stream.h"
+#include "http/work.h"
 
 #define CURSOR_EPOCH_S 1728432000 /* 2024-10-09T00:00:00Z */
 #define CURSOR_JITTER_S 3600
@@ -220,7 +221,7 @@ static enum step read_and_reply(struct request *r, const struct shape_slice *sli
 	case SHAPE_READ_END: {
 		shape_reader_free(reader);
 		struct page *page = render(&lines, slice->up_to_date, key->seen);
-		pages_add(r->conn->loop->pages, key, page, now(r));
+		pages_add(r->conn->loop->work->pages, key, page, now(r));
 		begin_data(r, &p, d);
 		step = reply_page(r, &p, page);
 		break;
@@ -254,7 +255,7 @@ static enum step reply_slice(struct request *r, const struct shape_slice *slice,
 	                       .to = slice->to,
 	                       .seen = seen,
 	                       .up_to_date = slice->up_to_date};
-	struct page *page = pages_find(r->conn->loop->pages, &key);
+	struct page *page = pages_find(r->conn->loop->work->pages, &key);
 	if (page == NULL)
 		return read_and_reply(r, slice, &key, d);
 	struct reply p;

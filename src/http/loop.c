@@ -2,7 +2,6 @@
  * loop.c - see loop.h. One round of a loop: wait for events; look at all of them (nothing is freed
  * meanwhile); resume what was woken or is due; run each touched daemon.
  */
-#include "http/condition.h"
 #include "http/loop.h"
 
 #include <errno.h>
@@ -22,9 +21,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "http/page.h"
 #include "http/refusal.h"
-#include "http/route.h"
 
 /* libpg_query writes its tree by recursion: 32,000 nested sums, the most a condition has room for, take 3 MB. Only
  * what is used becomes memory. */
@@ -67,7 +64,7 @@ static void connection_notify(void *cls, struct MHD_Connection *mhd, void **cont
 		return;
 	if (l->adding == c)
 		l->adding = NULL;
-	route_closed(c);
+	l->http->handlers->closed(c);
 	c->daemon->connections--;
 	conn_free(c);
 }
@@ -81,15 +78,16 @@ static unsigned daemon_flags(void) { return DAEMON_FLAGS | (MHD_get_version()[0]
 
 static struct daemon *daemon_new(struct loop *l, size_t pool_bytes)
 {
+	const struct loop_handlers *h = l->http->handlers;
 	struct daemon *d = mem_zalloc(sizeof *d);
 	d->source.kind = SOURCE_DAEMON;
 	d->pool_bytes = pool_bytes;
 	d->mhd = MHD_start_daemon(
 		daemon_flags(), 0, NULL, NULL,
-		route_handle, l, MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		h->handle, l, MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		pool_bytes, MHD_OPTION_CONNECTION_LIMIT, (unsigned)(2 * DAEMON_CONNECTIONS_MAX),
-		MHD_OPTION_NOTIFY_CONNECTION, connection_notify, l, MHD_OPTION_NOTIFY_COMPLETED, route_completed, l,
-		MHD_OPTION_URI_LOG_CALLBACK, route_uri, l, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_END);
+		MHD_OPTION_NOTIFY_CONNECTION, connection_notify, l, MHD_OPTION_NOTIFY_COMPLETED, h->completed, l,
+		MHD_OPTION_URI_LOG_CALLBACK, h->uri, l, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_END);
 	if (d->mhd == NULL) {
 		free(d);
 		return NULL;
@@ -563,34 +561,17 @@ static void conn_due(struct loop *l, struct conn *c)
 /* After a crowd has gone, the C library would keep what it held. */
 static bool crowd_gone(const struct loop *l) { return l->peak >= CROWD_MIN && atomic_load(&l->nconns) < l->peak / 2; }
 
-static void free_spares(struct loop *l)
-{
-	while (l->nspares > 0)
-		buf_clear(&l->spares[--l->nspares]);
-	buf_clear(&l->lines);
-}
-
 static void upkeep(struct loop *l)
 {
 	unsigned count = atomic_load(&l->nconns);
 	l->upkeep_at_ms = l->now_ms + UPKEEP_MS;
-	size_t huge = pages_expire(l->pages, l->now_ms);
-	l->held.freed_bytes += huge;
-	l->held.let_go = l->held.let_go || huge > 0;
-	streams_let_go(l);
-	if (!l->spares_used)
-		free_spares(l);
-	l->spares_used = false;
 	if (count > l->peak)
 		l->peak = count;
 	bool gone = crowd_gone(l);
 	if (gone)
 		l->peak = count;
-	if (gone || (l->held.let_go && l->held.freed_bytes > FREED_BYTES_MAX)) {
+	if (l->http->handlers->upkeep(l, gone) || gone)
 		malloc_trim(0);
-		l->held.let_go = false;
-		l->held.freed_bytes = 0;
-	}
 }
 
 static void handle_due(struct loop *l)
@@ -613,7 +594,7 @@ static int wait_time(const struct loop *l)
 		until = l->heap[0]->deadline_ms;
 	if (l->trim_first != NULL && l->trim_first->trim_at_ms < until)
 		until = l->trim_first->trim_at_ms;
-	if ((!pages_empty(l->pages) || l->nspares > 0 || l->held.first != NULL || crowd_gone(l)) && l->upkeep_at_ms < until)
+	if (l->upkeep_at_ms < until && (crowd_gone(l) || l->http->handlers->upkeep_wanted(l)))
 		until = l->upkeep_at_ms;
 	if (l->index == 0 && !l->http->accepting && !l->stopping && l->http->accept_again_ms < until)
 		until = l->http->accept_again_ms;
@@ -769,9 +750,7 @@ static int loop_init(struct http *h, unsigned index, struct err *e)
 	l->dead_fd = dead_socket();
 	if (l->epoll_fd < 0 || l->wake_fd < 0 || l->dead_fd < 0 || epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, l->wake_fd, &event) != 0)
 		return err_errno(e, errno, "cannot set up an event loop");
-	buf_init(&l->lines, SIZE_MAX / 2);
-	l->pages = pages_new();
-	l->conditions = condition_cache_new();
+	l->work = h->handlers->work_new();
 	return 0;
 }
 
@@ -784,10 +763,7 @@ static void loop_clear(struct loop *l)
 		free(c);
 	}
 	l->arrived = NULL;
-	if (l->pages != NULL)
-		pages_free(l->pages);
-	condition_cache_free(l->conditions);
-	free_spares(l);
+	l->http->handlers->work_free(l->work);
 	if (l->epoll_fd > 0)
 		close(l->epoll_fd);
 	if (l->wake_fd > 0)

@@ -65,15 +65,6 @@
 #define DAEMON_RUNS_MAX 16 /* in a row, before the others get their turn */
 #define DAEMON_RUN_US 1000 /* likewise: a run may send a megabyte */
 #define UPKEEP_MS 500
-/* Buffers of streams that are kept for the next, until one upkeep finds none of them used since the last. */
-#define SPARES_MAX 4
-#define SPARE_BYTES_MAX (1u << 20)
-/* What a stream of events has read for a client that takes nothing for so long, and for as long as it would take at this
- * rate, is let go, and read again when it is wanted. */
-#define HELD_MAX_MS 500
-#define HELD_BYTES_PER_MS 2000
-#define HELD_BYTES_MAX (16u << 20) /* of a loop; beyond, those who took nothing for the longest let go before */
-#define FREED_BYTES_MAX (2u << 20) /* that the C library may keep once streams were let go */
 #define CROWD_MIN 500 /* connections: giving memory back after fewer isn't worth it */
 
 /* ---- structures --------------------------------------------------------------------------------- */
@@ -85,8 +76,7 @@ struct source {
 
 struct loop;
 struct request;
-struct page_cache;
-struct condition_cache;
+struct loop_work;
 
 struct daemon {
 	struct source source;
@@ -139,14 +129,6 @@ struct conn {
 	struct conn *next, *prev; /* all of the loop */
 };
 
-/* Streams of events with something that their clients haven't taken; those who took some last are the last. */
-struct held {
-	struct stream *first, *last;
-	size_t bytes;
-	size_t freed_bytes; /* by all streams, and pages of huge rows, since memory was given back */
-	bool let_go;        /* some were, or such a page went, since then */
-};
-
 struct loop {
 	struct http *http;
 	unsigned index;
@@ -168,15 +150,7 @@ struct loop {
 	bool stopping;
 	int64_t stop_at_ms, now_ms, upkeep_at_ms;
 	struct arena scratch; /* of one step of one request */
-	struct page_cache *pages;
-	struct buf spares[SPARES_MAX];
-	unsigned nspares;
-	bool spares_used;
-	unsigned large_blocks; /* LARGE_BLOCKS_MAX */
-	struct held held;
-	struct buf lines;      /* of one step of a stream of events */
-	struct condition_cache *conditions;
-	uint64_t ids; /* for x-request-id */
+	struct loop_work *work; /* the requests' */
 	uint64_t random;
 
 	pthread_mutex_t wake_lock;
@@ -195,8 +169,28 @@ struct admit_pace {
 	double next_ms;  /* the next one who is sent away is to come back then */
 };
 
+/*
+ * What connections lead to. The loops know no requests: they are given this at the start, by server.c. Called on the
+ * loop's thread, but for work_new() and work_free(), before that begins and after it has ended.
+ */
+struct loop_handlers {
+	/* libmicrohttpd's, whose `cls` is the loop. uri: the request line is there; returns the request's context */
+	void *(*uri)(void *cls, const char *uri, struct MHD_Connection *mhd);
+	MHD_AccessHandlerCallback handle;
+	MHD_RequestCompletedCallback completed;
+	void (*closed)(struct conn *c); /* it is gone; its request, if there still is one, goes with it */
+	/* What the requests of a loop share. */
+	struct loop_work *(*work_new)(void);
+	void (*work_free)(struct loop_work *w); /* NULL is fine */
+	/* Each UPKEEP_MS while it is wanted, and else when something happens. True: so much memory was
+	 * let go that the C library should give it back. `trims`: it will in any case. */
+	bool (*upkeep)(struct loop *l, bool trims);
+	bool (*upkeep_wanted)(const struct loop *l);
+};
+
 struct http {
 	const struct config *config;
+	const struct loop_handlers *handlers;
 	struct shapes *shapes;
 	struct loop loops[HTTP_LOOPS];
 	unsigned nloops;
@@ -209,7 +203,6 @@ struct http {
 	_Atomic unsigned initial, existing; /* admitted now */
 	struct admit_pace pace;
 	_Atomic uint64_t body_bytes;        /* of all POST bodies being read */
-	_Atomic int64_t etags;              /* counts up, for etags that never match */
 };
 
 /* ---- for route.c and the handlers --------------------------------------------------------------- */
@@ -260,8 +253,6 @@ void conn_set_deadline(struct conn *c, int64_t deadline_ms);
 void conn_check_progress(struct loop *l, struct conn *c);
 void conn_wake_unlink(struct loop *l, struct conn *c); /* with the wake_lock held */
 void conns_trim_due(struct loop *l);
-
-void streams_let_go(struct loop *l); /* stream.c: those that are due, HELD_MAX_MS */
 
 struct conn *conn_of(struct MHD_Connection *mhd);
 uint64_t loop_random(struct loop *l);

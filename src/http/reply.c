@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "http/refusal.h"
+#include "http/work.h"
 
 #define EXPOSED_HEADERS \
 	"electric-cursor,electric-handle,electric-has-data,electric-offset,electric-schema,electric-up-to-date," \
@@ -182,7 +183,7 @@ static void free_page(void *cls) { page_unref(cls); }
 
 enum step reply_page(struct request *r, struct reply *p, struct page *page)
 {
-	struct page_cache *cache = r->conn->loop->pages;
+	struct page_cache *cache = r->conn->loop->work->pages;
 	if (!headers_fit(r, p)) {
 		page_unref(page);
 		return reply_text(r, p, too_wide, sizeof too_wide - 1);

@@ -6,6 +6,7 @@
 #include "http/condition.h"
 #include "http/hold.h"
 #include "http/reply.h"
+#include "http/work.h"
 
 #define NO_DATABASE "Cannot connect to the database to verify the shape. Please try again later."
 
@@ -74,7 +75,7 @@ enum step resolve_def(struct request *r, const struct shape_params *p, const str
 	if (def_build(a, table, &p->def, shapes_server_version(r->http->shapes), def, &complaint) < 0)
 		return reply_error(r, complaint.field, complaint.text);
 	struct params_errors errors = {.count = 0};
-	if (condition_apply(r->conn->loop->conditions, a, p, def, &errors) != 0) {
+	if (condition_apply(r->conn->loop->work->conditions, a, p, def, &errors) != 0) {
 		shape_def_clear(def);
 		return reply_errors(r, &errors);
 	}

@@ -12,6 +12,8 @@
 #include "base/mem.h"
 #include "http/admit.h"
 #include "http/loop.h"
+#include "http/route.h"
+#include "http/work.h"
 
 /* One descriptor per waiting client: the soft limit of 1,024 is for programs that use select(). */
 static unsigned raise_files_limit(void)
@@ -62,10 +64,22 @@ static void tell_library(void)
 		            "waiting ones take %u KB each, and to wake them takes longer", version, POOL_BYTES / 1024);
 }
 
+static const struct loop_handlers handlers = {
+	.uri = route_uri,
+	.handle = route_handle,
+	.completed = route_completed,
+	.closed = route_closed,
+	.work_new = work_new,
+	.work_free = work_free,
+	.upkeep = work_upkeep,
+	.upkeep_wanted = work_wanted,
+};
+
 int http_start(struct http **out, const struct config *config, struct shapes *shapes, struct err *e)
 {
 	struct http *h = mem_zalloc(sizeof *h);
 	h->config = config;
+	h->handlers = &handlers;
 	h->shapes = shapes;
 	admit_init(h);
 	unsigned files = raise_files_limit();

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "http/lines.h"
 #include "http/stream.h"
+#include "http/work.h"
 
 #define SSE_KEEPALIVE ": keep-alive\n\n"
 #define LOOK_AGAIN_MAX 8 /* woken for nothing: at once so often, then after a little while */
@@ -22,6 +23,7 @@
 struct stream {
 	struct request *r;   /* may be gone when the response is let go */
 	struct loop *loop;
+	struct loop_work *work; /* the loop's */
 	struct shape *shape; /* the request's, held here too */
 	struct buf out;      /* ready for the client */
 	size_t sent;
@@ -50,6 +52,7 @@ static struct stream *stream_new(struct request *r, struct stream_plan *plan)
 	struct stream *s = mem_zalloc(sizeof *s);
 	s->r = r;
 	s->loop = r->conn->loop;
+	s->work = s->loop->work;
 	s->shape = shape_ref(r->shape);
 	s->sse = plan->sse;
 	s->slice = plan->slice;
@@ -61,8 +64,8 @@ static struct stream *stream_new(struct request *r, struct stream_plan *plan)
 	s->piece_bytes = PIECE_BYTES_LEAST;
 	buf_init(&s->out, SIZE_MAX / 2);
 	s->size = plan->size;
-	s->large_block = s->size > 0 && s->loop->large_blocks < LARGE_BLOCKS_MAX;
-	s->loop->large_blocks += s->large_block;
+	s->large_block = s->size > 0 && s->work->large_blocks < LARGE_BLOCKS_MAX;
+	s->work->large_blocks += s->large_block;
 	if (s->sse && !s->slice.empty)
 		s->reader = shape_reader_new(s->shape, &s->slice);
 	if (s->sse || s->size > 0)
@@ -79,23 +82,23 @@ static struct stream *stream_new(struct request *r, struct stream_plan *plan)
  */
 static void take_out(struct stream *s)
 {
-	struct loop *l = s->loop;
-	if (s->out.data == NULL && l->nspares > 0)
-		s->out = l->spares[--l->nspares];
+	struct loop_work *w = s->work;
+	if (s->out.data == NULL && w->nspares > 0)
+		s->out = w->spares[--w->nspares];
 	buf_reset(&s->out);
 }
 
 static void give_out(struct stream *s)
 {
-	struct loop *l = s->loop;
-	if (l->nspares == SPARES_MAX || s->out.cap > SPARE_BYTES_MAX || s->out.data == NULL) {
-		l->held.freed_bytes += s->out.cap;
+	struct loop_work *w = s->work;
+	if (w->nspares == SPARES_MAX || s->out.cap > SPARE_BYTES_MAX || s->out.data == NULL) {
+		w->held.freed_bytes += s->out.cap;
 		buf_clear(&s->out);
 		return;
 	}
 	buf_reset(&s->out);
-	l->spares[l->nspares++] = s->out;
-	l->spares_used = true;
+	w->spares[w->nspares++] = s->out;
+	w->spares_used = true;
 	buf_init(&s->out, SIZE_MAX / 2);
 }
 
@@ -106,7 +109,7 @@ static bool is_huge(const struct stream *s) { return s->out.cap > 4 * (size_t)PA
 
 static void held_remove(struct stream *s)
 {
-	struct held *h = &s->loop->held;
+	struct held *h = &s->work->held;
 	if (!s->held)
 		return;
 	*(s->held_prev != NULL ? &s->held_prev->held_next : &h->first) = s->held_next;
@@ -120,8 +123,8 @@ static void let_go(struct stream *s)
 {
 	struct buf rest = BUF_INIT(SIZE_MAX / 2);
 	held_remove(s);
-	s->loop->held.freed_bytes += s->out.cap;
-	s->loop->held.let_go = true;
+	s->work->held.freed_bytes += s->out.cap;
+	s->work->held.let_go = true;
 	s->let_go = s->of_reader;
 	if (s->of_reader) {
 		s->skip = s->sent;
@@ -137,7 +140,7 @@ static void let_go(struct stream *s)
 
 static void held_add(struct stream *s)
 {
-	struct held *h = &s->loop->held;
+	struct held *h = &s->work->held;
 	held_remove(s);
 	s->taken_ms = s->loop->now_ms;
 	s->held = true;
@@ -153,11 +156,11 @@ static void held_add(struct stream *s)
 	}
 }
 
-void streams_let_go(struct loop *l)
+void streams_let_go(struct loop_work *w, int64_t now_ms)
 {
-	for (struct stream *s = l->held.first, *next; s != NULL; s = next) {
+	for (struct stream *s = w->held.first, *next; s != NULL; s = next) {
 		next = s->held_next;
-		if (l->now_ms - s->taken_ms >= HELD_MAX_MS + (int64_t)(s->out.cap / HELD_BYTES_PER_MS))
+		if (now_ms - s->taken_ms >= HELD_MAX_MS + (int64_t)(s->out.cap / HELD_BYTES_PER_MS))
 			let_go(s);
 	}
 }
@@ -166,7 +169,7 @@ static void stream_free(void *cls)
 {
 	struct stream *s = cls;
 	held_remove(s);
-	s->loop->large_blocks -= s->large_block;
+	s->work->large_blocks -= s->large_block;
 	shape_reader_free(s->reader);
 	shape_unref(s->shape);
 	buf_clear(&s->out);
@@ -231,7 +234,7 @@ static enum shape_read read_members(struct stream *s, struct err *e)
 
 static enum shape_read read_events(struct stream *s, struct err *e)
 {
-	struct buf *lines = &s->loop->lines;
+	struct buf *lines = &s->work->lines;
 	s->from = shape_reader_place(s->reader);
 	enum shape_read state = shape_reader_next(s->reader, lines, s->piece_bytes, &s->r->waiter, e);
 	put_lines(&s->out, lines->data, lines->len, true, &s->first);

@@ -19,4 +19,8 @@ struct stream_plan {
 /* Queues the response of r->shape; what `p` and `plan` have is taken. */
 enum step stream_reply(struct request *r, struct reply *p, struct stream_plan *plan);
 
+struct loop_work;
+/* Those of events whose clients have taken nothing for HELD_MAX_MS let go of what was read for them. */
+void streams_let_go(struct loop_work *w, int64_t now_ms);
+
 #endif
