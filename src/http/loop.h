@@ -237,23 +237,48 @@ struct conn *conn_leave(struct conn *c);
 /* Where the first request of a connection begins is where the daemon's memory for it begins. */
 void conn_learn_pool(struct conn *c, const char *method);
 
-/* ---- between conn.c and loop.c ------------------------------------------------------------------- */
+/* ---- connections, among these files: conn.c ------------------------------------------------------- */
 
-void conn_link(struct loop *l, struct conn *c); /* from now on the loop's */
-void conn_free(struct conn *c);                 /* its descriptor is closed, or about to be by the daemon */
-void conn_drop(struct conn *c);                 /* closes one that no daemon has */
+struct conn *conn_new(struct loop *l, int fd);    /* CONN_NEW; of no list yet */
+void conn_link(struct loop *l, struct conn *c);   /* from now on the loop's */
+void conn_arrive(struct loop *l, struct conn *c); /* the same, and the loop hears of its socket */
+void conn_free(struct conn *c);                   /* its descriptor is closed, or about to be by the daemon */
+void conn_drop(struct conn *c);                   /* closes one that no daemon has */
 void conn_cut(struct conn *c);
 void conn_unpark(struct conn *c);
 bool conn_can_sleep(void);       /* with this version of the library */
 void conn_moved(struct conn *c); /* its socket went to another; what is left here ends */
 void conn_rouse(struct conn *c); /* the daemon may read again, if it was asleep */
 void conn_touch(struct conn *c); /* its daemon is to be run in this round */
-void conn_set_deadline(struct conn *c, int64_t deadline_ms);
+void daemon_touch(struct loop *l, struct daemon *d);
 /* A client that has taken nothing of the response for a tcp_send_timeout is cut, however slow the others are. */
 void conn_check_progress(struct loop *l, struct conn *c);
 void conn_wake_unlink(struct loop *l, struct conn *c); /* with the wake_lock held */
 void conns_trim_due(struct loop *l);
 
+/* ---- deadline.c */
+void deadline_add(struct loop *l, struct conn *c);
+void deadline_remove(struct loop *l, struct conn *c);
+void conn_set_deadline(struct conn *c, int64_t deadline_ms);
+
+/* ---- daemon.c */
+/* Gives a connection, whose first request has been looked at, to a daemon with so much memory. */
+void daemon_take(struct loop *l, struct conn *c, size_t pool_bytes);
+void daemons_run(struct loop *l); /* those that were touched */
+void daemons_end(struct loop *l);
+
+/* ---- accept.c: the first loop's */
+void accept_listen(struct http *h, bool on); /* off: until accept_again_ms */
+bool accept_some(struct http *h);            /* true if there may be more */
+
+/* ---- intake.c */
+bool intake_first(struct loop *l, struct conn *c); /* no daemon has it yet. False: nothing has arrived, or not all */
+bool intake_next(struct loop *l, struct conn *c);  /* it is asleep; likewise */
+void intake_discard(struct conn *c); /* what a client still sends after it has been refused; and its end */
+/* By our own hand; no daemon has it. `why` lives for ever. */
+void intake_refuse(struct loop *l, struct conn *c, unsigned status, const char *why, bool head);
+
+/* ---- loop.c */
 struct conn *conn_of(struct MHD_Connection *mhd);
 uint64_t loop_random(struct loop *l);
 
