@@ -87,6 +87,13 @@ static void take_woken(struct loop *l)
 			(void)intake_next(l, batch[i]);
 }
 
+static void unpark_all(struct loop *l)
+{
+	for (struct conn *c = l->conns; c != NULL; c = c->next)
+		if (c->state == CONN_PARKED)
+			conn_unpark(c);
+}
+
 /* Between requests: whether the next one has arrived, which is then read. To close what has unread bytes would be a
  * reset. */
 static bool has_arrived(struct loop *l, struct conn *c)
@@ -209,6 +216,8 @@ static void handle_events(struct loop *l)
 	}
 	if (woken)
 		take_woken(l);
+	if (woken && atomic_exchange(&l->unpark_all, false))
+		unpark_all(l);
 }
 
 /* ---- the end ---------------------------------------------------------------------------------------- */
@@ -251,9 +260,8 @@ static void end_daemons(struct loop *l)
 	for (struct conn *c = l->conns; c != NULL; c = c->next) {
 		conn_cut(c);
 		conn_rouse(c);
-		if (c->state == CONN_PARKED)
-			conn_unpark(c);
 	}
+	unpark_all(l);
 	daemons_run(l);
 	take_woken(l); /* what was handed to us meanwhile */
 	daemons_end(l);
@@ -392,4 +400,12 @@ void loops_stop(struct http *h)
 		pthread_join(h->loops[i].thread, NULL);
 	for (unsigned i = 0; i < h->nloops; i++)
 		loop_clear(&h->loops[i]);
+}
+
+void loops_unpark(struct http *h)
+{
+	for (unsigned i = 0; i < h->nloops; i++) {
+		atomic_store(&h->loops[i].unpark_all, true);
+		eventfd_write(h->loops[i].wake_fd, 1);
+	}
 }

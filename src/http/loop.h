@@ -153,6 +153,7 @@ struct loop {
 	struct loop_work *work; /* the requests' */
 	uint64_t random;
 
+	_Atomic bool unpark_all; /* loops_unpark() */
 	pthread_mutex_t wake_lock;
 	struct conn *woken, *arrived; /* from other threads */
 	bool ended;                   /* takes no more of those */
@@ -284,5 +285,7 @@ uint64_t loop_random(struct loop *l);
 
 int loops_start(struct http *h, struct err *e) MUST_USE;
 void loops_stop(struct http *h);
+/* All who are parked go on soon, whatever they wait for. Any thread, under any lock, while the loops run. */
+void loops_unpark(struct http *h);
 
 #endif

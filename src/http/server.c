@@ -64,6 +64,9 @@ static void tell_library(void)
 		            "waiting ones take %u KB each, and to wake them takes longer", version, POOL_BYTES / 1024);
 }
 
+/* Whoever waits looks again, and finds that nothing here can be called current (hold_current()). */
+static void on_foreign(void *ctx) { loops_unpark(ctx); }
+
 static const struct loop_handlers handlers = {
 	.uri = route_uri,
 	.handle = route_handle,
@@ -92,6 +95,7 @@ int http_start(struct http **out, const struct config *config, struct shapes *sh
 		close(h->listen_fd);
 		goto failed;
 	}
+	shapes_on_foreign(shapes, on_foreign, h);
 	log_notice("listening on port %d, up to %u connections", config->port, h->conns_max);
 	tell_library();
 	*out = h;
@@ -106,6 +110,7 @@ void http_stop(struct http *h)
 {
 	if (h == NULL)
 		return;
+	shapes_on_foreign(h->shapes, NULL, NULL);
 	loops_stop(h);
 	close(h->listen_fd);
 	admit_clear(h);

@@ -61,6 +61,7 @@ struct shapes {
 	pthread_cond_t changed;
 	struct wait_list waiting;
 	unsigned registered;  /* so often somebody began to wait */
+	bool foreign_soon;    /* the lock goes to somebody else as the next one looks a table up */
 	enum shapes_status status;
 	enum shapes_currency currency;
 	enum look look;
@@ -73,6 +74,8 @@ struct shapes {
 	unsigned subsets, subsets_freed;
 	int refs;             /* of the shape */
 	bool strange;         /* something else was asked for than any test asks for */
+	void (*on_foreign)(void *ctx);
+	void *on_foreign_ctx;
 };
 
 static struct shapes engine;
@@ -134,6 +137,14 @@ enum shapes_currency shapes_currency_wait(struct shapes *s, struct waiter *w)
 	return currency;
 }
 
+void shapes_on_foreign(struct shapes *s, void (*notify)(void *), void *ctx)
+{
+	locked();
+	s->on_foreign = notify;
+	s->on_foreign_ctx = ctx;
+	unlock();
+}
+
 void shapes_ready(struct shapes *s, struct shapes_ready *out)
 {
 	(void)s;
@@ -169,6 +180,8 @@ int table_lookup_result(struct table_lookup *l, struct waiter *w, struct pg_tabl
 	enum look look = engine.look;
 	if (look == LOOK_PENDING)
 		wait_for(w);
+	if (engine.foreign_soon)
+		engine.currency = SHAPES_FOREIGN;
 	*e = engine.err;
 	unlock();
 	*out = engine.table;
@@ -481,6 +494,7 @@ static void end(void)
 	CHECK_INT(engine.refs, 0);
 	CHECK_INT(engine.lookup.refs, 0);
 	CHECK_INT(engine.subsets, engine.subsets_freed);
+	CHECK(engine.on_foreign == NULL);
 	CHECK(!engine.strange);
 	shape_def_clear(&engine.shape.def);
 	pg_table_unref(engine.table);
@@ -1142,6 +1156,69 @@ static void test_delete(void)
 	end();
 }
 
+/* ---- somebody else's lock --------------------------------------------------------------------------- */
+
+#define PARKED 5
+
+/* All who wait, for whatever, are answered at once; the engine wakes none of them itself. */
+static void test_foreign(void)
+{
+	static struct client parked[PARKED];
+	static const char *const what[PARKED] = {"look-up", "creation", "live", "subset", "deletion"};
+	begin();
+	serve();
+	get(ITEMS "&offset=-1");
+	got(200, NULL);
+	for (size_t i = 0; i < PARKED; i++)
+		client_open(&parked[i]);
+	ask(&parked[2], "GET", ITEMS "&offset=2_0&live=true&handle=" HANDLE, "");
+	AWAIT(engine.registered == 1);
+	HAPPENS(engine.subset.state = SUBSET_RUNNING; engine.registered = 0);
+	AWAIT(engine.registered == 1); /* woken for nothing, it waits again */
+	ask(&parked[3], "GET", SUBSET, "");
+	AWAIT(engine.registered == 2);
+	locked();
+	engine.shape.state = SHAPE_CREATING;
+	unlock();
+	ask(&parked[1], "GET", ITEMS "&offset=-1", "");
+	AWAIT(engine.registered == 3);
+	locked();
+	engine.shape.state = SHAPE_LIVE;
+	unlock();
+	ask(&parked[4], "DELETE", "/v1/shape?handle=" HANDLE, "");
+	AWAIT(engine.registered == 4);
+	locked();
+	engine.look = LOOK_PENDING;
+	unlock();
+	ask(&parked[0], "GET", ITEMS "&offset=-1", "");
+	AWAIT(engine.registered == 5);
+	locked();
+	engine.currency = SHAPES_FOREIGN;
+	if (CHECK(engine.on_foreign != NULL))
+		engine.on_foreign(engine.on_foreign_ctx);
+	unlock();
+	for (size_t i = 0; i < PARKED; i++) {
+		read_answer(&parked[i], &answer, true);
+		if (!CHECK_INT(answer.status, 503) || !CHECK(strstr(answer.body, "Another instance holds the lock") != NULL))
+			printf("  %s\n", what[i]);
+		client_close(&parked[i]);
+	}
+	end();
+}
+
+/* One that comes between: it found what we have current, and parks when everybody has been told. */
+static void test_foreign_meanwhile(void)
+{
+	begin();
+	engine.look = LOOK_PENDING;
+	engine.foreign_soon = true;
+	serve();
+	get(ITEMS "&offset=-1");
+	got(503, NULL);
+	CHECK(strstr(answer.body, "Another instance holds the lock") != NULL);
+	end();
+}
+
 int main(void)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -1167,5 +1244,7 @@ int main(void)
 	RUN(test_subset);
 	RUN(test_subset_refused);
 	RUN(test_delete);
+	RUN(test_foreign);
+	RUN(test_foreign_meanwhile);
 	return check_done("test_http");
 }
