@@ -156,6 +156,7 @@ void conn_wake_unlink(struct loop *l, struct conn *c)
 void conn_free(struct conn *c)
 {
 	struct loop *l = c->loop;
+	REQUIRE(conn_is_ours(c) && c->request == NULL);
 	pthread_mutex_lock(&l->wake_lock);
 	if (c->wake_queued)
 		conn_wake_unlink(l, c);
@@ -166,18 +167,21 @@ void conn_free(struct conn *c)
 	if (c->next != NULL)
 		c->next->prev = c->prev;
 	atomic_fetch_sub(&l->nconns, 1);
+	c->source.kind = 0;
 	free(c);
 }
 
 /* Closes a connection that no daemon has. */
 void conn_drop(struct conn *c)
 {
+	REQUIRE(c->mhd == NULL);
 	close(c->fd);
 	conn_free(c);
 }
 
 void conn_arrive(struct loop *l, struct conn *c)
 {
+	REQUIRE(c->loop == l && c->state == CONN_NEW && loop_is_ours(l));
 	/* One registration for its whole life: for hang-ups, which a daemon doesn't see while the connection is
 	 * suspended, and for what arrives while no daemon has it or it is asleep. */
 	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = c};
@@ -201,11 +205,14 @@ void conn_cut(struct conn *c)
 struct conn *conn_of(struct MHD_Connection *mhd)
 {
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-	return info == NULL ? NULL : info->socket_context;
+	struct conn *c = info == NULL ? NULL : info->socket_context;
+	REQUIRE(c == NULL || conn_is_ours(c));
+	return c;
 }
 
 bool conn_park(struct conn *c, int64_t deadline_ms)
 {
+	REQUIRE(conn_is_ours(c) && c->request != NULL && conn_in_request(c) && !c->asleep);
 	if (c->hungup || c->cut)
 		return false;
 	c->state = CONN_PARKED;
@@ -217,6 +224,7 @@ bool conn_park(struct conn *c, int64_t deadline_ms)
 
 void conn_unpark(struct conn *c)
 {
+	REQUIRE(conn_is_ours(c) && c->state == CONN_PARKED);
 	c->state = CONN_SENDING;
 	c->acked = UINT64_MAX;
 	conn_set_deadline(c, c->loop->now_ms + c->loop->http->config->tcp_send_timeout_ms);
@@ -226,8 +234,10 @@ void conn_unpark(struct conn *c)
 
 void conn_rouse(struct conn *c)
 {
+	REQUIRE(conn_is_ours(c));
 	if (!c->asleep)
 		return;
+	REQUIRE(c->state != CONN_PARKED);
 	c->asleep = false;
 	MHD_resume_connection(c->mhd);
 	conn_touch(c);
@@ -235,12 +245,14 @@ void conn_rouse(struct conn *c)
 
 void conn_suspend(struct conn *c)
 {
+	REQUIRE(conn_is_ours(c) && !c->asleep && c->state != CONN_PARKED);
 	c->asleep = true;
 	MHD_suspend_connection(c->mhd);
 }
 
 void conn_moved(struct conn *c)
 {
+	REQUIRE(conn_is_ours(c) && c->asleep && (c->state == CONN_IDLE || conn_in_request(c)));
 	c->state = CONN_CLOSING;
 	if (c->request == NULL) /* in the middle of one the daemon still reads what it has */
 		conn_wipe(c);
@@ -251,6 +263,7 @@ void conn_moved(struct conn *c)
 void conn_wake(struct conn *c)
 {
 	struct loop *l = c->loop;
+	REQUIRE(c->source.kind == SOURCE_CONN);
 	pthread_mutex_lock(&l->wake_lock);
 	bool poke = l->woken == NULL && l->arrived == NULL;
 	if (!c->wake_queued) {
@@ -277,6 +290,7 @@ static uint64_t bytes_acked(const struct conn *c)
 
 void conn_sending(struct conn *c)
 {
+	REQUIRE(conn_is_ours(c) && c->request != NULL && conn_in_request(c));
 	c->state = CONN_SENDING;
 	c->acked = UINT64_MAX; /* looked at only if it takes long */
 	conn_set_deadline(c, c->loop->now_ms + c->loop->http->config->tcp_send_timeout_ms / 2);
@@ -291,6 +305,7 @@ static int64_t request_deadline(const struct conn *c, int64_t max_ms)
 
 void conn_body(struct conn *c)
 {
+	REQUIRE(conn_is_ours(c) && (c->state == CONN_HEADERS || c->state == CONN_BODY));
 	if (c->state == CONN_BODY)
 		return;
 	c->state = CONN_BODY;
@@ -299,6 +314,7 @@ void conn_body(struct conn *c)
 
 void conn_headers(struct conn *c)
 {
+	REQUIRE(conn_is_ours(c) && c->mhd != NULL && !c->asleep && c->state != CONN_PARKED);
 	c->state = CONN_HEADERS;
 	conn_set_deadline(c, request_deadline(c, HEADERS_MAX_MS));
 }
@@ -348,6 +364,7 @@ bool conn_request_read(struct conn *c)
 void conn_idle(struct conn *c, bool stays)
 {
 	int waiting = 0;
+	REQUIRE(conn_is_ours(c) && c->request == NULL && conn_in_request(c)); /* not only SENDING: the library has answers of its own */
 	c->state = CONN_IDLE;
 	c->requests++;
 	c->first = c->late = false;
@@ -369,6 +386,7 @@ void conn_idle(struct conn *c, bool stays)
 
 void conn_closing(struct conn *c, bool at_once)
 {
+	REQUIRE(conn_is_ours(c) && c->request == NULL && c->mhd != NULL && !c->asleep);
 	c->state = CONN_CLOSING;
 	c->requests++;
 	conn_wipe(c);
@@ -378,6 +396,7 @@ void conn_closing(struct conn *c, bool at_once)
 void conn_check_progress(struct loop *l, struct conn *c)
 {
 	uint64_t acked = bytes_acked(c);
+	REQUIRE(c->state == CONN_SENDING);
 	if (acked == c->acked) {
 		conn_cut(c);
 		conn_touch(c);

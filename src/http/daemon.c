@@ -30,8 +30,10 @@ static void connection_notify(void *cls, struct MHD_Connection *mhd, void **cont
                               enum MHD_ConnectionNotificationCode code)
 {
 	struct loop *l = cls;
+	REQUIRE(loop_is_ours(l));
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
 		struct conn *c = l->adding;
+		REQUIRE(c != NULL && conn_is_ours(c) && c->mhd == NULL);
 		c->mhd = mhd;
 		*context = c;
 		return;
@@ -39,9 +41,11 @@ static void connection_notify(void *cls, struct MHD_Connection *mhd, void **cont
 	struct conn *c = *context;
 	if (c == NULL)
 		return;
+	REQUIRE(conn_is_ours(c) && c->loop == l);
 	if (l->adding == c)
 		l->adding = NULL;
 	l->http->handlers->closed(c);
+	REQUIRE(c->daemon->connections > 0);
 	c->daemon->connections--;
 	conn_free(c);
 }
@@ -121,6 +125,7 @@ void daemons_run(struct loop *l)
 void daemon_take(struct loop *l, struct conn *c, size_t pool_bytes)
 {
 	struct daemon *d = emptiest(l, pool_bytes);
+	REQUIRE(conn_is_ours(c) && c->mhd == NULL && c->state == CONN_NEW);
 	struct sockaddr_in addr = {.sin_family = AF_INET}; /* not looked at: it would only be kept in memory */
 	if (d == NULL) {
 		conn_drop(c);

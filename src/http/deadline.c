@@ -36,6 +36,7 @@ static void heap_down(struct loop *l, size_t at)
 void conn_set_deadline(struct conn *c, int64_t deadline_ms)
 {
 	struct loop *l = c->loop;
+	REQUIRE(l->heap[c->heap_at] == c);
 	int64_t before = c->deadline_ms;
 	c->deadline_ms = deadline_ms;
 	if (deadline_ms < before)
@@ -56,6 +57,7 @@ void deadline_add(struct loop *l, struct conn *c)
 
 void deadline_remove(struct loop *l, struct conn *c)
 {
+	REQUIRE(l->heap[c->heap_at] == c);
 	struct conn *last = l->heap[--l->heap_len];
 	if (last == c)
 		return;

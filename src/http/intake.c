@@ -68,6 +68,7 @@ static void let_pass(struct conn *c, const struct arrival *a)
 
 void intake_discard(struct conn *c)
 {
+	REQUIRE(c->state == CONN_REFUSED);
 	char p[16384];
 	for (int i = 0; i < DISCARD_READS_MAX; i++) {
 		ssize_t n = recv(c->fd, p, sizeof p, MSG_DONTWAIT);
@@ -99,6 +100,7 @@ void intake_refuse(struct loop *l, struct conn *c, unsigned status, const char *
 
 bool intake_first(struct loop *l, struct conn *c)
 {
+	REQUIRE(conn_is_ours(c) && c->state == CONN_NEW && c->mhd == NULL);
 	struct arrival a;
 	switch (look(c, &a)) {
 	case LOOKED_NOTHING:
@@ -137,6 +139,7 @@ static bool swap_in(struct loop *l, struct conn *c, int fd, struct epoll_event *
 struct conn *conn_leave(struct conn *c)
 {
 	struct loop *l = c->loop;
+	REQUIRE(conn_is_ours(c) && c->asleep);
 	int fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
 	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
 	if (fd < 0)
@@ -159,6 +162,7 @@ struct conn *conn_leave(struct conn *c)
 
 bool intake_next(struct loop *l, struct conn *c)
 {
+	REQUIRE(conn_is_ours(c) && c->asleep && c->mhd != NULL);
 	struct arrival a;
 	struct conn *to;
 	switch (look(c, &a)) {

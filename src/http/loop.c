@@ -41,6 +41,7 @@ static void conn_hungup(struct loop *l, struct conn *c)
 
 static void conn_event(struct loop *l, struct conn *c, uint32_t events)
 {
+	REQUIRE(c->loop == l);
 	bool hungup = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
 	if (c->state == CONN_REFUSED) {
 		intake_discard(c);
@@ -212,6 +213,8 @@ static void handle_events(struct loop *l)
 		case SOURCE_CONN:
 			conn_event(l, CONTAINER_OF(s, struct conn, source), events[i].events);
 			break;
+		default:
+			REQUIRE(!"an epoll event of ours");
 		}
 	}
 	if (woken)
@@ -281,6 +284,7 @@ static bool close_door(struct loop *l)
 static void *loop_main(void *arg)
 {
 	struct loop *l = arg;
+	l->self = pthread_self();
 	l->now_ms = clock_mono_ms();
 	if (l->index == 0)
 		accept_listen(l->http, true);

@@ -69,9 +69,10 @@
 
 /* ---- structures --------------------------------------------------------------------------------- */
 
-enum source_kind { SOURCE_LISTENER, SOURCE_WAKE, SOURCE_DAEMON, SOURCE_CONN };
+/* Numbers that nothing else has by chance: what comes out of a pointer without a type is looked at. */
+enum source_kind { SOURCE_LISTENER = 0x4c697374, SOURCE_WAKE = 0x57616b65, SOURCE_DAEMON = 0x4461656d, SOURCE_CONN = 0x436f6e6e };
 struct source {
-	enum source_kind kind; /* first member of what an epoll event points to */
+	enum source_kind kind; /* first member of what an epoll event points to; 0 once that is gone */
 };
 
 struct loop;
@@ -132,7 +133,8 @@ struct conn {
 struct loop {
 	struct http *http;
 	unsigned index;
-	pthread_t thread;
+	pthread_t thread; /* the starter's, to join it */
+	pthread_t self;   /* the same, from its beginning on: whose all of this is */
 	int epoll_fd, wake_fd;
 	int dead_fd; /* a socket whose other end is closed, see conn_leave() */
 	struct source wake_source;
@@ -205,6 +207,19 @@ struct http {
 	struct admit_pace pace;
 	_Atomic uint64_t body_bytes;        /* of all POST bodies being read */
 };
+
+/* ---- what is believed ---- */
+
+static inline bool loop_is_ours(const struct loop *l) { return pthread_equal(l->self, pthread_self()) != 0; }
+
+/* It is there, and its loop's thread is who asks. */
+static inline bool conn_is_ours(const struct conn *c) { return c->source.kind == SOURCE_CONN && loop_is_ours(c->loop); }
+
+/* Its daemon has read a request that isn't answered yet. */
+static inline bool conn_in_request(const struct conn *c)
+{
+	return c->state == CONN_HEADERS || c->state == CONN_BODY || c->state == CONN_SENDING;
+}
 
 /* ---- for route.c and the handlers --------------------------------------------------------------- */
 

@@ -12,12 +12,21 @@
 
 /* ---- the life of a request -------------------------------------------------------------------------- */
 
-static void request_wake(struct waiter *w) { conn_wake(CONTAINER_OF(w, struct request, waiter)->conn); }
-static void request_wake_rotation(struct waiter *w) { conn_wake(CONTAINER_OF(w, struct request, rotation)->conn); }
+/* Any thread. */
+static void wake(const struct request *r)
+{
+	REQUIRE(r->magic == REQUEST_MAGIC);
+	conn_wake(r->conn);
+}
+
+static void request_wake(struct waiter *w) { wake(CONTAINER_OF(w, struct request, waiter)); }
+static void request_wake_rotation(struct waiter *w) { wake(CONTAINER_OF(w, struct request, rotation)); }
 
 struct request *request_new(struct conn *c, const char *uri)
 {
+	REQUIRE(conn_is_ours(c) && c->request == NULL);
 	struct request *r = c->request = mem_zalloc(sizeof *r);
+	r->magic = REQUEST_MAGIC;
 	r->conn = c;
 	r->http = c->loop->http;
 	r->waiter.wake = request_wake;
@@ -65,6 +74,7 @@ void request_free(struct request *r)
 {
 	if (r == NULL)
 		return;
+	REQUIRE(r->magic == REQUEST_MAGIC && conn_is_ours(r->conn));
 	request_cancel(r);
 	shape_unref(r->shape);
 	for (size_t i = 0; i < REQUEST_HELD; i++)
@@ -73,11 +83,13 @@ void request_free(struct request *r)
 	request_shed(r);
 	if (r->conn->request == r)
 		r->conn->request = NULL;
+	r->magic = 0;
 	free(r);
 }
 
 enum step request_park(struct request *r, int64_t deadline_ms)
 {
+	REQUIRE(r->conn->request == r);
 	r->waiting = true;
 	/* Those who were parked have been woken; this one comes after them. */
 	if (shapes_currency(r->http->shapes) == SHAPES_FOREIGN)
@@ -193,6 +205,7 @@ unsigned request_read_head(struct request *r, const char *method, const char *ve
 void request_take_body(struct request *r, const char *p, size_t len)
 {
 	conn_body(r->conn);
+	REQUIRE(!r->waiting);
 	if (!r->body_wanted || r->body_too_large || r->body_refused)
 		return;
 	if (r->body.len + len > BODY_BYTES_MAX) {

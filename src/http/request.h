@@ -54,7 +54,10 @@ enum request_held { HELD_SUBSET, HELD_ADMISSION, REQUEST_HELD };
 
 struct route;
 
+#define REQUEST_MAGIC 0x52657175u
+
 struct request {
+	unsigned magic; /* REQUEST_MAGIC as long as it is there */
 	struct conn *conn;
 	struct http *http;
 	struct waiter waiter;   /* for what the phase waits */

@@ -117,6 +117,7 @@ static enum step start(struct request *r)
 static enum step resume(struct request *r)
 {
 	request_cancel(r);
+	REQUIRE(r->route != NULL && r->route->step != NULL);
 	if (r->conn->hungup || r->conn->cut)
 		return STEP_CLOSE;
 	return r->route->step(r);
@@ -165,6 +166,7 @@ enum MHD_Result route_handle(void *cls, struct MHD_Connection *mhd, const char *
 	(void)cls;
 	(void)mhd;
 	(void)url;
+	REQUIRE(r == NULL || (r->magic == REQUEST_MAGIC && conn_is_ours(r->conn)));
 	if (r == NULL || r->conn->state == CONN_CLOSING) /* closing: the client was taken away, conn_leave() */
 		return MHD_NO;
 	if (!r->headers_seen)
@@ -193,6 +195,7 @@ void route_completed(void *cls, struct MHD_Connection *mhd, void **context, enum
 	(void)mhd;
 	if (r == NULL)
 		return;
+	REQUIRE(r->magic == REQUEST_MAGIC);
 	struct conn *c = r->conn;
 	bool complete = why == MHD_REQUEST_TERMINATED_COMPLETED_OK, close = r->close, stays = r->persistent;
 	*context = NULL;

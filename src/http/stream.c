@@ -20,7 +20,10 @@
 /* Read at a time for a stream of events, doubled for as long as the client keeps taking it, up to PAGE_BYTES_MAX. */
 #define PIECE_BYTES_LEAST (16u << 10)
 
+#define STREAM_MAGIC 0x53747265u
+
 struct stream {
+	unsigned magic; /* STREAM_MAGIC as long as it is there */
 	struct request *r;   /* may be gone when the response is let go */
 	struct loop *loop;
 	struct loop_work *work; /* the loop's */
@@ -50,6 +53,7 @@ struct stream {
 static struct stream *stream_new(struct request *r, struct stream_plan *plan)
 {
 	struct stream *s = mem_zalloc(sizeof *s);
+	s->magic = STREAM_MAGIC;
 	s->r = r;
 	s->loop = r->conn->loop;
 	s->work = s->loop->work;
@@ -168,11 +172,13 @@ void streams_let_go(struct loop_work *w, int64_t now_ms)
 static void stream_free(void *cls)
 {
 	struct stream *s = cls;
+	REQUIRE(s->magic == STREAM_MAGIC && loop_is_ours(s->loop));
 	held_remove(s);
 	s->work->large_blocks -= s->large_block;
 	shape_reader_free(s->reader);
 	shape_unref(s->shape);
 	buf_clear(&s->out);
+	s->magic = 0;
 	free(s);
 }
 
@@ -403,6 +409,7 @@ static ssize_t stream_read(void *cls, uint64_t at, char *to, size_t max)
 {
 	struct stream *s = cls;
 	struct request *r = s->r;
+	REQUIRE(s->magic == STREAM_MAGIC && r->magic == REQUEST_MAGIC);
 	(void)at;
 	if (s->sent >= s->out.len) {
 		request_cancel(r);
@@ -458,6 +465,7 @@ static ssize_t stream_read_sized(void *cls, uint64_t at, char *to, size_t max)
 {
 	struct stream *s = cls;
 	size_t n = 0;
+	REQUIRE(s->magic == STREAM_MAGIC && s->r->magic == REQUEST_MAGIC && at < s->size);
 	if (s->r->conn->cut)
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	if (at == 0)

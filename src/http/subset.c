@@ -35,7 +35,10 @@ struct subset_request {
 	struct subset_body *body;
 };
 
+#define BODY_MAGIC 0x53756273u
+
 struct subset_body {
+	unsigned magic; /* BODY_MAGIC as long as it is there */
 	struct request *r; /* NULL once that has ended: the library lets go of a response before or after */
 	struct subset *query;
 	struct buf out;    /* ready for the client */
@@ -183,18 +186,21 @@ enum step subset_prepare(struct request *r, const struct shape_params *p, const 
 static void body_free(void *cls)
 {
 	struct subset_body *b = cls;
+	REQUIRE(b->magic == BODY_MAGIC);
 	if (b->r != NULL) {
 		request_cancel(b->r); /* it may wait for the query */
 		b->r->subset->body = NULL;
 	}
 	subset_free(b->query);
 	buf_clear(&b->out);
+	b->magic = 0;
 	free(b);
 }
 
 static struct subset_body *body_new(struct request *r)
 {
 	struct subset_body *b = mem_zalloc(sizeof *b);
+	b->magic = BODY_MAGIC;
 	b->r = r;
 	b->query = r->subset->query;
 	r->subset->query = NULL;
@@ -242,6 +248,7 @@ static ssize_t body_read(void *cls, uint64_t at, char *to, size_t max)
 {
 	struct subset_body *b = cls;
 	struct request *r = b->r;
+	REQUIRE(b->magic == BODY_MAGIC && r->magic == REQUEST_MAGIC && b->sent <= b->out.len);
 	(void)at;
 	if (b->sent >= b->out.len) {
 		if (b->ended)
