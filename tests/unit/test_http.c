@@ -42,6 +42,7 @@ struct shape {
 	enum shape_state state;
 	lsn_t tail;           /* lines 1 to tail, each a transaction */
 	size_t pad;           /* bytes that lines have beside */
+	lsn_t chunk;          /* lines of one answer; 0: all. The bytes of one that isn't the last are known before */
 	lsn_t hurdle_at;      /* the reader comes to this behind that line; SHAPE_READ_MORE: to nothing */
 	enum shape_read hurdle;
 };
@@ -49,6 +50,7 @@ struct shape {
 struct shape_reader {
 	struct shape *shape;
 	lsn_t at, end;
+	char line_end;
 };
 
 struct subset {
@@ -276,9 +278,10 @@ void shape_slice(struct shape *s, bool from_start, struct log_offset from, struc
 {
 	(void)w;
 	locked();
-	lsn_t at = from_start ? 0 : from.tx;
+	lsn_t at = from_start ? 0 : from.tx, to = s->chunk > 0 && at + s->chunk < s->tail ? at + s->chunk : s->tail;
 	*out = (struct shape_slice){.kind = s->state == SHAPE_GONE ? SLICE_GONE : at > s->tail ? SLICE_AHEAD : SLICE_LOG,
-	                            .from = {at, 0}, .to = {s->tail, 0}, .empty = at == s->tail, .up_to_date = true, .seen = s->tail};
+	                            .from = {at, 0}, .to = {to, 0}, .empty = at == s->tail, .up_to_date = to == s->tail,
+	                            .seen = s->tail};
 	unlock();
 }
 
@@ -315,31 +318,45 @@ lsn_t shapes_wal_end(struct shapes *s, int64_t since_mono_ms) { (void)s, (void)s
 struct shape_reader *shape_reader_new(struct shape *s, const struct shape_slice *slice)
 {
 	struct shape_reader *r = mem_zalloc(sizeof *r);
-	*r = (struct shape_reader){s, slice->from.tx, slice->to.tx};
+	*r = (struct shape_reader){s, slice->from.tx, slice->to.tx, '\n'};
 	return r;
 }
 
 void shape_reader_free(struct shape_reader *r) { free(r); }
-int64_t shape_reader_size(struct shape_reader *r) { (void)r; return -1; }
-void shape_reader_end_lines(struct shape_reader *r, char end) { (void)r, (void)end; }
 struct shape_place shape_reader_place(const struct shape_reader *r) { return (struct shape_place){.at = {r->at, 0}}; }
 void shape_reader_return(struct shape_reader *r, struct shape_place place) { r->at = place.at.tx; }
 
-static void put_line(struct buf *out, lsn_t n, size_t pad)
+static void put_line(struct buf *out, lsn_t n, size_t pad, char end)
 {
 	buf_printf(out, "{\"n\":%llu", (unsigned long long)n);
 	if (pad > 0)
 		buf_puts(out, ",\"pad\":\"");
 	for (size_t i = 0; i < pad; i++)
 		buf_putc(out, 'x');
-	buf_puts(out, pad > 0 ? "\"}\n" : "}\n");
+	buf_puts(out, pad > 0 ? "\"}" : "}");
+	buf_putc(out, end);
 }
+
+int64_t shape_reader_size(struct shape_reader *r)
+{
+	struct buf all = BUF_INIT(SIZE_MAX / 2);
+	locked();
+	for (lsn_t n = r->at; n < r->end; n++)
+		put_line(&all, n + 1, r->shape->pad, '\n');
+	unlock();
+	int64_t size = (int64_t)all.len;
+	buf_clear(&all);
+	return size;
+}
+
+void shape_reader_end_lines(struct shape_reader *r, char end) { r->line_end = end; }
 
 enum shape_read shape_reader_next(struct shape_reader *r, struct buf *out, size_t max, struct waiter *w, struct err *e)
 {
 	struct shape *s = r->shape;
 	enum shape_read state = SHAPE_READ_MORE;
 	locked();
+	bool ended = r->at == r->end;
 	while (r->at < r->end && out->len < max && state == SHAPE_READ_MORE) {
 		if (r->at == s->hurdle_at && s->hurdle != SHAPE_READ_MORE) {
 			if (out->len > 0) /* what was read goes out first */
@@ -348,10 +365,14 @@ enum shape_read shape_reader_next(struct shape_reader *r, struct buf *out, size_
 			if (state == SHAPE_READ_WAIT)
 				wait_for(w);
 		} else {
-			put_line(out, ++r->at, s->pad);
+			put_line(out, ++r->at, s->pad, r->line_end);
+			if (out->failed) { /* there is no room for it: again, with more */
+				r->at--;
+				break;
+			}
 		}
 	}
-	if (state == SHAPE_READ_MORE && r->at == r->end)
+	if (ended)
 		state = SHAPE_READ_END;
 	*e = engine.err;
 	unlock();
@@ -397,7 +418,7 @@ enum subset_state subset_next(struct subset *q, struct buf *out, size_t max, str
 	locked();
 	enum subset_state state = q->rows > 0 ? SUBSET_ROWS : q->state;
 	if (q->rows > 0)
-		put_line(out, (lsn_t)q->rows--, 0);
+		put_line(out, (lsn_t)q->rows--, 0, '\n');
 	else if (state == SUBSET_RUNNING)
 		wait_for(w);
 	*e = engine.err;
@@ -1034,6 +1055,33 @@ static void test_large(void)
 	end();
 }
 
+/* All of it is known before it is read: it has a length, and one that isn't reached if the reader fails. */
+static void test_sized(void)
+{
+	for (int damaged = 0; damaged < 2; damaged++) {
+		begin();
+		engine.shape.pad = 100000;
+		engine.shape.tail = 9;
+		engine.shape.chunk = 8;
+		if (damaged) {
+			engine.shape.hurdle_at = 5;
+			engine.shape.hurdle = SHAPE_READ_ERROR;
+			err_set(&engine.err, ERR_DAMAGED, "the block is damaged");
+		}
+		serve();
+		get(ITEMS "&offset=-1");
+		read_answer(&client, &answer, true);
+		CHECK_INT(answer.status, 200);
+		CHECK_INT(answer.whole, !damaged);
+		CHECK(header(&answer, "content-length") != NULL && atoi(header(&answer, "content-length")) > 800000);
+		CHECK_STR(header(&answer, "electric-offset"), "8_0");
+		CHECK(header(&answer, "electric-up-to-date") == NULL);
+		CHECK(damaged ? client.ended : answer.body[0] == '[' && answer.body[answer.len - 1] == ']');
+		client_close(&client);
+		end();
+	}
+}
+
 /* The first line of the data of an event, of what has come since. */
 static void event(const char *want)
 {
@@ -1156,6 +1204,69 @@ static void test_delete(void)
 	end();
 }
 
+/* ---- one connection --------------------------------------------------------------------------------- */
+
+/* The library isn't asked for a 304: the client is taken away from it, and goes on all the same. */
+static void test_not_modified(void)
+{
+	begin();
+	serve();
+	client_open(&client);
+	for (int i = 0; i < 3; i++) {
+		ask(&client, "GET", ITEMS "&offset=-1", i == 0 ? "" : "If-None-Match: \"" HANDLE ":-1:2_0\"\r\n");
+		read_answer(&client, &answer, i == 0);
+		CHECK_INT(answer.status, i == 0 ? 200 : 304);
+		CHECK_STR(header(&answer, "etag"), "\"" HANDLE ":-1:2_0\"");
+		CHECK(i == 0 || header(&answer, "content-length") == NULL);
+	}
+	ask(&client, "GET", ITEMS "&offset=-1", "");
+	got(200, data(1, 2));
+	end();
+}
+
+/* Between the daemons with much memory for a connection and those with little, and back. */
+static void test_classes(void)
+{
+	begin();
+	serve();
+	client_open(&client);
+	ask(&client, "GET", ITEMS "&offset=-1", "");
+	read_answer(&client, &answer, true);
+	CHECK_INT(answer.status, 200);
+	for (int i = 3; i < 6; i++) {
+		unsigned before = registered();
+		char target[128];
+		snprintf(target, sizeof target, ITEMS "&offset=%d_0&live=true&handle=" HANDLE, i - 1);
+		ask(&client, "GET", target, "");
+		AWAIT(engine.registered == before + 1);
+		HAPPENS(engine.shape.tail = (lsn_t)i);
+		read_answer(&client, &answer, true);
+		CHECK_STR(answer.body, data(i, i));
+		ask(&client, "OPTIONS", "/v1/shape", "");
+		read_answer(&client, &answer, true);
+		CHECK_INT(answer.status, 204);
+	}
+	client_close(&client);
+	end();
+}
+
+/* Two requests at once, and one that is refused before the library sees it. */
+static void test_behind_each_other(void)
+{
+	static const char two[] = "GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\nGET /v1/ready HTTP/1.1\r\nHost: x\r\n\r\n";
+	begin();
+	serve();
+	client_open(&client);
+	client_put(&client, two, sizeof two - 1);
+	read_answer(&client, &answer, true);
+	CHECK_STR(answer.body, "{\"status\":\"active\"}");
+	read_answer(&client, &answer, true);
+	CHECK_STR(answer.body, "{\"status\":\"ready\"}");
+	ask(&client, "GET", "/v1/ready", "Host: y\r\n");
+	got(400, "more than one Host\n");
+	end();
+}
+
 /* ---- somebody else's lock --------------------------------------------------------------------------- */
 
 #define PARKED 5
@@ -1240,10 +1351,14 @@ int main(void)
 	RUN(test_slow_post);
 	RUN(test_damage);
 	RUN(test_large);
+	RUN(test_sized);
 	RUN(test_events);
 	RUN(test_subset);
 	RUN(test_subset_refused);
 	RUN(test_delete);
+	RUN(test_not_modified);
+	RUN(test_classes);
+	RUN(test_behind_each_other);
 	RUN(test_foreign);
 	RUN(test_foreign_meanwhile);
 	return check_done("test_http");
