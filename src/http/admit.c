@@ -1,4 +1,6 @@
 /* admit.c - how many requests may run at once, by kind (docs/protocol.md 8.1). */
+#include "http/admit.h"
+
 #include <stdio.h>
 
 #include "http/reply.h"
@@ -85,6 +87,7 @@ int admit_retry_after(struct request *r, int64_t ms)
 bool admit(struct request *r, bool existing)
 {
 	struct http *h = r->http;
+	r->release[HELD_ADMISSION] = admit_release;
 	if (existing)
 		r->admission = take(&h->existing, h->config->max_concurrent_existing) ? ADMIT_EXISTING : ADMIT_REFUSED_EXISTING;
 	else

@@ -2,12 +2,15 @@
  * answer.c - answers that carry data: their headers (docs/protocol.md 4), etags, bodies, and whether a
  * body is shared, streamed or a stream of events.
  */
+#include "http/answer.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "http/reply.h"
-#include "http/request.h"
+#include "http/lines.h"
+#include "http/stream.h"
+#include "http/work.h"
 
 #define CURSOR_EPOCH_S 1728432000 /* 2024-10-09T00:00:00Z */
 #define CURSOR_JITTER_S 3600
@@ -139,30 +142,6 @@ enum step answer_not_modified(struct request *r, const struct shape_slice *slice
 
 /* ---- bodies ----------------------------------------------------------------------------------------- */
 
-void put_up_to_date(struct buf *b, lsn_t seen)
-{
-	buf_puts(b, "{\"headers\":{\"control\":\"up-to-date\",\"global_last_seen_lsn\":\"");
-	buf_put_u64(b, seen);
-	buf_puts(b, "\"}}");
-}
-
-void put_lines(struct buf *to, const char *p, size_t len, bool sse, bool *first)
-{
-	for (const char *end = p + len; p < end;) {
-		const char *eol = memchr(p, '\n', (size_t)(end - p));
-		size_t n = eol == NULL ? (size_t)(end - p) : (size_t)(eol - p);
-		if (sse)
-			buf_puts(to, "data: ");
-		else if (!*first)
-			buf_putc(to, ',');
-		buf_put(to, p, n);
-		if (sse)
-			buf_puts(to, "\n\n");
-		*first = false;
-		p += n + 1;
-	}
-}
-
 /* The position in an up-to-date message (docs/protocol.md 5.6). */
 static lsn_t seen_of(const struct request *r, const struct shape_slice *slice)
 {
@@ -191,7 +170,7 @@ static struct page *render(const struct buf *lines, bool up_to_date, lsn_t seen)
 static enum step read_failed(struct request *r, const struct err *e)
 {
 	char text[sizeof e->text + 64];
-	log_error("cannot read the log of shape %s: %s", shape_handle(r->shape), e->text);
+	lines_cannot_read(r->shape, e->text);
 	snprintf(text, sizeof text, "Unable to retrieve shape log: %s", e->text);
 	return reply_message(r, 500, text, 0, false);
 }
@@ -215,7 +194,7 @@ static enum step stream_sized(struct request *r, const struct shape_slice *slice
 	struct stream_plan plan = {.slice = *slice, .reader = reader, .size = (uint64_t)lines + 1};
 	struct reply p;
 	begin_data(r, &p, d);
-	return reply_sized(r, &p, http_stream_new(r, &plan), plan.size);
+	return stream_reply(r, &p, &plan);
 }
 
 /* Reads the slice; small ones become a page that others share, the rest is streamed. */
@@ -242,7 +221,7 @@ static enum step read_and_reply(struct request *r, const struct shape_slice *sli
 	case SHAPE_READ_END: {
 		shape_reader_free(reader);
 		struct page *page = render(&lines, slice->up_to_date, key->seen);
-		pages_add(r->conn->loop->pages, key, page, now(r));
+		pages_add(r->conn->loop->work->pages, key, page, now(r));
 		begin_data(r, &p, d);
 		step = reply_page(r, &p, page);
 		break;
@@ -251,7 +230,7 @@ static enum step read_and_reply(struct request *r, const struct shape_slice *sli
 	case SHAPE_READ_WAIT: {
 		struct stream_plan plan = {.slice = *slice, .seen = key->seen, .reader = reader, .lines = lines};
 		begin_data(r, &p, d);
-		return reply_stream(r, &p, http_stream_new(r, &plan));
+		return stream_reply(r, &p, &plan);
 	}
 	case SHAPE_READ_GONE:
 		shape_reader_free(reader);
@@ -276,7 +255,7 @@ static enum step reply_slice(struct request *r, const struct shape_slice *slice,
 	                       .to = slice->to,
 	                       .seen = seen,
 	                       .up_to_date = slice->up_to_date};
-	struct page *page = pages_find(r->conn->loop->pages, &key);
+	struct page *page = pages_find(r->conn->loop->work->pages, &key);
 	if (page == NULL)
 		return read_and_reply(r, slice, &key, d);
 	struct reply p;
@@ -321,5 +300,5 @@ enum step answer_sse(struct request *r, const struct shape_slice *slice)
 	struct reply p;
 	begin_data(r, &p, &d);
 	reply_header(&p, "connection", "keep-alive");
-	return reply_stream(r, &p, http_stream_new(r, &plan));
+	return stream_reply(r, &p, &plan);
 }

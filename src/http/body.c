@@ -339,15 +339,7 @@ static struct pentry *new_entry(struct reader *r, struct pval *to)
 		too_large(r);
 		return NULL;
 	}
-	struct pentry *e = arena_alloc(r->arena, sizeof *e);
-	*e = (struct pentry){0};
-	if (to->last != NULL)
-		to->last->next = e;
-	else
-		to->first = e;
-	to->last = e;
-	to->count++;
-	return e;
+	return pval_append(r->arena, to);
 }
 
 static bool read_list(struct reader *r, struct pval *out, int depth)

@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -18,68 +19,6 @@
 #include "http/loop.h"
 
 #define PAGE_BYTES 4096u /* of x86-64 and most others; with larger pages trimming is merely refused */
-
-/* ---- deadlines: a binary heap, earliest first --------------------------------------------------- */
-
-static void heap_set(struct loop *l, size_t at, struct conn *c)
-{
-	l->heap[at] = c;
-	c->heap_at = (uint32_t)at;
-}
-
-static void heap_up(struct loop *l, size_t at)
-{
-	struct conn *c = l->heap[at];
-	for (size_t parent; at > 0 && l->heap[parent = (at - 1) / 2]->deadline_ms > c->deadline_ms; at = parent)
-		heap_set(l, at, l->heap[parent]);
-	heap_set(l, at, c);
-}
-
-static void heap_down(struct loop *l, size_t at)
-{
-	struct conn *c = l->heap[at];
-	for (;;) {
-		size_t child = 2 * at + 1;
-		if (child + 1 < l->heap_len && l->heap[child + 1]->deadline_ms < l->heap[child]->deadline_ms)
-			child++;
-		if (child >= l->heap_len || l->heap[child]->deadline_ms >= c->deadline_ms)
-			break;
-		heap_set(l, at, l->heap[child]);
-		at = child;
-	}
-	heap_set(l, at, c);
-}
-
-void conn_set_deadline(struct conn *c, int64_t deadline_ms)
-{
-	struct loop *l = c->loop;
-	int64_t before = c->deadline_ms;
-	c->deadline_ms = deadline_ms;
-	if (deadline_ms < before)
-		heap_up(l, c->heap_at);
-	else
-		heap_down(l, c->heap_at);
-}
-
-static void heap_add(struct loop *l, struct conn *c)
-{
-	if (l->heap_len == l->heap_cap) {
-		l->heap_cap = l->heap_cap == 0 ? 256 : l->heap_cap * 2;
-		l->heap = mem_realloc(l->heap, l->heap_cap * sizeof *l->heap);
-	}
-	heap_set(l, l->heap_len++, c);
-	heap_up(l, c->heap_at);
-}
-
-static void heap_remove(struct loop *l, struct conn *c)
-{
-	struct conn *last = l->heap[--l->heap_len];
-	if (last == c)
-		return;
-	heap_set(l, c->heap_at, last);
-	heap_up(l, last->heap_at);
-	heap_down(l, last->heap_at);
-}
 
 /* ---- giving memory back --------------------------------------------------------------------------- */
 
@@ -175,14 +114,25 @@ void conn_learn_pool(struct conn *c, const char *method)
 
 /* ---- connections ------------------------------------------------------------------------------------ */
 
-void conn_touch(struct conn *c)
+void daemon_touch(struct loop *l, struct daemon *d)
 {
-	struct daemon *d = c->daemon;
 	if (d->touched)
 		return;
 	d->touched = true;
-	d->next_touched = c->loop->touched;
-	c->loop->touched = d;
+	d->next_touched = l->touched;
+	l->touched = d;
+}
+
+void conn_touch(struct conn *c) { daemon_touch(c->loop, c->daemon); }
+
+struct conn *conn_new(struct loop *l, int fd)
+{
+	struct conn *c = mem_zalloc(sizeof *c);
+	c->source.kind = SOURCE_CONN;
+	c->loop = l;
+	c->fd = fd;
+	c->framed = true;
+	return c;
 }
 
 void conn_link(struct loop *l, struct conn *c)
@@ -192,7 +142,7 @@ void conn_link(struct loop *l, struct conn *c)
 		l->conns->prev = c;
 	l->conns = c;
 	c->deadline_ms = l->now_ms + l->http->config->tcp_read_timeout_ms;
-	heap_add(l, c);
+	deadline_add(l, c);
 }
 
 void conn_wake_unlink(struct loop *l, struct conn *c)
@@ -206,24 +156,38 @@ void conn_wake_unlink(struct loop *l, struct conn *c)
 void conn_free(struct conn *c)
 {
 	struct loop *l = c->loop;
+	REQUIRE(conn_is_ours(c) && c->request == NULL);
 	pthread_mutex_lock(&l->wake_lock);
 	if (c->wake_queued)
 		conn_wake_unlink(l, c);
 	pthread_mutex_unlock(&l->wake_lock);
 	trim_unqueue(c);
-	heap_remove(l, c);
+	deadline_remove(l, c);
 	*(c->prev != NULL ? &c->prev->next : &l->conns) = c->next;
 	if (c->next != NULL)
 		c->next->prev = c->prev;
 	atomic_fetch_sub(&l->nconns, 1);
+	c->source.kind = 0;
 	free(c);
 }
 
 /* Closes a connection that no daemon has. */
 void conn_drop(struct conn *c)
 {
+	REQUIRE(c->mhd == NULL);
 	close(c->fd);
 	conn_free(c);
+}
+
+void conn_arrive(struct loop *l, struct conn *c)
+{
+	REQUIRE(c->loop == l && c->state == CONN_NEW && loop_is_ours(l));
+	/* One registration for its whole life: for hang-ups, which a daemon doesn't see while the connection is
+	 * suspended, and for what arrives while no daemon has it or it is asleep. */
+	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = c};
+	conn_link(l, c);
+	if (epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, c->fd, &event) != 0)
+		conn_drop(c);
 }
 
 /* The daemon notices and closes. What a client in the middle of an answer hasn't read yet is thrown away. */
@@ -241,11 +205,14 @@ void conn_cut(struct conn *c)
 struct conn *conn_of(struct MHD_Connection *mhd)
 {
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-	return info == NULL ? NULL : info->socket_context;
+	struct conn *c = info == NULL ? NULL : info->socket_context;
+	REQUIRE(c == NULL || conn_is_ours(c));
+	return c;
 }
 
 bool conn_park(struct conn *c, int64_t deadline_ms)
 {
+	REQUIRE(conn_is_ours(c) && c->request != NULL && conn_in_request(c) && !c->asleep);
 	if (c->hungup || c->cut)
 		return false;
 	c->state = CONN_PARKED;
@@ -257,6 +224,7 @@ bool conn_park(struct conn *c, int64_t deadline_ms)
 
 void conn_unpark(struct conn *c)
 {
+	REQUIRE(conn_is_ours(c) && c->state == CONN_PARKED);
 	c->state = CONN_SENDING;
 	c->acked = UINT64_MAX;
 	conn_set_deadline(c, c->loop->now_ms + c->loop->http->config->tcp_send_timeout_ms);
@@ -266,8 +234,10 @@ void conn_unpark(struct conn *c)
 
 void conn_rouse(struct conn *c)
 {
+	REQUIRE(conn_is_ours(c));
 	if (!c->asleep)
 		return;
+	REQUIRE(c->state != CONN_PARKED);
 	c->asleep = false;
 	MHD_resume_connection(c->mhd);
 	conn_touch(c);
@@ -275,12 +245,14 @@ void conn_rouse(struct conn *c)
 
 void conn_suspend(struct conn *c)
 {
+	REQUIRE(conn_is_ours(c) && !c->asleep && c->state != CONN_PARKED);
 	c->asleep = true;
 	MHD_suspend_connection(c->mhd);
 }
 
 void conn_moved(struct conn *c)
 {
+	REQUIRE(conn_is_ours(c) && c->asleep && (c->state == CONN_IDLE || conn_in_request(c)));
 	c->state = CONN_CLOSING;
 	if (c->request == NULL) /* in the middle of one the daemon still reads what it has */
 		conn_wipe(c);
@@ -291,6 +263,7 @@ void conn_moved(struct conn *c)
 void conn_wake(struct conn *c)
 {
 	struct loop *l = c->loop;
+	REQUIRE(c->source.kind == SOURCE_CONN);
 	pthread_mutex_lock(&l->wake_lock);
 	bool poke = l->woken == NULL && l->arrived == NULL;
 	if (!c->wake_queued) {
@@ -317,6 +290,7 @@ static uint64_t bytes_acked(const struct conn *c)
 
 void conn_sending(struct conn *c)
 {
+	REQUIRE(conn_is_ours(c) && c->request != NULL && conn_in_request(c));
 	c->state = CONN_SENDING;
 	c->acked = UINT64_MAX; /* looked at only if it takes long */
 	conn_set_deadline(c, c->loop->now_ms + c->loop->http->config->tcp_send_timeout_ms / 2);
@@ -331,6 +305,7 @@ static int64_t request_deadline(const struct conn *c, int64_t max_ms)
 
 void conn_body(struct conn *c)
 {
+	REQUIRE(conn_is_ours(c) && (c->state == CONN_HEADERS || c->state == CONN_BODY));
 	if (c->state == CONN_BODY)
 		return;
 	c->state = CONN_BODY;
@@ -339,6 +314,7 @@ void conn_body(struct conn *c)
 
 void conn_headers(struct conn *c)
 {
+	REQUIRE(conn_is_ours(c) && c->mhd != NULL && !c->asleep && c->state != CONN_PARKED);
 	c->state = CONN_HEADERS;
 	conn_set_deadline(c, request_deadline(c, HEADERS_MAX_MS));
 }
@@ -388,6 +364,7 @@ bool conn_request_read(struct conn *c)
 void conn_idle(struct conn *c, bool stays)
 {
 	int waiting = 0;
+	REQUIRE(conn_is_ours(c) && c->request == NULL && conn_in_request(c)); /* not only SENDING: the library has answers of its own */
 	c->state = CONN_IDLE;
 	c->requests++;
 	c->first = c->late = false;
@@ -409,16 +386,17 @@ void conn_idle(struct conn *c, bool stays)
 
 void conn_closing(struct conn *c, bool at_once)
 {
+	REQUIRE(conn_is_ours(c) && c->request == NULL && c->mhd != NULL && !c->asleep);
 	c->state = CONN_CLOSING;
 	c->requests++;
 	conn_wipe(c);
 	conn_set_deadline(c, c->loop->now_ms + (at_once ? HEADERS_MAX_MS : 0));
 }
 
-
 void conn_check_progress(struct loop *l, struct conn *c)
 {
 	uint64_t acked = bytes_acked(c);
+	REQUIRE(c->state == CONN_SENDING);
 	if (acked == c->acked) {
 		conn_cut(c);
 		conn_touch(c);

@@ -1,8 +1,10 @@
 /* delete_shape.c - DELETE /v1/shape (docs/protocol.md 1.9): forgets a shape, never makes one. */
 #include <string.h>
 
+#include "http/handlers.h"
+#include "http/hold.h"
 #include "http/reply.h"
-#include "http/request.h"
+#include "http/resolve.h"
 
 #define MISMATCH \
 	"The specified shape definition and handle do not match. Please ensure the shape definition is correct or omit the " \
@@ -37,7 +39,7 @@ static enum step find(struct request *r, const struct shape_params *p, struct sh
 		return STEP_NEXT;
 	}
 	struct shape_def def;
-	enum step step = shape_resolve_def(r, p, NULL, &def);
+	enum step step = resolve_def(r, p, NULL, &def);
 	if (step != STEP_NEXT)
 		return step;
 	*found = shapes_find(s, &def);
@@ -72,7 +74,7 @@ enum step delete_step(struct request *r)
 		return step;
 	if (r->phase == PHASE_DELETE)
 		return wait_gone(r);
-	step = shape_hold_ready(r);
+	step = hold_ready(r);
 	if (step != STEP_NEXT)
 		return step;
 	if (!r->http->config->enable_integration_testing)
@@ -89,5 +91,3 @@ enum step delete_step(struct request *r)
 		return reply_errors(r, &errors);
 	return delete_it(r, &p);
 }
-
-enum step delete_start(struct request *r) { return delete_step(r); }

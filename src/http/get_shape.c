@@ -7,11 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http/condition.h"
+#include "base/log.h"
+#include "http/admit.h"
+#include "http/answer.h"
+#include "http/handlers.h"
+#include "http/hold.h"
 #include "http/reply.h"
-#include "http/request.h"
+#include "http/resolve.h"
+#include "http/subset.h"
 
-#define NO_DATABASE "Cannot connect to the database to verify the shape. Please try again later."
 #define SLICE_TRIES_MAX 8 /* of asking again at once, before we wait a little */
 #define SLICE_RETRY_MS 50
 
@@ -23,101 +27,6 @@ static enum step enter(struct request *r, enum phase phase)
 	r->phase = (uint8_t)phase;
 	r->phase_began_ms = now(r);
 	return STEP_NEXT;
-}
-
-/* ---- readiness, tables, definitions ----------------------------------------------------------------- */
-
-enum step shape_hold_ready(struct request *r)
-{
-	int64_t until = r->began_ms + READY_HOLD_MS;
-	request_cancel(r);
-	if (shapes_status_wait(r->http->shapes, &r->waiter) == SHAPES_ACTIVE)
-		return STEP_NEXT;
-	if (now(r) < until && !stopping(r))
-		return request_park(r, until);
-	char text[800];
-	shapes_status_text(r->http->shapes, text, sizeof text);
-	return reply_message(r, 503, text, 5, false);
-}
-
-static void drop_lookup(struct request *r)
-{
-	request_cancel(r);
-	if (r->lookup != NULL)
-		table_lookup_unref(r->lookup);
-	r->lookup = NULL;
-}
-
-/* The table by look-up. An outage while the service isn't active is waited out with it. */
-static enum step look_up(struct request *r, const struct def_table_name *name, struct pg_table **table)
-{
-	struct shapes *s = r->http->shapes;
-	struct arena *a = &r->conn->loop->scratch;
-	struct def_error complaint;
-	struct err e;
-	for (int tries = 0; tries < 2; tries++) {
-		if (r->lookup == NULL)
-			r->lookup = shapes_table_lookup(s, name->schema, name->name);
-		err_clear(&e);
-		request_cancel(r);
-		int result = table_lookup_result(r->lookup, &r->waiter, table, &e);
-		if (result == 0)
-			return STEP_NEXT;
-		bool active = shapes_status(s) == SHAPES_ACTIVE;
-		if (result == 1) {
-			def_no_such_table(a, name, &complaint);
-			return reply_error(r, complaint.field, complaint.text);
-		}
-		if (result == 2) {
-			int64_t until = r->began_ms + (active ? TABLE_LOOKUP_MAX_MS : READY_HOLD_MS);
-			if (now(r) < until && !stopping(r))
-				return request_park(r, until);
-			if (!active) {
-				drop_lookup(r);
-				return shape_hold_ready(r);
-			}
-			return reply_message(r, 503, NO_DATABASE, 1, false);
-		}
-		if (active && e.kind == ERR_PG)
-			return reply_error(r, "table", e.text);
-		drop_lookup(r);
-		enum step step = shape_hold_ready(r);
-		if (step != STEP_NEXT)
-			return step;
-	}
-	return reply_message(r, 503, NO_DATABASE, 1, false);
-}
-
-enum step shape_resolve_def(struct request *r, const struct shape_params *p, const struct shape *known,
-                            struct shape_def *def)
-{
-	struct arena *a = &r->conn->loop->scratch;
-	struct def_table_name name;
-	struct def_error complaint;
-	struct pg_table *table = NULL;
-	if (def_parse_table(a, p->table, p->table_len, &name, &complaint) < 0)
-		return reply_error(r, complaint.field, complaint.text);
-	if (known != NULL) {
-		struct pg_table *t = shape_definition(known)->table;
-		if (strcmp(t->schema, name.schema) == 0 && strcmp(t->name, name.name) == 0)
-			table = t;
-	}
-	if (table == NULL) {
-		enum step step = look_up(r, &name, &table);
-		if (step != STEP_NEXT)
-			return step;
-	}
-	if (def_build(a, table, &p->def, shapes_server_version(r->http->shapes), def, &complaint) < 0)
-		return reply_error(r, complaint.field, complaint.text);
-	struct params_errors errors = {.count = 0};
-	if (condition_apply(r->conn->loop->conditions, a, p, def, &errors) != 0) {
-		shape_def_clear(def);
-		return reply_errors(r, &errors);
-	}
-	if (def_check_rights(a, def, r->http->config->pooled_database.user, &complaint) == 0)
-		return STEP_NEXT;
-	shape_def_clear(def);
-	return reply_error(r, complaint.field, complaint.text);
 }
 
 /* ---- which shape ------------------------------------------------------------------------------------ */
@@ -167,7 +76,7 @@ static enum step find_or_create(struct request *r, const struct shape_def *def)
 	struct shapes *s = r->http->shapes;
 	struct shape *found = shapes_find(s, def);
 	if (found == NULL) {
-		enum step step = shape_hold_ready(r);
+		enum step step = hold_ready(r);
 		if (step != STEP_NEXT)
 			return step;
 		if (def->table->keys == PG_KEYS_CLASH)
@@ -270,7 +179,7 @@ static enum step phase_start(struct request *r)
 		return step;
 	struct shape *known = p.handle == NULL ? NULL : shapes_by_handle(r->http->shapes, p.handle, p.handle_len);
 	/* A subset is about the table as it is now. */
-	step = shape_resolve_def(r, &p, p.subset == NULL ? known : NULL, &def);
+	step = resolve_def(r, &p, p.subset == NULL ? known : NULL, &def);
 	if (step == STEP_NEXT) {
 		if (p.subset != NULL)
 			step = params_subset_ok(p.subset) ? subset_prepare(r, &p, &def) : reply_error(r, "subset", "is invalid");
@@ -285,13 +194,7 @@ static enum step phase_start(struct request *r)
 	r->offset_kind = (uint8_t)p.offset_kind;
 	r->live = p.live;
 	r->sse = p.sse;
-	/* Whoever waits from here on keeps no more than it needs. */
-	drop_lookup(r);
-	buf_clear(&r->body);
-	atomic_fetch_sub(&r->http->body_bytes, r->body_counted);
-	r->body_counted = 0;
-	free(r->uri);
-	r->uri = NULL;
+	request_shed(r);
 	return STEP_NEXT;
 }
 
@@ -495,5 +398,3 @@ enum step shape_step(struct request *r)
 			return step;
 	}
 }
-
-enum step shape_start(struct request *r) { return shape_step(r); }

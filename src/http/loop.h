@@ -65,28 +65,19 @@
 #define DAEMON_RUNS_MAX 16 /* in a row, before the others get their turn */
 #define DAEMON_RUN_US 1000 /* likewise: a run may send a megabyte */
 #define UPKEEP_MS 500
-/* Buffers of streams that are kept for the next, until one upkeep finds none of them used since the last. */
-#define SPARES_MAX 4
-#define SPARE_BYTES_MAX (1u << 20)
-/* What a stream of events has read for a client that takes nothing for so long, and for as long as it would take at this
- * rate, is let go, and read again when it is wanted. */
-#define HELD_MAX_MS 500
-#define HELD_BYTES_PER_MS 2000
-#define HELD_BYTES_MAX (16u << 20) /* of a loop; beyond, those who took nothing for the longest let go before */
-#define FREED_BYTES_MAX (2u << 20) /* that the C library may keep once streams were let go */
 #define CROWD_MIN 500 /* connections: giving memory back after fewer isn't worth it */
 
 /* ---- structures --------------------------------------------------------------------------------- */
 
-enum source_kind { SOURCE_LISTENER, SOURCE_WAKE, SOURCE_DAEMON, SOURCE_CONN };
+/* Numbers that nothing else has by chance: what comes out of a pointer without a type is looked at. */
+enum source_kind { SOURCE_LISTENER = 0x4c697374, SOURCE_WAKE = 0x57616b65, SOURCE_DAEMON = 0x4461656d, SOURCE_CONN = 0x436f6e6e };
 struct source {
-	enum source_kind kind; /* first member of what an epoll event points to */
+	enum source_kind kind; /* first member of what an epoll event points to; 0 once that is gone */
 };
 
 struct loop;
 struct request;
-struct page_cache;
-struct condition_cache;
+struct loop_work;
 
 struct daemon {
 	struct source source;
@@ -139,18 +130,11 @@ struct conn {
 	struct conn *next, *prev; /* all of the loop */
 };
 
-/* Streams of events with something that their clients haven't taken; those who took some last are the last. */
-struct held {
-	struct stream *first, *last;
-	size_t bytes;
-	size_t freed_bytes; /* by all streams, and pages of huge rows, since memory was given back */
-	bool let_go;        /* some were, or such a page went, since then */
-};
-
 struct loop {
 	struct http *http;
 	unsigned index;
-	pthread_t thread;
+	pthread_t thread; /* the starter's, to join it */
+	pthread_t self;   /* the same, from its beginning on: whose all of this is */
 	int epoll_fd, wake_fd;
 	int dead_fd; /* a socket whose other end is closed, see conn_leave() */
 	struct source wake_source;
@@ -168,17 +152,10 @@ struct loop {
 	bool stopping;
 	int64_t stop_at_ms, now_ms, upkeep_at_ms;
 	struct arena scratch; /* of one step of one request */
-	struct page_cache *pages;
-	struct buf spares[SPARES_MAX];
-	unsigned nspares;
-	bool spares_used;
-	unsigned large_blocks; /* LARGE_BLOCKS_MAX */
-	struct held held;
-	struct buf lines;      /* of one step of a stream of events */
-	struct condition_cache *conditions;
-	uint64_t ids; /* for x-request-id */
+	struct loop_work *work; /* the requests' */
 	uint64_t random;
 
+	_Atomic bool unpark_all; /* loops_unpark() */
 	pthread_mutex_t wake_lock;
 	struct conn *woken, *arrived; /* from other threads */
 	bool ended;                   /* takes no more of those */
@@ -195,8 +172,28 @@ struct admit_pace {
 	double next_ms;  /* the next one who is sent away is to come back then */
 };
 
+/*
+ * What connections lead to. The loops know no requests: they are given this at the start, by server.c. Called on the
+ * loop's thread, but for work_new() and work_free(), before that begins and after it has ended.
+ */
+struct loop_handlers {
+	/* libmicrohttpd's, whose `cls` is the loop. uri: the request line is there; returns the request's context */
+	void *(*uri)(void *cls, const char *uri, struct MHD_Connection *mhd);
+	MHD_AccessHandlerCallback handle;
+	MHD_RequestCompletedCallback completed;
+	void (*closed)(struct conn *c); /* it is gone; its request, if there still is one, goes with it */
+	/* What the requests of a loop share. */
+	struct loop_work *(*work_new)(void);
+	void (*work_free)(struct loop_work *w); /* NULL is fine */
+	/* Each UPKEEP_MS while it is wanted, and else when something happens. True: so much memory was
+	 * let go that the C library should give it back. `trims`: it will in any case. */
+	bool (*upkeep)(struct loop *l, bool trims);
+	bool (*upkeep_wanted)(const struct loop *l);
+};
+
 struct http {
 	const struct config *config;
+	const struct loop_handlers *handlers;
 	struct shapes *shapes;
 	struct loop loops[HTTP_LOOPS];
 	unsigned nloops;
@@ -209,8 +206,20 @@ struct http {
 	_Atomic unsigned initial, existing; /* admitted now */
 	struct admit_pace pace;
 	_Atomic uint64_t body_bytes;        /* of all POST bodies being read */
-	_Atomic int64_t etags;              /* counts up, for etags that never match */
 };
+
+/* ---- what is believed ---- */
+
+static inline bool loop_is_ours(const struct loop *l) { return pthread_equal(l->self, pthread_self()) != 0; }
+
+/* It is there, and its loop's thread is who asks. */
+static inline bool conn_is_ours(const struct conn *c) { return c->source.kind == SOURCE_CONN && loop_is_ours(c->loop); }
+
+/* Its daemon has read a request that isn't answered yet. */
+static inline bool conn_in_request(const struct conn *c)
+{
+	return c->state == CONN_HEADERS || c->state == CONN_BODY || c->state == CONN_SENDING;
+}
 
 /* ---- for route.c and the handlers --------------------------------------------------------------- */
 
@@ -244,33 +253,54 @@ struct conn *conn_leave(struct conn *c);
 /* Where the first request of a connection begins is where the daemon's memory for it begins. */
 void conn_learn_pool(struct conn *c, const char *method);
 
-/* ---- between conn.c and loop.c ------------------------------------------------------------------- */
+/* ---- connections, among these files: conn.c ------------------------------------------------------- */
 
-void conn_link(struct loop *l, struct conn *c); /* from now on the loop's */
-void conn_free(struct conn *c);                 /* its descriptor is closed, or about to be by the daemon */
-void conn_drop(struct conn *c);                 /* closes one that no daemon has */
+struct conn *conn_new(struct loop *l, int fd);    /* CONN_NEW; of no list yet */
+void conn_link(struct loop *l, struct conn *c);   /* from now on the loop's */
+void conn_arrive(struct loop *l, struct conn *c); /* the same, and the loop hears of its socket */
+void conn_free(struct conn *c);                   /* its descriptor is closed, or about to be by the daemon */
+void conn_drop(struct conn *c);                   /* closes one that no daemon has */
 void conn_cut(struct conn *c);
 void conn_unpark(struct conn *c);
 bool conn_can_sleep(void);       /* with this version of the library */
 void conn_moved(struct conn *c); /* its socket went to another; what is left here ends */
 void conn_rouse(struct conn *c); /* the daemon may read again, if it was asleep */
 void conn_touch(struct conn *c); /* its daemon is to be run in this round */
-void conn_set_deadline(struct conn *c, int64_t deadline_ms);
+void daemon_touch(struct loop *l, struct daemon *d);
 /* A client that has taken nothing of the response for a tcp_send_timeout is cut, however slow the others are. */
 void conn_check_progress(struct loop *l, struct conn *c);
 void conn_wake_unlink(struct loop *l, struct conn *c); /* with the wake_lock held */
 void conns_trim_due(struct loop *l);
 
-void streams_let_go(struct loop *l); /* stream.c: those that are due, HELD_MAX_MS */
+/* ---- deadline.c */
+void deadline_add(struct loop *l, struct conn *c);
+void deadline_remove(struct loop *l, struct conn *c);
+void conn_set_deadline(struct conn *c, int64_t deadline_ms);
 
-/* admit.c */
-void admit_init(struct http *h);
-void admit_clear(struct http *h);
+/* ---- daemon.c */
+/* Gives a connection, whose first request has been looked at, to a daemon with so much memory. */
+void daemon_take(struct loop *l, struct conn *c, size_t pool_bytes);
+void daemons_run(struct loop *l); /* those that were touched */
+void daemons_end(struct loop *l);
 
+/* ---- accept.c: the first loop's */
+void accept_listen(struct http *h, bool on); /* off: until accept_again_ms */
+bool accept_some(struct http *h);            /* true if there may be more */
+
+/* ---- intake.c */
+bool intake_first(struct loop *l, struct conn *c); /* no daemon has it yet. False: nothing has arrived, or not all */
+bool intake_next(struct loop *l, struct conn *c);  /* it is asleep; likewise */
+void intake_discard(struct conn *c); /* what a client still sends after it has been refused; and its end */
+/* By our own hand; no daemon has it. `why` lives for ever. */
+void intake_refuse(struct loop *l, struct conn *c, unsigned status, const char *why, bool head);
+
+/* ---- loop.c */
 struct conn *conn_of(struct MHD_Connection *mhd);
 uint64_t loop_random(struct loop *l);
 
 int loops_start(struct http *h, struct err *e) MUST_USE;
 void loops_stop(struct http *h);
+/* All who are parked go on soon, whatever they wait for. Any thread, under any lock, while the loops run. */
+void loops_unpark(struct http *h);
 
 #endif

@@ -1,6 +1,7 @@
 /* options.c - preflight requests on the shape route (docs/protocol.md 1.6). */
 #include <string.h>
 
+#include "http/handlers.h"
 #include "http/reply.h"
 
 /* COMPAT: only a line that asks for one of these two and nothing else is answered. */

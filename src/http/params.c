@@ -1,4 +1,4 @@
-/* params.c - query strings to a tree, the tree to typed parameters. */
+/* params.c - query strings to a tree (pval.c), the tree to typed parameters. */
 #include "base/utf8.h"
 #include "http/params.h"
 
@@ -6,65 +6,6 @@
 #include <string.h>
 
 #define INSPECTED_BYTES_MAX (64u << 10) /* what a refusal shows of a value; the rest is left out */
-
-/* ---- the tree --------------------------------------------------------------------------------- */
-
-struct pval *pval_get(const struct pval *map, const char *key)
-{
-	size_t len = strlen(key);
-	struct pval *found = NULL;
-	for (struct pentry *e = map->first; e != NULL; e = e->next)
-		if (e->key != NULL && e->key_len == len && memcmp(e->key, key, len) == 0)
-			found = &e->value;
-	return found;
-}
-
-static struct pentry *append(struct arena *a, struct pval *to)
-{
-	struct pentry *e = arena_alloc(a, sizeof *e);
-	*e = (struct pentry){0};
-	if (to->last != NULL)
-		to->last->next = e;
-	else
-		to->first = e;
-	to->last = e;
-	to->count++;
-	return e;
-}
-
-static void prepend(struct arena *a, struct pval *to, const struct pval *value)
-{
-	struct pentry *e = arena_alloc(a, sizeof *e);
-	*e = (struct pentry){.next = to->first, .value = *value};
-	to->first = e;
-	if (to->last == NULL)
-		to->last = e;
-	to->count++;
-}
-
-static struct pentry *find(const struct pval *map, const char *key, size_t len)
-{
-	for (struct pentry *e = map->first; e != NULL; e = e->next)
-		if (e->key_len == len && memcmp(e->key, key, len) == 0)
-			return e;
-	return NULL;
-}
-
-void pval_put(struct arena *a, struct pval *map, const char *key, size_t key_len, const struct pval *value)
-{
-	struct pentry *e = find(map, key, key_len);
-	if (e == NULL) {
-		e = append(a, map);
-		e->key = key;
-		e->key_len = key_len;
-	}
-	e->value = *value;
-}
-
-bool pval_is(const struct pval *v, const char *text)
-{
-	return v != NULL && v->type == PVAL_STRING && v->len == strlen(text) && memcmp(v->p, text, v->len) == 0;
-}
 
 /* ---- query strings ---------------------------------------------------------------------------- */
 
@@ -145,7 +86,7 @@ static bool split_key(const char *key, size_t len, struct key_parts *out)
 static void assign(struct arena *a, struct pval *map, const struct def_name *parts, size_t count,
                    const struct pval *value)
 {
-	struct pentry *e = find(map, parts[0].p, parts[0].len);
+	struct pentry *e = pval_find(map, parts[0].p, parts[0].len);
 	if (count == 1) {
 		if (e == NULL)
 			pval_put(a, map, parts[0].p, parts[0].len, value);
@@ -155,7 +96,7 @@ static void assign(struct arena *a, struct pval *map, const struct def_name *par
 	if (e == NULL) {
 		struct pval empty = {.type = list ? PVAL_LIST : PVAL_MAP};
 		pval_put(a, map, parts[0].p, parts[0].len, &empty);
-		e = find(map, parts[0].p, parts[0].len);
+		e = pval_find(map, parts[0].p, parts[0].len);
 	}
 	if (!list) {
 		if (e->value.type == PVAL_MAP)
@@ -166,7 +107,7 @@ static void assign(struct arena *a, struct pval *map, const struct def_name *par
 			item = (struct pval){.type = PVAL_MAP};
 			assign(a, &item, parts + 2, count - 2, value);
 		}
-		prepend(a, &e->value, &item);
+		pval_prepend(a, &e->value, &item);
 	}
 }
 

@@ -40,6 +40,11 @@ struct pval *pval_get(const struct pval *map, const char *key);
 /* Sets or replaces. */
 void pval_put(struct arena *a, struct pval *map, const char *key, size_t key_len, const struct pval *value);
 bool pval_is(const struct pval *v, const char *text); /* a string with these bytes */
+/* By all of a key's bytes; the first of that name, NULL if there is none. */
+struct pentry *pval_find(const struct pval *map, const char *key, size_t len);
+/* An entry more of a list or map, empty; behind the others, or with a value before them. */
+struct pentry *pval_append(struct arena *a, struct pval *to);
+void pval_prepend(struct arena *a, struct pval *to, const struct pval *value);
 
 /* Deeper brackets or JSON, and more values than this, are refused: they cost more memory than bytes. */
 #define PARAMS_DEPTH_MAX 64

@@ -6,10 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
-#include "base/clock.h"
-#include "base/mem.h"
+#include "http/refusal.h"
+#include "http/work.h"
 
 #define EXPOSED_HEADERS \
 	"electric-cursor,electric-handle,electric-has-data,electric-offset,electric-schema,electric-up-to-date," \
@@ -184,7 +183,7 @@ static void free_page(void *cls) { page_unref(cls); }
 
 enum step reply_page(struct request *r, struct reply *p, struct page *page)
 {
-	struct page_cache *cache = r->conn->loop->pages;
+	struct page_cache *cache = r->conn->loop->work->pages;
 	if (!headers_fit(r, p)) {
 		page_unref(page);
 		return reply_text(r, p, too_wide, sizeof too_wide - 1);
@@ -213,8 +212,6 @@ enum step reply_page(struct request *r, struct reply *p, struct page *page)
 	return step;
 }
 
-static void free_stream(void *cls) { http_stream_free(cls); }
-
 /* `block`: bytes that the library asks for at a time; not where the body is chunked, which takes the daemon's memory. */
 static enum step reply_read(struct request *r, struct reply *p, uint64_t size, size_t block, MHD_ContentReaderCallback read,
                             void *source, void (*free_source)(void *))
@@ -240,61 +237,19 @@ enum step reply_source(struct request *r, struct reply *p, MHD_ContentReaderCall
 	return reply_read(r, p, MHD_SIZE_UNKNOWN, r->persistent ? 64 : 16384, read, source, free_source);
 }
 
-enum step reply_sized(struct request *r, struct reply *p, struct stream *s, uint64_t size)
+enum step reply_sized(struct request *r, struct reply *p, uint64_t size, size_t block, MHD_ContentReaderCallback read,
+                      void *source, void (*free_source)(void *))
 {
-	return reply_read(r, p, size, http_stream_block(s), stream_read_sized, s, free_stream);
-}
-
-enum step reply_stream(struct request *r, struct reply *p, struct stream *s)
-{
-	return reply_source(r, p, stream_read, s, free_stream);
+	return reply_read(r, p, size, block, read, source, free_source);
 }
 
 /* ---- by our own hand -------------------------------------------------------------------------------- */
-
-static void put_date(struct buf *b)
-{
-	static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-	time_t now = (time_t)(clock_wall_us() / 1000000);
-	struct tm t;
-	gmtime_r(&now, &t);
-	buf_printf(b, "Date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n", days + 3 * t.tm_wday, t.tm_mday, months + 3 * t.tm_mon,
-	           t.tm_year + 1900, t.tm_hour, t.tm_min, t.tm_sec);
-}
-
-static const char *status_name(unsigned status)
-{
-	switch (status) {
-	case 304: return "Not Modified";
-	case 400: return "Bad Request";
-	case 408: return "Request Timeout";
-	case 413: return "Content Too Large";
-	case 414: return "URI Too Long";
-	case 431: return "Request Header Fields Too Large";
-	case 501: return "Not Implemented";
-	default: return "HTTP Version Not Supported";
-	}
-}
-
-void reply_refusal(struct buf *out, unsigned status, const char *why, bool head)
-{
-	buf_printf(out, "HTTP/1.1 %u %s\r\n", status, status_name(status));
-	put_date(out);
-	buf_puts(out, "connection: close\r\n");
-	if (status == 414) { /* COMPAT: nothing but the status */
-		buf_puts(out, "content-length: 0\r\n\r\n");
-		return;
-	}
-	buf_printf(out, "content-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\ncontent-length: %zu\r\n\r\n%s%s",
-	           strlen(why) + 1, head ? "" : why, head ? "" : "\n");
-}
 
 static void put_head(struct request *r, const struct reply *p, struct buf *out)
 {
 	char id[32];
 	const char *at = p->headers.data, *end = at + p->headers.len;
-	buf_printf(out, "HTTP/1.1 %u %s\r\n", p->status, status_name(p->status));
-	put_date(out);
+	refusal_begin(out, p->status);
 	while (at < end) {
 		const char *value = at + strlen(at) + 1;
 		buf_printf(out, "%s: %s\r\n", at, strcmp(at, ID_NAME) == 0 ? request_id(r, value, id) : value);

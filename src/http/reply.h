@@ -25,17 +25,15 @@ void reply_headerf(struct reply *p, const char *name, const char *fmt, ...) PRIN
 enum step reply_text(struct request *r, struct reply *p, const char *body, size_t len); /* copied */
 enum step reply_buf(struct request *r, struct reply *p, struct buf *body);              /* taken */
 enum step reply_page(struct request *r, struct reply *p, struct page *page);            /* taken */
-enum step reply_stream(struct request *r, struct reply *p, struct stream *s);           /* taken */
-enum step reply_sized(struct request *r, struct reply *p, struct stream *s, uint64_t size); /* taken */
 /* A body of unknown length; `free_source` is called exactly once, whatever happens. */
 enum step reply_source(struct request *r, struct reply *p, MHD_ContentReaderCallback read, void *source,
                        void (*free_source)(void *));
+/* The same of a length that is known, asked for `block` bytes at a time. */
+enum step reply_sized(struct request *r, struct reply *p, uint64_t size, size_t block, MHD_ContentReaderCallback read,
+                      void *source, void (*free_source)(void *));
 
 /* A 304: no body and no length. */
 enum step reply_not_modified(struct request *r, struct reply *p);
-/* The bytes of an answer to a request that the library doesn't get to see; they say that the connection ends.
- * `head`: the request was HEAD, as far as can be told. */
-void reply_refusal(struct buf *out, unsigned status, const char *why, bool head);
 
 /* Whole answers. */
 enum step reply_empty(struct request *r, unsigned status); /* nothing but the status; closes */

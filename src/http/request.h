@@ -1,5 +1,6 @@
 /*
- * request.h - one request, from its first line to the end of its response. Private to src/http.
+ * request.h - one request, from its first line to the end of its response: what its head says, its body, parking.
+ * Private to src/http; the loop's thread, but for what wakes it.
  *
  * A request is a small state machine: step() functions do what can be done now and say whether an
  * answer was queued or the connection is parked; after a wake or a deadline they are entered again.
@@ -10,7 +11,7 @@
 
 #include "http/loop.h"
 #include "http/params.h"
-#include "http/route.h"
+#include "http/path.h"
 
 /* ---- named limits ------------------------------------------------------------------------------- */
 
@@ -47,17 +48,28 @@ enum phase {
 	PHASE_DELETE,   /* parked until a deletion is durable */
 };
 
+/* What a request may hold of the modules above this one. Each sets its hook when it begins to hold something; at the
+ * request's end they are called in this order. */
+enum request_held { HELD_SUBSET, HELD_ADMISSION, REQUEST_HELD };
+
+struct route;
+
+#define REQUEST_MAGIC 0x52657175u
+
 struct request {
+	unsigned magic; /* REQUEST_MAGIC as long as it is there */
 	struct conn *conn;
 	struct http *http;
 	struct waiter waiter;   /* for what the phase waits */
 	struct waiter rotation; /* beside a wait for the stream: the shape may go meanwhile */
+	const struct route *route; /* NULL: there is nothing of that path and method */
+	void (*release[REQUEST_HELD])(struct request *r); /* NULL: nothing is held */
 	char *uri;              /* as sent; NULL once it isn't needed any more */
 	size_t uri_len;
 	struct buf body;
 	uint32_t body_counted; /* of http.body_bytes */
 	uint8_t method, path, admission, phase;
-	bool headers_seen, close, too_long, body_wanted, body_too_large, body_refused, waiting;
+	bool headers_seen, close, body_wanted, body_too_large, body_refused, waiting;
 	bool persistent; /* HTTP/1.1: without `close` the connection goes on */
 	/* Of the headers; point into the daemon's memory, which lives as long as the request. */
 	const char *origin, *request_id;
@@ -74,90 +86,28 @@ struct request {
 	struct subset_request *subset; /* NULL: it asks for no subset */
 };
 
+/* ---- its life ------------------------------------------------------------------------------------ */
+
+/* Of a connection that has none. `uri` (NULL: a line of one word) is copied. */
+struct request *request_new(struct conn *c, const char *uri);
+/* With all that it holds; NULL is fine. Its connection has none then. */
+void request_free(struct request *r);
 /* Parks the connection; the phase is entered again when `waiter` is woken or at the deadline. */
 enum step request_park(struct request *r, int64_t deadline_ms) MUST_USE;
 /* Off all wait lists. Before asking again, and before what is waited for is let go. */
 void request_cancel(struct request *r);
 void request_set_shape(struct request *r, struct shape *s); /* takes the reference */
+void request_drop_lookup(struct request *r);
+/* What has been asked for is known: from here on it keeps no more than it needs. */
+void request_shed(struct request *r);
+
+/* ---- what it says -------------------------------------------------------------------------------- */
+
+/* Method, path and headers. 0, or the status of its refusal. *body_bytes: of the body, as far as it says. */
+unsigned request_read_head(struct request *r, const char *method, const char *version, uint64_t *body_bytes) MUST_USE;
+/* Keeps what of the body is needed, lets the rest pass. */
+void request_take_body(struct request *r, const char *p, size_t len);
 /* The query string, without the `?`. */
 const char *request_query(const struct request *r, size_t *len);
-
-enum step shape_start(struct request *r); /* GET, HEAD, POST; the body, if any, is complete */
-enum step shape_step(struct request *r);  /* again, after a wake */
-enum step delete_start(struct request *r);
-enum step delete_step(struct request *r);
-enum step health_start(struct request *r);
-enum step ready_start(struct request *r);
-enum step options_start(struct request *r);
-
-/* ---- pieces shared by GET and DELETE (get_shape.c) ------------------------------------------------ */
-
-/*
- * From parameters to a definition. STEP_NEXT: it is in *def, the caller's to clear. `known` (may be NULL)
- * is a shape the request names; its table is used if the names agree, so that no database is needed.
- */
-enum step shape_resolve_def(struct request *r, const struct shape_params *p, const struct shape *known,
-                            struct shape_def *def) MUST_USE;
-/* STEP_NEXT: what the process has may be served. Else the request is parked, or answered 503 (health.c). */
-enum step hold_current(struct request *r) MUST_USE;
-/* Holds the request while the service starts; STEP_NEXT: it is active. */
-enum step shape_hold_ready(struct request *r) MUST_USE;
-
-/* ---- subsets (subset.c) ----------------------------------------------------------------------------- */
-
-/* Checks what the subset is of and keeps it in r->subset (docs/protocol.md 2.6 h). STEP_NEXT: it is fine. */
-enum step subset_prepare(struct request *r, const struct shape_params *p, const struct shape_def *def) MUST_USE;
-/* From what the request covers to the query; its rows are the answer. */
-enum step subset_start(struct request *r, const struct shape_slice *slice);
-enum step subset_step(struct request *r); /* again, after a wake */
-void subset_request_free(struct request *r);
-
-/* ---- answers with data (answer.c) ------------------------------------------------------------------- */
-
-/* True if the client has what `to` would be the end of (before anything is waited for). */
-bool answer_etag_matches(struct request *r, struct log_offset to);
-enum step answer_not_modified(struct request *r, const struct shape_slice *slice);
-enum step answer_data(struct request *r, const struct shape_slice *slice);
-/* Nothing new: the end of a long poll, and offset=now. */
-enum step answer_no_changes(struct request *r, const struct shape_slice *slice);
-enum step answer_sse(struct request *r, const struct shape_slice *slice);
-
-/* ---- admission (admit.c) ---------------------------------------------------------------------------- */
-
-/* Takes a permit; false: there is none, and admit_refuse() is the answer. */
-bool admit(struct request *r, bool existing) MUST_USE;
-/* Its snapshot has begun: others may ask for new shapes. */
-void admit_swap(struct request *r);
-void admit_release(struct request *r);
-enum step admit_refuse(struct request *r);
-/* Seconds after which `ms` will have passed, a little more for some than for others: so that those who are sent away
- * together don't come back together. */
-int admit_retry_after(struct request *r, int64_t ms);
-
-/* ---- streams (stream.c) ---------------------------------------------------------------------- */
-
-struct stream;
-
-/* What a streamed response consists of. */
-struct stream_plan {
-	bool sse;
-	struct shape_slice slice;
-	lsn_t seen;  /* of the up-to-date message at the end, if the slice is up to date */
-	struct shape_reader *reader; /* taken; NULL: nothing to begin with */
-	struct buf lines;            /* taken: what was read already */
-	uint64_t size;               /* of the whole body: stream_read_sized(); 0: not known. Then no lines were read */
-};
-
-struct stream *http_stream_new(struct request *r, struct stream_plan *plan);
-void http_stream_free(struct stream *s);
-size_t http_stream_block(const struct stream *s); /* the bytes at a time, of a stream with a size */
-ssize_t stream_read(void *cls, uint64_t at, char *to, size_t max);
-/* The same of a body whose size is known: the lines of `reader`, ended by ',', as an array. */
-ssize_t stream_read_sized(void *cls, uint64_t at, char *to, size_t max);
-
-/* `{"headers":{"control":"up-to-date",…}}` */
-void put_up_to_date(struct buf *b, lsn_t seen);
-/* Lines as read from a shape, appended in the form of the response. `first`: nothing before them. */
-void put_lines(struct buf *to, const char *p, size_t len, bool sse, bool *first);
 
 #endif

@@ -14,8 +14,4 @@ void route_completed(void *cls, struct MHD_Connection *mhd, void **context, enum
 /* The connection is gone; its request, if there still is one, goes with it. */
 void route_closed(struct conn *c);
 
-enum route_path { PATH_NONE, PATH_ROOT, PATH_SHAPE, PATH_HEALTH, PATH_READY };
-/* Of a raw path, up to but without the `?`: decoded, empty segments dropped. */
-enum route_path route_path(const char *p, size_t len);
-
 #endif

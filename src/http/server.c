@@ -10,7 +10,10 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "http/admit.h"
 #include "http/loop.h"
+#include "http/route.h"
+#include "http/work.h"
 
 /* One descriptor per waiting client: the soft limit of 1,024 is for programs that use select(). */
 static unsigned raise_files_limit(void)
@@ -61,10 +64,25 @@ static void tell_library(void)
 		            "waiting ones take %u KB each, and to wake them takes longer", version, POOL_BYTES / 1024);
 }
 
+/* Whoever waits looks again, and finds that nothing here can be called current (hold_current()). */
+static void on_foreign(void *ctx) { loops_unpark(ctx); }
+
+static const struct loop_handlers handlers = {
+	.uri = route_uri,
+	.handle = route_handle,
+	.completed = route_completed,
+	.closed = route_closed,
+	.work_new = work_new,
+	.work_free = work_free,
+	.upkeep = work_upkeep,
+	.upkeep_wanted = work_wanted,
+};
+
 int http_start(struct http **out, const struct config *config, struct shapes *shapes, struct err *e)
 {
 	struct http *h = mem_zalloc(sizeof *h);
 	h->config = config;
+	h->handlers = &handlers;
 	h->shapes = shapes;
 	admit_init(h);
 	unsigned files = raise_files_limit();
@@ -77,6 +95,7 @@ int http_start(struct http **out, const struct config *config, struct shapes *sh
 		close(h->listen_fd);
 		goto failed;
 	}
+	shapes_on_foreign(shapes, on_foreign, h);
 	log_notice("listening on port %d, up to %u connections", config->port, h->conns_max);
 	tell_library();
 	*out = h;
@@ -91,6 +110,7 @@ void http_stop(struct http *h)
 {
 	if (h == NULL)
 		return;
+	shapes_on_foreign(h->shapes, NULL, NULL);
 	loops_stop(h);
 	close(h->listen_fd);
 	admit_clear(h);

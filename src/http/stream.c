@@ -10,8 +10,9 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "http/page.h"
-#include "http/request.h"
+#include "http/lines.h"
+#include "http/stream.h"
+#include "http/work.h"
 
 #define SSE_KEEPALIVE ": keep-alive\n\n"
 #define LOOK_AGAIN_MAX 8 /* woken for nothing: at once so often, then after a little while */
@@ -19,9 +20,13 @@
 /* Read at a time for a stream of events, doubled for as long as the client keeps taking it, up to PAGE_BYTES_MAX. */
 #define PIECE_BYTES_LEAST (16u << 10)
 
+#define STREAM_MAGIC 0x53747265u
+
 struct stream {
+	unsigned magic; /* STREAM_MAGIC as long as it is there */
 	struct request *r;   /* may be gone when the response is let go */
 	struct loop *loop;
+	struct loop_work *work; /* the loop's */
 	struct shape *shape; /* the request's, held here too */
 	struct buf out;      /* ready for the client */
 	size_t sent;
@@ -45,11 +50,13 @@ struct stream {
 	int64_t until_ms, spoke_ms, progress_ms;
 };
 
-struct stream *http_stream_new(struct request *r, struct stream_plan *plan)
+static struct stream *stream_new(struct request *r, struct stream_plan *plan)
 {
 	struct stream *s = mem_zalloc(sizeof *s);
+	s->magic = STREAM_MAGIC;
 	s->r = r;
 	s->loop = r->conn->loop;
+	s->work = s->loop->work;
 	s->shape = shape_ref(r->shape);
 	s->sse = plan->sse;
 	s->slice = plan->slice;
@@ -61,8 +68,8 @@ struct stream *http_stream_new(struct request *r, struct stream_plan *plan)
 	s->piece_bytes = PIECE_BYTES_LEAST;
 	buf_init(&s->out, SIZE_MAX / 2);
 	s->size = plan->size;
-	s->large_block = s->size > 0 && s->loop->large_blocks < LARGE_BLOCKS_MAX;
-	s->loop->large_blocks += s->large_block;
+	s->large_block = s->size > 0 && s->work->large_blocks < LARGE_BLOCKS_MAX;
+	s->work->large_blocks += s->large_block;
 	if (s->sse && !s->slice.empty)
 		s->reader = shape_reader_new(s->shape, &s->slice);
 	if (s->sse || s->size > 0)
@@ -79,23 +86,23 @@ struct stream *http_stream_new(struct request *r, struct stream_plan *plan)
  */
 static void take_out(struct stream *s)
 {
-	struct loop *l = s->loop;
-	if (s->out.data == NULL && l->nspares > 0)
-		s->out = l->spares[--l->nspares];
+	struct loop_work *w = s->work;
+	if (s->out.data == NULL && w->nspares > 0)
+		s->out = w->spares[--w->nspares];
 	buf_reset(&s->out);
 }
 
 static void give_out(struct stream *s)
 {
-	struct loop *l = s->loop;
-	if (l->nspares == SPARES_MAX || s->out.cap > SPARE_BYTES_MAX || s->out.data == NULL) {
-		l->held.freed_bytes += s->out.cap;
+	struct loop_work *w = s->work;
+	if (w->nspares == SPARES_MAX || s->out.cap > SPARE_BYTES_MAX || s->out.data == NULL) {
+		w->held.freed_bytes += s->out.cap;
 		buf_clear(&s->out);
 		return;
 	}
 	buf_reset(&s->out);
-	l->spares[l->nspares++] = s->out;
-	l->spares_used = true;
+	w->spares[w->nspares++] = s->out;
+	w->spares_used = true;
 	buf_init(&s->out, SIZE_MAX / 2);
 }
 
@@ -106,7 +113,7 @@ static bool is_huge(const struct stream *s) { return s->out.cap > 4 * (size_t)PA
 
 static void held_remove(struct stream *s)
 {
-	struct held *h = &s->loop->held;
+	struct held *h = &s->work->held;
 	if (!s->held)
 		return;
 	*(s->held_prev != NULL ? &s->held_prev->held_next : &h->first) = s->held_next;
@@ -120,8 +127,8 @@ static void let_go(struct stream *s)
 {
 	struct buf rest = BUF_INIT(SIZE_MAX / 2);
 	held_remove(s);
-	s->loop->held.freed_bytes += s->out.cap;
-	s->loop->held.let_go = true;
+	s->work->held.freed_bytes += s->out.cap;
+	s->work->held.let_go = true;
 	s->let_go = s->of_reader;
 	if (s->of_reader) {
 		s->skip = s->sent;
@@ -137,7 +144,7 @@ static void let_go(struct stream *s)
 
 static void held_add(struct stream *s)
 {
-	struct held *h = &s->loop->held;
+	struct held *h = &s->work->held;
 	held_remove(s);
 	s->taken_ms = s->loop->now_ms;
 	s->held = true;
@@ -153,24 +160,25 @@ static void held_add(struct stream *s)
 	}
 }
 
-void streams_let_go(struct loop *l)
+void streams_let_go(struct loop_work *w, int64_t now_ms)
 {
-	for (struct stream *s = l->held.first, *next; s != NULL; s = next) {
+	for (struct stream *s = w->held.first, *next; s != NULL; s = next) {
 		next = s->held_next;
-		if (l->now_ms - s->taken_ms >= HELD_MAX_MS + (int64_t)(s->out.cap / HELD_BYTES_PER_MS))
+		if (now_ms - s->taken_ms >= HELD_MAX_MS + (int64_t)(s->out.cap / HELD_BYTES_PER_MS))
 			let_go(s);
 	}
 }
 
-void http_stream_free(struct stream *s)
+static void stream_free(void *cls)
 {
-	if (s == NULL)
-		return;
+	struct stream *s = cls;
+	REQUIRE(s->magic == STREAM_MAGIC && loop_is_ours(s->loop));
 	held_remove(s);
-	s->loop->large_blocks -= s->large_block;
+	s->work->large_blocks -= s->large_block;
 	shape_reader_free(s->reader);
 	shape_unref(s->shape);
 	buf_clear(&s->out);
+	s->magic = 0;
 	free(s);
 }
 
@@ -232,7 +240,7 @@ static enum shape_read read_members(struct stream *s, struct err *e)
 
 static enum shape_read read_events(struct stream *s, struct err *e)
 {
-	struct buf *lines = &s->loop->lines;
+	struct buf *lines = &s->work->lines;
 	s->from = shape_reader_place(s->reader);
 	enum shape_read state = shape_reader_next(s->reader, lines, s->piece_bytes, &s->r->waiter, e);
 	put_lines(&s->out, lines->data, lines->len, true, &s->first);
@@ -241,11 +249,6 @@ static enum shape_read read_events(struct stream *s, struct err *e)
 	if (lines->cap > SPARE_BYTES_MAX)
 		buf_clear(lines);
 	return state;
-}
-
-static void cannot_read(const struct stream *s, const char *why)
-{
-	log_error("cannot read the log of shape %s: %s", shape_handle(s->shape), why);
 }
 
 /* Into an empty buffer. */
@@ -276,7 +279,7 @@ static enum fill read_lines(struct stream *s)
 		/* Half an answer must not look like a whole one; a stream of events may end anywhere. */
 		return s->sse ? FILL_END : FILL_FAILED;
 	default:
-		cannot_read(s, e.text);
+		lines_cannot_read(s->shape, e.text);
 		return FILL_FAILED;
 	}
 }
@@ -380,7 +383,7 @@ static enum fill fill_again(struct stream *s)
 			return FILL_MORE;
 		}
 		if (s->out.len == 0 || s->slice_ended) {
-			cannot_read(s, "what was read before isn't there any more");
+			lines_cannot_read(s->shape, "what was read before isn't there any more");
 			return FILL_FAILED;
 		}
 		s->skip -= s->out.len;
@@ -402,10 +405,11 @@ static size_t put_out(struct stream *s, char *to, size_t max)
 	return n;
 }
 
-ssize_t stream_read(void *cls, uint64_t at, char *to, size_t max)
+static ssize_t stream_read(void *cls, uint64_t at, char *to, size_t max)
 {
 	struct stream *s = cls;
 	struct request *r = s->r;
+	REQUIRE(s->magic == STREAM_MAGIC && r->magic == REQUEST_MAGIC);
 	(void)at;
 	if (s->sent >= s->out.len) {
 		request_cancel(r);
@@ -433,8 +437,6 @@ ssize_t stream_read(void *cls, uint64_t at, char *to, size_t max)
 
 /* ---- bodies of a known size ------------------------------------------------------------------------- */
 
-size_t http_stream_block(const struct stream *s) { return s->large_block ? LARGE_BLOCK_BYTES : SIZED_BLOCK_BYTES; }
-
 /* The next piece, into `to` where there is room for it, else by way of `out`. Bytes, or less than 0. */
 static ssize_t next_piece(struct stream *s, char *to, size_t max)
 {
@@ -454,14 +456,16 @@ static ssize_t next_piece(struct stream *s, char *to, size_t max)
 	if (state == SHAPE_READ_MORE)
 		return (ssize_t)here.len;
 	if (state != SHAPE_READ_GONE) /* half an answer doesn't look like a whole one: the size tells */
-		cannot_read(s, state == SHAPE_READ_ERROR ? e.text : "it ends early");
+		lines_cannot_read(s->shape, state == SHAPE_READ_ERROR ? e.text : "it ends early");
 	return MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
-ssize_t stream_read_sized(void *cls, uint64_t at, char *to, size_t max)
+/* The lines of `reader`, ended by ',', as an array. */
+static ssize_t stream_read_sized(void *cls, uint64_t at, char *to, size_t max)
 {
 	struct stream *s = cls;
 	size_t n = 0;
+	REQUIRE(s->magic == STREAM_MAGIC && s->r->magic == REQUEST_MAGIC && at < s->size);
 	if (s->r->conn->cut)
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	if (at == 0)
@@ -477,4 +481,12 @@ ssize_t stream_read_sized(void *cls, uint64_t at, char *to, size_t max)
 	if (at + n == s->size)
 		to[n - 1] = ']';
 	return (ssize_t)n;
+}
+
+enum step stream_reply(struct request *r, struct reply *p, struct stream_plan *plan)
+{
+	struct stream *s = stream_new(r, plan);
+	if (s->size == 0)
+		return reply_source(r, p, stream_read, s, stream_free);
+	return reply_sized(r, p, s->size, s->large_block ? LARGE_BLOCK_BYTES : SIZED_BLOCK_BYTES, stream_read_sized, s, stream_free);
 }

@@ -4,6 +4,8 @@
  * The response begins with the query's first rows, or its end: until then it can still be a 400. Later an
  * error cuts the connection, so that half an answer never looks like a whole one.
  */
+#include "http/subset.h"
+
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +13,11 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "http/admit.h"
 #include "http/condition.h"
+#include "http/hold.h"
+#include "http/lines.h"
 #include "http/reply.h"
-#include "http/request.h"
 
 #define SUBSET_SQL_BYTES_MAX (8u << 20) /* of a condition, and of an order */
 #define SUBSET_RETRY_MIN_MS 5000
@@ -31,7 +35,10 @@ struct subset_request {
 	struct subset_body *body;
 };
 
+#define BODY_MAGIC 0x53756273u
+
 struct subset_body {
+	unsigned magic; /* BODY_MAGIC as long as it is there */
 	struct request *r; /* NULL once that has ended: the library lets go of a response before or after */
 	struct subset *query;
 	struct buf out;    /* ready for the client */
@@ -41,7 +48,7 @@ struct subset_body {
 
 static int64_t now(const struct request *r) { return r->conn->loop->now_ms; }
 
-void subset_request_free(struct request *r)
+static void subset_request_free(struct request *r)
 {
 	struct subset_request *q = r->subset;
 	if (q == NULL)
@@ -158,6 +165,7 @@ enum step subset_prepare(struct request *r, const struct shape_params *p, const 
 	if (params_check_subset(a, p->subset, &subset, &errors) < 0)
 		return reply_subset_errors(r, &errors);
 	struct subset_request *q = r->subset = mem_zalloc(sizeof *q);
+	r->release[HELD_SUBSET] = subset_request_free;
 	shape_def_copy(&q->def, def);
 	q->limit = subset.limit;
 	q->offset = subset.offset;
@@ -178,18 +186,21 @@ enum step subset_prepare(struct request *r, const struct shape_params *p, const 
 static void body_free(void *cls)
 {
 	struct subset_body *b = cls;
+	REQUIRE(b->magic == BODY_MAGIC);
 	if (b->r != NULL) {
 		request_cancel(b->r); /* it may wait for the query */
 		b->r->subset->body = NULL;
 	}
 	subset_free(b->query);
 	buf_clear(&b->out);
+	b->magic = 0;
 	free(b);
 }
 
 static struct subset_body *body_new(struct request *r)
 {
 	struct subset_body *b = mem_zalloc(sizeof *b);
+	b->magic = BODY_MAGIC;
 	b->r = r;
 	b->query = r->subset->query;
 	r->subset->query = NULL;
@@ -237,6 +248,7 @@ static ssize_t body_read(void *cls, uint64_t at, char *to, size_t max)
 {
 	struct subset_body *b = cls;
 	struct request *r = b->r;
+	REQUIRE(b->magic == BODY_MAGIC && r->magic == REQUEST_MAGIC && b->sent <= b->out.len);
 	(void)at;
 	if (b->sent >= b->out.len) {
 		if (b->ended)
@@ -355,7 +367,7 @@ static enum step reply_too_many(struct request *r)
 static enum step begin_query(struct request *r)
 {
 	struct subset_request *q = r->subset;
-	enum step step = shape_hold_ready(r);
+	enum step step = hold_ready(r);
 	if (step != STEP_NEXT)
 		return step;
 	struct subset_spec spec = {.def = &q->def, .where = q->where, .order_by = q->order_by, .limit = q->limit,

@@ -98,12 +98,18 @@ enum shapes_status shapes_status_wait(struct shapes *s, struct waiter *w);
 /*
  * Whether what the process has may be served. SHAPES_UNPROVEN: it has just started and doesn't know yet who has the
  * lock; hold the request, at most some seconds. SHAPES_FOREIGN: somebody else's session has (or had, and we haven't
- * caught up): nothing here can be called current, a request gets 503, a stream of events ends. Whoever waits for
- * anything is woken when that begins. Cheap.
+ * caught up): nothing here can be called current, a request gets 503, a stream of events ends. When that begins
+ * shapes_on_foreign() says so. Cheap.
  */
 enum shapes_currency { SHAPES_CURRENT, SHAPES_UNPROVEN, SHAPES_FOREIGN };
 enum shapes_currency shapes_currency(struct shapes *s);
-/* The same for a request, for which the stream may connect again sooner; in SHAPES_UNPROVEN it registers `w` for the end of that. */
+/*
+ * `notify` (NULL: nobody) is called, from any thread, whenever SHAPES_FOREIGN begins: whoever waits for anything is to look
+ * again, of which not all lists of waiters are told. Like wake() it runs under a lock of the engine, so it may only hand
+ * over; it isn't running any more once this has returned.
+ */
+void shapes_on_foreign(struct shapes *s, void (*notify)(void *), void *ctx);
+/* shapes_currency() for a request, for which the stream may connect again sooner; in SHAPES_UNPROVEN it registers `w` for the end of that. */
 enum shapes_currency shapes_currency_wait(struct shapes *s, struct waiter *w);
 #define STORE_FAILING_TEXT_MAX 300
 /* What GET /v1/ready says; for everybody to see: no names or addresses in it. What the store says is as in /v1/health. */

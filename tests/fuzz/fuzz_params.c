@@ -8,7 +8,7 @@
 #include "base/utf8.h"
 #include "base/require.h"
 #include "http/params.h"
-#include "http/route.h"
+#include "http/path.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

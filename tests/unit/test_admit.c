@@ -1,6 +1,6 @@
 /* test_admit.c - how fast places of new shapes are said to become free. */
 #include "check.h"
-#include "http/reply.h"
+#include "http/admit.h"
 
 #define PLACES 10
 

@@ -4,7 +4,7 @@
 #include "check.h"
 #include "http/condition.h"
 #include "http/params.h"
-#include "http/route.h"
+#include "http/path.h"
 
 static struct arena arena;
 

@@ -78,6 +78,8 @@ struct shapes {
 	struct err fatal_err;
 	void (*on_fatal)(void *);
 	void *on_fatal_ctx;
+	void (*on_foreign)(void *);
+	void *on_foreign_ctx;
 
 	pthread_mutex_t lookup_lock;
 

@@ -51,21 +51,12 @@ void shapes_on_fatal(struct shapes *s, void (*notify)(void *), void *ctx)
 		notify(ctx);
 }
 
-/* All who are parked look again. A waiter that registers after its list was woken sees what has changed: it looks
- * once more behind its registering (request_park()). */
-static void wake_everybody(struct shapes *s)
+void shapes_on_foreign(struct shapes *s, void (*notify)(void *), void *ctx)
 {
-	struct shape *shape;
-	pthread_rwlock_rdlock(&s->registry_lock);
-	for (size_t i = 0; (shape = map_next(&s->by_handle, &i)) != NULL;) {
-		pthread_mutex_lock(shape_lock(shape));
-		wait_list_wake_all(&shape->tail.waiters);
-		pthread_mutex_unlock(shape_lock(shape));
-	}
-	pthread_rwlock_unlock(&s->registry_lock);
-	pthread_mutex_lock(&s->lsn_lock);
-	wait_list_wake_lsn(&s->lsn_waiters, UINT64_MAX);
-	pthread_mutex_unlock(&s->lsn_lock);
+	pthread_mutex_lock(&s->status_lock);
+	s->on_foreign = notify;
+	s->on_foreign_ctx = ctx;
+	pthread_mutex_unlock(&s->status_lock);
 }
 
 void status_phase(struct shapes *s, enum stream_phase phase, const char *error)
@@ -102,9 +93,10 @@ void status_wait(struct shapes *s, enum stream_wait wait)
 	if (s->wait != wait || shapes_currency(s) != was)
 		wait_list_wake_all(&s->status_waiters);
 	s->wait = wait;
+	/* Under the lock, so that nobody is told who has said that he isn't there any more. */
+	if (foreign && s->on_foreign != NULL)
+		s->on_foreign(s->on_foreign_ctx);
 	pthread_mutex_unlock(&s->status_lock);
-	if (foreign)
-		wake_everybody(s);
 }
 
 void status_poll(struct shapes *s)

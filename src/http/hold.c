@@ -1,0 +1,42 @@
+/* hold.c - see hold.h: nothing is served that can't be called current, and nothing made before the service has started. */
+#include "http/hold.h"
+
+#include "http/reply.h"
+
+#define UNPROVEN_HOLD_MS 10000 /* the engine's own limit is shorter */
+#define FOREIGN_RETRY_AFTER_S_MIN 1
+#define FOREIGN_RETRY_AFTER_S_SPREAD 5 /* so that all who waited don't come back together */
+
+static int64_t now(const struct request *r) { return r->conn->loop->now_ms; }
+static bool stopping(const struct request *r) { return r->conn->loop->stopping; }
+
+enum step hold_ready(struct request *r)
+{
+	int64_t until = r->began_ms + READY_HOLD_MS;
+	request_cancel(r);
+	if (shapes_status_wait(r->http->shapes, &r->waiter) == SHAPES_ACTIVE)
+		return STEP_NEXT;
+	if (now(r) < until && !stopping(r))
+		return request_park(r, until);
+	char text[800];
+	shapes_status_text(r->http->shapes, text, sizeof text);
+	return reply_message(r, 503, text, 5, false);
+}
+
+enum step hold_current(struct request *r)
+{
+	int64_t until = r->began_ms + UNPROVEN_HOLD_MS;
+	switch (shapes_currency_wait(r->http->shapes, &r->waiter)) {
+	case SHAPES_CURRENT:
+		return STEP_NEXT;
+	case SHAPES_UNPROVEN:
+		if (now(r) < until && !stopping(r))
+			return request_park(r, until);
+		return reply_message(r, 503, "Starting, please retry", 1, false);
+	default:
+		break;
+	}
+	int wait_s = FOREIGN_RETRY_AFTER_S_MIN + (int)(loop_random(r->conn->loop) % FOREIGN_RETRY_AFTER_S_SPREAD);
+	return reply_message(r, 503, "Another instance holds the lock of the replication slot, so this one can't tell whether what it "
+	                     "has is current. Please retry", wait_s, true);
+}
