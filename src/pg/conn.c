@@ -251,6 +251,15 @@ PGconn *pg_connect(const struct config *c, enum pg_role role, struct err *e)
 	return NULL;
 }
 
+void pg_disconnect(PGconn **conn)
+{
+	if (*conn != NULL)
+		PQfinish(*conn);
+	*conn = NULL;
+}
+
+bool pg_is_connected(const PGconn *conn) { return PQstatus(conn) == CONNECTION_OK; }
+
 const char *pg_session_settings_sql(bool local)
 {
 	return local ? DISPLAY_SETTINGS("SET LOCAL ") : DISPLAY_SETTINGS("SET ");

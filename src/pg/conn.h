@@ -30,6 +30,12 @@ void pg_init(void);
  * host are tried in turn. */
 PGconn *pg_connect(const struct config *c, enum pg_role role, struct err *e) MUST_USE;
 
+/* Closes it and forgets it; *conn may be NULL. */
+void pg_disconnect(PGconn **conn);
+
+/* False once the connection is known to be broken; one that broke while nobody used it shows that when it is used. */
+bool pg_is_connected(const PGconn *conn);
+
 /* The addresses of a host as numbers, IPv4 first unless `prefer_ipv6`. Blocks as long as the resolver does;
  * touches no libpq: any thread. For a socket directory there is one, "". */
 #define PG_ADDRESSES_MAX 8

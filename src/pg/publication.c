@@ -911,3 +911,15 @@ int pg_publication_check(PGconn *admin, const struct config *c, uint32_t table_o
 	buf_clear(&sql);
 	return res != NULL ? 0 : -1;
 }
+
+bool pg_publication_generates(PGconn *admin, const char *publication)
+{
+	if (PQserverVersion(admin) < GENERATED_COLUMNS_SINCE)
+		return false;
+	struct err ignored;
+	PGresult *res = pg_query(admin, "SELECT FROM pg_catalog.pg_publication WHERE pubname = $1::pg_catalog.text AND pubgencols = 's'", 1,
+	                         (const char *const[]){publication}, &ignored);
+	bool generates = res != NULL && PQntuples(res) > 0;
+	PQclear(res);
+	return generates;
+}

@@ -16,6 +16,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "pg/encoding.h"
+#include "pg/horizon.h"
 #include "pg/query.h"
 #include "shapes/core/cache.h"
 #include "shapes/core/cmds.h"
@@ -67,9 +69,6 @@
 #define SUBSET_POOL_PART 5 /* one connection in so many is for subsets */
 #define EVICT_PERIOD_MS 60000 /* as Electric's */
 #define JOINS_MAX 3 /* of a table for one snapshot: the publication was altered in between */
-#define GENERATED_COLUMNS_SINCE 180000
-#define ATTACH_LOCK_MS 200 /* the stream waits while a new partition is looked into */
-#define ATTACH_LOOK_MS 5000
 #define LOOK_NAMED_MAX 5 /* tables named in a warning */
 #define UNSEEN_WAIT_MS 3000 /* the stream waits for a transaction to become visible */
 #define UNSEEN_POLL_MIN_MS 2 /* all of pg_locks is read each time */
@@ -97,22 +96,12 @@ static void job_free(struct job *j)
 
 /* ---- connections ---- */
 
-static void drop_connection(PGconn **conn)
-{
-	if (*conn != NULL)
-		PQfinish(*conn);
-	*conn = NULL;
-}
-
 /* Tables are read by the pooled URL's role, look-ups are made by the other's. */
 static int set_reader(const struct config *c, PGconn *conn, struct err *e)
 {
 	if (strcmp(c->database.user, c->pooled_database.user) == 0)
 		return 0;
-	PGresult *r = pg_query(conn, "SELECT pg_catalog.set_config('" PG_READER_SETTING "', $1, false)", 1,
-	                       (const char *const[]){c->pooled_database.user}, e);
-	PQclear(r);
-	return r != NULL ? 0 : -1;
+	return pg_catalog_set_reader(conn, c->pooled_database.user, e);
 }
 
 static PGconn *connection(struct worker *w, bool snapshot, struct err *e)
@@ -121,18 +110,18 @@ static PGconn *connection(struct worker *w, bool snapshot, struct err *e)
 	unsigned outages = atomic_load(&w->s->outages);
 	if (w->outages != outages) {
 		/* The stream broke since: most likely these did too, and would say so at the worst moment. */
-		drop_connection(&w->admin);
-		drop_connection(&w->snap);
+		pg_disconnect(&w->admin);
+		pg_disconnect(&w->snap);
 		w->outages = outages;
 	}
-	if (*conn != NULL && PQstatus(*conn) != CONNECTION_OK)
-		drop_connection(conn);
+	if (*conn != NULL && !pg_is_connected(*conn))
+		pg_disconnect(conn);
 	if (*conn == NULL)
 		*conn = pg_connect(w->s->config, snapshot ? PG_ROLE_SNAPSHOT : PG_ROLE_ADMIN, e);
 	if (*conn == NULL && snapshot)
 		pg_advise(e, w->s->config, PG_ROLE_SNAPSHOT, "", "");
 	if (*conn != NULL && !snapshot && set_reader(w->s->config, *conn, e) != 0)
-		drop_connection(conn);
+		pg_disconnect(conn);
 	w->used_ms = clock_mono_ms();
 	return *conn;
 }
@@ -167,17 +156,11 @@ static void look_whether_generated(struct shapes *s, PGconn *conn, const struct 
 	bool matters = false;
 	for (uint16_t i = 0; i < table->ncolumns; i++)
 		matters = matters || (table->columns[i].generated && !table->columns[i].is_virtual);
-	if (!matters || PQserverVersion(conn) < GENERATED_COLUMNS_SINCE || shapes_publishes_generated(s))
+	if (!matters || shapes_publishes_generated(s) || !pg_publication_generates(conn, s->config->publication_name))
 		return;
-	struct err ignored;
-	PGresult *r = pg_query(conn, "SELECT FROM pg_catalog.pg_publication WHERE pubname = $1::pg_catalog.text AND pubgencols = 's'", 1,
-	                       (const char *const[]){s->config->publication_name}, &ignored);
-	if (r != NULL && PQntuples(r) > 0) {
-		pthread_mutex_lock(&s->server_lock);
-		s->server.publishes_generated = true;
-		pthread_mutex_unlock(&s->server_lock);
-	}
-	PQclear(r);
+	pthread_mutex_lock(&s->server_lock);
+	s->server.publishes_generated = true;
+	pthread_mutex_unlock(&s->server_lock);
 }
 
 static void run_lookup(struct worker *w, struct job *j)
@@ -195,10 +178,8 @@ static void run_lookup(struct worker *w, struct job *j)
 		rc = conn == NULL ? -1 : pg_catalog_lookup(conn, l->schema, l->name, &table, &e);
 		if (rc >= 0 || fresh || e.kind != ERR_PG_CONN)
 			break;
-		drop_connection(&w->admin);
+		pg_disconnect(&w->admin);
 	}
-	if (rc < 0 && e.kind == ERR_PG && pg_sqlstate_is(&e, PG_SQLSTATE_UNTRANSLATABLE))
-		rc = 1; /* a name that the database's encoding can't have */
 	if (rc < 0)
 		pg_advise_catalog(&e, s->config);
 	if (l->stale != NULL && rc >= 0)
@@ -228,13 +209,9 @@ static void run_wal_end(struct worker *w)
 	struct err e = {0};
 	int64_t asked = clock_mono_ms();
 	PGconn *conn = connection(w, false, &e);
-	lsn_t lsn = 0;
-	if (conn != NULL) {
-		PGresult *r = PQexec(conn, "SELECT pg_catalog.pg_current_wal_insert_lsn()");
-		if (PQresultStatus(r) != PGRES_TUPLES_OK || !lsn_parse(PQgetvalue(r, 0, 0), &lsn))
-			lsn = 0;
-		PQclear(r);
-	}
+	lsn_t lsn;
+	if (conn == NULL || pg_wal_end(conn, &lsn, &e) != 0)
+		lsn = 0;
 	pthread_mutex_lock(&s->server_lock);
 	s->wal_end_queued = false;
 	if (lsn != 0) {
@@ -245,43 +222,6 @@ static void run_wal_end(struct worker *w)
 }
 
 /* ---- partitions ---- */
-
-/*
- * Whether `oid` came to its ancestors with rows in it (ATTACH), rows the stream never had: there is a row
- * older than one of the links above it, or of the same transaction and an earlier command. Rows put in
- * later are younger than all links. When we may not look, or not at once, it had rows. INGEST waits for
- * the answer, so it looks only for a moment.
- */
-static bool attached_with_rows(PGconn *conn, uint32_t oid)
-{
-	char text[16];
-	snprintf(text, sizeof text, "%" PRIu32, oid);
-	const char *params[] = {text};
-	PGresult *r = PQexecParams(conn,
-		"WITH RECURSIVE link AS ("
-		" SELECT i.inhparent, i.xmin AS made, i.cmin AS cmd FROM pg_catalog.pg_inherits i WHERE i.inhrelid = $1::pg_catalog.oid"
-		" UNION ALL"
-		" SELECT i.inhparent, i.xmin, i.cmin FROM pg_catalog.pg_inherits i JOIN link l ON i.inhrelid = l.inhparent)"
-		" SELECT l.made, l.cmd, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)"
-		" FROM link l, pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-		" WHERE c.oid = $1::pg_catalog.oid AND c.relkind = 'r'",
-		1, NULL, params, NULL, NULL, 0);
-	bool rows = PQresultStatus(r) != PGRES_TUPLES_OK;
-	for (int i = 0; !rows && i < PQntuples(r); i++) {
-		char sql[640];
-		snprintf(sql, sizeof sql,
-		         "BEGIN; SET LOCAL lock_timeout = %d; SET LOCAL statement_timeout = %d;"
-		         " SELECT 1 FROM ONLY %s t WHERE pg_catalog.age(t.xmin) > pg_catalog.age('%s'::pg_catalog.xid)"
-		         " OR (t.xmin = '%s'::pg_catalog.xid AND t.cmin::pg_catalog.text::pg_catalog.int8 < %s) LIMIT 1",
-		         ATTACH_LOCK_MS, ATTACH_LOOK_MS, PQgetvalue(r, i, 2), PQgetvalue(r, i, 0), PQgetvalue(r, i, 0), PQgetvalue(r, i, 1));
-		PGresult *found = PQexec(conn, sql);
-		rows = PQresultStatus(found) != PGRES_TUPLES_OK || PQntuples(found) > 0;
-		PQclear(found);
-		PQclear(PQexec(conn, "ROLLBACK"));
-	}
-	PQclear(r);
-	return rows;
-}
 
 static bool table_has_shapes(struct shapes *s, uint32_t oid)
 {
@@ -384,7 +324,7 @@ static int post_leaf(struct shapes *s, PGconn *conn, uint32_t oid, uint32_t xid,
 		if (!leaf_is_news(s, c->ancestors[i], oid))
 			continue;
 		if (!asked)
-			rows = attached_with_rows(conn, oid);
+			rows = pg_catalog_attached_with_rows(conn, oid);
 		asked = true;
 		c->had_rows[i] = rows;
 	}
@@ -517,7 +457,7 @@ static int join_table(struct creation *c, struct pg_table *table, struct err *e)
 		                                              creation_cancelled, c, &now, e);
 		if (rc == 0 || fresh || e->kind != ERR_PG_CONN)
 			break;
-		drop_connection(&c->w->admin); /* it broke while idle */
+		pg_disconnect(&c->w->admin); /* it broke while idle */
 	}
 	/* It left and came back: what older shapes missed is gone for them. Before the record says so. */
 	if (rc == 0 && has_known && known.publication_rel_oid != now.publication_rel_oid)
@@ -538,7 +478,7 @@ static void end_snapshot(struct worker *w)
 {
 	struct err ignored;
 	if (w->snap != NULL && pg_snapshot_end(w->snap, &ignored) != 0)
-		drop_connection(&w->snap);
+		pg_disconnect(&w->snap);
 }
 
 /*
@@ -557,14 +497,10 @@ static int check_leaves(PGconn *conn, const struct pg_table *table, struct err *
 		same = same_leaves(table, now);
 		pg_table_unref(now);
 	} else {
-		char oid[16];
-		snprintf(oid, sizeof oid, "%" PRIu32, table->oid);
-		PGresult *r = pg_query(conn, "SELECT FROM pg_catalog.pg_inherits WHERE inhparent = $1::pg_catalog.oid LIMIT 1", 1,
-		                       (const char *const[]){oid}, e);
-		if (r == NULL)
+		bool has;
+		if (pg_catalog_has_children(conn, table->oid, &has, e) != 0)
 			return -1;
-		same = PQntuples(r) == 0;
-		PQclear(r);
+		same = !has;
 	}
 	return same ? 0 : err_set(e, ERR_NOT_FOUND, "the table's partitions or children changed meanwhile");
 }
@@ -804,17 +740,7 @@ static void client_text(const struct creation *c, struct err *e)
  */
 static int go_on_without(struct worker *w, const struct err *failed)
 {
-	struct err ignored;
-	if (failed->kind == ERR_PG_CONN)
-		return -1;
-	switch (PQtransactionStatus(w->snap)) {
-	case PQTRANS_INTRANS:
-		return 0; /* it wasn't Postgres that failed */
-	case PQTRANS_INERROR:
-		return pg_command(w->snap, "ROLLBACK TO SAVEPOINT of_one_shape", &ignored);
-	default:
-		return -1;
-	}
+	return failed->kind == ERR_PG_CONN ? -1 : pg_snapshot_back(w->snap);
 }
 
 /*
@@ -891,7 +817,7 @@ static void run_create(struct worker *w, struct job *j)
 	if (rc == 0)
 		rc = take_snapshot(&c, table, &snap, &e);
 	if (rc == 0 && c.n > 1)
-		rc = pg_command(w->snap, "SAVEPOINT of_one_shape", &e); /* one for all: going back to it keeps it */
+		rc = pg_snapshot_save(w->snap, &e); /* one for all: going back to it keeps it */
 	prepared(w);
 	int64_t began_ms = clock_mono_ms();
 	for (; rc == 0 && done < c.n; done++) {
@@ -912,7 +838,7 @@ static void run_create(struct worker *w, struct job *j)
 	if (w->snap != NULL)
 		end_snapshot(w);
 	if (w->large)
-		drop_connection(&w->snap);
+		pg_disconnect(&w->snap);
 	w->large = false;
 	if (rc != 0) {
 		if (e.kind == ERR_NOT_FOUND)
@@ -1122,19 +1048,6 @@ static void view_replaced(struct shapes *s, const struct pg_table *was, struct p
 		pg_table_unref((struct pg_table *)was);
 }
 
-/* What the look that begins now covers. */
-static int covers(PGconn *conn, struct cmd *c, struct err *e)
-{
-	PGresult *r = pg_query(conn, "SELECT pg_catalog.pg_current_wal_insert_lsn(),"
-	                             " pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())", 0, NULL, e);
-	if (r == NULL)
-		return -1;
-	int rc = lsn_parse(PQgetvalue(r, 0, 0), &c->lsn) ? 0 : err_set(e, ERR_PROTOCOL, "Postgres answered with a position that can't be read");
-	c->xmin = strtoull(PQgetvalue(r, 0, 1), NULL, 10);
-	PQclear(r);
-	return rc;
-}
-
 static int look_at_one(struct worker *w, PGconn *conn, uint32_t oid, bool *changed, struct err *e)
 {
 	struct shapes *s = w->s;
@@ -1187,7 +1100,7 @@ static void run_look(struct worker *w, struct job *j)
 	c->number = j->number;
 	bool changed = false;
 	PGconn *conn = connection(w, false, &e);
-	if (conn == NULL || (j->xid != 0 && wait_until_seen(s, conn, j->xid, &e) != 0) || covers(conn, c, &e) != 0)
+	if (conn == NULL || (j->xid != 0 && wait_until_seen(s, conn, j->xid, &e) != 0) || pg_horizon(conn, &c->lsn, &c->xmin, &e) != 0)
 		c->result = -1;
 	for (size_t i = 0; c->result == 0 && i < j->noids; i++)
 		c->result = look_at_one(w, conn, j->oids[i], &changed, &e);
@@ -1249,14 +1162,14 @@ static void leave_table(struct worker *w, struct pg_table *t)
 
 static void prune(struct worker *w, PGconn *conn)
 {
-	PGresult *r = PQexec(conn, "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())");
-	if (PQresultStatus(r) == PGRES_TUPLES_OK) {
-		struct cmd *c = mem_zalloc(sizeof *c);
-		c->kind = CMD_PRUNE;
-		c->xmin = strtoull(PQgetvalue(r, 0, 0), NULL, 10);
-		cmd_post(w->s, c);
-	}
-	PQclear(r);
+	struct err ignored;
+	uint64_t xmin;
+	if (pg_oldest_running(conn, &xmin, &ignored) != 0)
+		return;
+	struct cmd *c = mem_zalloc(sizeof *c);
+	c->kind = CMD_PRUNE;
+	c->xmin = xmin;
+	cmd_post(w->s, c);
 }
 
 static void run_reconcile(struct worker *w)
@@ -1284,7 +1197,7 @@ static void run_reconcile(struct worker *w)
 			fine = false;
 			log_warning("Looking after table %s.%s: %s", used[i]->schema, used[i]->name, e.text);
 			if (e.kind == ERR_PG_CONN)
-				drop_connection(&w->admin);
+				pg_disconnect(&w->admin);
 		}
 		pg_table_unref(used[i]);
 	}
@@ -1308,17 +1221,6 @@ static void run_reconcile(struct worker *w)
  * ground (ground.c), and here types that aren't built in and collations by name, if our tables have any, for `ALTER
  * TYPE` touches nothing of a table. The database's default collation can wait for the reconciliation.
  */
-static const char watch_types_sql[] =
-	"SELECT t.oid, t.xmin::pg_catalog.text || ' ' || (SELECT pg_catalog.count(*)::pg_catalog.text || ' ' ||"
-	" coalesce(pg_catalog.sum(l.xmin::pg_catalog.text::pg_catalog.int8), 0)::pg_catalog.text"
-	" FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid) || coalesce((SELECT ' ' || pg_catalog.string_agg(a.attnum::pg_catalog.text ||"
-	" a.attisdropped::pg_catalog.text || a.xmin::pg_catalog.text, ' ' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a"
-	" WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0), '') FROM pg_catalog.pg_type t WHERE t.oid = ANY ($1::pg_catalog.oid[])"
-	" UNION ALL"
-	" SELECT c.oid, c.xmin::pg_catalog.text FROM pg_catalog.pg_collation c WHERE c.oid = ANY ($1::pg_catalog.oid[])";
-
-#define OID_TEXT_MAX 12
-
 static bool is_watched_oid(uint32_t oid) { return oid >= 10000; } /* those below came with Postgres and stay as they are */
 
 static void put_watched_oid(struct buf *list, struct map *seen, const uint32_t *oid)
@@ -1327,9 +1229,8 @@ static void put_watched_oid(struct buf *list, struct map *seen, const uint32_t *
 		buf_printf(list, "%s%" PRIu32, list->len == 0 ? "{" : ",", *oid);
 }
 
-/* What the query says of the types of these tables: oid as text -> what is said, both in the result, which
- * the caller frees. NULL: nothing to ask for, or no answer (*failed). */
-static PGresult *watch_types(PGconn *conn, struct pg_table *const *used, size_t n, struct map *rows, bool *failed)
+/* What the catalog says of the types of these tables, the caller's to clear. */
+static int watch_types(PGconn *conn, struct pg_table *const *used, size_t n, struct pg_texts *out)
 {
 	struct buf list = BUF_INIT(RECORD_BYTES_MAX);
 	struct map seen = MAP_INIT;
@@ -1341,28 +1242,24 @@ static PGresult *watch_types(PGconn *conn, struct pg_table *const *used, size_t 
 	}
 	map_clear(&seen);
 	if (list.len == 0)
-		return NULL;
+		return 0;
 	buf_putc(&list, '}');
-	PGresult *r = PQexecParams(conn, watch_types_sql, 1, NULL, (const char *const[]){list.data}, NULL, NULL, 0);
-	*failed = PQresultStatus(r) != PGRES_TUPLES_OK;
-	for (int i = 0; !*failed && i < PQntuples(r); i++)
-		map_put(rows, PQgetvalue(r, i, 0), strlen(PQgetvalue(r, i, 0)), PQgetvalue(r, i, 1));
+	struct err ignored;
+	int rc = pg_catalog_types_said(conn, list.data, out, &ignored);
 	buf_clear(&list);
-	return r;
+	return rc;
 }
 
-static uint64_t hash_said(uint64_t h, const struct map *rows, uint32_t oid)
+static uint64_t hash_said(uint64_t h, const struct pg_texts *texts, uint32_t oid)
 {
-	char text[OID_TEXT_MAX];
-	int len = snprintf(text, sizeof text, "%" PRIu32, oid);
-	const char *said = is_watched_oid(oid) ? map_get(rows, text, (size_t)len) : NULL;
+	const char *said = is_watched_oid(oid) ? pg_texts_of(texts, oid) : NULL;
 	for (const char *p = said != NULL ? said : ""; *p != '\0'; p++)
 		h = (h ^ (unsigned char)*p) * UINT64_C(1099511628211);
 	return h * 31 + oid;
 }
 
 /* All that is said of a table's types and collations. */
-static uint64_t watched_hash(const struct pg_table *t, const struct map *types)
+static uint64_t watched_hash(const struct pg_table *t, const struct pg_texts *types)
 {
 	uint64_t h = UINT64_C(14695981039346656037);
 	for (uint16_t i = 0; i < t->ntypes; i++)
@@ -1446,9 +1343,8 @@ static void run_watch(struct worker *w)
 			used[n++] = pg_table_ref(t->table);
 	pthread_rwlock_unlock(&s->registry_lock);
 	struct err e;
-	struct map types = MAP_INIT; /* oid as text -> what is said of it */
+	struct pg_texts types = PG_TEXTS_INIT;
 	uint32_t *gone = NULL;
-	PGresult *of_types = NULL;
 	PGconn *conn = n > 0 ? connection(w, false, &e) : NULL;
 	bool failed = conn == NULL;
 	int64_t began_ms = clock_mono_ms();
@@ -1458,15 +1354,14 @@ static void run_watch(struct worker *w)
 		failed = true;
 	}
 	if (!failed)
-		of_types = watch_types(conn, used, n, &types, &failed);
+		failed = watch_types(conn, used, n, &types) != 0;
 	rest_from_watch(s, began_ms);
 	for (size_t i = 0; i < n; i++) {
 		if (!failed)
 			watch_result(w, has_oid(gone, ngone, used[i]->oid) ? 0 : watched_hash(used[i], &types), used[i]);
 		pg_table_unref(used[i]);
 	}
-	map_clear(&types);
-	PQclear(of_types);
+	pg_texts_clear(&types);
 	free(gone);
 	free(used);
 }
@@ -1627,8 +1522,8 @@ static void *worker_main(void *arg)
 			clock_cond_wait(&s->job_cond, &s->job_lock, atomic_load(&s->watch_soon) ? TABLE_WATCH_SOON_MS : TABLE_WATCH_MS);
 			if (clock_mono_ms() - w->used_ms > CONNECTION_IDLE_MS && (w->admin != NULL || w->snap != NULL)) {
 				pthread_mutex_unlock(&s->job_lock);
-				drop_connection(&w->admin);
-				drop_connection(&w->snap);
+				pg_disconnect(&w->admin);
+				pg_disconnect(&w->snap);
 				pthread_mutex_lock(&s->job_lock);
 			}
 			continue;
@@ -1647,8 +1542,8 @@ static void *worker_main(void *arg)
 			s->reconcile_queued = false;
 	}
 	pthread_mutex_unlock(&s->job_lock);
-	drop_connection(&w->admin);
-	drop_connection(&w->snap);
+	pg_disconnect(&w->admin);
+	pg_disconnect(&w->snap);
 	free(w);
 	return NULL;
 }
