@@ -369,6 +369,15 @@ int pg_error(struct err *e, PGconn *conn, const PGresult *res)
 
 /* ---- classes ---- */
 
+bool pg_is_askers(const struct err *e)
+{
+	static const char *const classes[] = {"22" /* data */, "3F" /* schema */, "42" /* syntax, names, rights */};
+	for (size_t i = 0; i < ARRAY_LEN(classes); i++)
+		if (strncmp(e->sqlstate, classes[i], strlen(classes[i])) == 0)
+			return true;
+	return false;
+}
+
 static bool is(const struct err *e, const char *sqlstate) { return strcmp(e->sqlstate, sqlstate) == 0; }
 static bool has(const struct err *e, const char *text) { return strcasestr(e->text, text) != NULL; }
 

@@ -47,10 +47,8 @@ void claim_release(struct shapes *s, struct pg_table *table, const struct pg_joi
 		}
 	}
 	pthread_rwlock_unlock(&s->registry_lock);
-	pthread_mutex_lock(&s->job_lock);
-	s->reconcile_now = s->reconcile_now || look;
-	pthread_cond_broadcast(&s->job_cond);
-	pthread_mutex_unlock(&s->job_lock);
+	if (look)
+		jobs_reconcile_now(s);
 }
 
 void claim_rotate_older(struct shapes *s, uint32_t oid, struct shape *const *keep, int nkeep, const char *why)

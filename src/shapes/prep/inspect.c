@@ -45,11 +45,11 @@ static int look_at_leaves(struct shapes *s, PGconn *conn, const struct pg_table 
 	for (uint32_t i = 0; i < was->nleaves; i++)
 		if (!pg_table_has_leaf(now, was->leaves[i])) {
 			shapes_rotate_table(s, was->oid, "a partition was detached or dropped");
-			if (leaves_post(s, conn, was->leaves[i], 0, e) < 0)
+			if (leaves_post(s, conn, was->leaves[i], 0, NULL, e) < 0)
 				return -1;
 		}
 	for (uint32_t i = 0; i < now->nleaves; i++)
-		if (!pg_table_has_leaf(was, now->leaves[i]) && leaves_post(s, conn, now->leaves[i], 0, e) < 0)
+		if (!pg_table_has_leaf(was, now->leaves[i]) && leaves_post(s, conn, now->leaves[i], 0, NULL, e) < 0)
 			return -1;
 	cmd_settle(s);
 	return 0;

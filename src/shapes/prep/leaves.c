@@ -1,7 +1,6 @@
 /*
  * leaves.c - partitions and children: whose a relation is that INGEST met, and whether the catalog can say so yet.
  */
-#include <inttypes.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -91,7 +90,7 @@ static void rotate_families(struct shapes *s, const char *why)
 	free(oids);
 }
 
-int leaves_post(struct shapes *s, PGconn *conn, uint32_t oid, uint32_t xid, struct err *e)
+int leaves_post(struct shapes *s, PGconn *conn, uint32_t oid, uint32_t xid, const char *relation, struct err *e)
 {
 	struct cmd *c = mem_zalloc(sizeof *c);
 	c->kind = CMD_RESOLVED;
@@ -104,7 +103,7 @@ int leaves_post(struct shapes *s, PGconn *conn, uint32_t oid, uint32_t xid, stru
 	c->result = n < 0 ? -1 : 0;
 	if (n < 0 && xid != 0) {
 		pg_advise_catalog(e, s->config);
-		log_warning("Looking whose partition relation %" PRIu32 " is: %s", oid, e->text);
+		log_warning("Looking whose partition relation %s is: %s", relation, e->text);
 	}
 	if (n < 0 && xid != 0 && session_refused(conn, e)) {
 		rotate_families(s, "a relation may be a partition of the table, and Postgres didn't say of which it is one");
@@ -128,6 +127,6 @@ void leaves_resolve(struct pg_thread *w, struct job *j)
 {
 	struct err e = {0};
 	PGconn *conn = session_admin(w, &e);
-	if (leaves_post(w->s, conn, j->oid, j->xid, &e) > 0)
+	if (leaves_post(w->s, conn, j->oid, j->xid, j->relation, &e) > 0)
 		jobs_reconcile_now(w->s); /* the leaf is to be REPLICA IDENTITY FULL */
 }

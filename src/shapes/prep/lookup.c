@@ -1,7 +1,10 @@
 /*
  * lookup.c - what requests ask of the catalog: a table by its name, and where the WAL ends.
  */
+#include <string.h>
+
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "pg/catalog.h"
 #include "pg/conn.h"
@@ -55,6 +58,11 @@ void lookup_run(struct pg_thread *w, struct job *j)
 	}
 	if (rc < 0)
 		pg_advise_catalog(&e, s->config);
+	if (rc < 0 && e.kind == ERR_PG && !pg_is_askers(&e)) {
+		log_seldom(LOG_WARNING, log_repeat_key(0, e.text, strlen(e.text)), "Looking up table %s.%s: %s", l->schema, l->name, e.text);
+		err_wrap(&e, "Unable to look up table \"%s.%s\"", l->schema, l->name);
+		e.kind = ERR_TIMEOUT;
+	}
 	if (l->stale != NULL && rc >= 0)
 		look_up_differs(s, l->stale, table);
 	if (rc == 0) {

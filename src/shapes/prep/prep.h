@@ -68,10 +68,10 @@ void leaves_resolve(struct pg_thread *w, struct job *j);
 bool leaves_same(const struct pg_table *a, const struct pg_table *b);
 /*
  * Tells INGEST (CMD_RESOLVED) whose partition `oid` is, and returns of how many; -1: it couldn't be looked up. `xid`: of the
- * transaction in which INGEST waits for this, 0 if it doesn't. `conn` NULL: an outage; the stream will break too, and ask
+ * transaction in which INGEST waits for this, 0 if it doesn't; then a warning names `relation`. `conn` NULL: an outage; the stream will break too, and ask
  * again.
  */
-int leaves_post(struct shapes *s, PGconn *conn, uint32_t oid, uint32_t xid, struct err *e);
+int leaves_post(struct shapes *s, PGconn *conn, uint32_t oid, uint32_t xid, const char *relation, struct err *e);
 /*
  * The stream brings a transaction as soon as it is flushed; others see what it did a little later, with a slow
  * synchronous standby much later. Until then the catalog doesn't show the partitions it made, and its rows in
