@@ -545,8 +545,8 @@ static void prep_open(struct prep *p)
 	engine_init_locks(s);
 	status_phase(s, STREAM_RUNNING, NULL);
 	script.table = table_make(TABLE_OID, "public", "items", "id:23:pk0 name:25");
-	p->admin = (struct pg_thread){.s = s};
-	p->create = (struct pg_thread){.s = s, .creates = true, .index = 2};
+	p->admin = (struct pg_thread){.s = s, .self = pthread_self()};
+	p->create = (struct pg_thread){.s = s, .self = pthread_self(), .creates = true, .index = 2};
 }
 
 /* The WRITER and INGEST at rest: what was put is counted, and freed. */

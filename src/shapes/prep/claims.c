@@ -30,21 +30,20 @@ void claim_release(struct shapes *s, struct pg_table *table, const struct pg_joi
 	bool look = false;
 	pthread_rwlock_wrlock(&s->registry_lock);
 	struct table_state *t = registry_table(s, table->oid);
-	if (t != NULL) {
-		t->joining = false;
-		if (join != NULL) {
-			bool replace = t->table != table && (t->table == dealt_with || leaves_same(t->table, table));
-			look = t->table != table && !replace;
-			bool news = !t->joined || memcmp(&t->join, join, sizeof *join) != 0 || replace;
-			t->joined = true;
-			t->join = *join;
-			if (replace) {
-				pg_table_unref(t->table);
-				t->table = pg_table_ref(table);
-			}
-			if (news)
-				table_save(s, t);
+	REQUIRE(t != NULL && t->joining); /* only who has the claim takes a table out */
+	t->joining = false;
+	if (join != NULL) {
+		bool replace = t->table != table && (t->table == dealt_with || leaves_same(t->table, table));
+		look = t->table != table && !replace;
+		bool news = !t->joined || memcmp(&t->join, join, sizeof *join) != 0 || replace;
+		t->joined = true;
+		t->join = *join;
+		if (replace) {
+			pg_table_unref(t->table);
+			t->table = pg_table_ref(table);
 		}
+		if (news)
+			table_save(s, t);
 	}
 	pthread_rwlock_unlock(&s->registry_lock);
 	if (look)

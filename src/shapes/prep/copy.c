@@ -41,6 +41,7 @@ struct copy {
 
 static int put_piece(struct copy *c, bool closes, struct err *e)
 {
+	REQUIRE(!c->discard);
 	int room = writer_room(c->s, c->shape, e);
 	if (room != 0) {
 		c->discard = true;
@@ -135,6 +136,9 @@ int copy_shape(struct pg_thread *w, struct shape *shape, const struct pg_snapsho
                struct err *e)
 {
 	struct shapes *s = w->s;
+	enum shape_state state = tail_state(shape);
+	REQUIRE(w->snapshot_open);
+	REQUIRE(state == SHAPE_CREATING || state == SHAPE_SNAPSHOTTING || state == SHAPE_GONE); /* the WRITER may be slow, or done with it */
 	struct copy c = {.s = s, .shape = shape, .form = row_form_new(&shape->def, "")};
 	buf_init(&c.piece, (size_t)2 << 30);
 	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);

@@ -83,6 +83,7 @@ static struct cmd command(enum cmd_kind kind, const struct creation *c)
 static void end_snapshot(struct pg_thread *w)
 {
 	struct err ignored;
+	w->snapshot_open = false;
 	if (w->snap != NULL && pg_snapshot_end(w->snap, &ignored) != 0)
 		pg_disconnect(&w->snap);
 }
@@ -119,6 +120,7 @@ static int take_once(struct creation *c, struct pg_table *table, struct pg_snaps
 	if (conn == NULL)
 		return -1;
 	struct ground_since since = {ground_version(s, table->oid), c->publication_xmin};
+	c->w->snapshot_open = true;
 	int rc = pg_snapshot_begin(conn, table, e);
 	if (rc < 0)
 		return -1;
@@ -226,6 +228,14 @@ static void refuse_unheld(struct creation *c)
 	}
 }
 
+/* Nothing of it is anywhere yet; it may have been given up while it waited. */
+static void check_unborn(struct shape *shape, const struct pg_table *table)
+{
+	enum shape_state state = tail_state(shape);
+	REQUIRE(state == SHAPE_CREATING || (state == SHAPE_GONE && atomic_load(&shape->dropped)));
+	REQUIRE(shape->def.table == table);
+}
+
 void create_run(struct pg_thread *w, struct job *j)
 {
 	struct shapes *s = w->s;
@@ -234,6 +244,9 @@ void create_run(struct pg_thread *w, struct job *j)
 	struct pg_snapshot snap = {0};
 	struct err e = {0};
 	int done = 0;
+	REQUIRE(w->creates && c.n > 0 && c.n <= SNAPSHOT_SHARED_MAX);
+	for (int i = 0; i < c.n; i++)
+		check_unborn(c.shapes[i], table);
 	refuse_unheld(&c);
 	if (c.n == 0) {
 		queue_prepared(w);
@@ -261,8 +274,7 @@ void create_run(struct pg_thread *w, struct job *j)
 	}
 	if (rc == 0 && clock_mono_ms() - began_ms <= (int64_t)QUICK_COPY_MS * c.n)
 		queue_quick(s, table->oid);
-	if (w->snap != NULL)
-		end_snapshot(w);
+	end_snapshot(w);
 	if (w->large)
 		pg_disconnect(&w->snap);
 	w->large = false;

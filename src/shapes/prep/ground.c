@@ -137,6 +137,7 @@ static int move(struct shapes *s, uint32_t oid, const char *now, uint64_t versio
 int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, struct ground_since since, struct shape *const *shapes,
                 int n, struct err *e)
 {
+	REQUIRE(n > 0);
 	/* It may be the second snapshot: what the first showed is nothing they stand on. */
 	for (int i = 0; i < n; i++)
 		atomic_store(&shapes[i]->grounded, false);

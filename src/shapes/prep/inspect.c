@@ -142,6 +142,7 @@ void inspect_run(struct pg_thread *w, struct job *j)
 	struct cmd *c = mem_zalloc(sizeof *c);
 	c->kind = CMD_LOOKED;
 	c->number = j->number;
+	REQUIRE(j->noids > 0);
 	bool changed = false;
 	PGconn *conn = session_admin(w, &e);
 	if (conn == NULL || (j->xid != 0 && leaves_wait_seen(s, conn, j->xid, &e) != 0) || pg_horizon(conn, &c->lsn, &c->xmin, &e) != 0)

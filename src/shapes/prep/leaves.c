@@ -92,6 +92,7 @@ static void rotate_families(struct shapes *s, const char *why)
 
 int leaves_post(struct shapes *s, PGconn *conn, uint32_t oid, uint32_t xid, const char *relation, struct err *e)
 {
+	REQUIRE(xid == 0 || relation != NULL);
 	struct cmd *c = mem_zalloc(sizeof *c);
 	c->kind = CMD_RESOLVED;
 	c->oid = oid;

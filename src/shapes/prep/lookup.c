@@ -75,7 +75,9 @@ void lookup_run(struct pg_thread *w, struct job *j)
 		rc = 0;
 	}
 	pthread_mutex_lock(&s->lookup_lock);
-	map_del(&s->inflight, l->key, l->key_len);
+	void *asked_for = map_del(&s->inflight, l->key, l->key_len);
+	REQUIRE(asked_for == l && !l->done); /* one look-up of a name at a time */
+	REQUIRE((rc == 0) == (table != NULL));
 	l->rc = rc;
 	l->table = table;
 	l->err = e;

@@ -22,6 +22,7 @@
 
 static void run_job(struct pg_thread *w, struct job *j)
 {
+	REQUIRE(w->creates == (j->kind == JOB_CREATE));
 	switch (j->kind) {
 	case JOB_LOOKUP:
 		lookup_run(w, j);
@@ -49,6 +50,7 @@ static void *worker_main(void *arg)
 {
 	struct pg_thread *w = arg;
 	struct shapes *s = w->s;
+	w->self = pthread_self();
 	pthread_mutex_lock(&s->job_lock);
 	while (!s->pg_stop) {
 		struct job *j = queue_take(w);
@@ -73,6 +75,7 @@ static void *worker_main(void *arg)
 			evict_run(s);
 		}
 		pthread_mutex_lock(&s->job_lock);
+		REQUIRE(!(reconcile || watch) || s->reconcile_queued); /* nobody had the turn meanwhile */
 		if (reconcile || watch)
 			s->reconcile_queued = false;
 	}
@@ -90,6 +93,8 @@ int prep_start(struct shapes *s, struct err *e)
 	subsets = subsets < 1 ? 1 : subsets > SUBSET_THREADS_MAX ? SUBSET_THREADS_MAX : subsets;
 	int creates = (pool - ADMIN_THREADS - subsets) / 2;
 	creates = creates < 1 ? 1 : creates > CREATE_THREADS_MAX ? CREATE_THREADS_MAX : creates;
+	REQUIRE((size_t)(ADMIN_THREADS + creates) <= ARRAY_LEN(s->pg_threads) &&
+	        (size_t)(ADMIN_THREADS + creates) <= ARRAY_LEN(s->preparing));
 	s->next_reconcile_ms = clock_mono_ms() + s->config->schema_reconciler_ms;
 	for (int i = 0; i < ADMIN_THREADS + creates; i++) {
 		struct pg_thread *w = mem_zalloc(sizeof *w);

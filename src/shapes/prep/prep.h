@@ -19,11 +19,13 @@ void prep_stop(struct shapes *s);
 /* What a PG thread has for itself: ADMIN, or CREATE. */
 struct pg_thread {
 	struct shapes *s;
+	pthread_t self; /* nobody else uses its connections */
 	bool creates;
 	int index; /* among all of them */
 	PGconn *admin, *snap;
 	unsigned outages; /* when they were opened */
 	int64_t used_ms;
+	bool snapshot_open; /* begun over `snap`, and not ended: what we asked for, whatever came of it */
 	bool large; /* a row above ROW_ROOM_KEPT_BYTES came over `snap` */
 };
 

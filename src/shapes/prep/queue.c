@@ -83,6 +83,7 @@ static struct job *pop_create(struct pg_thread *w)
 		*at = j->next;
 		if (j->next == NULL)
 			s->create_tail = at;
+		REQUIRE(s->preparing[w->index] == 0); /* queue_prepared() has been called for the last one */
 		s->preparing[w->index] = oid;
 		return j;
 	}
@@ -93,6 +94,7 @@ static struct job *pop_create(struct pg_thread *w)
 static void gather(struct shapes *s, struct job *first)
 {
 	struct job **at = &s->create_jobs;
+	REQUIRE(first->nshapes == 1);
 	int max = is_quick(s, first->shapes[0]->def.table->oid) ? SNAPSHOT_SHARED_MAX : SNAPSHOT_SHARED_SLOW_MAX;
 	while (*at != NULL && first->nshapes < max) {
 		struct job *j = *at;
@@ -100,6 +102,7 @@ static void gather(struct shapes *s, struct job *first)
 			at = &j->next;
 			continue;
 		}
+		REQUIRE(j->kind == JOB_CREATE && j->nshapes == 1);
 		*at = j->next;
 		first->shapes[first->nshapes++] = j->shapes[0];
 		free(j);

@@ -82,6 +82,7 @@ static void leave_table(struct pg_thread *w, struct pg_table *t)
 	int rc = known && join.added_by_us ? pg_publication_leave(conn, s->config, t, &e) : 0;
 	pthread_rwlock_wrlock(&s->registry_lock);
 	struct table_state *st = registry_table(s, t->oid);
+	REQUIRE(st != NULL && st->joining);
 	st->joining = false;
 	if (rc == 0) {
 		st->joined = false;

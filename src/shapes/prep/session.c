@@ -20,6 +20,8 @@ static int set_reader(const struct config *c, PGconn *conn, struct err *e)
 
 static PGconn *session(struct pg_thread *w, bool snapshot, struct err *e)
 {
+	REQUIRE(pthread_equal(w->self, pthread_self()));
+	REQUIRE(!w->snapshot_open); /* both connections may be closed here */
 	PGconn **conn = snapshot ? &w->snap : &w->admin;
 	unsigned outages = atomic_load(&w->s->outages);
 	if (w->outages != outages) {
@@ -45,6 +47,7 @@ PGconn *session_snapshot(struct pg_thread *w, struct err *e) { return session(w,
 
 void session_close(struct pg_thread *w)
 {
+	REQUIRE(!w->snapshot_open);
 	pg_disconnect(&w->admin);
 	pg_disconnect(&w->snap);
 }

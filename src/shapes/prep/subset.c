@@ -311,6 +311,7 @@ struct worker {
 static void tell(struct subset *q, enum subset_state state, const struct err *e)
 {
 	pthread_mutex_lock(&q->lock);
+	REQUIRE(q->state != SUBSET_END && q->state != SUBSET_FAILED); /* the last word */
 	q->state = state;
 	if (e != NULL)
 		q->err = *e;
@@ -368,6 +369,7 @@ static bool give(struct worker *w)
 		} else {
 			buf_put(&q->rows, w->piece.data, w->piece.len);
 		}
+		REQUIRE(q->state == SUBSET_RUNNING || q->state == SUBSET_ROWS);
 		q->state = SUBSET_ROWS;
 		wait_list_wake_all(&q->waiters);
 	}
