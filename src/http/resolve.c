@@ -45,6 +45,8 @@ static enum step look_up(struct request *r, const struct def_table_name *name, s
 		}
 		if (active && e.kind == ERR_PG)
 			return reply_error(r, "table", e.text);
+		if (active && e.kind == ERR_TIMEOUT)
+			return reply_message(r, 503, e.text, 5, false);
 		request_drop_lookup(r);
 		enum step step = hold_ready(r);
 		if (step != STEP_NEXT)

@@ -11,6 +11,10 @@
 
 #include "base/mem.h"
 #include "pg/query.h"
+
+#define ATTACH_LOCK_MS 200 /* the stream waits while a new partition is looked into */
+#define ATTACH_LOOK_MS 5000
+#define ATTACH_SQL_MAX 640 /* a quoted name of two parts has at most 257 bytes */
 #include "pg/table/make.h"
 
 /*
@@ -245,7 +249,10 @@ int pg_catalog_lookup(PGconn *conn, const char *schema, const char *name, struct
 {
 	/* As text: a parameter of type name would be cut to 63 bytes and find another table. */
 	static const char sql[] = LOOKUP_SQL("n.nspname = $1::pg_catalog.text AND c.relname = $2::pg_catalog.text");
-	return lookup(conn, sql, 2, (const char *const[]){schema, name}, out, e);
+	int rc = lookup(conn, sql, 2, (const char *const[]){schema, name}, out, e);
+	if (rc < 0 && e->kind == ERR_PG && pg_sqlstate_is(e, PG_SQLSTATE_UNTRANSLATABLE))
+		return 1; /* a name that the database's encoding can't have */
+	return rc;
 }
 
 int pg_catalog_lookup_oid(PGconn *conn, uint32_t oid, struct pg_table **out, struct err *e)
@@ -304,4 +311,72 @@ int pg_catalog_unseen_parents(PGconn *conn, uint32_t xid, uint32_t **out, struct
 		(*out)[i] = pg_value_oid(res, i, 0);
 	PQclear(res);
 	return n;
+}
+
+int pg_catalog_set_reader(PGconn *conn, const char *role, struct err *e)
+{
+	PGresult *res = pg_query(conn, "SELECT pg_catalog.set_config('" PG_READER_SETTING "', $1, false)", 1, (const char *const[]){role}, e);
+	PQclear(res);
+	return res != NULL ? 0 : -1;
+}
+
+int pg_catalog_has_children(PGconn *conn, uint32_t oid, bool *has, struct err *e)
+{
+	char text[12];
+	snprintf(text, sizeof text, "%" PRIu32, oid);
+	PGresult *res = pg_query(conn, "SELECT FROM pg_catalog.pg_inherits WHERE inhparent = $1::pg_catalog.oid LIMIT 1", 1,
+	                         (const char *const[]){text}, e);
+	*has = res != NULL && PQntuples(res) > 0;
+	PQclear(res);
+	return res != NULL ? 0 : -1;
+}
+
+/* A row of the relation that is older than the link. */
+static bool has_older_row(PGconn *conn, const char *relation, const char *made, const char *cmd)
+{
+	char sql[ATTACH_SQL_MAX];
+	snprintf(sql, sizeof sql,
+	         "BEGIN; SET LOCAL lock_timeout = %d; SET LOCAL statement_timeout = %d;"
+	         " SELECT 1 FROM ONLY %s t WHERE pg_catalog.age(t.xmin) > pg_catalog.age('%s'::pg_catalog.xid)"
+	         " OR (t.xmin = '%s'::pg_catalog.xid AND t.cmin::pg_catalog.text::pg_catalog.int8 < %s) LIMIT 1",
+	         ATTACH_LOCK_MS, ATTACH_LOOK_MS, relation, made, made, cmd);
+	PGresult *found = PQexec(conn, sql);
+	bool rows = PQresultStatus(found) != PGRES_TUPLES_OK || PQntuples(found) > 0;
+	PQclear(found);
+	PQclear(PQexec(conn, "ROLLBACK"));
+	return rows;
+}
+
+bool pg_catalog_attached_with_rows(PGconn *conn, uint32_t oid)
+{
+	static const char links_sql[] =
+		"WITH RECURSIVE link AS ("
+		" SELECT i.inhparent, i.xmin AS made, i.cmin AS cmd FROM pg_catalog.pg_inherits i WHERE i.inhrelid = $1::pg_catalog.oid"
+		" UNION ALL"
+		" SELECT i.inhparent, i.xmin, i.cmin FROM pg_catalog.pg_inherits i JOIN link l ON i.inhrelid = l.inhparent)"
+		" SELECT l.made, l.cmd, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)"
+		" FROM link l, pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+		" WHERE c.oid = $1::pg_catalog.oid AND c.relkind = 'r'";
+	char text[12];
+	struct err ignored;
+	snprintf(text, sizeof text, "%" PRIu32, oid);
+	PGresult *links = pg_query(conn, links_sql, 1, (const char *const[]){text}, &ignored);
+	bool rows = links == NULL;
+	for (int i = 0; !rows && i < PQntuples(links); i++)
+		rows = has_older_row(conn, pg_value(links, i, 2), pg_value(links, i, 0), pg_value(links, i, 1));
+	PQclear(links);
+	return rows;
+}
+
+int pg_catalog_types_said(PGconn *conn, const char *oids, struct pg_texts *out, struct err *e)
+{
+	static const char said_sql[] =
+		"SELECT t.oid, t.xmin::pg_catalog.text || ' ' || (SELECT pg_catalog.count(*)::pg_catalog.text || ' ' ||"
+		" coalesce(pg_catalog.sum(l.xmin::pg_catalog.text::pg_catalog.int8), 0)::pg_catalog.text"
+		" FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid) || coalesce((SELECT ' ' || pg_catalog.string_agg(a.attnum::pg_catalog.text ||"
+		" a.attisdropped::pg_catalog.text || a.xmin::pg_catalog.text, ' ' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a"
+		" WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0), '') FROM pg_catalog.pg_type t WHERE t.oid = ANY ($1::pg_catalog.oid[])"
+		" UNION ALL"
+		" SELECT c.oid, c.xmin::pg_catalog.text FROM pg_catalog.pg_collation c WHERE c.oid = ANY ($1::pg_catalog.oid[])";
+	return pg_texts_query(conn, said_sql, 1, (const char *const[]){oids}, out, e);
 }

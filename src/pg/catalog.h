@@ -7,18 +7,37 @@
 #include <libpq-fe.h>
 
 #include "pg/table/table.h"
+#include "pg/texts.h"
 
 /*
  * 0: found, *out is the caller's reference. 1: there is no such table. -1: error. Rights are those of the
  * connection's role, or of the one in its setting PG_READER_SETTING, if there is such a role.
  */
 #define PG_READER_SETTING "busbar.reader"
+int pg_catalog_set_reader(PGconn *conn, const char *role, struct err *e) MUST_USE;
 int pg_catalog_lookup(PGconn *conn, const char *schema, const char *name, struct pg_table **out, struct err *e) MUST_USE;
 int pg_catalog_lookup_oid(PGconn *conn, uint32_t oid, struct pg_table **out, struct err *e) MUST_USE;
 
 /* Ancestors (parents at all levels, nearest first) of a relation, for changes that come under a
  * partition's own oid. At most `max`; returns the count, or -1. */
 int pg_catalog_ancestors(PGconn *conn, uint32_t oid, uint32_t *out, int max, struct err *e) MUST_USE;
+
+/* Whether it has any child or partition now. */
+int pg_catalog_has_children(PGconn *conn, uint32_t oid, bool *has, struct err *e) MUST_USE;
+
+/*
+ * Whether `oid` came to its ancestors with rows in it (ATTACH), rows the stream never had: there is a row older than one of
+ * the links above it, or of the same transaction and an earlier command. Rows put in later are younger than all links.
+ * When we may not look, or not at once, it had rows: somebody waits for the answer, so it looks only for a moment. The
+ * connection is in no transaction.
+ */
+bool pg_catalog_attached_with_rows(PGconn *conn, uint32_t oid);
+
+/*
+ * What the catalog has of types and collations by oid ("{1,2}"): another text means that one was changed, by ALTER TYPE (labels
+ * of an enum, columns of a composite) or else.
+ */
+int pg_catalog_types_said(PGconn *conn, const char *oids, struct pg_texts *out, struct err *e) MUST_USE;
 
 /*
  * Tables to which transaction `xid` (the stream's 32 bits), still running for everybody else, may have

@@ -251,6 +251,15 @@ PGconn *pg_connect(const struct config *c, enum pg_role role, struct err *e)
 	return NULL;
 }
 
+void pg_disconnect(PGconn **conn)
+{
+	if (*conn != NULL)
+		PQfinish(*conn);
+	*conn = NULL;
+}
+
+bool pg_is_connected(const PGconn *conn) { return PQstatus(conn) == CONNECTION_OK; }
+
 const char *pg_session_settings_sql(bool local)
 {
 	return local ? DISPLAY_SETTINGS("SET LOCAL ") : DISPLAY_SETTINGS("SET ");
@@ -359,6 +368,15 @@ int pg_error(struct err *e, PGconn *conn, const PGresult *res)
 }
 
 /* ---- classes ---- */
+
+bool pg_is_askers(const struct err *e)
+{
+	static const char *const classes[] = {"22" /* data */, "3F" /* schema */, "42" /* syntax, names, rights */};
+	for (size_t i = 0; i < ARRAY_LEN(classes); i++)
+		if (strncmp(e->sqlstate, classes[i], strlen(classes[i])) == 0)
+			return true;
+	return false;
+}
 
 static bool is(const struct err *e, const char *sqlstate) { return strcmp(e->sqlstate, sqlstate) == 0; }
 static bool has(const struct err *e, const char *text) { return strcasestr(e->text, text) != NULL; }

@@ -30,6 +30,12 @@ void pg_init(void);
  * host are tried in turn. */
 PGconn *pg_connect(const struct config *c, enum pg_role role, struct err *e) MUST_USE;
 
+/* Closes it and forgets it; *conn may be NULL. */
+void pg_disconnect(PGconn **conn);
+
+/* False once the connection is known to be broken; one that broke while nobody used it shows that when it is used. */
+bool pg_is_connected(const PGconn *conn);
+
 /* The addresses of a host as numbers, IPv4 first unless `prefer_ipv6`. Blocks as long as the resolver does;
  * touches no libpq: any thread. For a socket directory there is one, "". */
 #define PG_ADDRESSES_MAX 8
@@ -59,6 +65,10 @@ int pg_error(struct err *e, PGconn *conn, const PGresult *res);
 enum pg_error_class { PG_RETRY, PG_FATAL, PG_SLOT_LOST };
 /* Works on every PostgreSQL from 14 to 18, whose wordings differ. `line` gets the text to show. */
 enum pg_error_class pg_classify(const struct config *c, const struct err *e, char *line, size_t line_max);
+
+/* True if an error of Postgres (ERR_PG) is about what was asked for, a name, a right, a value, and comes again as long as
+ * that is asked; false for what the server couldn't do at the time: a timeout, a lack of memory or disk, a shutdown. */
+bool pg_is_askers(const struct err *e);
 
 /* Adds what mends it to an error about a table, with the names filled in: a missing right, or which URL it was. */
 void pg_advise(struct err *e, const struct config *c, enum pg_role role, const char *schema, const char *table);

@@ -89,13 +89,13 @@ static void put_sql(int server_version, struct buf *sql)
 	              " SELECT t.oid, coalesce(said.text, '-') FROM t LEFT JOIN said ON said.root = t.oid");
 }
 
-PGresult *pg_ground_read(PGconn *conn, const char *publication, const char *oids, struct err *e)
+int pg_ground_read(PGconn *conn, const char *publication, const char *oids, struct pg_texts *out, struct err *e)
 {
 	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
 	put_sql(PQserverVersion(conn), &sql);
-	PGresult *res = pg_query(conn, sql.data, 2, (const char *const[]){publication, oids}, e);
+	int rc = pg_texts_query(conn, sql.data, 2, (const char *const[]){publication, oids}, out, e);
 	buf_clear(&sql);
-	return res;
+	return rc;
 }
 
 /* ---- words ---- */

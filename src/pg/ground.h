@@ -37,11 +37,10 @@
 
 #include "base/config.h"
 #include "base/err.h"
+#include "pg/texts.h"
 
-/*
- * Rows (oid, text) of those of the tables `oids` ("{1,2}") that exist; PQclear() is the caller's. NULL: `e`.
- */
-PGresult *pg_ground_read(PGconn *conn, const char *publication, const char *oids, struct err *e) MUST_USE;
+/* The texts of those of the tables `oids` ("{1,2}") that exist. */
+int pg_ground_read(PGconn *conn, const char *publication, const char *oids, struct pg_texts *out, struct err *e) MUST_USE;
 
 /* 0: all changes of the table come. Else ERR_CONFIG with what is missing; ERR_TIMEOUT for what changed just now. */
 int pg_ground_check(const char *ground, const struct config *c, const char *schema, const char *name, struct err *e) MUST_USE;

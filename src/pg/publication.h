@@ -56,6 +56,9 @@ int pg_publication_leave(PGconn *admin, const struct config *c, const struct pg_
 /* Whether a table is published: *rel_oid is as pg_join's publication_rel_oid (0: it isn't). */
 int pg_publication_check(PGconn *admin, const struct config *c, uint32_t table_oid, uint32_t *rel_oid, struct err *e) MUST_USE;
 
+/* PostgreSQL 18: whether it publishes stored generated columns. False where that can't be asked, too. */
+bool pg_publication_generates(PGconn *admin, const char *publication);
+
 /*
  * ERR_CONFIG, each with the SQL that mends it. There is no such publication; `barred`: and the URL's user may not create
  * it. It leaves out some operations.

@@ -39,12 +39,6 @@ int pg_command(PGconn *conn, const char *sql, struct err *e) MUST_USE;
 /* Ends whatever transaction is open, for the way out after an error; nothing is reported. */
 void pg_rollback(PGconn *conn);
 
-/* -1 with ERR_REQUEST if the database's encoding lacks a character of this UTF-8 text, which comes from a client; -1 with
- * another kind if that can't be asked. Asks only where there may be such a character. */
-int pg_check_encoding(PGconn *conn, const char *text, struct err *e) MUST_USE;
-/* Turns the error of a statement that holds such a character into ERR_REQUEST, and leaves others alone. */
-void pg_blame_encoding(struct err *e);
-
 bool pg_sqlstate_is(const struct err *e, const char *sqlstate);
 /* True if what was asked for isn't there (table, schema, column, function): 409 for a client. */
 bool pg_is_undefined(const struct err *e);

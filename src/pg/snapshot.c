@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "pg/conn.h"
+#include "pg/encoding.h"
 #include "pg/query.h"
 
 #define COPY_POLL_MS 100        /* how often `cancelled` is asked while nothing comes */
@@ -628,4 +629,19 @@ int pg_snapshot_copy(PGconn *conn, const struct pg_table *t, const uint16_t *sel
 	struct pg_rows rows = {.where = {where_sql}, .limit = -1};
 	int rc = pg_snapshot_rows(conn, t, selected, nselected, &rows, row, ctx, cancelled, cancel_ctx, e);
 	return rc == 0 ? 0 : snapshot_error(t, e);
+}
+
+int pg_snapshot_save(PGconn *conn, struct err *e) { return pg_command(conn, "SAVEPOINT of_one_shape", e); }
+
+int pg_snapshot_back(PGconn *conn)
+{
+	struct err ignored;
+	switch (PQtransactionStatus(conn)) {
+	case PQTRANS_INTRANS:
+		return 0; /* it wasn't Postgres that failed */
+	case PQTRANS_INERROR:
+		return pg_command(conn, "ROLLBACK TO SAVEPOINT of_one_shape", &ignored); /* which keeps it */
+	default:
+		return -1;
+	}
 }

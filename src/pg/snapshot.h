@@ -97,6 +97,12 @@ int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *sel
                      const struct pg_rows *rows,
                      int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
                      bool (*cancelled)(void *), void *cancel_ctx, struct err *e) MUST_USE;
+/*
+ * After take: a place that pg_snapshot_back() goes back to when a copy failed, as often as one likes, so that others can go
+ * on with the snapshot. Of pg_snapshot_back() -1 means that they can't: the transaction is over.
+ */
+int pg_snapshot_save(PGconn *conn, struct err *e) MUST_USE;
+int pg_snapshot_back(PGconn *conn) MUST_USE;
 /* ERR_TIMEOUT, for whoever has tried again and again: snapshots don't show what the stream has passed. Names the standbys
  * that commits wait for, if they do. The connection is in no transaction; NULL: there is none. */
 int pg_snapshot_outrun(PGconn *conn, struct err *e);

@@ -75,7 +75,7 @@ int shapes_start(struct shapes **out, const struct config *config, struct err *e
 	    writer_start(s, e) != 0)
 		goto failed;
 	s->currency = s->nshapes > 0 ? SHAPES_UNPROVEN : SHAPES_CURRENT; /* before the stream runs */
-	if (ingest_start(s, e) != 0 || pgwork_start(s, e) != 0)
+	if (ingest_start(s, e) != 0 || prep_start(s, e) != 0)
 		goto failed;
 	*out = s;
 	return 0;
@@ -90,7 +90,7 @@ void shapes_stop(struct shapes *s)
 		return;
 	atomic_store(&s->stopping, true);
 	writer_room_again(s);
-	pgwork_stop(s);
+	prep_stop(s);
 	ingest_stop(s);
 	writer_stop(s);
 	ingest_release(s);

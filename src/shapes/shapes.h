@@ -137,7 +137,7 @@ void table_lookup_unref(struct table_lookup *l);
 /*
  * 0: found, *out is a borrowed pointer, valid as long as the look-up. 1: no such table. -1: error (an
  * outage: 503 "Cannot connect to the database to verify the shape. Please try again later."; with
- * kind ERR_PG the database's text goes under `table`). 2: not yet, `w` is registered.
+ * kind ERR_PG the database's text goes under `table`, with ERR_TIMEOUT it is a 503's). 2: not yet, `w` is registered.
  */
 int table_lookup_result(struct table_lookup *l, struct waiter *w, struct pg_table **out, struct err *e);
 

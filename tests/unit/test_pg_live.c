@@ -14,6 +14,7 @@
 #include "pg/catalog.h"
 #include "pg/conn.h"
 #include "pg/publication.h"
+#include "pg/encoding.h"
 #include "pg/query.h"
 #include "pg/snapshot.h"
 

@@ -19,6 +19,7 @@ struct job {
 	struct shape *shapes[SNAPSHOT_SHARED_MAX]; /* JOB_CREATE: references, of one table */
 	int nshapes;
 	uint32_t oid, xid;           /* JOB_RESOLVE: the relation, the transaction that it came with; JOB_LOOK: that */
+	char relation[2 * 64];       /* JOB_RESOLVE: its name, "schema.table", for the log */
 	uint64_t number;             /* JOB_GROUND: the start of the stream that waits for it; JOB_LOOK: its own */
 	uint32_t *oids;              /* JOB_LOOK: tables with shapes; the job's */
 	size_t noids;

@@ -30,6 +30,14 @@ static void push(struct shape *s, const struct entry *entries, size_t n)
 	s->tail.last = entries[n - 1].at;
 }
 
+enum shape_state tail_state(struct shape *s)
+{
+	pthread_mutex_lock(shape_lock(s));
+	enum shape_state state = s->tail.state;
+	pthread_mutex_unlock(shape_lock(s));
+	return state;
+}
+
 void tail_publish(struct shape *s, struct entry *entries, size_t n)
 {
 	if (n == 0)

@@ -23,7 +23,9 @@ struct shape_tail {
 
 struct shape;
 
-/* tail.c: appends published entries under the shape's lock and wakes. Takes the line references. */
+/* The shape's state a moment ago. */
+enum shape_state tail_state(struct shape *s);
+/* Appends published entries under the shape's lock and wakes. Takes the line references. */
 void tail_publish(struct shape *s, struct entry *entries, size_t n);
 /* Restores entries at start; no waking. */
 void tail_restore(struct shape *s, struct log_offset at, uint32_t flags, struct line *line);

@@ -10,6 +10,7 @@
  * looks at until the commit is durable (docs/invariants.md 2.8).
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -45,13 +46,14 @@
 /* ---- changes ------------------------------------------------------------------------------------------ */
 
 /* Asks a PG thread whose partition this is; the stream waits meanwhile. The transaction may have made it one. */
-static void resolve(struct shapes *s, uint32_t oid)
+static void resolve(struct shapes *s, const struct relation *r)
 {
 	struct job *j = mem_zalloc(sizeof *j);
 	j->kind = JOB_RESOLVE;
-	j->oid = oid;
+	j->oid = r->oid;
+	snprintf(j->relation, sizeof j->relation, "%s.%s", r->schema, r->name);
 	j->xid = s->ingest->xid;
-	s->ingest->resolving = oid;
+	s->ingest->resolving = r->oid;
 	s->ingest->resolve_until_ms = clock_mono_ms() + LOOK_WAIT_MS;
 	job_post(s, j);
 }
@@ -280,7 +282,7 @@ static int on_change(void *ctx, const struct wal_change *c, struct err *e)
 		struct relation *r = relation_of(in, c->u.relation.oid);
 		r->looked = !in->looking;
 		if (!r->resolved && in->nroots > 0)
-			resolve(s, r->oid);
+			resolve(s, r);
 		return 0;
 	case WAL_INSERT:
 	case WAL_UPDATE:
@@ -300,8 +302,9 @@ static bool resolve_awaited(struct ingest *in)
 {
 	if (in->resolving == 0 || clock_mono_ms() <= in->resolve_until_ms)
 		return in->resolving != 0;
-	log_warning("Nobody could look up within %d s whose partition the relation with OID %" PRIu32 " is: the stream starts again",
-	            LOOK_WAIT_MS / 1000, in->resolving);
+	const struct relation *r = relation_of(in, in->resolving);
+	log_warning("Nobody could look up within %d s whose partition relation %s.%s is: the stream starts again", LOOK_WAIT_MS / 1000,
+	            r != NULL ? r->schema : "", r != NULL ? r->name : "");
 	in->resolving = 0;
 	in->unresolved = true;
 	return false;

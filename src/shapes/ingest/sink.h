@@ -12,7 +12,7 @@ struct shapes;
 
 void ingest_new(struct shapes *s);
 int ingest_start(struct shapes *s, struct err *e) MUST_USE;
-void ingest_stop(struct shapes *s); /* after pgwork_stop() */
+void ingest_stop(struct shapes *s); /* after prep_stop() */
 void ingest_release(struct shapes *s);
 void ingest_free(struct shapes *s);
 /* Puts a shape that was loaded into INGEST's routes; before the thread runs. */

@@ -137,25 +137,27 @@ static int move(struct shapes *s, uint32_t oid, const char *now, uint64_t versio
 int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, struct ground_since since, struct shape *const *shapes,
                 int n, struct err *e)
 {
+	REQUIRE(n > 0);
 	/* It may be the second snapshot: what the first showed is nothing they stand on. */
 	for (int i = 0; i < n; i++)
 		atomic_store(&shapes[i]->grounded, false);
 	char oids[16];
 	snprintf(oids, sizeof oids, "{%" PRIu32 "}", table->oid);
-	PGresult *r = pg_ground_read(snap, s->config->publication_name, oids, e);
-	if (r == NULL)
+	struct pg_texts read;
+	if (pg_ground_read(snap, s->config->publication_name, oids, &read, e) != 0)
 		return -1;
 	int rc;
-	if (PQntuples(r) == 0)
+	const char *now = pg_texts_of(&read, table->oid);
+	if (now == NULL)
 		rc = err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" is gone", table->schema, table->name);
 	else
-		rc = pg_ground_check(PQgetvalue(r, 0, 1), s->config, table->schema, table->name, e);
+		rc = pg_ground_check(now, s->config, table->schema, table->name, e);
 	/* It may have published less in between. Who wrote then, and hasn't ended yet, is neither in the snapshot nor to come. */
-	if (rc == 0 && pg_ground_publication_xmin(PQgetvalue(r, 0, 1)) != since.publication_xmin)
+	if (rc == 0 && pg_ground_publication_xmin(now) != since.publication_xmin)
 		rc = GROUND_JOIN;
 	if (rc == 0)
-		rc = move(s, table->oid, PQgetvalue(r, 0, 1), since.version, shapes, n);
-	PQclear(r);
+		rc = move(s, table->oid, now, since.version, shapes, n);
+	pg_texts_clear(&read);
 	return rc;
 }
 
@@ -180,26 +182,20 @@ int ground_look(struct shapes *s, PGconn *conn, uint32_t **gone, size_t *ngone, 
 	pthread_rwlock_unlock(&s->registry_lock);
 	*gone = mem_alloc((n + 1) * sizeof **gone);
 	buf_putc(&oids, '}');
-	PGresult *r = NULL;
-	if (n > 0 && !oids.failed)
-		r = pg_ground_read(conn, s->config->publication_name, oids.data, e);
-	int rc = n > 0 && r == NULL ? -1 : 0;
+	struct pg_texts read = PG_TEXTS_INIT;
+	int rc = 0;
 	if (oids.failed)
 		rc = err_set(e, ERR_LIMIT, "%zu tables are more than one look takes", n);
-	struct map rows = MAP_INIT; /* oid as text -> ground */
-	for (int i = 0; r != NULL && i < PQntuples(r); i++)
-		map_put(&rows, PQgetvalue(r, i, 0), strlen(PQgetvalue(r, i, 0)), PQgetvalue(r, i, 1));
-	for (size_t i = 0; r != NULL && i < n; i++) {
-		char text[16];
-		int len = snprintf(text, sizeof text, "%" PRIu32, seen[i].oid);
-		const char *now = map_get(&rows, text, (size_t)len);
+	else if (n > 0)
+		rc = pg_ground_read(conn, s->config->publication_name, oids.data, &read, e);
+	for (size_t i = 0; rc == 0 && i < n; i++) {
+		const char *now = pg_texts_of(&read, seen[i].oid);
 		if (now == NULL)
 			(*gone)[(*ngone)++] = seen[i].oid;
 		else
 			(void)move(s, seen[i].oid, now, seen[i].version, NULL, 0); /* or whoever was quicker did */
 	}
-	map_clear(&rows);
-	PQclear(r);
+	pg_texts_clear(&read);
 	free(seen);
 	buf_clear(&oids);
 	return rc;

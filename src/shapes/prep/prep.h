@@ -6,18 +6,127 @@
 #define BUSBAR_SHAPES_PREP_H
 
 #include "pg/conn.h"
+#include "pg/snapshot.h"
 #include "shapes/core/registry.h"
 
 struct shapes;
+struct job;
 
-int pgwork_start(struct shapes *s, struct err *e) MUST_USE;
-void pgwork_stop(struct shapes *s);
+/* pool.c: the threads, from start to stop. */
+int prep_start(struct shapes *s, struct err *e) MUST_USE;
+void prep_stop(struct shapes *s);
+
+/* What a PG thread has for itself: ADMIN, or CREATE. */
+struct pg_thread {
+	struct shapes *s;
+	pthread_t self; /* nobody else uses its connections */
+	bool creates;
+	int index; /* among all of them */
+	PGconn *admin, *snap;
+	unsigned outages; /* when they were opened */
+	int64_t used_ms;
+	bool snapshot_open; /* begun over `snap`, and not ended: what we asked for, whatever came of it */
+	bool large; /* a row above ROW_ROOM_KEPT_BYTES came over `snap` */
+};
+
+static inline bool has_oid(const uint32_t *oids, size_t n, uint32_t oid)
+{
+	for (size_t i = 0; i < n; i++)
+		if (oids[i] == oid)
+			return true;
+	return false;
+}
+
+/* What follows is of the PG threads alone, unless it says otherwise. */
+
+/* session.c: the thread's connection, opened if need be; it stays the thread's. NULL: `e`. */
+PGconn *session_admin(struct pg_thread *w, struct err *e) MUST_USE;
+PGconn *session_snapshot(struct pg_thread *w, struct err *e) MUST_USE;
+void session_close(struct pg_thread *w);
+/* Postgres is there and doesn't let us look: the stream isn't to begin again for that, over and over. */
+bool session_refused(const PGconn *conn, const struct err *e);
+
+/* queue.c. Held: the next job, NULL if there is none; whether it is time for the reconciliation, or the watch (their turn is
+ * then taken, until reconcile_queued is cleared); a wait for any of this; all jobs gone. */
+struct job *queue_take(struct pg_thread *w);
+bool queue_reconcile(struct shapes *s);
+bool queue_watch(struct shapes *s);
+void queue_wait(struct shapes *s);
+void queue_clear(struct shapes *s);
+/* Not held. */
+void queue_free(struct job *j);
+void queue_prepared(struct pg_thread *w); /* others may make shapes of the table it has taken, too */
+void queue_quick(struct shapes *s, uint32_t oid); /* shapes of the table take little time to copy */
+/* What a look costs grows with all partitions of our tables: it may take a part of the time only. One that is slow by
+ * itself says nothing of that: it waited for a lock, or found no cache filled. */
+void queue_rest_from_watch(struct shapes *s, int64_t began_ms);
+
+/* lookup.c: JOB_LOOKUP, JOB_WAL_END */
+void lookup_run(struct pg_thread *w, struct job *j);
+void lookup_wal_end(struct pg_thread *w);
+
+/* leaves.c: JOB_RESOLVE */
+void leaves_resolve(struct pg_thread *w, struct job *j);
+bool leaves_same(const struct pg_table *a, const struct pg_table *b);
+/*
+ * Tells INGEST (CMD_RESOLVED) whose partition `oid` is, and returns of how many; -1: it couldn't be looked up. `xid`: of the
+ * transaction in which INGEST waits for this, 0 if it doesn't; then a warning names `relation`. `conn` NULL: an outage; the stream will break too, and ask
+ * again.
+ */
+int leaves_post(struct shapes *s, PGconn *conn, uint32_t oid, uint32_t xid, const char *relation, struct err *e);
+/*
+ * The stream brings a transaction as soon as it is flushed; others see what it did a little later, with a slow
+ * synchronous standby much later. Until then the catalog doesn't show the partitions it made, and its rows in
+ * them would go nowhere. So INGEST waits - but not for ever, for that standby may be ourselves: then the
+ * shapes whose tables it may have given partitions begin again, with a snapshot that shows it.
+ */
+int leaves_wait_seen(struct shapes *s, PGconn *conn, uint32_t xid, struct err *e) MUST_USE;
+
+/* claims.c: one join of a table at a time; false: another thread is at it. What is known of the last one goes to *known. */
+bool claim_table(struct shapes *s, uint32_t oid, struct pg_join *known, bool *has_known) MUST_USE;
+/*
+ * `join`: what the join brought, NULL if it failed. The table's leaves are replaced only by whoever has
+ * dealt with the difference (to `dealt_with`): an attached or detached partition must not be overlooked because
+ * a new shape came with a newer view.
+ */
+void claim_release(struct shapes *s, struct pg_table *table, const struct pg_join *join, const struct pg_table *dealt_with);
+/* Shapes of the table that were there before, except those being made. Their drops are in the writer's
+ * queue when it returns, ahead of whatever is put there next. */
+void claim_rotate_older(struct shapes *s, uint32_t oid, struct shape *const *keep, int nkeep, const char *why);
+
+/* create.c: JOB_CREATE */
+void create_run(struct pg_thread *w, struct job *j);
+
+/* copy.c: the rows of one shape, over `w`'s snapshot; it is complete then, or dropped. */
+int copy_shape(struct pg_thread *w, struct shape *shape, const struct pg_snapshot *snap, bool (*cancelled)(void *), void *cancel_ctx,
+               struct err *e) MUST_USE;
+
+/* misfit.c: rotates the shapes that the table as it is now doesn't bear; those that stay have the schema header of now. */
+void misfits_rotate(struct shapes *s, struct pg_table *now);
+
+/* inspect.c: JOB_LOOK */
+void inspect_run(struct pg_thread *w, struct job *j);
+/* The catalog's view of a table that has shapes, which end if they don't fit it: *now is the caller's, NULL if the table is
+ * gone. -1: an outage. */
+int inspect_table(struct shapes *s, PGconn *conn, struct pg_table *was, struct pg_table **now, struct err *e) MUST_USE;
+
+/* reconcile.c: all tables, or one that has shapes: catalog, partitions, publication. -1: an outage, try again later. */
+void reconcile_run(struct pg_thread *w);
+int reconcile_table(struct pg_thread *w, struct pg_table *was, struct err *e) MUST_USE;
+
+/* watch.c: the look each second; JOB_GROUND */
+void watch_run(struct pg_thread *w);
+void watch_ground(struct pg_thread *w, struct job *j);
+
+/* evict.c */
+void evict_run(struct shapes *s);
 
 /* subset.c: threads with a connection each, at most `threads`. */
 int subsets_start(struct shapes *s, int threads, struct err *e) MUST_USE;
 void subsets_stop(struct shapes *s); /* every query's end has been told before */
 
 /* tables.c */
+bool prep_stopping(void *engine); /* for what asks whether to go on; any thread */
 /* True if the shape shows the column, has it in its key, or its condition looks at it. */
 bool shape_uses(const struct shape *s, uint16_t column);
 bool condition_uses(const struct shape_def *d, uint16_t column); /* the last of these */

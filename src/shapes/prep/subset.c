@@ -313,6 +313,7 @@ struct worker {
 static void tell(struct subset *q, enum subset_state state, const struct err *e)
 {
 	pthread_mutex_lock(&q->lock);
+	REQUIRE(q->state != SUBSET_END && q->state != SUBSET_FAILED); /* the last word */
 	q->state = state;
 	if (e != NULL)
 		q->err = *e;
@@ -370,6 +371,7 @@ static bool give(struct worker *w)
 		} else {
 			buf_put(&q->rows, w->piece.data, w->piece.len);
 		}
+		REQUIRE(q->state == SUBSET_RUNNING || q->state == SUBSET_ROWS);
 		q->state = SUBSET_ROWS;
 		wait_list_wake_all(&q->waiters);
 	}
@@ -409,18 +411,11 @@ static bool is_over(void *ctx)
 	return w->piece.len > 0 && !give(w);
 }
 
-static void drop_connection(struct worker *w)
-{
-	if (w->conn != NULL)
-		PQfinish(w->conn);
-	w->conn = NULL;
-}
-
 static PGconn *connection(struct worker *w, struct err *e)
 {
 	unsigned outages = atomic_load(&w->all->engine->outages);
-	if (w->conn != NULL && (w->outages != outages || PQstatus(w->conn) != CONNECTION_OK))
-		drop_connection(w);
+	if (w->conn != NULL && (w->outages != outages || !pg_is_connected(w->conn)))
+		pg_disconnect(&w->conn);
 	if (w->conn == NULL)
 		w->conn = pg_connect(w->all->engine->config, PG_ROLE_SNAPSHOT, e);
 	w->outages = outages;
@@ -455,7 +450,7 @@ static void end_transaction(struct worker *w)
 {
 	struct err ignored;
 	if (w->conn != NULL && pg_snapshot_end(w->conn, &ignored) != 0)
-		drop_connection(w);
+		pg_disconnect(&w->conn);
 }
 
 static int take(struct worker *w, struct err *e)
@@ -473,7 +468,7 @@ static int take(struct worker *w, struct err *e)
 			return err_set(e, ERR_CANCELLED, "given up");
 		if (rc < 0 && e->kind == ERR_PG_CONN && !fresh && !retried) {
 			retried = true; /* it broke while idle */
-			drop_connection(w);
+			pg_disconnect(&w->conn);
 			continue;
 		}
 		if (rc < 0)
@@ -535,7 +530,7 @@ static void run(struct worker *w, struct subset *q)
 	/* The session is free before the client is told: who asks again finds it. */
 	end_transaction(w);
 	if (w->large)
-		drop_connection(w);
+		pg_disconnect(&w->conn);
 	w->large = false;
 	if (w->why.kind != ERR_NONE)
 		e = w->why;
@@ -577,14 +572,14 @@ static void *thread_main(void *arg)
 				run(&w, q);
 			subset_unref(q);
 		} else {
-			drop_connection(&w);
+			pg_disconnect(&w.conn);
 		}
 		pthread_mutex_lock(&all->lock);
 		if (q != NULL)
 			all->query_ms += (clock_mono_ms() - began - all->query_ms) / 4;
 	}
 	pthread_mutex_unlock(&all->lock);
-	drop_connection(&w);
+	pg_disconnect(&w.conn);
 	return NULL;
 }
 

@@ -12,6 +12,8 @@
 #include "shapes/routing/render.h"
 #include "where/where.h"
 
+bool prep_stopping(void *engine) { return atomic_load(&((struct shapes *)engine)->stopping); }
+
 void table_save(struct shapes *s, const struct table_state *t)
 {
 	struct item *it = item_new(ITEM_TABLE);

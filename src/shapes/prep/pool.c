@@ -1,0 +1,125 @@
+/*
+ * pool.c - the PG threads: look-ups, the birth of shapes, and looking after our tables.
+ *
+ * ADMIN threads answer look-ups and what INGEST asks; one of them reconciles what we remember of our
+ * tables with the catalog. CREATE threads take a table into the publication and its snapshots into the
+ * store; shapes of one table that wait together share one snapshot. (Subset queries have threads of their
+ * own, subset.c.) Connections are opened when needed and closed when idle, at most ELECTRIC_DB_POOL_SIZE in
+ * all, if that is not below 5.
+ */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "shapes/core/engine.h"
+#include "shapes/core/jobs.h"
+#include "shapes/prep/prep.h"
+
+#define ADMIN_THREADS 2
+#define CREATE_THREADS_MAX 6 /* two connections each */
+#define SUBSET_THREADS_MAX 4
+#define SUBSET_POOL_PART 5 /* one connection in so many is for subsets */
+
+static void run_job(struct pg_thread *w, struct job *j)
+{
+	REQUIRE(w->creates == (j->kind == JOB_CREATE));
+	switch (j->kind) {
+	case JOB_LOOKUP:
+		lookup_run(w, j);
+		break;
+	case JOB_CREATE:
+		create_run(w, j);
+		break;
+	case JOB_RESOLVE:
+		leaves_resolve(w, j);
+		break;
+	case JOB_WAL_END:
+		lookup_wal_end(w);
+		break;
+	case JOB_GROUND:
+		watch_ground(w, j);
+		break;
+	case JOB_LOOK:
+		inspect_run(w, j);
+		break;
+	}
+	queue_free(j);
+}
+
+static void *worker_main(void *arg)
+{
+	struct pg_thread *w = arg;
+	struct shapes *s = w->s;
+	w->self = pthread_self();
+	pthread_mutex_lock(&s->job_lock);
+	while (!s->pg_stop) {
+		struct job *j = queue_take(w);
+		bool reconcile = j == NULL && !w->creates && queue_reconcile(s);
+		bool watch = j == NULL && !w->creates && !reconcile && queue_watch(s);
+		if (j == NULL && !reconcile && !watch) {
+			queue_wait(s);
+			if (clock_mono_ms() - w->used_ms > CONNECTION_IDLE_MS && (w->admin != NULL || w->snap != NULL)) {
+				pthread_mutex_unlock(&s->job_lock);
+				session_close(w);
+				pthread_mutex_lock(&s->job_lock);
+			}
+			continue;
+		}
+		pthread_mutex_unlock(&s->job_lock);
+		if (j != NULL) {
+			run_job(w, j);
+		} else if (watch) {
+			watch_run(w);
+		} else {
+			reconcile_run(w);
+			evict_run(s);
+		}
+		pthread_mutex_lock(&s->job_lock);
+		REQUIRE(!(reconcile || watch) || s->reconcile_queued); /* nobody had the turn meanwhile */
+		if (reconcile || watch)
+			s->reconcile_queued = false;
+	}
+	pthread_mutex_unlock(&s->job_lock);
+	session_close(w);
+	free(w);
+	return NULL;
+}
+
+int prep_start(struct shapes *s, struct err *e)
+{
+	/* At least one of each, whatever the pool; subsets have theirs for themselves, so that shapes can always
+	 * be made. */
+	int pool = s->config->db_pool_size, subsets = pool / SUBSET_POOL_PART;
+	subsets = subsets < 1 ? 1 : subsets > SUBSET_THREADS_MAX ? SUBSET_THREADS_MAX : subsets;
+	int creates = (pool - ADMIN_THREADS - subsets) / 2;
+	creates = creates < 1 ? 1 : creates > CREATE_THREADS_MAX ? CREATE_THREADS_MAX : creates;
+	REQUIRE((size_t)(ADMIN_THREADS + creates) <= ARRAY_LEN(s->pg_threads) &&
+	        (size_t)(ADMIN_THREADS + creates) <= ARRAY_LEN(s->preparing));
+	s->next_reconcile_ms = clock_mono_ms() + s->config->schema_reconciler_ms;
+	for (int i = 0; i < ADMIN_THREADS + creates; i++) {
+		struct pg_thread *w = mem_zalloc(sizeof *w);
+		w->s = s;
+		w->creates = i >= ADMIN_THREADS;
+		w->index = i;
+		int rc = pthread_create(&s->pg_threads[s->npg], NULL, worker_main, w);
+		if (rc != 0) {
+			free(w);
+			return err_errno(e, rc, "cannot start a database thread");
+		}
+		s->npg++;
+	}
+	return subsets_start(s, subsets, e);
+}
+
+void prep_stop(struct shapes *s)
+{
+	subsets_stop(s);
+	pthread_mutex_lock(&s->job_lock);
+	s->pg_stop = true;
+	pthread_cond_broadcast(&s->job_cond);
+	pthread_mutex_unlock(&s->job_lock);
+	for (int i = 0; i < s->npg; i++)
+		pthread_join(s->pg_threads[i], NULL);
+	s->npg = 0;
+	queue_clear(s);
+}

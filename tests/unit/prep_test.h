@@ -1,0 +1,646 @@
+/*
+ * prep_test.h - the jobs of src/shapes/prep without Postgres: registry, queues and doors are the real ones; src/pg, INGEST and the
+ * clock are played here.
+ *
+ * Each call into src/pg, and each command that INGEST is to run, is a step with a name. `script` says at which step what happens:
+ * the connection is lost, Postgres refuses, the engine stops, the shapes are dropped; at all others everything goes well. So
+ * a test can go through all steps of a job. A statement on a connection that was lost fails until another one is opened.
+ */
+#ifndef BUSBAR_TESTS_PREP_TEST_H
+#define BUSBAR_TESTS_PREP_TEST_H
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "check.h"
+#include "pg/catalog.h"
+#include "pg/conn.h"
+#include "pg/encoding.h"
+#include "pg/horizon.h"
+#include "pg/publication.h"
+#include "pg/query.h"
+#include "pg/snapshot.h"
+#include "shape_test.h"
+#include "shapes/core/cache.h"
+#include "shapes/core/cmds.h"
+#include "shapes/core/def.h"
+#include "shapes/core/engine.h"
+#include "shapes/core/items.h"
+#include "shapes/core/jobs.h"
+#include "shapes/core/registry.h"
+#include "shapes/logs/record.h"
+#include "shapes/logs/writer.h"
+#include "shapes/prep/prep.h"
+#include "shapes/routing/keys.h"
+#include "shapes/routing/row.h"
+#include "where/where.h"
+
+enum act { ACT_NONE, ACT_LOSE, ACT_REFUSE, ACT_STOP, ACT_DROP };
+
+/* What is played: connections, the catalog, INGEST. One for a test; the lock is for tests with threads. */
+static struct script {
+	pthread_mutex_t lock;
+	struct shapes *engine;
+	int steps, at;         /* so many were made; at this one (counted from 0)… */
+	const char *at_name;   /* …or at the next one of this name, if it isn't NULL… */
+	enum act act;          /* …this happens */
+	bool happened;
+	struct err refusal;    /* ACT_REFUSE */
+	char log[4096];        /* names of the steps */
+	int connections;       /* that are open */
+	/* the catalog */
+	struct pg_table *table; /* of every name and oid, NULL: there is none */
+	uint32_t oid_known;     /* if not 0, of this oid only */
+	const char *said;       /* of every type */
+	uint32_t ancestor;      /* of every relation, 0: none */
+	int unseen;             /* so often transactions are still running */
+	uint32_t rel_oid;       /* of its entry in the publication */
+	int born[4];            /* what ground_born() returns, one after the other */
+	bool ground_gone;       /* ground_look() finds no table */
+	int begin_rc;           /* of pg_snapshot_begin() */
+	int filter[4];          /* what INGEST says of snapshots, one after the other */
+	int nborn, nfilter;
+	int rows;               /* of a copy */
+	int failing_shape;      /* the copy with this number (from 1) ends in an error of data */
+	int copies;
+	const char *unheld;     /* the condition that the encoding lacks */
+	int registered;         /* shapes, in INGEST, whose snapshot it hasn't agreed to */
+	int64_t now_ms;
+} script;
+
+struct fake_conn {
+	bool broken, in_transaction, snapshot;
+};
+
+static void lose(PGconn *conn, struct err *e)
+{
+	if (conn != NULL)
+		((struct fake_conn *)conn)->broken = true;
+	err_set(e, ERR_PG_CONN, "the connection was lost");
+}
+
+static void drop_all(struct shapes *s)
+{
+	shapes_rotate_all(s, "a test drops it");
+}
+
+/* -1: the call is to fail with `e`. `conn` NULL: of INGEST, or of connecting. */
+static int step(const char *name, PGconn *conn, struct err *e)
+{
+	struct err ignored;
+	pthread_mutex_lock(&script.lock);
+	size_t len = strlen(script.log);
+	snprintf(script.log + len, sizeof script.log - len, "%s%s", len > 0 ? " " : "", name);
+	bool here = !script.happened && (script.at_name != NULL ? strcmp(script.at_name, name) == 0 : script.steps == script.at);
+	script.steps++;
+	script.happened = script.happened || (here && script.act != ACT_NONE);
+	enum act act = here ? script.act : ACT_NONE;
+	pthread_mutex_unlock(&script.lock);
+	if (e == NULL)
+		e = &ignored;
+	if (conn != NULL && ((struct fake_conn *)conn)->broken) {
+		err_set(e, ERR_PG_CONN, "the connection was lost before");
+		return -1;
+	}
+	switch (act) {
+	case ACT_LOSE:
+		lose(conn, e);
+		return -1;
+	case ACT_REFUSE:
+		*e = script.refusal;
+		return -1;
+	case ACT_STOP:
+		atomic_store(&script.engine->stopping, true);
+		return 0;
+	case ACT_DROP:
+		drop_all(script.engine);
+		return 0;
+	case ACT_NONE:
+		break;
+	}
+	return 0;
+}
+
+/* ---- src/pg ---- */
+
+static PGconn *fake_connect(const struct config *c, enum pg_role role, struct err *e)
+{
+	(void)c;
+	if (step("connect", NULL, e) != 0)
+		return NULL;
+	struct fake_conn *f = mem_zalloc(sizeof *f);
+	f->snapshot = role == PG_ROLE_SNAPSHOT;
+	pthread_mutex_lock(&script.lock);
+	script.connections++;
+	pthread_mutex_unlock(&script.lock);
+	return (PGconn *)f;
+}
+
+static void fake_disconnect(PGconn **conn)
+{
+	if (*conn != NULL) {
+		free(*conn);
+		pthread_mutex_lock(&script.lock);
+		script.connections--;
+		pthread_mutex_unlock(&script.lock);
+	}
+	*conn = NULL;
+}
+
+/* What broke while nobody used it shows when it is used, as with libpq. */
+static bool fake_is_connected(const PGconn *conn) { return conn != NULL; }
+
+static int fake_set_reader(PGconn *conn, const char *role, struct err *e)
+{
+	(void)role;
+	return step("reader", conn, e);
+}
+
+static int find(PGconn *conn, const char *name, uint32_t oid, struct pg_table **out, struct err *e)
+{
+	*out = NULL;
+	if (step(name, conn, e) != 0)
+		return -1;
+	if (script.table == NULL || (oid != 0 && oid != script.table->oid))
+		return 1;
+	*out = pg_table_ref(script.table);
+	return 0;
+}
+
+static int fake_lookup(PGconn *conn, const char *schema, const char *name, struct pg_table **out, struct err *e)
+{
+	(void)schema, (void)name;
+	return find(conn, "lookup", 0, out, e);
+}
+
+static int fake_lookup_oid(PGconn *conn, uint32_t oid, struct pg_table **out, struct err *e)
+{
+	return find(conn, "lookup_oid", oid, out, e);
+}
+
+static int fake_ancestors(PGconn *conn, uint32_t oid, uint32_t *out, int max, struct err *e)
+{
+	(void)oid, (void)max;
+	if (step("ancestors", conn, e) != 0)
+		return -1;
+	out[0] = script.ancestor;
+	return script.ancestor != 0 ? 1 : 0;
+}
+
+static int fake_unseen(PGconn *conn, uint32_t xid, uint32_t **out, struct err *e)
+{
+	(void)xid;
+	*out = NULL;
+	if (step("unseen", conn, e) != 0)
+		return -1;
+	*out = mem_alloc(sizeof **out);
+	**out = script.table != NULL ? script.table->oid : 0;
+	return script.unseen-- > 0 ? 1 : 0;
+}
+
+static int fake_has_children(PGconn *conn, uint32_t oid, bool *has, struct err *e)
+{
+	(void)oid;
+	*has = false;
+	return step("children", conn, e);
+}
+
+static bool fake_attached(PGconn *conn, uint32_t oid)
+{
+	(void)oid;
+	return step("attached", conn, NULL) != 0;
+}
+
+static int fake_types_said(PGconn *conn, const char *oids, struct pg_texts *out, struct err *e)
+{
+	(void)oids, (void)out;
+	return step("types", conn, e);
+}
+
+static const char *fake_texts_of(const struct pg_texts *t, uint32_t oid)
+{
+	(void)t, (void)oid;
+	return script.said;
+}
+
+static void fake_texts_clear(struct pg_texts *t) { (void)t; }
+
+static int fake_wal_end(PGconn *conn, lsn_t *lsn, struct err *e)
+{
+	*lsn = 77;
+	return step("wal_end", conn, e);
+}
+
+static int fake_oldest(PGconn *conn, uint64_t *xmin, struct err *e)
+{
+	*xmin = 5;
+	return step("oldest", conn, e);
+}
+
+static int fake_horizon(PGconn *conn, lsn_t *lsn, uint64_t *xmin, struct err *e)
+{
+	*lsn = 77;
+	*xmin = 5;
+	return step("horizon", conn, e);
+}
+
+static int fake_check_encoding(PGconn *conn, const char *text, struct err *e)
+{
+	if (step("encoding", conn, e) != 0)
+		return -1;
+	return script.unheld != NULL && strcmp(text, script.unheld) == 0 ? err_set(e, ERR_REQUEST, "no such character") : 0;
+}
+
+static bool fake_generates(PGconn *conn, const char *publication)
+{
+	(void)publication;
+	return step("generates", conn, NULL) == 0;
+}
+
+static int fake_join(PGconn *conn, const struct config *c, int version, const struct pg_table *t, const struct pg_join *known,
+                     bool (*cancelled)(void *), void *ctx, struct pg_join *out, struct err *e)
+{
+	(void)c, (void)version, (void)t, (void)known;
+	if (step("join", conn, e) != 0)
+		return -1;
+	if (cancelled(ctx))
+		return err_set(e, ERR_CANCELLED, "joining was cancelled");
+	*out = (struct pg_join){.publication_rel_oid = script.rel_oid, .publication_xmin = 3, .added_by_us = true};
+	return 0;
+}
+
+static int fake_keep(PGconn *conn, const struct config *c, int version, const struct pg_table *t, const struct pg_join *known,
+                     bool (*cancelled)(void *), void *ctx, struct pg_join *out, struct err *e)
+{
+	(void)c, (void)version, (void)t, (void)cancelled, (void)ctx;
+	*out = *known;
+	return step("keep", conn, e);
+}
+
+static int fake_leave(PGconn *conn, const struct config *c, const struct pg_table *t, struct err *e)
+{
+	(void)c, (void)t;
+	return step("leave", conn, e);
+}
+
+static int fake_check(PGconn *conn, const struct config *c, uint32_t oid, uint32_t *rel, struct err *e)
+{
+	(void)c, (void)oid;
+	*rel = script.rel_oid;
+	return step("check", conn, e);
+}
+
+static int fake_begin(PGconn *conn, const struct pg_table *t, struct err *e)
+{
+	struct fake_conn *f = (struct fake_conn *)conn;
+	(void)t;
+	CHECK(f->snapshot && !f->in_transaction);
+	f->in_transaction = true;
+	return step("begin", conn, e) != 0 ? -1 : script.begin_rc;
+}
+
+static int fake_lock_columns(PGconn *conn, const struct pg_table *t, struct err *e)
+{
+	(void)t;
+	return step("lock_columns", conn, e);
+}
+
+static int fake_take(PGconn *conn, const struct pg_table *t, const char *system_id, uint32_t timeline, struct pg_snapshot *out,
+                     struct err *e)
+{
+	(void)t, (void)system_id, (void)timeline;
+	CHECK(((struct fake_conn *)conn)->in_transaction);
+	CHECK(script.registered > 0); /* before there is a snapshot */
+	if (step("take", conn, e) != 0)
+		return -1;
+	*out = (struct pg_snapshot){.xmin = 5, .xmax = 9, .nxip = 1, .insert_lsn = 70};
+	out->xip = mem_alloc(sizeof *out->xip);
+	out->xip[0] = 7;
+	return 0;
+}
+
+static int fake_copy(PGconn *conn, const struct pg_table *t, const uint16_t *selected, uint16_t nselected, const char *where,
+                     int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
+                     bool (*cancelled)(void *), void *cancel_ctx, struct err *e)
+{
+	(void)t, (void)selected, (void)where;
+	CHECK(((struct fake_conn *)conn)->in_transaction);
+	if (step("copy", conn, e) != 0)
+		return -1;
+	struct pg_copy_value values[8];
+	for (uint16_t i = 0; i < nselected; i++)
+		values[i] = (struct pg_copy_value){"1", 1, true};
+	bool fails = ++script.copies == script.failing_shape;
+	for (int i = 0; i < script.rows; i++) {
+		if (step("row", conn, e) != 0)
+			return -1;
+		if (cancelled(cancel_ctx))
+			return err_set(e, ERR_CANCELLED, "the snapshot was cancelled");
+		if (row(ctx, values, e) != 0)
+			return -1;
+	}
+	if (fails) {
+		err_set(e, ERR_PG, "division by zero");
+		snprintf(e->sqlstate, sizeof e->sqlstate, "22012");
+		return -1;
+	}
+	return 0;
+}
+
+static int fake_save(PGconn *conn, struct err *e) { return step("save", conn, e); }
+static int fake_back(PGconn *conn) { return step("back", conn, NULL); }
+
+static int fake_end(PGconn *conn, struct err *e)
+{
+	((struct fake_conn *)conn)->in_transaction = false;
+	return step("end", conn, e);
+}
+
+static int fake_outrun(PGconn *conn, struct err *e)
+{
+	(void)conn;
+	return err_set(e, ERR_TIMEOUT, "snapshots don't show what the stream has passed");
+}
+
+/* ---- the rest of the engine ---- */
+
+static uint64_t fake_ground_version(struct shapes *s, uint32_t oid)
+{
+	(void)s, (void)oid;
+	return 1;
+}
+
+static int fake_ground_born(struct shapes *s, PGconn *conn, const struct pg_table *t, struct ground_since since,
+                            struct shape *const *shapes, int n, struct err *e)
+{
+	(void)s, (void)t, (void)since, (void)shapes, (void)n;
+	if (step("ground", conn, e) != 0)
+		return -1;
+	return script.nborn < (int)ARRAY_LEN(script.born) ? script.born[script.nborn++] : 0;
+}
+
+static int fake_ground_look(struct shapes *s, PGconn *conn, uint32_t **gone, size_t *ngone, struct err *e)
+{
+	(void)s;
+	*gone = mem_alloc(sizeof **gone);
+	*ngone = 0;
+	if (step("ground_look", conn, e) != 0)
+		return -1;
+	if (script.ground_gone)
+		(*gone)[(*ngone)++] = 7;
+	return 0;
+}
+
+static int fake_subsets_start(struct shapes *s, int threads, struct err *e)
+{
+	(void)s, (void)threads, (void)e;
+	return 0;
+}
+
+static void fake_subsets_stop(struct shapes *s) { (void)s; }
+
+static void set_state(struct shape *shape, enum shape_state state)
+{
+	pthread_mutex_lock(shape_lock(shape));
+	if (shape->tail.state != SHAPE_GONE && shape->tail.state != SHAPE_FAILED)
+		shape->tail.state = state;
+	pthread_mutex_unlock(shape_lock(shape));
+}
+
+/* INGEST. Of a shape that it agrees to, the record becomes durable at once. */
+static int fake_call(struct shapes *s, struct cmd *c)
+{
+	(void)s;
+	struct err e;
+	static const char *const names[] = {
+		[CMD_REGISTER] = "REGISTER", [CMD_FILTER] = "FILTER", [CMD_UNREGISTER] = "UNREGISTER", [CMD_COUNTS] = "COUNTS", [CMD_NOP] = "NOP",
+	};
+	int lost = step(names[c->kind], NULL, &e);
+	if (c->kind == CMD_UNREGISTER)
+		script.registered = 0;
+	if (lost != 0)
+		return -1;
+	if (c->kind == CMD_REGISTER)
+		script.registered += c->nshapes;
+	if (c->kind != CMD_FILTER)
+		return 0;
+	CHECK(script.registered >= c->nshapes);
+	int rc = script.nfilter < (int)ARRAY_LEN(script.filter) ? script.filter[script.nfilter++] : 0;
+	for (int i = 0; rc == 0 && i < c->nshapes; i++)
+		set_state(c->shapes[i], SHAPE_SNAPSHOTTING);
+	if (rc == 0)
+		script.registered = 0;
+	return rc;
+}
+
+static void fake_settle(struct shapes *s) { (void)s; }
+
+static int64_t real_mono_ms(void) { return clock_mono_ms(); }
+
+static int64_t fake_mono_ms(void)
+{
+	pthread_mutex_lock(&script.lock);
+	int64_t now = script.now_ms;
+	pthread_mutex_unlock(&script.lock);
+	return now;
+}
+
+static int fake_nanosleep(const struct timespec *ts, struct timespec *left)
+{
+	(void)left;
+	pthread_mutex_lock(&script.lock);
+	script.now_ms += ts->tv_sec * 1000 + ts->tv_nsec / 1000000;
+	pthread_mutex_unlock(&script.lock);
+	return 0;
+}
+
+#define pg_connect fake_connect
+#define pg_disconnect fake_disconnect
+#define pg_is_connected fake_is_connected
+#define pg_catalog_set_reader fake_set_reader
+#define pg_catalog_lookup fake_lookup
+#define pg_catalog_lookup_oid fake_lookup_oid
+#define pg_catalog_ancestors fake_ancestors
+#define pg_catalog_unseen_parents fake_unseen
+#define pg_catalog_has_children fake_has_children
+#define pg_catalog_attached_with_rows fake_attached
+#define pg_catalog_types_said fake_types_said
+#define pg_texts_of fake_texts_of
+#define pg_texts_clear fake_texts_clear
+#define pg_wal_end fake_wal_end
+#define pg_oldest_running fake_oldest
+#define pg_horizon fake_horizon
+#define pg_check_encoding fake_check_encoding
+#define pg_publication_generates fake_generates
+#define pg_publication_join fake_join
+#define pg_publication_keep fake_keep
+#define pg_publication_leave fake_leave
+#define pg_publication_check fake_check
+#define pg_snapshot_begin fake_begin
+#define pg_snapshot_lock_columns fake_lock_columns
+#define pg_snapshot_take fake_take
+#define pg_snapshot_copy fake_copy
+#define pg_snapshot_save fake_save
+#define pg_snapshot_back fake_back
+#define pg_snapshot_end fake_end
+#define pg_snapshot_outrun fake_outrun
+#define ground_version(s, oid) fake_ground_version(s, oid)
+#define ground_born fake_ground_born
+#define ground_look fake_ground_look
+#define subsets_start fake_subsets_start
+#define subsets_stop fake_subsets_stop
+#define cmd_call fake_call
+#define cmd_settle fake_settle
+#define clock_mono_ms fake_mono_ms
+#define nanosleep fake_nanosleep
+
+#include "shapes/prep/session.c"
+#include "shapes/prep/queue.c"
+#include "shapes/prep/lookup.c"
+#include "shapes/prep/leaves.c"
+#include "shapes/prep/claims.c"
+#include "shapes/prep/copy.c"
+#include "shapes/prep/create.c"
+#include "shapes/prep/misfit.c"
+#include "shapes/prep/inspect.c"
+#include "shapes/prep/reconcile.c"
+#include "shapes/prep/watch.c"
+#include "shapes/prep/evict.c"
+#include "shapes/prep/pool.c"
+
+/* ---- a world ---- */
+
+struct prep {
+	struct config config;
+	struct shapes *engine;
+	struct pg_thread admin, create;
+	struct shape *other; /* one that was made before */
+	/* what came out of it, by drain() */
+	int pieces, completed, drops, tables; /* items; CMD_DROP */
+	int looked, resolved, grounded;       /* commands, and the last one's … */
+	int result;                           /* … result */
+	struct cmd last;
+};
+
+#define TABLE_OID 7
+
+static void prep_open(struct prep *p)
+{
+	memset(p, 0, sizeof *p);
+	script = (struct script){.at = -1, .rel_oid = 100, .rows = 3, .now_ms = real_mono_ms() - 10000}; /* the cache has the real clock */
+	pthread_mutex_init(&script.lock, NULL);
+	p->config.database.user = p->config.pooled_database.user = (char *)"electric";
+	p->config.publication_name = (char *)"pub";
+	p->config.chunk_bytes_threshold = 20000;
+	p->config.db_pool_size = 5;
+	p->config.schema_reconciler_ms = p->config.publication_refresh_ms = 60000;
+	struct shapes *s = p->engine = script.engine = mem_zalloc(sizeof *s);
+	s->config = &p->config;
+	s->next_id = 1;
+	engine_init_locks(s);
+	status_phase(s, STREAM_RUNNING, NULL);
+	script.table = table_make(TABLE_OID, "public", "items", "id:23:pk0 name:25");
+	p->admin = (struct pg_thread){.s = s, .self = pthread_self()};
+	p->create = (struct pg_thread){.s = s, .self = pthread_self(), .creates = true, .index = 2};
+}
+
+/* The WRITER and INGEST at rest: what was put is counted, and freed. */
+static void drain(struct prep *p)
+{
+	struct shapes *s = p->engine;
+	struct writer *w = &s->writer;
+	for (struct item *it; (it = w->head) != NULL;) {
+		w->head = it->next;
+		p->pieces += it->kind == ITEM_PIECE;
+		p->completed += it->kind == ITEM_COMPLETE;
+		p->tables += it->kind == ITEM_TABLE;
+		if (it->kind == ITEM_COMPLETE)
+			set_state(it->shape, SHAPE_LIVE);
+		shape_unref(it->shape);
+		free(it->data);
+		free(it);
+	}
+	w->tail = &w->head;
+	w->queued_bytes = w->snapshot_bytes = 0;
+	for (struct cmd *c; (c = cmd_take(s)) != NULL; cmd_done(s, c)) {
+		p->drops += c->kind == CMD_DROP;
+		p->looked += c->kind == CMD_LOOKED;
+		p->resolved += c->kind == CMD_RESOLVED;
+		p->grounded += c->kind == CMD_GROUND;
+		if (c->kind == CMD_LOOKED || c->kind == CMD_RESOLVED || c->kind == CMD_GROUND)
+			p->last = *c;
+		if (c->kind == CMD_DROP)
+			set_state(c->shapes[0], SHAPE_GONE);
+	}
+}
+
+/* The next job of either kind of threads. */
+static bool run_next(struct prep *p, struct pg_thread *w)
+{
+	pthread_mutex_lock(&p->engine->job_lock);
+	struct job *j = queue_take(w);
+	pthread_mutex_unlock(&p->engine->job_lock);
+	if (j != NULL)
+		run_job(w, j);
+	return j != NULL;
+}
+
+static void prep_close(struct prep *p)
+{
+	struct shapes *s = p->engine;
+	session_close(&p->admin);
+	session_close(&p->create);
+	CHECK_INT(script.connections, 0);
+	queue_clear(s);
+	drain(p);
+	shape_unref(p->other);
+	registry_free(s);
+	pg_table_unref(script.table);
+	free(s);
+}
+
+/* A definition of the table that is in the catalog; `n` tells them apart, `where` may be NULL. */
+static struct shape *prep_shape(struct prep *p, int n, const char *where)
+{
+	struct shape_def d = def_make(pg_table_ref(script.table), NULL, 0);
+	free(d.identity);
+	char identity[32];
+	d.identity_len = (size_t)snprintf(identity, sizeof identity, "shape %d", n);
+	d.identity = mem_strdup(identity);
+	if (where != NULL)
+		def_set_where(&d, where);
+	struct err e;
+	struct shape *shape = shapes_get(p->engine, &d, &e);
+	CHECK(shape != NULL);
+	shape_def_clear(&d);
+	return shape;
+}
+
+static void script_at(int step_number, enum act act)
+{
+	script.at = script.steps + step_number;
+	script.at_name = NULL;
+	script.act = act;
+	script.happened = false;
+	script.log[0] = '\0';
+}
+
+static void script_at_name(const char *name, enum act act)
+{
+	script_at(0, act);
+	script.at_name = name;
+}
+
+static void script_refuse(const char *name, enum err_kind kind, const char *sqlstate, const char *text)
+{
+	script_at_name(name, ACT_REFUSE);
+	err_set(&script.refusal, kind, "%s", text);
+	snprintf(script.refusal.sqlstate, sizeof script.refusal.sqlstate, "%s", sqlstate);
+}
+
+#endif
