@@ -115,7 +115,7 @@ static void unlink_from(struct client **list, struct client *c)
 		}
 }
 
-void client_stop(struct client *c)
+static void client_stop(struct client *c)
 {
 	struct loop *l = c->loop;
 

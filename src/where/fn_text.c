@@ -38,7 +38,8 @@ char *textfn_room(struct where_call *c, uint64_t n)
 	return arena_alloc(c->mem, n > 0 ? (size_t)n : 1);
 }
 
-struct where_value textfn_unpad(struct where_value v)
+/* The value without the blanks at its end. */
+static struct where_value textfn_unpad(struct where_value v)
 {
 	while (v.len > 0 && v.u.p[v.len - 1] == ' ')
 		v.len--;
@@ -57,7 +58,8 @@ static const char *terminated(struct where_call *c, const struct where_value *v,
 	return copy;
 }
 
-int textfn_compare(struct where_call *c, const struct where_value *a, const struct where_value *b, int *cmp)
+/* `cmp`: the sign of the comparison. Fails if the collation's order is unknown. */
+static int textfn_compare(struct where_call *c, const struct where_value *a, const struct where_value *b, int *cmp)
 {
 	char small_a[COMPARE_STACK_BYTES], small_b[COMPARE_STACK_BYTES];
 	*cmp = where_bytes_cmp(a, b);

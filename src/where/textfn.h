@@ -15,11 +15,7 @@
  * evaluations may be. */
 char *textfn_room(struct where_call *c, uint64_t n);
 
-/* The value with blanks at its end left out. */
-struct where_value textfn_unpad(struct where_value v);
 
-/* `cmp`: the sign of the comparison. Fails if the collation's order is unknown. */
-int textfn_compare(struct where_call *c, const struct where_value *a, const struct where_value *b, int *cmp);
 
 /* ---- fn_bytes.c: bytea, uuid, enums, "char" ---- */
 
