@@ -16,6 +16,8 @@
 #include "bench/scan.h"
 #include "bench/util.h"
 
+#define REQUEST_BYTES_MAX 16384
+
 enum client_mode {
 	CLIENT_SYNC,   /* until up-to-date, then idle */
 	CLIENT_POLL,   /* long-polls for ever */

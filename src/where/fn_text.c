@@ -23,21 +23,6 @@
 
 typedef const struct where_value *args_t;
 
-/* ---- shared with the other text files ---------------------------------------------------------------------- */
-
-char *textfn_room(struct where_call *c, uint64_t n)
-{
-	if (n > WHERE_VALUE_BYTES_MAX || n + c->mem->used > WHERE_EVAL_BYTES_MAX) {
-		where_fail(c, "the result is too large");
-		return NULL;
-	}
-	if (n > where_work_left(c)) {
-		(void)where_spend(c, n); /* as if it had been made: who asked for most is known by it */
-		return NULL;
-	}
-	return arena_alloc(c->mem, n > 0 ? (size_t)n : 1);
-}
-
 /* The value without the blanks at its end. */
 static struct where_value textfn_unpad(struct where_value v)
 {

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "where/array.h"
+#include "where/collation.h"
 #include "where/numeric.h"
 
 #define ELEMENT_STEPS 4 /* to compare one with another */
