@@ -4,7 +4,7 @@
  * A client asks as Electric's clients do: from offset -1 (or where it was put) until up-to-date, and then, if
  * it is to follow, with live=true by long-polling or as an event stream. It keeps its connection as long as the server does,
  * opens another when it is closed, and waits as long as a 503 asks for.
- * Everything runs in the thread that calls loop_run(); callbacks may call client_go() and client_stop().
+ * Everything runs in the thread that calls loop_run(); callbacks may call client_go().
  */
 #ifndef BUSBAR_BENCH_CLIENT_H
 #define BUSBAR_BENCH_CLIENT_H
@@ -15,6 +15,8 @@
 #include "bench/httpres.h"
 #include "bench/scan.h"
 #include "bench/util.h"
+
+#define REQUEST_BYTES_MAX 16384
 
 enum client_mode {
 	CLIENT_SYNC,   /* until up-to-date, then idle */
@@ -123,8 +125,7 @@ void client_clear(struct client *c);
 
 /* Begins: at `offset` of `handle`, or from the start when handle is NULL or "". */
 void client_start(struct client *c, enum client_mode mode, const char *handle, const char *offset);
-void client_go(struct client *c);   /* goes on from CLIENT_HELD */
-void client_stop(struct client *c); /* closes its connection; it can start again */
+void client_go(struct client *c); /* goes on from CLIENT_HELD */
 
 /* One request, waited for in the thread that calls: -1 (no answer), or its status. Body, cut at `size`, if wanted. */
 int http_once(const struct url *u, const char *method, const char *path, char *body, size_t size, struct httpres *head,

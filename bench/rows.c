@@ -10,7 +10,7 @@
 
 #define SEAL_FACTOR 2654435761 /* ids below 2^31 give no overflow of a bigint */
 
-uint32_t row_seal(int64_t id)
+static uint32_t row_seal(int64_t id)
 {
 	return (uint32_t)(((uint64_t)id * SEAL_FACTOR) & 0xffffffffu);
 }

@@ -75,8 +75,6 @@ void row_form_learn(struct row_form *f, const struct msg *m);
 size_t row_form_match(struct row_form *f, const struct rows_want *want, const char *data, size_t len, int64_t *id,
 		      int64_t *group);
 
-uint32_t row_seal(int64_t id);
-
 /* Which ids have come: each once. */
 struct seen {
 	int64_t from, to, count;

@@ -192,7 +192,7 @@ int proc_read(pid_t pid, struct proc_stat *out)
 	return 0;
 }
 
-int compare_doubles(const void *a, const void *b)
+static int compare_doubles(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
 

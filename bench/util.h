@@ -51,7 +51,6 @@ int files_evict(const char *dir, struct err *e) MUST_USE;
 /* The first line of a file that begins with `name`, behind the colon; "" if none. */
 void file_field(const char *path, const char *name, char *out, size_t size);
 
-int compare_doubles(const void *a, const void *b);
 double median(double *v, int n); /* sorts v; 0 for none */
 
 #endif

@@ -1717,13 +1717,6 @@ static int reaches(struct store_read *r, uint64_t id, struct log_offset upto, st
 	return h.last.tx == 0 || log_offset_cmp(met, need) >= 0 ? 0 : block_missing(id, met, e);
 }
 
-int store_read_log(struct store_read *r, uint64_t id, struct log_offset after, struct log_offset upto, size_t max, struct buf *out,
-                   struct log_offset *reached, bool *end, struct err *e)
-{
-	struct log_offset verified = no_log.last;
-	return store_read_log_on(r, id, after, upto, max, &verified, out, reached, end, e);
-}
-
 int store_read_log_on(struct store_read *r, uint64_t id, struct log_offset after, struct log_offset upto, size_t max,
                       struct log_offset *verified, struct buf *out, struct log_offset *reached, bool *end, struct err *e)
 {
@@ -1791,27 +1784,6 @@ int store_chunk_end(struct store_read *r, uint64_t id, struct log_offset after, 
 	return found ? 0 : 1;
 }
 
-int store_last_chunk_end(struct store_read *r, uint64_t id, struct log_offset *out, struct err *e)
-{
-	struct store_head h;
-	int rc = head_get(r->store, r->txn, id, &h, e);
-	if (rc != 0)
-		return rc;
-	*out = h.chunk_end;
-	return h.chunk_end.tx == 0;
-}
-
-int store_log_tail(struct store_read *r, uint64_t id, struct log_offset *last, uint64_t *open_bytes, struct err *e)
-{
-	struct store_head h;
-	int rc = head_get(r->store, r->txn, id, &h, e);
-	if (rc != 0)
-		return rc;
-	*last = h.last;
-	*open_bytes = h.open_bytes;
-	return h.last.tx == 0;
-}
-
 /* Taken off its flags; a shape of an older format has none. */
 static int open_piece(const struct store *s, const MDB_val *k, MDB_val *v, bool verify, bool *closes, struct err *e)
 {
@@ -1860,14 +1832,6 @@ int store_peek_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint3
 
 bool store_closes_chunks(const struct store_read *r, uint64_t id) { return id >= r->store->unchecked_below; }
 
-static int append(void *ctx, const void *p, size_t len, struct err *e) { return copied(ctx, p, len, e); }
-
-int store_read_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece, struct buf *out, struct err *e)
-{
-	bool closes;
-	return store_take_snapshot(r, id, chunk, piece, append, out, &closes, e);
-}
-
 static int max_id(struct store *s, MDB_txn *txn, uint64_t *out, struct err *e);
 
 int store_max_id(struct store_read *r, uint64_t *out, struct err *e)
@@ -1905,14 +1869,6 @@ int store_is_dropped(struct store_read *r, uint64_t id, struct err *e)
 }
 
 uint64_t store_sum(const void *p, size_t len) { return seal_of(SEAL_OF_NO_DB, "", 0, p, len); }
-
-uint64_t store_file_bytes(struct store *s)
-{
-	char file[STORE_PATH_MAX + 16];
-	struct stat st;
-	snprintf(file, sizeof file, "%s/data.mdb", s->path);
-	return stat(file, &st) == 0 ? (uint64_t)st.st_size : 0;
-}
 
 /* ---- older formats ---- */
 

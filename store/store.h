@@ -140,14 +140,10 @@ int store_each_journal(struct store_read *r, int (*each)(void *ctx, uint64_t seq
                        void *ctx, struct err *e) MUST_USE;
 
 /*
- * Appends the lines (each ended by '\n') of the entries in (after, upto], until about `max` bytes are
- * there; `reached` is the offset of the last one appended (`after` if none). *end: no more entries in
- * the range. One entry may be larger than max.
+ * Appends the lines (each ended by '\n') of the entries in (after, upto], until `out` holds about `max` bytes (one entry
+ * may be larger); `reached` is the offset of the last one appended (`after` if none). *end: no more entries in the range.
+ * *verified is the block whose seal this reader checked last, which isn't checked again: {0, LOG_OP_INF} at first.
  */
-int store_read_log(struct store_read *r, uint64_t id, struct log_offset after, struct log_offset upto, size_t max,
-                   struct buf *out, struct log_offset *reached, bool *end, struct err *e) MUST_USE;
-/* The same for a reader that comes again and again: a block that is *verified isn't looked through once more; the last
- * one that was goes there. {0, LOG_OP_INF} at first. */
 int store_read_log_on(struct store_read *r, uint64_t id, struct log_offset after, struct log_offset upto, size_t max,
                       struct log_offset *verified, struct buf *out, struct log_offset *reached, bool *end, struct err *e) MUST_USE;
 /* Where the shape's log in blocks ends: the last entry, the last that closes a chunk ({0, LOG_OP_INF}: none), the
@@ -160,10 +156,6 @@ int store_each_head(struct store_read *r, int (*each)(void *ctx, uint64_t id, co
                     struct err *e) MUST_USE;
 /* The first chunk end above `after`: 0 found, 1 none, -1 error. */
 int store_chunk_end(struct store_read *r, uint64_t id, struct log_offset after, struct log_offset *out, struct err *e) MUST_USE;
-/* The last chunk end, likewise. */
-int store_last_chunk_end(struct store_read *r, uint64_t id, struct log_offset *out, struct err *e) MUST_USE;
-/* The last entry in blocks, and the bytes (Σ of text) since the last chunk end at it. 0, 1, -1. */
-int store_log_tail(struct store_read *r, uint64_t id, struct log_offset *last, uint64_t *open_bytes, struct err *e) MUST_USE;
 /* Calls `take` with a piece of a snapshot chunk, which is valid during the call: what it returns (0, -1); 1 not there,
  * -1 error. *closes: it is the chunk's last. */
 int store_take_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece,
@@ -173,8 +165,6 @@ int store_peek_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint3
                         int (*take)(void *ctx, const void *p, size_t len, struct err *e), void *ctx, bool *closes, struct err *e) MUST_USE;
 /* Whether the last piece of each of the shape's chunks says so: not if it was written by an older format. */
 bool store_closes_chunks(const struct store_read *r, uint64_t id);
-/* The same, appended as it is. */
-int store_read_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece, struct buf *out, struct err *e) MUST_USE;
 
 /* Whether it waits for store_gc_step(): 0 yes, 1 no, -1 error. */
 int store_is_dropped(struct store_read *r, uint64_t id, struct err *e) MUST_USE;
@@ -184,8 +174,5 @@ int store_max_id(struct store_read *r, uint64_t *out, struct err *e) MUST_USE;
 /* The checksum of the store's seals, for parts of a value that are to be told apart. */
 uint64_t store_sum(const void *p, size_t len);
 #define STORE_SEAL_BYTES 8 /* behind what store_read_on_damage() is given */
-
-/* Bytes of the file, for figures. */
-uint64_t store_file_bytes(struct store *s);
 
 #endif

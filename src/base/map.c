@@ -19,7 +19,7 @@ static void seed_make(void)
 		seed = (uint64_t)clock_wall_us();
 }
 
-uint32_t map_hash(const void *key, size_t len)
+static uint32_t map_hash(const void *key, size_t len)
 {
 	pthread_once(&seed_once, seed_make);
 	const unsigned char *p = key;

@@ -36,6 +36,4 @@ void *map_del(struct map *m, const void *key, size_t len);
 /* Iterates: start with *i = 0; NULL at the end. No changes to the map meanwhile. */
 void *map_next(const struct map *m, size_t *i);
 
-uint32_t map_hash(const void *key, size_t len);
-
 #endif

@@ -269,15 +269,6 @@ int pg_snapshot_lock_columns(PGconn *conn, const struct pg_table *t, struct err 
 	return files_agree(conn, t, e);
 }
 
-int pg_snapshot_lock(PGconn *conn, const struct pg_table *t, struct err *e)
-{
-	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
-	put_lock(&sql, t);
-	int rc = pg_command(conn, sql.data, e);
-	buf_clear(&sql);
-	return rc == 0 ? 0 : snapshot_error(t, e);
-}
-
 /* The first SELECT, which fixes the snapshot. The insert position is read while the statement runs,
  * so after its snapshot was made: the commit records of all it shows were inserted below it. */
 static int read_snapshot(PGconn *conn, const struct pg_table *t, uint32_t timeline, bool *may_ask_system_id, struct pg_snapshot *out, struct err *e)
@@ -346,7 +337,7 @@ static int check_row_security(PGconn *conn, const struct pg_table *t, struct err
 	return rc;
 }
 
-int pg_snapshot_check(PGconn *conn, const struct pg_table *t, struct err *e)
+static int pg_snapshot_check(PGconn *conn, const struct pg_table *t, struct err *e)
 {
 	struct pg_table *now;
 	int rc = pg_catalog_lookup_oid(conn, t->oid, &now, e);

@@ -49,16 +49,12 @@ int pg_snapshot_begin(PGconn *conn, const struct pg_table *t, struct err *e) MUS
  * be taken again.
  */
 int pg_snapshot_lock_columns(PGconn *conn, const struct pg_table *t, struct err *e) MUST_USE;
-/* Locks one more table that a condition reads, between begin and take. */
-int pg_snapshot_lock(PGconn *conn, const struct pg_table *t, struct err *e) MUST_USE;
 
 /* Fixes the snapshot, then checks that the server is the stream's primary (system id, NULL: not
- * checked; timeline, 0: not checked; not in recovery) and `t` as pg_snapshot_check() does. */
+ * checked; timeline, 0: not checked; not in recovery) and that the locked table is still what `t` says
+ * (ERR_NOT_FOUND if not) and no row-level security hides rows of it (ERR_CONFIG, naming the policies). */
 int pg_snapshot_take(PGconn *conn, const struct pg_table *t, const char *system_id, uint32_t timeline,
                      struct pg_snapshot *out, struct err *e) MUST_USE;
-/* After take: the locked table is still what `t` says (ERR_NOT_FOUND if not) and no row-level security
- * hides rows of it (ERR_CONFIG naming the policies). */
-int pg_snapshot_check(PGconn *conn, const struct pg_table *t, struct err *e) MUST_USE;
 
 /* One row: `values[i]` for the i-th selected column, in COPY text form unescaped by nobody: the bytes
  * between the tabs, see pg_copy_json(); NULL is the two bytes \N. */

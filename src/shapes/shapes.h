@@ -224,8 +224,6 @@ bool shapes_wait_lsn(struct shapes *s, lsn_t lsn, struct waiter *w);
 /* The server's WAL end as asked for at or after `since_mono_ms`; 0 if not known (Postgres is away). Each
  * call with no fresh answer asks a PG thread for one. */
 lsn_t shapes_wal_end(struct shapes *s, int64_t since_mono_ms);
-/* Position up to which everything was delivered; for up-to-date messages without a slice. */
-lsn_t shapes_seen_lsn(struct shapes *s);
 
 /* The lines of a slice, in order. Holds a reference to the shape, no transaction of the store. */
 struct shape_reader;
@@ -242,7 +240,7 @@ enum shape_read { SHAPE_READ_MORE, SHAPE_READ_END, SHAPE_READ_WAIT /* `w` regist
  * Appends whole messages, each one JSON object on a line ended by '\n' (JSON text itself holds no raw
  * newline), until `out` holds about `max` bytes (one message may be larger). SHAPE_READ_MORE with nothing
  * added: there is nothing more yet, come with an empty buffer to wait for it. Copies out of the store in
- * a short read transaction. The same thread_local reader may be used by one thread at a time.
+ * a short read transaction. One thread at a time.
  */
 enum shape_read shape_reader_next(struct shape_reader *r, struct buf *out, size_t max, struct waiter *w, struct err *e);
 /*
@@ -294,14 +292,5 @@ void subset_metadata(const struct subset *q, struct buf *out);
  * SUBSET_FAILED.
  */
 enum subset_state subset_next(struct subset *q, struct buf *out, size_t max, struct waiter *w, struct err *e);
-
-/* ---- figures ---------------------------------------------------------------------------------- */
-
-struct shapes_stats {
-	uint64_t shapes, transactions, changes, appended;
-	uint64_t where_failures; /* evaluations of conditions that failed: the rows count as not matching */
-	lsn_t received, seen, durable, mark;
-};
-void shapes_stats(struct shapes *s, struct shapes_stats *out);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * array.h - making arrays, and comparing the text in them. Private to src/where.
+ * array.h - making arrays, and comparing their elements (any.c). Private to src/where.
  */
 #ifndef BUSBAR_WHERE_ARRAY_H
 #define BUSBAR_WHERE_ARRAY_H
@@ -8,17 +8,12 @@
 
 #define ARRAY_ELEMENTS_MAX 134217727u /* Postgres's: pointers to them fit into 1 GB */
 
-struct where_collation;
-
 /* Values of an array; `values` isn't copied. n 0: the empty array, whatever ndims is. */
 struct where_value array_value(struct arena *mem, const struct where_type *elem, unsigned ndims, const int32_t *dims,
                                const int32_t *lower, const struct where_value *values, uint32_t n);
 /* One dimension, from 1. */
 struct where_value array_of(struct arena *mem, const struct where_type *elem, const struct where_value *values,
                             uint32_t n);
-
-/* Order of two texts in a collation (NULL: by bytes), 0 only if their bytes are equal; Postgres's varstr_cmp. */
-int where_text_cmp(const struct where_collation *collation, const char *p, size_t n, const char *q, size_t m);
 
 /* Equality of two elements, chosen once per array; `elem` must be where_hashable(). */
 typedef bool array_equality(const struct where_type *elem, const struct where_value *a, const struct where_value *b);

@@ -344,7 +344,7 @@ static void set_collation(struct builder *b, struct where_node *n, node_ref cons
 
 /* ---- nodes -------------------------------------------------------------------------------------------------- */
 
-struct where_node *node_new(struct builder *b, enum where_kind kind, const struct where_type *type, uint32_t nargs,
+static struct where_node *node_new(struct builder *b, enum where_kind kind, const struct where_type *type, uint32_t nargs,
                             int location)
 {
 	struct where_node *n = arena_alloc(b->mem, sizeof *n);

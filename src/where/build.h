@@ -69,8 +69,6 @@ const struct where_collation *build_collation(struct where *w, int index);
 
 /* ---- nodes (build.c). NULL arguments pass through: a failed argument makes a failed node ---- */
 
-struct where_node *node_new(struct builder *b, enum where_kind kind, const struct where_type *type, uint32_t nargs,
-                            int location);
 node_ref node_const(struct builder *b, const struct where_type *t, struct where_value v, char written, int location);
 node_ref node_null(struct builder *b, const struct where_type *t, int location);
 /* The text as a constant of the type; fails as Electric says it. The value may point into the text, so that is in the arena. */
@@ -98,8 +96,6 @@ static inline bool node_is_unknown(node_ref n) { return n->type->oid == OID_UNKN
 enum coercion { COERCE_IMPLICIT, COERCE_ASSIGNMENT, COERCE_EXPLICIT };
 enum pathway { PATH_NONE, PATH_FUNC, PATH_RELABEL, PATH_TEXT, PATH_ARRAY };
 
-enum pathway resolve_pathway(struct where *w, const struct where_type *target, const struct where_type *source,
-                             enum coercion context, const struct where_cast **cast);
 bool resolve_can_coerce(struct where *w, const struct where_type *source, const struct where_type *target,
                         enum coercion context);
 /* The node as `target`, NULL with a message if it can't be. */
@@ -123,11 +119,9 @@ node_ref resolve_no_overload(struct builder *b, const char *name, node_ref const
 /* ---- texts ---- */
 
 void sql_node(struct buf *out, const struct where *w, node_ref n);
-void sql_quoted(struct buf *out, const char *p, size_t n); /* a literal */
 void sql_identifier(struct buf *out, const char *name);
 /* A name as messages show it: bare if it is of lower-case letters, digits and `_`, else quoted. COMPAT: letters
  * without case are quoted, too. */
 void sql_name_shown(struct buf *out, const char *name);
-void canonical_node(struct buf *out, const struct where *w, node_ref n);
 
 #endif

@@ -80,6 +80,8 @@ static void put_const(struct buf *out, node_ref n)
 	arena_clear(&scratch);
 }
 
+static void canonical_node(struct buf *out, const struct where *w, node_ref n);
+
 static void put_nodes(struct buf *out, const struct where *w, node_ref n)
 {
 	for (uint32_t i = 0; i < n->nargs; i++) {
@@ -101,7 +103,7 @@ static void put_call(struct buf *out, const struct where *w, node_ref n)
 	put_nodes(out, w, n);
 }
 
-void canonical_node(struct buf *out, const struct where *w, node_ref n)
+static void canonical_node(struct buf *out, const struct where *w, node_ref n)
 {
 	switch ((enum where_kind)n->kind) {
 	case WHERE_CONST:

@@ -17,6 +17,8 @@
 
 #include "base/mem.h"
 
+#define COLLATE_STACK_BYTES 512 /* texts up to this are compared without asking for memory */
+
 struct interned {
 	struct where_collation c;
 	char *collate, *ctype, *version;
@@ -134,4 +136,30 @@ const struct where_collation *where_collation_get(const char *name, char provide
 const struct where_collation *where_collation_c(void)
 {
 	return where_collation_get("C", 'c', "C", "C", NULL, true);
+}
+
+/* ---- order ---- */
+
+static int bytes_cmp(const char *p, size_t n, const char *q, size_t m)
+{
+	int order = n && m ? memcmp(p, q, n < m ? n : m) : 0;
+	return order != 0 ? order : (n > m) - (n < m);
+}
+
+int where_text_cmp(const struct where_collation *collation, const char *p, size_t n, const char *q, size_t m)
+{
+	char small[2][COLLATE_STACK_BYTES];
+	if (collation == NULL || collation->order != WHERE_ORDER_LIBC || (n == m && bytes_cmp(p, n, q, m) == 0))
+		return bytes_cmp(p, n, q, m);
+	char *a = n < sizeof small[0] ? small[0] : mem_alloc(n + 1);
+	char *b = m < sizeof small[1] ? small[1] : mem_alloc(m + 1);
+	memcpy(a, n ? p : "", n);
+	memcpy(b, m ? q : "", m);
+	a[n] = b[m] = '\0';
+	int order = strcoll_l(a, b, collation->compare);
+	if (a != small[0])
+		free(a);
+	if (b != small[1])
+		free(b);
+	return order != 0 ? order : bytes_cmp(p, n, q, m);
 }

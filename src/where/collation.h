@@ -13,6 +13,7 @@
 
 #include <locale.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 enum where_order { WHERE_ORDER_BYTES, WHERE_ORDER_LIBC, WHERE_ORDER_NONE };
 
@@ -32,5 +33,8 @@ struct where_collation {
 const struct where_collation *where_collation_get(const char *name, char provider, const char *collate, const char *ctype,
                                                   const char *version, bool deterministic);
 const struct where_collation *where_collation_c(void);
+
+/* Order of two texts in a collation (NULL: by bytes), 0 only if their bytes are equal; Postgres's varstr_cmp. */
+int where_text_cmp(const struct where_collation *collation, const char *p, size_t n, const char *q, size_t m);
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "where/collation.h"
 #include "where/jsonb.h"
+#include "where/number_text.h"
 #include "where/numeric.h"
 #include "where/types.h"
 
@@ -982,22 +983,22 @@ static int jsonb_int8(struct where_call *c, args_t a, struct where_value *out)
 }
 
 /* As Postgres: the number's text, read as a float. */
-static int to_float(struct where_call *c, const struct jsonb *j, uint32_t oid, const char *type,
-                    struct where_value *out)
+static int to_float(struct where_call *c, const struct jsonb *j, bool single, const char *type, struct where_value *out)
 {
+	*out = (struct where_value){.is = WHERE_VALUE};
 	if (cast_check(c, j, JSONB_NUMBER, type) != 0)
 		return -1;
-	return where_in(c, where_type_builtin(oid), j->u.text, j->n, out);
+	return (single ? number_parse_float4 : number_parse_float8)(c, j->u.text, j->n, &out->u.f);
 }
 
 static int jsonb_float4(struct where_call *c, args_t a, struct where_value *out)
 {
-	return to_float(c, a[0].u.jsonb, OID_FLOAT4, "real", out);
+	return to_float(c, a[0].u.jsonb, true, "real", out);
 }
 
 static int jsonb_float8(struct where_call *c, args_t a, struct where_value *out)
 {
-	return to_float(c, a[0].u.jsonb, OID_FLOAT8, "double precision", out);
+	return to_float(c, a[0].u.jsonb, false, "double precision", out);
 }
 
 /* ---- to_jsonb ----------------------------------------------------------------------------------- */

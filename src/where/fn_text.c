@@ -23,22 +23,8 @@
 
 typedef const struct where_value *args_t;
 
-/* ---- shared with the other text files ---------------------------------------------------------------------- */
-
-char *textfn_room(struct where_call *c, uint64_t n)
-{
-	if (n > WHERE_VALUE_BYTES_MAX || n + c->mem->used > WHERE_EVAL_BYTES_MAX) {
-		where_fail(c, "the result is too large");
-		return NULL;
-	}
-	if (n > where_work_left(c)) {
-		(void)where_spend(c, n); /* as if it had been made: who asked for most is known by it */
-		return NULL;
-	}
-	return arena_alloc(c->mem, n > 0 ? (size_t)n : 1);
-}
-
-struct where_value textfn_unpad(struct where_value v)
+/* The value without the blanks at its end. */
+static struct where_value textfn_unpad(struct where_value v)
 {
 	while (v.len > 0 && v.u.p[v.len - 1] == ' ')
 		v.len--;
@@ -57,7 +43,8 @@ static const char *terminated(struct where_call *c, const struct where_value *v,
 	return copy;
 }
 
-int textfn_compare(struct where_call *c, const struct where_value *a, const struct where_value *b, int *cmp)
+/* `cmp`: the sign of the comparison. Fails if the collation's order is unknown. */
+static int textfn_compare(struct where_call *c, const struct where_value *a, const struct where_value *b, int *cmp)
 {
 	char small_a[COMPARE_STACK_BYTES], small_b[COMPARE_STACK_BYTES];
 	*cmp = where_bytes_cmp(a, b);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "where/array.h"
+#include "where/collation.h"
 #include "where/numeric.h"
 
 #define ELEMENT_STEPS 4 /* to compare one with another */
@@ -155,7 +155,8 @@ static const char *digits_end(const char *p, const char *end)
 	return p;
 }
 
-const char *json_number_end(const char *p, const char *end, bool *plain)
+/* The end of a number; NULL: none. *plain: without an exponent. */
+static const char *json_number_end(const char *p, const char *end, bool *plain)
 {
 	*plain = true;
 	p += p < end && *p == '-';

@@ -79,8 +79,6 @@ enum { JSON_ESCAPED = 1, /* has a backslash */ JSON_NOT_TEXT = 2 /* \u0000 or ha
 const char *json_string_end(const char *p, const char *end, unsigned *seen);
 /* Undoes the escapes of a string that json_string_end() took without JSON_NOT_TEXT; `to` may be `from`. */
 size_t json_unescape(char *to, const char *from, const char *end);
-/* The end of a number; NULL: none. *plain: without an exponent. */
-const char *json_number_end(const char *p, const char *end, bool *plain);
 /* The string in quotes, escaped as Postgres does. */
 void json_quote(struct buf *out, const char *p, size_t n);
 

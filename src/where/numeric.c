@@ -104,14 +104,6 @@ const struct numeric *numeric_from_scaled(struct arena *mem, int64_t value, int 
 
 const struct numeric *numeric_from_int64(struct arena *mem, int64_t v) { return numeric_from_scaled(mem, v, 0); }
 
-const struct numeric *numeric_copy(struct arena *to, const struct numeric *v)
-{
-	struct numeric *r = arena_dup(to, v, sizeof *v);
-	if (v->kind == NUMERIC_LARGE)
-		r->u.big = dec_copy(to, &v->u.big);
-	return r;
-}
-
 const struct numeric *numeric_neg(struct arena *mem, const struct numeric *v)
 {
 	if (!numeric_finite(v))

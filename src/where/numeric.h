@@ -38,7 +38,6 @@ const struct numeric *numeric_mod(struct where_call *c, const struct numeric *a,
 const struct numeric *numeric_round(struct where_call *c, const struct numeric *v, int scale);
 const struct numeric *numeric_trunc(struct where_call *c, const struct numeric *v, int scale);
 const struct numeric *numeric_neg(struct arena *mem, const struct numeric *v);
-const struct numeric *numeric_copy(struct arena *to, const struct numeric *v);
 int numeric_scale(const struct numeric *v);     /* digits shown after the point; NaN, infinities: 0 */
 int numeric_min_scale(const struct numeric *v); /* digits needed after the point */
 bool numeric_is_integer(const struct numeric *v); /* infinities are, NaN isn't */

@@ -28,7 +28,7 @@ static bool is_polymorphic(uint32_t oid)
 
 /* ---- coercion ------------------------------------------------------------------------------------------- */
 
-enum pathway resolve_pathway(struct where *w, const struct where_type *target, const struct where_type *source,
+static enum pathway resolve_pathway(struct where *w, const struct where_type *target, const struct where_type *source,
                              enum coercion context, const struct where_cast **cast)
 {
 	*cast = NULL;

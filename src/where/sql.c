@@ -58,7 +58,7 @@ void sql_name_shown(struct buf *out, const char *name)
 }
 
 /* Right under both settings of standard_conforming_strings: with a backslash in it as E'…'. */
-void sql_quoted(struct buf *out, const char *p, size_t n)
+static void sql_quoted(struct buf *out, const char *p, size_t n)
 {
 	if (memchr(p, '\\', n) != NULL)
 		buf_puts(out, " E");

@@ -13,13 +13,18 @@
 
 /* Bytes of the call's arena for a result, or NULL after where_fail() if it would be larger than values or
  * evaluations may be. */
-char *textfn_room(struct where_call *c, uint64_t n);
-
-/* The value with blanks at its end left out. */
-struct where_value textfn_unpad(struct where_value v);
-
-/* `cmp`: the sign of the comparison. Fails if the collation's order is unknown. */
-int textfn_compare(struct where_call *c, const struct where_value *a, const struct where_value *b, int *cmp);
+static inline char *textfn_room(struct where_call *c, uint64_t n)
+{
+	if (n > WHERE_VALUE_BYTES_MAX || n + c->mem->used > WHERE_EVAL_BYTES_MAX) {
+		where_fail(c, "the result is too large");
+		return NULL;
+	}
+	if (n > where_work_left(c)) {
+		(void)where_spend(c, n); /* as if it had been made: who asked for most is known by it */
+		return NULL;
+	}
+	return arena_alloc(c->mem, n > 0 ? (size_t)n : 1);
+}
 
 /* ---- fn_bytes.c: bytea, uuid, enums, "char" ---- */
 

@@ -436,7 +436,7 @@ static struct zone *finish(const struct draft *d, void *memory, char *name, bool
 	return z;
 }
 
-const struct zone *zone_fixed(struct where_call *c, int32_t east)
+static const struct zone *zone_fixed(struct where_call *c, int32_t east)
 {
 	struct zone *z = arena_alloc(c->mem, sizeof *z + sizeof(struct zone_type) + 1);
 	*z = (struct zone){.ntypes = 1, .nchars = 1};

@@ -26,8 +26,6 @@ enum zone_abbrev {
 
 /* A zone by its full name or POSIX text, not by abbreviation. NULL after where_fail(). */
 const struct zone *zone_named(struct where_call *c, const char *name, size_t n);
-/* `seconds` east of UTC, always. */
-const struct zone *zone_fixed(struct where_call *c, int32_t east);
 /* One of the abbreviations of Postgres's "Default" set, any case. *east for fixed ones, *name (of the zone)
  * for dynamic ones. */
 enum zone_abbrev zone_abbrev_find(const char *p, size_t n, int32_t *east, const char **name);

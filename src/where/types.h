@@ -58,9 +58,7 @@ uint64_t where_hash(const struct where_type *t, const struct where_value *v);
 /* Copies a value and all it points to; arrays and rows deeply. */
 struct where_value where_copy(struct arena *to, const struct where_type *t, const struct where_value *v);
 
-/* array.c: text form of arrays, with bounds and nesting. */
-int where_array_in(struct where_call *c, const struct where_type *array, const char *p, size_t n, struct where_value *out);
-int where_array_out(struct where_call *c, const struct where_type *array, const struct where_value *v, struct buf *text);
+/* Of arrays alone. */
 int where_array_cmp(const struct where_type *array, const struct where_value *a, const struct where_value *b);
 bool where_array_equal(const struct where_type *array, const struct where_value *a, const struct where_value *b);
 uint64_t where_array_hash(const struct where_type *array, const struct where_value *v);

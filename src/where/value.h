@@ -193,6 +193,6 @@ extern const struct where_io where_io_number[];
 extern const struct where_io where_io_datetime[];
 extern const struct where_io where_io_text[];
 extern const struct where_io where_io_json[];
-/* Arrays: by element type, in array.c. */
+/* Arrays: by element type, in any.c. */
 
 #endif

@@ -19,6 +19,7 @@
 #include "base/err.h"
 #include "base/lsn.h"
 #include "check.h"
+#include "store/store.h"
 
 #define TEMP_DIR_MAX 256
 
@@ -128,6 +129,56 @@ static inline int check_offset(struct log_offset got, struct log_offset want, co
 	char a[LOG_OFFSET_TEXT_MAX], b[LOG_OFFSET_TEXT_MAX];
 	return check_str(log_offset_text(got, a), log_offset_text(want, b), what, file, line);
 }
+
+/* ---- what the store holds ---- */
+
+/* store_read_log_on() for a reader that comes once. */
+static inline int read_log(struct store_read *r, uint64_t id, struct log_offset after, struct log_offset upto, size_t max,
+                           struct buf *out, struct log_offset *reached, bool *end, struct err *e)
+{
+	struct log_offset verified = {0, LOG_OP_INF};
+	return store_read_log_on(r, id, after, upto, max, &verified, out, reached, end, e);
+}
+
+static inline int append_piece(void *ctx, const void *p, size_t len, struct err *e)
+{
+	struct buf *out = ctx;
+	buf_put(out, p, len);
+	return out->failed ? err_set(e, ERR_LIMIT, "%zu bytes do not fit", len) : 0;
+}
+
+static inline int read_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint32_t piece, struct buf *out, struct err *e)
+{
+	bool closes;
+	return store_take_snapshot(r, id, chunk, piece, append_piece, out, &closes, e);
+}
+
+struct head_wanted {
+	uint64_t id;
+	struct store_head *out;
+	bool found;
+};
+
+static inline int keep_head(void *ctx, uint64_t id, const struct store_head *h, struct err *e)
+{
+	struct head_wanted *w = ctx;
+	(void)e;
+	if (id == w->id) {
+		*w->out = *h;
+		w->found = true;
+	}
+	return 0;
+}
+
+/* Where the shape's log ends: 0; 1: it has no entries; -1. */
+static inline int read_head(struct store_read *r, uint64_t id, struct store_head *out, struct err *e)
+{
+	struct head_wanted w = {id, out, false};
+	*out = (struct store_head){{0, LOG_OP_INF}, {0, LOG_OP_INF}, 0};
+	return store_each_head(r, keep_head, &w, e) != 0 ? -1 : !w.found || out->last.tx == 0;
+}
+
+/* ---- checks ---- */
 
 /* Like CHECK(call == 0), and prints the error. */
 #define CHECK_OK(call, e) check_ok((call), (e), #call, __FILE__, __LINE__)

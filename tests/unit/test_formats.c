@@ -132,7 +132,7 @@ static void test_format(const char *stores, int version)
 			CHECK_OK(store_put_block(w.engine->store, shape->id, &en, 1, false, &e), &e);
 			CHECK_OK(store_commit(w.engine->store, &e), &e);
 			r = store_read_begin(w.engine->store, &e);
-			CHECK_OK(store_read_log(r, shape->id, from, to, LIMIT, &out, &reached, &end, &e), &e);
+			CHECK_OK(read_log(r, shape->id, from, to, LIMIT, &out, &reached, &end, &e), &e);
 			snprintf(tail, sizeof tail, "%.*s", (int)out.len, out.len < sizeof tail ? out.data : "?");
 			CHECK_STR(tail, "{}\n");
 			store_read_end(r);

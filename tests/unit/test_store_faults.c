@@ -335,8 +335,9 @@ static int txn(struct store *s, uint64_t n)
 static bool same_log(struct store_read *r, uint64_t id, uint64_t from, uint64_t n, char *text)
 {
 	struct buf out = BUF_INIT(LIMIT), want = BUF_INIT(LIMIT);
-	struct log_offset reached, last = at(0, 0), last_end = at(0, 0), got;
-	uint64_t open_bytes = 0, got_open;
+	struct log_offset reached, last = at(0, 0), last_end = at(0, 0);
+	struct store_head head;
+	uint64_t open_bytes = 0;
 	for (uint64_t k = from; k <= n; k++) {
 		if (id <= SHAPES && !touches(k, id))
 			continue;
@@ -352,12 +353,11 @@ static bool same_log(struct store_read *r, uint64_t id, uint64_t from, uint64_t 
 			}
 		}
 	}
-	bool end, good = store_read_log(r, id, at(0, LOG_OP_INF), at(UINT64_MAX, LOG_OP_INF), LIMIT, &out, &reached, &end, &e) == 0;
+	bool end, good = read_log(r, id, at(0, LOG_OP_INF), at(UINT64_MAX, LOG_OP_INF), LIMIT, &out, &reached, &end, &e) == 0;
 	good = good && end && out.len == want.len && (want.len == 0 || memcmp(out.data, want.data, want.len) == 0);
-	int rc = store_log_tail(r, id, &got, &got_open, &e);
-	good = good && (last.tx == 0 ? rc == 1 : rc == 0 && log_offset_cmp(got, last) == 0 && got_open == open_bytes);
-	rc = store_last_chunk_end(r, id, &got, &e);
-	good = good && (last_end.tx == 0 ? rc == 1 : rc == 0 && log_offset_cmp(got, last_end) == 0);
+	int rc = read_head(r, id, &head, &e);
+	good = good && (last.tx == 0 ? rc == 1 : rc == 0 && log_offset_cmp(head.last, last) == 0 && head.open_bytes == open_bytes);
+	good = good && (last_end.tx == 0 ? head.chunk_end.tx == 0 : log_offset_cmp(head.chunk_end, last_end) == 0);
 	buf_clear(&out);
 	buf_clear(&want);
 	return good;
@@ -415,7 +415,7 @@ static uint64_t state_of(struct store *s)
 	struct buf out = BUF_INIT(LIMIT);
 	for (uint64_t k = 1; good && k <= n + 1; k++) {
 		buf_reset(&out);
-		int rc = store_read_snapshot(r, 1, (uint32_t)k / 3, k % 3, &out, &e);
+		int rc = read_snapshot(r, 1, (uint32_t)k / 3, k % 3, &out, &e);
 		size_t len = text_of(k, 0, text, TEXT_MAX);
 		good = k <= n ? rc == 0 && out.len == len && memcmp(out.data, text, len) == 0 : rc == 1;
 	}

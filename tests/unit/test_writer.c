@@ -762,8 +762,8 @@ static void test_drops(void)
 	struct store_read *r = store_read_begin(s, &e);
 	struct buf out = BUF_INIT(LIMIT);
 	for (uint64_t id = 50; id <= 51; id++)
-		CHECK_INT(store_read_snapshot(r, id, 0, 0, &out, &e), 1);
-	CHECK_INT(store_read_snapshot(r, 1, 0, 0, &out, &e), 0);
+		CHECK_INT(read_snapshot(r, id, 0, 0, &out, &e), 1);
+	CHECK_INT(read_snapshot(r, 1, 0, 0, &out, &e), 0);
 	store_read_end(r);
 	buf_clear(&out);
 	store_close(s);

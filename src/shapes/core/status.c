@@ -267,18 +267,3 @@ lsn_t shapes_wal_end(struct shapes *s, int64_t since_mono_ms)
 	}
 	return lsn;
 }
-
-lsn_t shapes_seen_lsn(struct shapes *s) { return atomic_load(&s->seen); }
-
-void shapes_stats(struct shapes *s, struct shapes_stats *out)
-{
-	out->shapes = atomic_load(&s->nshapes);
-	out->transactions = atomic_load(&s->stat_transactions);
-	out->changes = atomic_load(&s->stat_changes);
-	out->where_failures = atomic_load(&s->stat_where_failures);
-	out->appended = atomic_load(&s->stat_appended);
-	out->received = atomic_load(&s->received);
-	out->seen = atomic_load(&s->seen);
-	out->durable = atomic_load(&s->durable);
-	out->mark = atomic_load(&s->mark);
-}

@@ -420,7 +420,8 @@ static void forget_spans(struct filter *f, struct filter_span *s)
 	forget_entry(f, &s->entry);
 }
 
-void filter_index_free(struct filter *f, struct filter_index *x)
+/* Frees an index with all below it; members are forgotten. */
+static void filter_index_free(struct filter *f, struct filter_index *x)
 {
 	for (uint32_t i = 0; x->buckets != NULL && i <= x->mask; i++)
 		for (struct filter_entry *e = x->buckets[i], *next; e != NULL; e = next) {

@@ -321,7 +321,7 @@ static void place(struct placing *a, struct target at, struct ask *const *asks, 
 
 /* ---- in and out ------------------------------------------------------------------------------------- */
 
-int filter_add_node(struct filter *f, struct filter_member *m, const struct where_node *n, char reason[WHERE_REASON_MAX])
+static int filter_add_node(struct filter *f, struct filter_member *m, const struct where_node *n, char reason[WHERE_REASON_MAX])
 {
 	struct placing a = {.f = f, .m = m};
 	struct asks found = {NULL, NULL, 0};

@@ -112,8 +112,6 @@ struct filter_entry *filter_entry_find(const struct filter_index *x, const struc
 struct filter_entry *filter_prefix_find(const struct filter_index *x, const char *p, size_t n);
 /* Takes it out of its index and frees it; an index without entries goes too, true then. */
 bool filter_entry_drop(struct filter *f, struct filter_entry *e);
-/* Frees an index with all below it; members are forgotten. */
-void filter_index_free(struct filter *f, struct filter_index *x);
 void filter_node_clear(struct filter *f, struct filter_node *node);
 /* Some member below, NULL if there is none. */
 struct filter_member *filter_index_any(const struct filter_index *x);
@@ -123,9 +121,6 @@ void filter_index_each(const struct filter_index *x, void (*each)(void *ctx, str
 int filter_span_side(const struct filter_index *x, const struct filter_span *s, const struct where_value *v);
 bool filter_span_beyond(const struct filter_index *x, const struct filter_span *s, const struct where_value *v);
 static inline struct filter_span *filter_span_of(struct filter_entry *e) { return CONTAINER_OF(e, struct filter_span, entry); }
-
-/* filter_place.c */
-int filter_add_node(struct filter *f, struct filter_member *m, const struct where_node *n, char reason[WHERE_REASON_MAX]);
 
 /* Of a type as far as keys go: domains are their base. */
 static inline const struct where_type *filter_base(const struct where_type *t) { return t->base ? t->base : t; }

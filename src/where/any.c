@@ -1,8 +1,9 @@
 /*
- * array.c - arrays of any type: text form, order, equality, hash.
+ * any.c - a value of any type: text form, order, equality, hash and copies, by the type's io, or as an enum, a domain, an
+ * array or a row. One file, since arrays hold values of any type.
  *
- * The text is read in one pass: where the first element stands says how many dimensions there are, and
- * everything after it has to agree. Values of text[] point into one copy of the text.
+ * The text of an array is read in one pass: the place of the first element tells the number of dimensions, and the rest
+ * has to agree. Values of text[] point into one copy of the text.
  */
 #include "where/array.h"
 
@@ -12,12 +13,23 @@
 #include <strings.h>
 
 #include "base/mem.h"
-#include "where/collation.h"
 
 #define MALFORMED "malformed array literal"
-#define COLLATE_STACK_BYTES 512 /* texts up to this are compared without asking for memory */
 
-/* ---- making ------------------------------------------------------------------------------------- */
+/* How a value is held (value.h), as far as copying and comparing need it. */
+enum form {
+	FORM_NUMBER,   /* u.i or u.f: nothing is pointed to */
+	FORM_BYTES,    /* u.p, len; equal if the bytes are */
+	FORM_BYTES_EQ, /* u.p, len; equality is its own: bpchar */
+	FORM_INTERVAL,
+	FORM_TIMETZ,
+	FORM_ARRAY,
+	FORM_ROW,
+	FORM_OTHER,    /* copied through its text */
+	FORM_NONE,     /* not computed with */
+};
+
+/* ---- making arrays ------------------------------------------------------------------------------------- */
 
 struct where_value array_value(struct arena *mem, const struct where_type *elem, unsigned ndims, const int32_t *dims,
                                const int32_t *lower, const struct where_value *values, uint32_t n)
@@ -268,7 +280,7 @@ static size_t count_byte(const char *p, size_t n, char c)
 	return count;
 }
 
-int where_array_in(struct where_call *c, const struct where_type *array, const char *p, size_t n,
+static int where_array_in(struct where_call *c, const struct where_type *array, const char *p, size_t n,
                    struct where_value *out)
 {
 	size_t most = count_byte(p, n, ',') + 1; /* elements */
@@ -341,7 +353,7 @@ static void bounds_out(const struct where_array *a, struct buf *text)
 	buf_putc(text, '=');
 }
 
-int where_array_out(struct where_call *c, const struct where_type *array, const struct where_value *v, struct buf *text)
+static int where_array_out(struct where_call *c, const struct where_type *array, const struct where_value *v, struct buf *text)
 {
 	const struct where_array *a = v->u.array;
 	int32_t at_index[WHERE_ARRAY_DIMS_MAX] = {0};
@@ -366,31 +378,7 @@ int where_array_out(struct where_call *c, const struct where_type *array, const 
 	return 0;
 }
 
-/* ---- order, equality, hash ---------------------------------------------------------------------- */
-
-static int bytes_cmp(const char *p, size_t n, const char *q, size_t m)
-{
-	int order = n && m ? memcmp(p, q, n < m ? n : m) : 0;
-	return order != 0 ? order : (n > m) - (n < m);
-}
-
-int where_text_cmp(const struct where_collation *collation, const char *p, size_t n, const char *q, size_t m)
-{
-	char small[2][COLLATE_STACK_BYTES];
-	if (collation == NULL || collation->order != WHERE_ORDER_LIBC || (n == m && bytes_cmp(p, n, q, m) == 0))
-		return bytes_cmp(p, n, q, m);
-	char *a = n < sizeof small[0] ? small[0] : mem_alloc(n + 1);
-	char *b = m < sizeof small[1] ? small[1] : mem_alloc(m + 1);
-	memcpy(a, n ? p : "", n);
-	memcpy(b, m ? q : "", m);
-	a[n] = b[m] = '\0';
-	int order = strcoll_l(a, b, collation->compare);
-	if (a != small[0])
-		free(a);
-	if (b != small[1])
-		free(b);
-	return order != 0 ? order : bytes_cmp(p, n, q, m);
-}
+/* ---- arrays: order, equality, hash--------------------------------------------------------------- */
 
 /* Elements first, a NULL after every value; then how many there are, then how they are laid out. */
 int where_array_cmp(const struct where_type *array, const struct where_value *x, const struct where_value *y)
@@ -470,4 +458,205 @@ uint64_t where_array_hash(const struct where_type *array, const struct where_val
 	for (uint32_t i = 0; i < a->n; i++)
 		h = where_hash_u64(h * 31 + (a->values[i].is == WHERE_VALUE ? where_hash(array->elem, &a->values[i]) : 1));
 	return h;
+}
+
+static const struct where_type *undomain(const struct where_type *t)
+{
+	return t->base ? t->base : t;
+}
+
+static bool is_enum(const struct where_type *t)
+{
+	return t->kind == 'e';
+}
+
+static enum form form_of(const struct where_type *t)
+{
+	if (t->elem)
+		return FORM_ARRAY;
+	if (is_enum(t))
+		return FORM_BYTES;
+	switch (t->oid) {
+	case OID_BOOL: case OID_INT2: case OID_INT4: case OID_INT8: case OID_OID: case OID_FLOAT4: case OID_FLOAT8:
+	case OID_DATE: case OID_TIME: case OID_TIMESTAMP: case OID_TIMESTAMPTZ:
+		return FORM_NUMBER;
+	case OID_TEXT: case OID_VARCHAR: case OID_NAME: case OID_JSON: case OID_BYTEA: case OID_UUID: case OID_CHAR:
+	case OID_UNKNOWN:
+		return FORM_BYTES;
+	case OID_BPCHAR:
+		return FORM_BYTES_EQ;
+	case OID_INTERVAL:
+		return FORM_INTERVAL;
+	case OID_TIMETZ:
+		return FORM_TIMETZ;
+	case OID_RECORD:
+		return FORM_ROW;
+	default:
+		return t->io && t->io->in && t->io->out ? FORM_OTHER : FORM_NONE;
+	}
+}
+
+/* ---- enums ------------------------------------------------------------------------------------------ */
+
+/* Position of the label, or nlabels. */
+static uint32_t enum_position(const struct where_type *t, const char *p, size_t n)
+{
+	uint32_t i = 0;
+	while (i < t->nlabels && (strncmp(t->labels[i], p, n) != 0 || t->labels[i][n] != '\0'))
+		i++;
+	return i;
+}
+
+static int enum_in(struct where_call *c, const struct where_type *t, const char *p, size_t n, struct where_value *out)
+{
+	uint32_t i = n > 0 && memchr(p, '\0', n) ? t->nlabels : enum_position(t, p, n);
+	if (i == t->nlabels)
+		return where_fail(c, "invalid input value for enum %s", t->name);
+	*out = where_bytes(t->labels[i], n);
+	return 0;
+}
+
+static int enum_cmp(const struct where_type *t, const struct where_value *a, const struct where_value *b)
+{
+	uint32_t x = enum_position(t, a->u.p, a->len), y = enum_position(t, b->u.p, b->len);
+	return (x > y) - (x < y);
+}
+
+/* ---- any type --------------------------------------------------------------------------------------- */
+
+int where_in(struct where_call *c, const struct where_type *t, const char *p, size_t n, struct where_value *out)
+{
+	t = undomain(t);
+	*out = where_null(); /* `len` is 0 where the representation has none: work is counted by it */
+	if (t->elem)
+		return where_array_in(c, t, p, n, out);
+	if (is_enum(t))
+		return enum_in(c, t, p, n, out);
+	if (!t->io || !t->io->in)
+		return where_fail(c, "values of type %s are not supported", t->name);
+	return t->io->in(c, p, n, out);
+}
+
+int where_out(struct where_call *c, const struct where_type *t, const struct where_value *v, struct buf *text)
+{
+	t = undomain(t);
+	if (t->elem)
+		return where_array_out(c, t, v, text);
+	if (is_enum(t)) {
+		buf_put(text, v->u.p, v->len);
+		return 0;
+	}
+	if (!t->io || !t->io->out)
+		return where_fail(c, "values of type %s are not supported", t->name);
+	return t->io->out(c, v, text);
+}
+
+bool where_comparable(const struct where_type *t)
+{
+	t = undomain(t);
+	if (t->elem)
+		return where_comparable(t->elem);
+	return is_enum(t) || (t->io && t->io->cmp);
+}
+
+bool where_hashable(const struct where_type *t)
+{
+	t = undomain(t);
+	if (t->elem)
+		return where_hashable(t->elem);
+	return is_enum(t) || (t->io && t->io->cmp && t->io->hash);
+}
+
+int where_cmp(const struct where_type *t, const struct where_value *a, const struct where_value *b)
+{
+	t = undomain(t);
+	if (t->elem)
+		return where_array_cmp(t, a, b);
+	return is_enum(t) ? enum_cmp(t, a, b) : t->io->cmp(a, b);
+}
+
+bool where_equal(const struct where_type *t, const struct where_value *a, const struct where_value *b)
+{
+	t = undomain(t);
+	if (t->elem)
+		return where_array_equal(t, a, b);
+	if (form_of(t) == FORM_BYTES)
+		return a->len == b->len && (a->len == 0 || memcmp(a->u.p, b->u.p, a->len) == 0);
+	return t->io->cmp(a, b) == 0;
+}
+
+uint64_t where_hash(const struct where_type *t, const struct where_value *v)
+{
+	t = undomain(t);
+	if (t->elem)
+		return where_array_hash(t, v);
+	return is_enum(t) ? where_hash_bytes(v->u.p, v->len) : t->io->hash(v);
+}
+
+/* ---- copies ----------------------------------------------------------------------------------------- */
+
+static const struct where_array *copy_array(struct arena *to, const struct where_array *a)
+{
+	struct where_array *copy = arena_dup(to, a, sizeof *a);
+	struct where_value *values = arena_alloc(to, (a->n + 1) * sizeof *values);
+	for (uint32_t i = 0; i < a->n; i++)
+		values[i] = where_copy(to, a->elem, &a->values[i]);
+	copy->values = values;
+	return copy;
+}
+
+static const struct where_row *copy_row(struct arena *to, const struct where_row *r)
+{
+	struct where_row *copy = arena_dup(to, r, sizeof *r);
+	struct where_value *values = arena_alloc(to, (r->n + 1) * sizeof *values);
+	for (uint32_t i = 0; i < r->n; i++)
+		values[i] = where_copy(to, r->types[i], &r->values[i]);
+	copy->values = values;
+	copy->types = arena_dup(to, r->types, r->n * sizeof *r->types);
+	return copy;
+}
+
+/* numeric and jsonb: their text says all that they are. */
+static struct where_value copy_by_text(struct arena *to, const struct where_type *t, const struct where_value *v)
+{
+	struct where_call call = {.mem = to, .result = t, .typmod = -1};
+	struct where_value copy = {.is = WHERE_ERROR};
+	struct buf text = BUF_INIT(WHERE_VALUE_BYTES_MAX);
+	if (t->io->out(&call, v, &text) != 0 || text.failed ||
+	    t->io->in(&call, text.data ? text.data : "", text.len, &copy) != 0)
+		copy = (struct where_value){.is = WHERE_ERROR};
+	buf_clear(&text);
+	return copy;
+}
+
+struct where_value where_copy(struct arena *to, const struct where_type *t, const struct where_value *v)
+{
+	struct where_value copy = *v;
+	if (v->is != WHERE_VALUE)
+		return (struct where_value){.is = v->is};
+	t = undomain(t);
+	switch (form_of(t)) {
+	case FORM_NUMBER:
+	case FORM_NONE:
+		break;
+	case FORM_BYTES:
+	case FORM_BYTES_EQ:
+		copy.u.p = arena_strndup(to, v->len ? v->u.p : "", v->len);
+		break;
+	case FORM_INTERVAL:
+		copy.u.interval = arena_dup(to, v->u.interval, sizeof *v->u.interval);
+		break;
+	case FORM_TIMETZ:
+		copy.u.timetz = arena_dup(to, v->u.timetz, sizeof *v->u.timetz);
+		break;
+	case FORM_ARRAY:
+		copy.u.array = copy_array(to, v->u.array);
+		break;
+	case FORM_ROW:
+		copy.u.row = copy_row(to, v->u.row);
+		break;
+	case FORM_OTHER:
+		return copy_by_text(to, t, v);
+	}
+	return copy;
 }
