@@ -104,9 +104,9 @@ enum shapes_status shapes_status_wait(struct shapes *s, struct waiter *w);
 enum shapes_currency { SHAPES_CURRENT, SHAPES_UNPROVEN, SHAPES_FOREIGN };
 enum shapes_currency shapes_currency(struct shapes *s);
 /*
- * `notify` (NULL: nobody) is called, from any thread, whenever SHAPES_FOREIGN begins: whoever waits for anything is to look
- * again, of which not all lists of waiters are told. Like wake() it runs under a lock of the engine, so it may only hand
- * over; it isn't running any more once this has returned.
+ * `notify` (NULL: nobody) is called, from any thread, whenever SHAPES_FOREIGN begins, and at once if it has: whoever waits for
+ * anything is to look again, of which not all lists of waiters are told. Like wake() it runs under a lock of the engine, so
+ * it may only hand over; with NULL, it isn't running any more once this has returned.
  */
 void shapes_on_foreign(struct shapes *s, void (*notify)(void *), void *ctx);
 /* shapes_currency() for a request, for which the stream may connect again sooner; in SHAPES_UNPROVEN it registers `w` for the end of that. */

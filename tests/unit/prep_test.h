@@ -152,8 +152,8 @@ static void fake_disconnect(PGconn **conn)
 	*conn = NULL;
 }
 
-/* What broke while nobody used it shows when it is used, as with libpq. */
-static bool fake_is_connected(const PGconn *conn) { return conn != NULL; }
+/* What breaks shows when it is used, and from then on, as with libpq. */
+static bool fake_is_connected(const PGconn *conn) { return !((const struct fake_conn *)conn)->broken; }
 
 static int fake_set_reader(PGconn *conn, const char *role, struct err *e)
 {
@@ -574,13 +574,15 @@ static void drain(struct prep *p)
 		p->grounded += c->kind == CMD_GROUND;
 		if (c->kind == CMD_LOOKED || c->kind == CMD_RESOLVED || c->kind == CMD_GROUND)
 			p->last = *c;
-		if (c->kind == CMD_DROP)
+		if (c->kind == CMD_DROP) {
 			set_state(c->shapes[0], SHAPE_GONE);
+			shape_unref(c->shapes[0]); /* the registry's, which goes with the item that INGEST makes of this */
+		}
 	}
 }
 
 /* The next job of either kind of threads. */
-static bool run_next(struct prep *p, struct pg_thread *w)
+static inline bool run_next(struct prep *p, struct pg_thread *w)
 {
 	pthread_mutex_lock(&p->engine->job_lock);
 	struct job *j = queue_take(w);
@@ -630,13 +632,13 @@ static void script_at(int step_number, enum act act)
 	script.log[0] = '\0';
 }
 
-static void script_at_name(const char *name, enum act act)
+static inline void script_at_name(const char *name, enum act act)
 {
 	script_at(0, act);
 	script.at_name = name;
 }
 
-static void script_refuse(const char *name, enum err_kind kind, const char *sqlstate, const char *text)
+static inline void script_refuse(const char *name, enum err_kind kind, const char *sqlstate, const char *text)
 {
 	script_at_name(name, ACT_REFUSE);
 	err_set(&script.refusal, kind, "%s", text);

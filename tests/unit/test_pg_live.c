@@ -13,8 +13,9 @@
 #include "check.h"
 #include "pg/catalog.h"
 #include "pg/conn.h"
-#include "pg/publication.h"
 #include "pg/encoding.h"
+#include "pg/horizon.h"
+#include "pg/publication.h"
 #include "pg/query.h"
 #include "pg/snapshot.h"
 
@@ -1253,6 +1254,120 @@ static void test_encoding(void)
 	run(admin, "DROP DATABASE bb_live_latin");
 }
 
+static void test_horizon(void)
+{
+	struct err e = {0};
+	lsn_t before, end;
+	uint64_t xmin, running;
+	run(other, "BEGIN; SELECT pg_current_xact_id()");
+	running = strtoull(value(other, "SELECT pg_current_xact_id()::text"), NULL, 10);
+	CHECK_INT(pg_wal_end(admin, &before, &e), 0);
+	CHECK_INT(pg_oldest_running(admin, &xmin, &e), 0);
+	CHECK(xmin <= running); /* it hasn't ended */
+	run(other, "COMMIT");
+	run(admin, "CREATE TABLE bb_live.horizon (id int)");
+	CHECK_INT(pg_horizon(admin, &end, &xmin, &e), 0);
+	CHECK(end > before && xmin > running);
+	run(admin, "DROP TABLE bb_live.horizon");
+}
+
+static bool came_with_rows(const char *name)
+{
+	struct pg_table *t = lookup(name);
+	bool rows = pg_catalog_attached_with_rows(admin, t->oid);
+	CHECK_INT(PQtransactionStatus(admin), PQTRANS_IDLE);
+	pg_table_unref(t);
+	return rows;
+}
+
+/* A leaf that brought rows, one that got them later; one that can't be looked into at once. */
+static void test_children(void)
+{
+	struct err e = {0};
+	run(admin, "CREATE TABLE bb_live.family (id int) PARTITION BY LIST (id); CREATE TABLE bb_live.brought (id int);"
+	           "CREATE TABLE bb_live.bare (id int); INSERT INTO bb_live.brought VALUES (1)");
+	struct pg_table *t = lookup("family");
+	bool has = true;
+	CHECK_INT(pg_catalog_has_children(admin, t->oid, &has, &e), 0);
+	CHECK(!has);
+	run(admin, "ALTER TABLE bb_live.family ATTACH PARTITION bb_live.brought FOR VALUES IN (1)");
+	run(admin, "ALTER TABLE bb_live.family ATTACH PARTITION bb_live.bare FOR VALUES IN (2)");
+	run(admin, "INSERT INTO bb_live.family VALUES (1), (2)");
+	CHECK_INT(pg_catalog_has_children(admin, t->oid, &has, &e), 0);
+	CHECK(has);
+	CHECK(came_with_rows("brought"));
+	CHECK(!came_with_rows("bare"));
+	run(other, "BEGIN; LOCK TABLE bb_live.bare");
+	CHECK(came_with_rows("bare"));
+	run(other, "ROLLBACK");
+	pg_table_unref(t);
+	run(admin, "DROP TABLE bb_live.family");
+}
+
+/* What is said of a type changes with it, and so does nothing else. */
+static void test_types_said(void)
+{
+	struct err e = {0};
+	struct pg_texts first, then;
+	run(admin, "CREATE TYPE bb_live.said_enum AS ENUM ('a'); CREATE TYPE bb_live.said_pair AS (x int, y int)");
+	uint32_t mood = (uint32_t)strtoul(value(admin, "SELECT 'bb_live.said_enum'::regtype::oid"), NULL, 10);
+	uint32_t pair = (uint32_t)strtoul(value(admin, "SELECT 'bb_live.said_pair'::regtype::oid"), NULL, 10);
+	char oids[40];
+	snprintf(oids, sizeof oids, "{%u,%u}", mood, pair);
+	if (!CHECK_INT(pg_catalog_types_said(admin, oids, &first, &e), 0))
+		return;
+	CHECK(pg_texts_of(&first, mood) != NULL && pg_texts_of(&first, pair) != NULL && pg_texts_of(&first, 1) == NULL);
+	run(admin, "ALTER TYPE bb_live.said_enum ADD VALUE 'b'");
+	if (CHECK_INT(pg_catalog_types_said(admin, oids, &then, &e), 0)) {
+		CHECK(strcmp(pg_texts_of(&first, mood), pg_texts_of(&then, mood)) != 0);
+		CHECK_STR(pg_texts_of(&then, pair), pg_texts_of(&first, pair));
+		pg_texts_clear(&then);
+	}
+	run(admin, "ALTER TYPE bb_live.said_pair ALTER ATTRIBUTE y TYPE text");
+	if (CHECK_INT(pg_catalog_types_said(admin, oids, &then, &e), 0)) {
+		CHECK(strcmp(pg_texts_of(&first, pair), pg_texts_of(&then, pair)) != 0);
+		pg_texts_clear(&then);
+	}
+	pg_texts_clear(&first);
+	CHECK_INT(pg_catalog_types_said(admin, "{x}", &first, &e), -1);
+	run(admin, "DROP TYPE bb_live.said_enum; DROP TYPE bb_live.said_pair");
+}
+
+/* A copy that fails takes no other with it; a transaction that is over can't be gone back in. */
+static void test_savepoint(void)
+{
+	struct err e = {0};
+	run(admin, "CREATE TABLE bb_live.shared (id int)");
+	struct pg_table *t = lookup("shared");
+	CHECK_INT(pg_snapshot_begin(admin, t, &e), 0);
+	CHECK_INT(pg_snapshot_save(admin, &e), 0);
+	CHECK_INT(pg_snapshot_back(admin), 0);
+	for (int i = 0; i < 2; i++) {
+		CHECK_INT(pg_command(admin, "SELECT 1/0", &e), -1);
+		CHECK_INT(pg_snapshot_back(admin), 0);
+		CHECK_STR(value(admin, "SELECT count(*) FROM bb_live.shared"), "0");
+	}
+	CHECK_INT(pg_snapshot_end(admin, &e), 0);
+	CHECK_INT(pg_snapshot_back(admin), -1);
+	pg_table_unref(t);
+	run(admin, "DROP TABLE bb_live.shared");
+}
+
+static void test_sessions(void)
+{
+	struct err e = {0};
+	PGconn *conn = connect_db(), *none = NULL;
+	CHECK(pg_is_connected(conn));
+	CHECK_INT(pg_catalog_set_reader(conn, "some\"body", &e), 0);
+	CHECK_STR(value(conn, "SELECT current_setting('" PG_READER_SETTING "')"), "some\"body");
+	CHECK(pg_publication_generates(conn, "no such publication") == false);
+	CHECK_INT(pg_command(conn, "SELECT pg_terminate_backend(pg_backend_pid())", &e), -1);
+	CHECK(!pg_is_connected(conn));
+	pg_disconnect(&conn);
+	pg_disconnect(&none);
+	CHECK(conn == NULL);
+}
+
 int main(void)
 {
 	url = getenv("BUSBAR_TEST_DATABASE_URL");
@@ -1277,6 +1392,11 @@ int main(void)
 	RUN(test_snapshot_privileges);
 	RUN(test_column_grants);
 	RUN(test_encoding);
+	RUN(test_horizon);
+	RUN(test_children);
+	RUN(test_types_said);
+	RUN(test_savepoint);
+	RUN(test_sessions);
 	teardown();
 	PQfinish(admin);
 	PQfinish(other);

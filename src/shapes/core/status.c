@@ -56,6 +56,8 @@ void shapes_on_foreign(struct shapes *s, void (*notify)(void *), void *ctx)
 	pthread_mutex_lock(&s->status_lock);
 	s->on_foreign = notify;
 	s->on_foreign_ctx = ctx;
+	if (notify != NULL && s->currency == SHAPES_FOREIGN) /* some may have begun to wait before */
+		notify(ctx);
 	pthread_mutex_unlock(&s->status_lock);
 }
 
