@@ -4,8 +4,8 @@
 #   bash test.sh [stage...]      lint unit asan tsan fuzz truth e2e and what ships (image debian13 compilers arm64
 #                                deb) if none is named; there are e2e-asan and e2e-tsan too
 #
-# The stages of what ships need mount namespaces and Debian's mirror; where these aren't to be had, one line says so and
-# the stage isn't counted. With CI=true it has failed.
+# The stages that test what ships need mount namespaces and Debian's mirror; without these, a line says so and the stage
+# isn't counted. With CI=true it counts as failed.
 #
 # For Debian 12 and 13, as root or with sudo. Every test program ends with a line "name: N passed, N failed", of tests;
 # they are added up in the last line, "N passed, N failed". A program that ends without its line counts as one failure,

@@ -326,7 +326,7 @@ void client_start(struct client *c, enum client_mode mode, const char *handle, c
 	c->same = mode == CLIENT_SYNC && c->trail != NULL && c->trail->n > 0;
 	snprintf(c->handle, sizeof c->handle, "%s", handle ? handle : "");
 	snprintf(c->offset, sizeof c->offset, "%s", c->handle[0] && offset ? offset : "-1");
-	/* Whoever knows a position is up to date as far as it knows, and waits from there. */
+	/* A client with a position counts as up to date, and waits from there. */
 	if (c->handle[0] && (mode == CLIENT_POLL || mode == CLIENT_SSE))
 		c->live = true;
 	enqueue(c);
@@ -576,7 +576,7 @@ static void closed(struct client *c, int errnum)
 		answered(c);
 		return;
 	}
-	/* An event stream may be cut at any time; whoever follows it continues behind its last event. */
+	/* An event stream may be cut at any time; the client continues after its last event. */
 	if (c->http.event_stream && c->last_lsn != 0 && c->persist) {
 		snprintf(c->offset, sizeof c->offset, "%" PRIu64 "_%" PRIu64, c->last_lsn, c->last_op);
 		nap(c, retry_ns(c->loop));

@@ -102,7 +102,7 @@ static const struct option table[] = {
 	{"help", 0, NULL, O_HELP}, {"version", 0, NULL, O_VERSION}, {NULL, 0, NULL, 0},
 };
 
-/* One whole number, `k` and `m` behind it allowed. */
+/* One integer, optionally with the suffix `k` or `m`. */
 static bool whole(const char *s, int64_t least, int64_t most, int64_t *out, const char **rest)
 {
 	char *end;

@@ -78,7 +78,7 @@ bool results_ratio(const struct results *r, const char *scenario, const char *va
 bool results_hist(const struct results *r, const char *scenario, const char *variant, const char *subject, bool ack,
 		  struct hist *out);
 
-/* "1,234", "0.312 ms", "12.3 MB": three digits at least, the unit behind it. */
+/* "1,234", "0.312 ms", "12.3 MB": at least three digits, then the unit. */
 void format_value(char *out, size_t size, double v, const char *unit);
 
 /* report_table.c, report_json.c, report_html.c */

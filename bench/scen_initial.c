@@ -461,7 +461,7 @@ static void concurrent_case(struct bench *b, int64_t clients, int64_t rows)
 		snprintf(variant[cold], sizeof variant[cold], "%" PRId64 " clients at a time, %s rows, %s", clients, number,
 			 cold ? "cold" : "warm");
 	for (int round = 0; round < b->opt.rounds && !stopping(); round++) {
-		/* A table of its own each round: the shape is new for whoever comes first. */
+		/* A table of its own each round: the shape is new for the first one. */
 		if (bench_table(b, table, "concurrent", false) ||
 		    rows_insert(&b->admin, table, 1, rows + 1, 0, b->opt.payload, &b->err)) {
 			case_failed(b, "concurrent", variant[0], "preparation");

@@ -145,7 +145,7 @@ static int wait_input(struct walker *w, struct err *e)
 {
 	struct pollfd fd = {PQsocket(w->db.conn), POLLIN, 0};
 
-	if (w->nap_ns > 0) { /* whoever doesn't wait in poll() costs the walsender no wake-up with each message */
+	if (w->nap_ns > 0) { /* a reader that isn't waiting in poll() saves the walsender a wake-up per message */
 		sleep_until_ns(now_ns() + w->nap_ns);
 		if (!PQconsumeInput(w->db.conn))
 			return err_set(e, ERR_PG_CONN, "the replication connection: %s", PQerrorMessage(w->db.conn));

@@ -65,7 +65,7 @@ struct crew {
 		struct err err;
 		bool failed;
 	} member[CREW_MAX];
-	char last_sql[2048]; /* run by whoever is done last, if not empty */
+	char last_sql[2048]; /* run by the last one to finish, if not empty */
 	_Atomic int64_t done_ns; /* when that was, before last_sql */
 	atomic_int running;
 	atomic_bool finished;

@@ -1,7 +1,7 @@
 /*
  * check.h - whether the pages that LMDB itself trusts are sound.
  *
- * LMDB 0.9 follows page numbers, lengths and flags as they stand in the file: a flipped bit there is a crash or, worse,
+ * LMDB 0.9 follows page numbers, lengths and flags as they are in the file: a flipped bit there is a crash or, worse,
  * another shape's rows. So before the file is opened all of its own pages are read once: both meta pages, every branch
  * and leaf page, the list of free pages. Not the large values: they have seals, which are looked at when they are read.
  *

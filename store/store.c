@@ -56,7 +56,7 @@ int store_lock_wait_ms = 5000;
 
 #define AHEAD_KEY_BYTES 24
 
-/* What was asked for last, by whoever reads with this: the values of these keys. */
+/* The keys whose values were requested last, by the reader that has this. */
 struct ahead {
 	int db;
 	unsigned char first[AHEAD_KEY_BYTES], last[AHEAD_KEY_BYTES];
@@ -311,7 +311,7 @@ static int take_file_lock(struct store *s, const char *dir, struct err *e)
 	s->lock_fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
 	if (s->lock_fd < 0)
 		return err_errno(e, errno, "cannot open %s (make the storage directory writable, or set ELECTRIC_STORAGE_DIR to another)", file);
-	/* Whoever is just ending (a rolling restart, a container that is replaced) gets the time for it. */
+	/* A process that is just exiting (a rolling restart, a replaced container) gets time to finish. */
 	int64_t until = clock_mono_ms() + store_lock_wait_ms;
 	bool said = false;
 	while (flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0) {
@@ -494,7 +494,7 @@ static int prepare_birth(struct store *s, bool *birth, struct err *e)
 
 /*
  * A file that can't be trusted as a whole is put aside: Postgres has all that was in it, and clients fetch it again.
- * It is kept, for whoever wants to know, where the disk has room for another of its size; one from before goes.
+ * It is kept for inspection, if the disk has room for another of its size; an earlier one is removed.
  */
 static int set_aside(struct store *s, const char *why, struct err *e)
 {
@@ -1482,7 +1482,7 @@ static bool was_asked(const struct ahead *a, int db, const MDB_val *k)
 	       clock_mono_ms() - a->asked_ms < AHEAD_AGAIN_MS;
 }
 
-/* Asks for the value of a key, and for those behind it that are the same shape's, unless it is in memory. */
+/* Requests the value of a key, and of the following ones of the same shape, unless it is in memory. */
 static void read_ahead(struct store_read *r, int db, const MDB_val *key, const MDB_val *value)
 {
 	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);

@@ -95,7 +95,7 @@ bool config_parse_bool(const char *text)
 	return !(text[0] == '\0' || strcmp(text, "0") == 0 || strcasecmp(text, "false") == 0);
 }
 
-/* The number that the text begins with, `*end` behind it; false if there is none or it doesn't fit. */
+/* The number at the start of the text, `*end` after it; false if there is none or it doesn't fit. */
 static bool leading_int(const char *text, int64_t *out, const char **end)
 {
 	const char *p = text + (*text == '-' || *text == '+');
@@ -499,7 +499,7 @@ static int read_one(struct loader *l, enum var v)
 	return 0;
 }
 
-/* ---- names that nobody knows ---- */
+/* ---- unknown names ---- */
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 

@@ -7,9 +7,9 @@
  *
  * type   TEXT, BOOL, BOOL_STRICT (an empty value is refused), INT, FLOAT, TIME, SIZE, URL, JSON
  * state  USED
- *        NO_EFFECT  tunes something that Busbar doesn't have; checked, said at start, else ignored
- *        LATER      a feature that isn't built yet; checked, said at start, else ignored
- *        OLD        Electric 1.7.12 doesn't read it either; said at start. Its text is the name of today, "" if none
+ *        NO_EFFECT  tunes something that Busbar doesn't have; checked, logged at startup, otherwise ignored
+ *        LATER      a feature that isn't built yet; checked, logged at startup, otherwise ignored
+ *        OLD        Electric 1.7.12 doesn't read it either; logged at startup. Its text is the current name, "" if none
  */
 #ifndef CONFIG_GROUP
 #define CONFIG_GROUP(title)

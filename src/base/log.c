@@ -1,6 +1,6 @@
 /*
  * log.c - see log.h. Lines go through a ring with a thread of its own, because stdout may be a pipe that nobody
- * reads or a disk that hangs: write(2) then stops whoever calls it, and that must not be a thread that serves.
+ * reads or a disk that hangs: write(2) then blocks its caller, which must not be a thread that serves requests.
  */
 #include "base/log.h"
 
@@ -287,8 +287,8 @@ static bool wait_emptied(int64_t ms)
 
 void log_flush(int64_t ms)
 {
-	/* Who is about to abort may have been stopped while it held the lock. (Thread sanitizers don't know the same by the
-	 * monotonic clock.) */
+	/* The thread that is about to abort may already hold the lock. (Thread sanitizers don't know the variant of this call
+	 * with the monotonic clock.) */
 	struct timespec until;
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += (time_t)(ms / 1000 + 1);

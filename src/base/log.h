@@ -2,7 +2,7 @@
  * log.h - one line per event on stdout, `HH:MM:SS.mmm [level] text`, UTC.
  *
  * Levels and their names are Electric's: most life-cycle lines are `notice`.
- * Any thread, and no caller ever waits for whoever reads the log: lines go through a ring of bounded size
+ * Any thread, and no caller ever waits for the reader of the log: lines go through a ring of bounded size
  * to a thread that writes them. Where the ring was full lines are dropped; how many, a line says in their
  * place. A text never holds a password or the API secret: callers pass addresses, not URLs.
  */

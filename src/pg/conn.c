@@ -97,8 +97,8 @@ static int64_t whole_seconds(int64_t ms)
 	return ms < 1000 ? 1 : ms / 1000;
 }
 
-/* A network that swallows packets: by itself the kernel would try for a quarter of an hour to deliver a statement, and
- * whoever only reads would wait for two hours. A server that is busy answers keepalives. */
+/* For a network that drops packets: by default the kernel would try for a quarter of an hour to deliver a statement, and
+ * a connection that only reads would wait for two hours. A busy server answers keepalives. */
 #define TCP_KEEPALIVE_IDLE_S 30
 #define TCP_KEEPALIVE_INTERVAL_S 10
 #define TCP_KEEPALIVE_COUNT 3

@@ -1,4 +1,4 @@
-/* ground.c - reading what shapes stand on, and comparing two readings; see ground.h. */
+/* ground.c - reading the ground that shapes depend on, and comparing two readings; see ground.h. */
 #include "pg/ground.h"
 
 #include <stdio.h>

@@ -1,13 +1,12 @@
 /*
- * ground.h - what a table's shapes stand on and the stream doesn't tell of: how the publication has the table,
- * and which files and columns its rows were read from.
+ * ground.h - a table's ground: what its shapes depend on but the stream doesn't report, which is how the publication
+ * includes the table, and which files and columns its rows were read from.
  *
- * It is a text, made by one SQL expression wherever it is read: in a shape's snapshot, at the start of the
- * stream, by the watch. Two readings are compared here; what a difference means to a shape is said in words.
- * Equal texts: nothing happened in between. So an operation that was taken from the publication and given back
- * shows: by pg_publication.xmin, which each ALTER PUBLICATION … SET (and OWNER TO, RENAME TO, which can't be
- * told apart from it) changes, and ADD, DROP and SET TABLE don't; or by the oid of an entry, which a table
- * that left and came back has anew.
+ * It is a text, produced by the same SQL expression wherever it is read: in a shape's snapshot, at the start of the
+ * stream, by the watch. Two readings are compared here, and a difference is described in words. Equal texts mean that
+ * nothing happened in between. An operation that was removed from the publication and restored shows in
+ * pg_publication.xmin, which every ALTER PUBLICATION … SET changes (so do OWNER TO and RENAME TO, indistinguishably)
+ * and ADD, DROP and SET TABLE don't; a table that left and came back shows by the new oid of its entry.
  *
  * The words of the text, in the order of their bytes:
  *   p<oid>.<xmin>.<flags>    the publication; flags: insert, update, delete, truncate, via root, generated columns
@@ -24,7 +23,7 @@
  * ALTER TABLE … TYPE … USING changes a file and the column's row. What only moves bytes (VACUUM FULL, CLUSTER, SET
  * LOGGED, SET TABLESPACE) changes the file alone, SET STATISTICS and the like the row alone; but VACUUM FULL after
  * a fast default changes the column's row, too: it has no missing value any more, and the same default, which a
- * TYPE would have made anew.
+ * TYPE would have replaced.
  *
  * Pure functions, but for pg_ground_read(), on the caller's thread and connection.
  */

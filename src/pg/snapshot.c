@@ -220,8 +220,8 @@ int pg_snapshot_begin(PGconn *conn, const struct pg_table *t, struct err *e)
 	return snapshot_error(t, e);
 }
 
-/* The lock has been waited for behind whoever had the table, and the snapshot is older: what he did to the files isn't in it.
- * pg_relation_filenode() tells of now, pg_class of the snapshot. */
+/* The snapshot is older than the lock, which may have had to wait for somebody who replaced the table's files: the snapshot
+ * doesn't show that. pg_relation_filenode() gives the current file, pg_class the snapshot's. */
 static int files_agree(PGconn *conn, const struct pg_table *t, struct err *e)
 {
 	static const char sql[] =

@@ -40,13 +40,13 @@ void pg_snapshot_clear(struct pg_snapshot *s);
 /* True if the transaction is visible in the snapshot; xid is the stream's 32 bits. */
 bool pg_snapshot_holds(const struct pg_snapshot *s, uint32_t xid);
 
-/* 0: begun and locked. 1: begun; the role may read columns of the table only, by which pg_snapshot_lock_columns() locks
- * it when the shapes are registered. */
+/* 0: begun and locked. 1: begun; the role may read only some columns, so pg_snapshot_lock_columns() locks the table by
+ * reading these, once the shapes are registered. */
 int pg_snapshot_begin(PGconn *conn, const struct pg_table *t, struct err *e) MUST_USE;
 /*
- * The table is locked by a SELECT of the columns that the role may read. That fixes the snapshot before the lock is
- * there: 1 means that the table was written anew or emptied in between, so that the snapshot shows nothing of it: to
- * be taken again.
+ * Locks the table with a SELECT of the columns that the role may read. That fixes the snapshot before the lock is held: 1
+ * means that the table was rewritten or truncated in between, so the snapshot shows none of its rows and must be taken
+ * again.
  */
 int pg_snapshot_lock_columns(PGconn *conn, const struct pg_table *t, struct err *e) MUST_USE;
 
@@ -99,8 +99,8 @@ int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *sel
  */
 int pg_snapshot_save(PGconn *conn, struct err *e) MUST_USE;
 int pg_snapshot_back(PGconn *conn) MUST_USE;
-/* ERR_TIMEOUT, for whoever has tried again and again: snapshots don't show what the stream has passed. Names the standbys
- * that commits wait for, if they do. The connection is in no transaction; NULL: there is none. */
+/* The ERR_TIMEOUT after too many attempts: snapshots don't show what the stream has passed. Names the standbys that commits
+ * wait for, if any. The connection is in no transaction; NULL: there is none. */
 int pg_snapshot_outrun(PGconn *conn, struct err *e);
 /* COMMIT, after an error ROLLBACK; nothing if no transaction is open. -1: close the connection. */
 int pg_snapshot_end(PGconn *conn, struct err *e) MUST_USE;

@@ -147,7 +147,7 @@ static void describe(const struct finding *f, const char *ca_file, char *out, si
 	}
 }
 
-/* What was found last, so that whoever tries again and again looks once: INGEST is among them. */
+/* The last finding, so that repeated attempts (INGEST's, for one) don't probe each time. */
 static pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct known {
 	int64_t looked_ms; /* 0: nothing yet */

@@ -96,9 +96,9 @@ enum shapes_status shapes_status(struct shapes *s);
 /* ACTIVE, or registers `w` (woken when the status changes). */
 enum shapes_status shapes_status_wait(struct shapes *s, struct waiter *w);
 /*
- * Whether what the process has may be served. SHAPES_UNPROVEN: it has just started and doesn't know yet who has the
- * lock; hold the request, at most some seconds. SHAPES_FOREIGN: somebody else's session has (or had, and we haven't
- * caught up): nothing here can be called current, a request gets 503, a stream of events ends. When that begins
+ * Whether this process's data may be served. SHAPES_UNPROVEN: it has just started and doesn't know yet who holds the
+ * lock; hold the request, for a few seconds at most. SHAPES_FOREIGN: another session holds it (or held it, and we haven't
+ * caught up): nothing here can be called current, requests get a 503, event streams end. When that begins
  * shapes_on_foreign() says so. Cheap.
  */
 enum shapes_currency { SHAPES_CURRENT, SHAPES_UNPROVEN, SHAPES_FOREIGN };

@@ -629,8 +629,8 @@ static int64_t next_backoff(struct stream *s)
 static int judge(struct stream *s, struct err *e)
 {
 	enum pg_error_class class = pg_classify(s->config, e, s->last_error, sizeof s->last_error);
-	/* What worked may work again: a database that is made anew, a password that is being changed. Whoever has data goes on
-	 * serving it. */
+	/* What worked once may work again: the database may be recreated, a password may just be changing. Meanwhile stored data
+	 * is served. */
 	bool was_fatal = class == PG_FATAL && s->ran;
 	if (s->sink_refused || was_fatal)
 		class = PG_RETRY;

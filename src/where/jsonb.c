@@ -182,7 +182,7 @@ static const char *json_number_end(const char *p, const char *end, bool *plain)
 	return p;
 }
 
-/* true, false or null; what follows is looked at by whoever expects something there. */
+/* true, false or null; the caller checks what follows. */
 static const char *literal_end(const char *p, const char *end, const char **word)
 {
 	static const char *const words[] = {"true", "false", "null"};

@@ -80,7 +80,7 @@ struct where_pool_node {
 	const struct where_value *value;           /* of constants, else NULL */
 };
 void where_pool_look(const struct where_pool *p, uint32_t id, struct where_pool_node *out);
-/* A bool made of others: WHERE_AND, WHERE_NOT, WHERE_IS_NULL, WHERE_IS_TRUE …; the reference is the caller's. */
+/* A bool computed from others: WHERE_AND, WHERE_NOT, WHERE_IS_NULL, WHERE_IS_TRUE …; the reference is the caller's. */
 uint32_t where_pool_make(struct where_pool *p, enum where_kind kind, const uint32_t *args, uint32_t nargs);
 
 #endif

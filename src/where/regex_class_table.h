@@ -1,5 +1,5 @@
 /*
- * regex_class_table.h - characters of whose classes libc, ICU and PostgreSQL's builtin provider say the same, in
+ * regex_class_table.h - characters on whose classes libc, ICU and PostgreSQL's builtin provider agree, in
  * every version: letters, punctuation and blanks of Unicode 3.2 (facts of UnicodeData.txt, compared with glibc
  * 2.36's C.UTF-8 and with ICU 72 through a PostgreSQL server, class by class); sorted. In the second table,
  * symbols: all but [:punct:], which ICU keeps for punctuation.

@@ -27,7 +27,7 @@ enum regex_assert {
 	ASSERT_WORD_EDGE, ASSERT_NOT_WORD_EDGE
 };
 
-/* Goes on to the next node, NODE_SPLIT also to `to`, NODE_JUMP only there. */
+/* Continues at the next node, NODE_SPLIT also at `to`, NODE_JUMP only there. */
 struct regex_node {
 	uint16_t op;
 	uint16_t to;

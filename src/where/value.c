@@ -16,7 +16,7 @@
 static uint64_t seed;
 static pthread_once_t seed_once = PTHREAD_ONCE_INIT;
 
-/* Rows come from whoever writes to the database: keys of indexes must not be chosen to collide. */
+/* Rows come from anyone who writes to the database, who must not be able to choose keys that collide. */
 static void seed_make(void)
 {
 	if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)

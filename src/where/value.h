@@ -1,7 +1,7 @@
 /*
  * value.h - values while a condition is evaluated, and how functions are written.
  *
- * A where_value is 16 bytes, copied freely. What it points to lives in memory of whoever made it: the
+ * A where_value is 16 bytes, copied freely. What it points to is owned by whatever made it: the
  * call's arena (`mem`, gone with the row), or, for constants, the memory of the condition. Functions
  * are pure: no globals, no I/O, any thread, no aborting on any input.
  *

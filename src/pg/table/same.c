@@ -16,7 +16,7 @@ static bool same_text(const char *a, const char *b)
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-/* A type of a table, and what it is made of, at any depth: each once, in `list`; returns how many. */
+/* A type and its components at any depth, each once, into `list`; returns how many. */
 static size_t type_closure(const struct pg_table *t, uint32_t oid, const struct pg_type **list, bool *seen)
 {
 	size_t n = 0;

@@ -4,7 +4,7 @@
  * A pg_table is made once by pg_catalog_lookup() (or from its stored JSON) and then only read; it is
  * reference counted, any thread may hold it. Only ordinary ('r') and partitioned ('p') tables exist
  * here, as for Electric; a table without columns counts as not found (docs/protocol.md 2.3).
- * Nothing here talks to a server: whoever knows tables need not know libpq.
+ * Nothing here talks to a server: users of tables don't depend on libpq.
  */
 #ifndef BUSBAR_PG_TABLE_H
 #define BUSBAR_PG_TABLE_H
@@ -40,8 +40,8 @@ struct pg_type_part {
 	char *name;            /* "" if it has none */
 };
 
-/* A type of a column that isn't built in (oid >= 10000: not in pg_type.dat; those of information_schema are
- * here too), or that such a type is made of. */
+/* A column's type that isn't built in (oid >= 10000: not in pg_type.dat; this includes those of information_schema), or a
+ * component of such a type. */
 struct pg_type {
 	uint32_t oid;
 	char *schema, *name;

@@ -1,8 +1,8 @@
 /*
  * registry.c - which shapes there are: by handle, by definition; their birth and their end.
  *
- * A shape leaves the maps at once when it is rotated or deleted (no new request finds it), and is gone
- * for those who hold it when the store has forgotten it: a rotation is durable before it is told.
+ * A shape leaves the maps as soon as it is rotated or deleted (no new request finds it). For those who hold a reference it
+ * is gone once the store has dropped it: a rotation is durable before clients learn of it.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -10,8 +10,8 @@
 #include "shapes/core/engine.h"
 #include "shapes/core/jobs.h"
 
-/* A process that has just started serves nothing before it knows who has the lock or that Postgres is away; beyond
- * this (a network that swallows packets), what it knows. */
+/* A process that has just started serves nothing before it knows who holds the lock, or that Postgres is unreachable.
+ * After this time (a network that drops packets, say) it serves what it has. */
 #define UNPROVEN_MAX_MS 5000
 
 #define WAL_END_FRESH_MS 200 /* an answer this young is asked for only once */

@@ -2,8 +2,8 @@
  * read.c - what a response covers, and its lines.
  *
  * A shape's log is in two places: blocks in the store up to `folded`, entries in memory above it. A
- * reader goes by position and looks anew at each step which of the two has what comes next, so a fold
- * in between changes nothing. No lock is held during a read of the store.
+ * reader goes by position and checks at each step which of the two has the next entry, so a fold in between
+ * changes nothing. No lock is held during a read of the store.
  */
 #include <stdlib.h>
 #include <string.h>

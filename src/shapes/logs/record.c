@@ -407,7 +407,7 @@ int journal_decode(const char *p, size_t len,
 
 bool journal_names(const char *p, size_t len, void (*each)(void *ctx, uint64_t shape_id), void *ctx)
 {
-	/* What the store put behind it, and may be the damage, is left out. */
+	/* Without what the store appended, which may be the damaged part. */
 	if (len < STORE_SEAL_BYTES + 2 * sizeof(uint64_t) || *p == RECORD_VERSION_UNSEALED)
 		return false;
 	len -= STORE_SEAL_BYTES;

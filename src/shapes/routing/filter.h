@@ -50,16 +50,16 @@ size_t filter_members(const struct filter *f);
 /*
  * Finds the members whose condition is true for the row. `found` is called once for each, in no order; it
  * must not change the filter. `failed` is called for each member whose evaluation failed on this row (it
- * doesn't count as found); `column` is the column at fault or -1 if not known. Of an index whose own expression
- * fails it is told of one member for all, whatever else that asks.
+ * doesn't count as found); `column` is the column at fault or -1 if not known. If the expression of an index fails,
+ * it is called for one of its members only.
  */
 void filter_row(struct filter *f, where_fetch *fetch, void *fetch_ctx, void (*found)(void *ctx, void *member),
                 void (*failed)(void *ctx, void *member, int column, const char *reason), void *ctx);
 
 /*
- * Bounds the rows that come. Where a row's work would be more than `work` (0: any), `costly` is called for the members
- * whose expression took most of it (what several share is put down to the first), and goes on without them: they may
- * have been found or not, and are to leave the filter, after filter_row().
+ * Bounds the work for each row from now on. If a row would take more than `work` (0: unlimited), `costly` is called for the
+ * members whose expression took most of it (a shared one is charged to the first), and evaluation continues without them:
+ * they may have been found or not, and must leave the filter after filter_row().
  */
 void filter_limit(struct filter *f, uint64_t work, void (*costly)(void *ctx, void *member));
 

@@ -1,10 +1,10 @@
 /*
- * filter_place.c - where a condition goes: what it asks (filter_ask.c) leads down the indexes of the
- * filter's nodes, and back out when its member leaves.
+ * filter_place.c - where a condition is placed: its tests (filter_ask.c) lead down the indexes of the filter's nodes, and
+ * back out when its member leaves.
  *
- * Found is what all conjuncts are true for, so their order doesn't matter for that. It does for what is told of failures:
- * expressions that can fail are asked behind all that can't, in the order in which they were written, so that hardly
- * anything is told of rows that another conjunct leaves out.
+ * A member matches if all conjuncts are true, whatever their order. The order matters for reported failures: expressions
+ * that can fail are evaluated after all that can't, in the order in which they were written, so that few failures are
+ * reported for rows that another conjunct excludes.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -78,9 +78,9 @@ struct filter_index {
 
 struct filter_candidate { struct filter_member *member; uint32_t expr; };
 
-#define FILTER_SPENDERS 8 /* of those who spent most, so many are known */
+#define FILTER_SPENDERS 8 /* how many of the most expensive are remembered */
 
-/* Who had an expression evaluated, and what that cost: an index, or one who has it as his residual. */
+/* What had an expression evaluated (an index, or a member that has it as its residual), and the cost. */
 struct filter_spender { const struct filter_index *index; uint32_t expr; uint64_t steps; };
 
 struct filter {

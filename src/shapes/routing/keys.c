@@ -187,7 +187,7 @@ uint32_t key_counts_add(struct key_counts *c, struct key_hash k)
 	return ++slot->n;
 }
 
-/* Closes the gap: whoever could have stood there moves up. */
+/* Closes the gap: entries that hash there move up. */
 static void counts_remove(struct key_counts *c, struct key_count *slot)
 {
 	size_t gap = (size_t)(slot - c->slots), i = gap;

@@ -67,14 +67,14 @@ void key_counts_clear(struct key_counts *c);
 
 /* ---- keys in lines ----
  *
- * Where rows may be equal, the n-th of them has the key with "/n" behind it, from the second on. No part of a key
- * looks like that: they are in quotes, or `_`.
+ * Where rows may be equal, the n-th of them has "/n" appended to its key, from the second on. No part of a key looks like
+ * that: parts are quoted, or `_`.
  */
 
 /* What a line, of a snapshot or a log, says of a key. Borrowed from the line. */
 struct key_line {
-	size_t key_at, key_len; /* as it stands in the line, without its number */
-	size_t key_end;         /* the quote behind it */
+	size_t key_at, key_len; /* as in the line, without its number */
+	size_t key_end;         /* the quote after it */
 	char operation;         /* 'i', 'u', 'd' */
 	int partner;            /* 1: the other half of a changed key comes next, -1: it came before, 0: there is none */
 };

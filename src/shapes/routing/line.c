@@ -16,7 +16,7 @@
 
 /* ---- names ---- */
 
-/* An identifier as it stands in a key: in quotes, `"` and `/` doubled, so that a key has one reading. */
+/* An identifier in the form it has in a key: quoted, `"` and `/` doubled, so that keys are unambiguous. */
 static void key_identifier(const char *name, struct buf *out)
 {
 	buf_putc(out, '"');

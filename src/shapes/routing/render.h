@@ -33,7 +33,7 @@ struct format {
 	size_t key_len;
 	struct shape_def def; /* the table, selected columns and replica mode are used */
 	char *relation_json;  /* ["public","items"] */
-	char *key_prefix;     /* "public"."items" as it stands in a key, not JSON-escaped */
+	char *key_prefix;     /* "public"."items" as in a key, not JSON-escaped */
 	char *member_prefix;  /* the same of the child that it is bound to, NULL: of none */
 	/* The binding: column i of def.table is column map[i] of the relation last seen; -1 none. */
 	const struct relation *bound;
@@ -69,7 +69,7 @@ void format_bind(struct format *f, const struct relation *r);
 
 /* A part of a key: "/" and the value in quotes, its slashes doubled, as it stands inside a JSON string. */
 void line_key_part(const char *p, size_t n, bool null, struct buf *out);
-/* The columns that a key is made of: the primary key's, or all. */
+/* The columns that form a key: the primary key's, or all. */
 uint16_t line_key_columns(const struct pg_table *t);
 uint16_t line_key_column(const struct pg_table *t, uint16_t i);
 /* "schema"."table" with quotes doubled and slashes doubled, the one form on both paths. */

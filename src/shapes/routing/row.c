@@ -52,7 +52,7 @@ struct row_form {
 static const struct fixed *frame_tail(const struct frame *f) { return &f->before[f->nselected]; }
 static const struct fixed *frame_head(const struct frame *f) { return &f->before[f->nselected + 1]; }
 
-/* The texts stand behind one another in the order of `before`; their lengths are known before their place. */
+/* The texts follow one another in the order of `before`; their lengths are known before their positions. */
 static void frame_place(struct frame *f, const char *text)
 {
 	for (size_t i = 0; i < (size_t)f->nselected + 2; i++) {
@@ -437,7 +437,7 @@ static inline char *copied(char *to, const char *p, size_t n)
 	return end;
 }
 
-/* For values: the last ones of a piece have nothing to spare behind them. */
+/* For values: after the last ones of a piece there is no spare room. */
 static inline char *copied_value(char *to, const char *p, size_t n, bool spare)
 {
 	if (spare)
