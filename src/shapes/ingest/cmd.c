@@ -52,7 +52,7 @@ static struct pg_snapshot snapshot_copy(const struct pg_snapshot *from)
 }
 
 /* Everything a shape saw while its snapshot wasn't known, less what the snapshot shows. */
-void join_release(struct shapes *s, struct shape *shape)
+static void join_release(struct shapes *s, struct shape *shape)
 {
 	size_t n = 0;
 	struct err e;
@@ -87,6 +87,24 @@ void join_release(struct shapes *s, struct shape *shape)
 	tail_publish(shape, kept, n);
 	free(kept);
 	writer_put(s, it);
+}
+
+static void take_counts(struct shapes *s, struct shape *shape, struct key_counts *counts)
+{
+	struct ingest *in = s->ingest;
+	if (!shape->in.routed || !shape->in.counting)
+		return;
+	shape->in.counts = mem_alloc(sizeof *shape->in.counts);
+	*shape->in.counts = *counts;
+	*counts = (struct key_counts){0};
+	in->ncounts++;
+	shape->in.counting = false;
+	join_release(s, shape);
+	/* The commit at hand has been counted already, but for this shape. */
+	struct txn_shape *t = in->in_txn && shape->in.txn_seq == in->txn_number ? shape->in.txn : NULL;
+	if (t != NULL && in->ending && shape->in.routed && !txn_filtered(in, shape))
+		(void)counts_number(in, t, false);
+	counts_forget_lines(in);
 }
 
 static void put_shape_record(struct shapes *s, struct shape *shape, const struct pg_snapshot *snap)
@@ -234,7 +252,7 @@ static void run_command(struct shapes *s, struct cmd *c)
 			passed_prune(s->ingest, c->xmin);
 		break;
 	case CMD_COUNTS:
-		counts_take(s, c->shapes[0], c->counts);
+		take_counts(s, c->shapes[0], c->counts);
 		break;
 	case CMD_SUBSET_BEGIN:
 		subset_begin(s, c);
