@@ -23,6 +23,17 @@ struct item *item_new(enum item_kind kind)
 	return it;
 }
 
+void item_free(struct item *it)
+{
+	for (size_t i = 0; i < it->nrows; i++)
+		line_unref(it->rows[i].entry.line);
+	free(it->rows);
+	free(it->ends);
+	free(it->data);
+	shape_unref(it->shape);
+	free(it);
+}
+
 /* Whether what is queued may wait for more of it. With the lock held. */
 bool writer_can_gather(const struct writer *w)
 {

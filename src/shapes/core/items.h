@@ -61,6 +61,7 @@ struct item {
 };
 
 struct item *item_new(enum item_kind kind);
+void item_free(struct item *it);
 void writer_put(struct shapes *s, struct item *it);
 bool item_is_urgent(const struct item *it); /* somebody waits for it: all but rows */
 struct writer;
