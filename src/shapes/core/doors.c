@@ -4,7 +4,6 @@
  */
 #include <stdlib.h>
 
-#include "base/mem.h"
 #include "shapes/core/cmds.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/items.h"
@@ -15,24 +14,6 @@
 #define GATHER_BYTES_MAX (1u << 20)
 
 /* ---- items ---- */
-
-struct item *item_new(enum item_kind kind)
-{
-	struct item *it = mem_zalloc(sizeof *it);
-	it->kind = kind;
-	return it;
-}
-
-void item_free(struct item *it)
-{
-	for (size_t i = 0; i < it->nrows; i++)
-		line_unref(it->rows[i].entry.line);
-	free(it->rows);
-	free(it->ends);
-	free(it->data);
-	shape_unref(it->shape);
-	free(it);
-}
 
 /* Whether what is queued may wait for more of it. With the lock held. */
 bool writer_can_gather(const struct writer *w)

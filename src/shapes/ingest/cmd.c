@@ -74,19 +74,15 @@ static void join_release(struct shapes *s, struct shape *shape)
 		ingest_rotate(s, shape, e.text);
 		return;
 	}
-	struct item *it = item_new(ITEM_ROWS);
-	it->rows = mem_alloc(n * sizeof *it->rows);
-	it->lsn = s->ingest->processed;
-	it->bytes = sizeof *it;
-	for (; it->nrows < n; it->nrows++) {
-		txn_account(shape, &kept[it->nrows]);
-		line_ref(kept[it->nrows].line);
-		it->rows[it->nrows] = (struct row){shape, kept[it->nrows]};
-		it->bytes += kept[it->nrows].line->len + sizeof(struct row);
+	struct item_rows *it = item_rows_new(&(struct item_txn){.end = s->ingest->processed}, n);
+	for (size_t i = 0; i < n; i++) {
+		txn_account(shape, &kept[i]);
+		line_ref(kept[i].line);
+		item_rows_add(it, shape, &kept[i]);
 	}
 	tail_publish(shape, kept, n);
 	free(kept);
-	writer_put(s, it);
+	writer_put(s, &it->item);
 }
 
 static void take_counts(struct shapes *s, struct shape *shape, struct key_counts *counts)
@@ -109,13 +105,9 @@ static void take_counts(struct shapes *s, struct shape *shape, struct key_counts
 
 static void put_shape_record(struct shapes *s, struct shape *shape, const struct pg_snapshot *snap)
 {
-	struct item *it = item_new(ITEM_SHAPE);
 	struct buf b = BUF_INIT(RECORD_BYTES_MAX);
 	record_shape(shape, snap, false, 0, &b);
-	it->data = buf_detach(&b, &it->len);
-	it->shape = shape_ref(shape);
-	it->number = atomic_load(&s->next_id);
-	writer_put(s, it);
+	writer_put(s, item_shape_new(shape, &b, atomic_load(&s->next_id)));
 }
 
 /* What a snapshot shows is delivered: it counts for the mark (docs/invariants.md 6.5), from before a client can see it. */

@@ -59,16 +59,10 @@ static void publish(struct shapes *s)
 {
 	struct ingest *in = s->ingest;
 	rotate_touched(s);
-	struct item *it = item_new(ITEM_ROWS);
-	size_t total = 0, at = 0;
+	size_t total = 0;
 	for (size_t i = 0; i < in->ntouched; i++)
 		total += in->touched[i]->n;
-	it->rows = mem_alloc(total * sizeof *it->rows);
-	it->tx = in->tx;
-	it->lsn = in->end_lsn;
-	it->xid = in->xid;
-	it->commit_us = in->commit_us;
-	it->bytes = sizeof *it;
+	struct item_rows *it = item_rows_new(&(struct item_txn){in->tx, in->end_lsn, in->commit_us, in->xid}, total);
 	for (size_t i = 0; i < in->ntouched; i++) {
 		struct txn_shape *t = in->touched[i];
 		if (!txn_wanted(in, t) || t->n == 0)
@@ -81,18 +75,14 @@ static void publish(struct shapes *s)
 		for (size_t j = 0; j < t->n; j++) {
 			txn_account(t->shape, &t->entries[j]);
 			line_ref(t->entries[j].line);
-			/* One change in many shapes is one line in memory, and in the journal. */
-			bool shared = at > 0 && it->rows[at - 1].entry.line == t->entries[j].line;
-			it->bytes += sizeof(struct row) + (shared ? 0 : t->entries[j].line->len);
-			it->rows[at++] = (struct row){t->shape, t->entries[j]};
+			item_rows_add(it, t->shape, &t->entries[j]);
 		}
 		/* The tail takes the references that the transaction held. */
 		tail_publish(t->shape, t->entries, t->n);
 		t->n = t->ncounted = 0;
 	}
-	it->nrows = at;
-	atomic_fetch_add(&s->stat_appended, at);
-	writer_put(s, it);
+	atomic_fetch_add(&s->stat_appended, it->nrows);
+	writer_put(s, &it->item);
 }
 
 /* A staged transaction: the rest of its rows, then the word that makes it visible, once durable. */

@@ -244,9 +244,8 @@ static void keepalive_poll(struct shapes *s)
 	if (in->keepalive == 0 || in->in_txn || (!urgent && now - in->keepalive_ms < KEEPALIVE_COMMIT_MS))
 		return;
 	if (in->keepalive > in->processed) {
-		struct item *it = item_new(ITEM_LSN);
-		it->lsn = in->processed = in->keepalive;
-		writer_put(s, it);
+		in->processed = in->keepalive;
+		writer_put(s, item_lsn_new(in->processed));
 	}
 	in->keepalive = 0;
 	in->keepalive_ms = now;

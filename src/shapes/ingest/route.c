@@ -295,9 +295,7 @@ void ingest_drop(struct shapes *s, struct shape *shape)
 	if (shape->in.drop_put)
 		return;
 	shape->in.drop_put = true;
-	struct item *it = item_new(ITEM_DROP);
-	it->shape = shape_ref(shape);
-	writer_put(s, it);
+	writer_put(s, item_drop_new(shape));
 }
 
 void ingest_rotate(struct shapes *s, struct shape *shape, const char *why)

@@ -12,56 +12,35 @@
 
 /* What one item may be of that, where there is more than one shape in it. */
 #define STAGE_BYTES_MAX (BATCH_BYTES_MAX / 2)
-#define PAGE_BYTES 4096u
 
 /*
  * Rows go to the store as they come, all of them; which was a shape's last is known at the commit only. There
  * those still in memory say so themselves, and of the others the store is told (ITEM_LAST). What is kept
  * in memory of a staged transaction is thus a txn_shape for each shape it touches, whatever its size.
  */
+
 struct staging {
 	struct shapes *s;
-	enum item_kind kind;
-	struct item *it; /* being filled, or NULL */
-	size_t cap;
-	const struct shape *shape; /* the last in it */
+	struct item_stage *it; /* being filled, or NULL */
 };
 
 static void staging_put(struct staging *g)
 {
 	if (g->it != NULL)
-		writer_put(g->s, g->it);
+		writer_put(g->s, &g->it->item);
 	g->it = NULL;
-	g->cap = 0;
-	g->shape = NULL;
 }
 
-/* The item to add to: another one where the one at hand is as large as one may be. */
-static struct item *staging_item(struct staging *g)
-{
-	if (g->it != NULL && g->it->bytes + g->it->scattered >= STAGE_BYTES_MAX)
-		staging_put(g);
-	if (g->it == NULL) {
-		g->it = item_new(g->kind);
-		g->it->tx = g->s->ingest->tx;
-		g->it->bytes = sizeof *g->it;
-	}
-	return g->it;
-}
+static bool is_full(const struct item *it) { return it->bytes + it->scattered >= STAGE_BYTES_MAX; }
 
 /* Takes the entry's reference. */
 static void stage_entry(struct staging *g, struct txn_shape *t, const struct entry *e)
 {
-	struct item *it = staging_item(g);
-	if (it->nrows == g->cap) {
-		g->cap = g->cap ? g->cap * 2 : 64;
-		it->rows = mem_realloc(it->rows, g->cap * sizeof *it->rows);
-	}
-	it->rows[it->nrows++] = (struct row){t->shape, *e};
-	it->bytes += e->line->len + sizeof(struct row);
-	if (g->shape != t->shape)
-		it->scattered += PAGE_BYTES;
-	g->shape = t->shape;
+	if (g->it != NULL && is_full(&g->it->item))
+		staging_put(g);
+	if (g->it == NULL)
+		g->it = item_stage_new(g->s->ingest->tx);
+	item_stage_add(g->it, t->shape, e);
 }
 
 static void stage_shape(struct staging *g, struct txn_shape *t, bool ends)
@@ -92,7 +71,7 @@ static void stage_shape(struct staging *g, struct txn_shape *t, bool ends)
 void txn_stage(struct shapes *s, bool ends)
 {
 	struct ingest *in = s->ingest;
-	struct staging g = {.s = s, .kind = ITEM_STAGE};
+	struct staging g = {.s = s};
 	for (struct txn_shape *t = in->fresh; t != NULL; t = t->next_fresh) {
 		/* A shape whose snapshot isn't known yet can't be staged: it takes the snapshot again, after this. */
 		bool wanted = txn_wanted(in, t);
@@ -116,21 +95,11 @@ static bool has_staged(struct ingest *in, const struct txn_shape *t)
 	return t->staged && txn_wanted(in, t) && !t->shape->in.joining && !t->shape->in.counting;
 }
 
-static void add_end(struct item *it, size_t *cap, struct staged_end end)
-{
-	if (it->nends == *cap) {
-		*cap = *cap ? *cap * 2 : 16;
-		it->ends = mem_realloc(it->ends, *cap * sizeof *it->ends);
-	}
-	it->ends[it->nends++] = end;
-	it->bytes += sizeof end;
-}
-
 /* Newest entries that were staged before anybody knew that they are the last. */
-static void stage_ends(struct shapes *s)
+static void put_last(struct shapes *s)
 {
 	struct ingest *in = s->ingest;
-	struct staging g = {.s = s, .kind = ITEM_LAST};
+	struct item_last *it = NULL;
 	for (size_t i = 0; i < in->ntouched; i++) {
 		struct txn_shape *t = in->touched[i];
 		if (!has_staged(in, t) || t->marked)
@@ -143,45 +112,34 @@ static void stage_ends(struct shapes *s)
 			if (closes)
 				t->shape->in.open_bytes = 0;
 		}
-		struct item *it = staging_item(&g);
-		add_end(it, &g.cap, (struct staged_end){t->shape, t->last, t->last_split, closes});
+		if (it != NULL && is_full(&it->item)) {
+			writer_put(s, &it->item);
+			it = NULL;
+		}
+		if (it == NULL)
+			it = item_last_new(in->tx);
 		size_t block = (size_t)STORE_BLOCK_BYTES_MAX + t->last_len; /* at most: one line may exceed it */
-		it->scattered += PAGE_BYTES + (t->last_bytes < block ? t->last_bytes : block);
+		item_last_add(it, (struct staged_end){t->shape, t->last, t->last_split, closes}, t->last_bytes < block ? t->last_bytes : block);
 	}
-	staging_put(&g);
+	if (it != NULL)
+		writer_put(s, &it->item);
 }
 
 /* The word that makes it visible, once durable. */
 static void put_publish(struct shapes *s)
 {
 	struct ingest *in = s->ingest;
-	struct item *it = item_new(ITEM_PUBLISH);
-	it->tx = in->tx;
-	it->lsn = in->end_lsn;
-	it->xid = in->xid;
-	it->commit_us = in->commit_us;
-	it->bytes = sizeof *it;
-	size_t cap = 0;
+	struct item_publish *it = item_publish_new(&(struct item_txn){in->tx, in->end_lsn, in->commit_us, in->xid});
 	for (size_t i = 0; i < in->ntouched; i++)
 		if (has_staged(in, in->touched[i]))
-			add_end(it, &cap, (struct staged_end){in->touched[i]->shape, in->touched[i]->last, 0, false});
-	writer_put(s, it);
+			item_publish_add(it, in->touched[i]->shape, in->touched[i]->last);
+	writer_put(s, &it->item);
 }
 
 void txn_stage_end(struct shapes *s)
 {
-	stage_ends(s);
+	put_last(s);
 	put_publish(s);
-}
-
-static void put_unstage(struct shapes *s, struct buf *ids, bool more)
-{
-	struct item *it = item_new(ITEM_UNSTAGE);
-	it->tx = s->ingest->tx;
-	it->number = more ? 1 : 0;
-	it->data = buf_detach(ids, &it->len);
-	it->scattered = it->len / sizeof(uint64_t) * 2 * PAGE_BYTES; /* blocks and chunk ends */
-	writer_put(s, it);
 }
 
 /* Shapes whose counts can't be taken back. */
@@ -208,8 +166,8 @@ void txn_unstage(struct shapes *s)
 			continue;
 		t->shape->in.open_bytes = t->open_bytes_before;
 		buf_put(&ids, &t->shape->id, sizeof t->shape->id);
-		if (ids.len / sizeof(uint64_t) * 2 * PAGE_BYTES >= STAGE_BYTES_MAX)
-			put_unstage(s, &ids, true);
+		if (ids.len / sizeof(uint64_t) * 2 * ITEM_PAGE_BYTES >= STAGE_BYTES_MAX)
+			writer_put(s, item_unstage_new(in->tx, &ids, true));
 	}
-	put_unstage(s, &ids, false);
+	writer_put(s, item_unstage_new(in->tx, &ids, false));
 }

@@ -9,13 +9,27 @@
 #include "shapes/core/items.h"
 #include "shapes/logs/batch.h"
 
-/* ---- inside the transaction ---- */
+/* ---- rows and positions ---- */
 
 static void put_commit(struct batch *b, struct commit commit)
 {
 	if (b->commits.len == 0)
 		b->commits_first = commit.lsn;
 	commits_encode(&commit, &b->commits);
+}
+
+static void note_txn(struct batch *b, const struct item_txn *txn)
+{
+	if (txn->xid != 0)
+		put_commit(b, (struct commit){txn->tx, txn->commit_us, txn->xid});
+	b->durable = txn->end > b->durable ? txn->end : b->durable;
+}
+
+static void rows(struct batch *b, struct item_rows *it)
+{
+	b->rows[b->nrows_items++] = it;
+	b->journal_refs += it->nrows;
+	note_txn(b, &it->txn);
 }
 
 /* Another history begins at `from`: nothing that came before is compared with it. */
@@ -27,8 +41,114 @@ static int forget_commits(struct shapes *s, struct batch *b, lsn_t from, struct 
 	return store_clear_commits(s->store, e);
 }
 
+static int position(struct shapes *s, struct batch *b, const struct item_lsn *it, struct err *e)
+{
+	if (it->set) {
+		b->durable = it->lsn;
+		b->reset = true;
+		return forget_commits(s, b, it->lsn, e);
+	}
+	b->durable = it->lsn > b->durable ? it->lsn : b->durable;
+	return 0;
+}
+
+static void mark(struct batch *b, const struct item_mark *it)
+{
+	b->mark = it->mark;
+	b->has_mark = true;
+	b->mark_seq = it->seq;
+}
+
+/* ---- a shape: its record, the rows it begins with, its end ---- */
+
+/* Its ITEM_DROP was committed, or stands before this item in the batch. */
+static bool is_dropped(const struct batch *b, const struct shape *shape)
+{
+	return shape->wr.dropped || shape->wr.drop_attempt == b->attempt;
+}
+
+/* Threads read the counter at different times: it never goes back. */
+static int put_next_id(struct shapes *s, struct batch *b, uint64_t id, struct err *e)
+{
+	uint64_t so_far = b->next_id != 0 ? b->next_id : s->writer.next_id;
+	b->next_id = id > so_far ? id : so_far;
+	return store_put_meta_u64(s->store, "next_id", b->next_id, e);
+}
+
+static void set_state(struct shape *shape, enum shape_state state)
+{
+	pthread_mutex_lock(shape_lock(shape));
+	if (shape->tail.state != SHAPE_GONE && shape->tail.state != SHAPE_FAILED)
+		shape->tail.state = state;
+	wait_list_wake_all(&shape->tail.waiters);
+	pthread_mutex_unlock(shape_lock(shape));
+}
+
+static int record(struct shapes *s, struct batch *b, const struct item_shape *it, struct err *e)
+{
+	/* Also of one that is dropped: its rows may be in the journal. */
+	if (put_next_id(s, b, it->next_id, e) != 0)
+		return -1;
+	if (is_dropped(b, it->shape))
+		return 0; /* queued by a thread that hadn't heard yet: the record must not come back */
+	return store_put_shape(s->store, it->shape->id, it->record, it->len, e) == 0 ? 0 : failing_unless_damaged(it->shape, e);
+}
+
+static void complete_committed(const struct item_shape *it)
+{
+	pthread_mutex_lock(shape_lock(it->shape));
+	it->shape->tail.snap_complete = true;
+	it->shape->tail.snap_chunk = it->nchunks;
+	it->shape->tail.snap_pieces = 0;
+	pthread_mutex_unlock(shape_lock(it->shape));
+	set_state(it->shape, SHAPE_LIVE);
+}
+
+static int piece(struct shapes *s, const struct batch *b, const struct item_piece *it, struct err *e)
+{
+	if ((it->len == 0 && !it->chunk_closed) || is_dropped(b, it->shape))
+		return 0;
+	return store_put_snapshot(s->store, it->shape->id, it->chunk, it->piece, it->data, it->len, it->chunk_closed, e);
+}
+
+static void piece_committed(const struct item_piece *it)
+{
+	struct shape *shape = it->shape;
+	pthread_mutex_lock(shape_lock(shape));
+	if (it->len > 0 && it->chunk == shape->tail.snap_chunk)
+		shape->tail.snap_pieces = it->piece + 1;
+	if (it->chunk_closed) {
+		shape->tail.snap_chunk = it->chunk + 1;
+		shape->tail.snap_pieces = 0;
+	}
+	wait_list_wake_all(&shape->tail.waiters);
+	pthread_mutex_unlock(shape_lock(shape));
+}
+
+static int drop(struct shapes *s, const struct batch *b, const struct item_drop *it, struct err *e)
+{
+	it->shape->wr.drop_attempt = b->attempt;
+	return store_drop_shape(s->store, it->shape->id, e);
+}
+
+static void drop_committed(struct shapes *s, const struct item_drop *it)
+{
+	writer_untrack(s, it->shape);
+	it->shape->wr.dropped = true;
+	s->writer.gc_pending = true;
+	set_state(it->shape, SHAPE_GONE);
+	shape_unref(it->shape); /* the engine's own reference: nothing points to it from here on */
+}
+
+static int table(struct shapes *s, const struct item_table *it, struct err *e)
+{
+	return it->record != NULL ? store_put_table(s->store, it->oid, it->record, it->len, e) : store_drop_table(s->store, it->oid, e);
+}
+
+/* ---- a staged transaction ---- */
+
 /* Rows of a running transaction, shape by shape, as blocks above everything that is published. */
-static int stage(struct shapes *s, const struct item *it, struct err *e)
+static int stage(struct shapes *s, const struct item_stage *it, struct err *e)
 {
 	if (store_put_meta_u64(s->store, "staging", it->tx, e) != 0)
 		return -1;
@@ -49,10 +169,17 @@ static int stage(struct shapes *s, const struct item *it, struct err *e)
 	return 0;
 }
 
-static int mark_last(struct shapes *s, const struct item *it, struct err *e)
+static void stage_committed(const struct item_stage *it)
 {
-	for (size_t i = 0; i < it->nends; i++) {
-		const struct staged_end *end = &it->ends[i];
+	for (size_t i = 0; i < it->nrows; i++)
+		if (it->rows[i].entry.flags & ENTRY_CHUNK_END)
+			it->rows[i].shape->wr.staged_chunk_end = it->rows[i].entry.at;
+}
+
+static int mark_last(struct shapes *s, const struct item_last *it, struct err *e)
+{
+	for (size_t i = 0; i < it->ends.n; i++) {
+		const struct staged_end *end = &it->ends.list[i];
 		if (store_insert_last(s->store, end->shape->id, end->at, end->split, LINE_LAST, LINE_LAST_LEN, end->chunk_end, e) != 0 &&
 		    failing_unless_damaged(end->shape, e) != 0)
 			return -1;
@@ -60,173 +187,110 @@ static int mark_last(struct shapes *s, const struct item *it, struct err *e)
 	return 0;
 }
 
-static int unstage(struct shapes *s, const struct item *it, struct err *e)
+static void last_committed(const struct item_last *it)
 {
-	for (size_t i = 0; i < it->len / sizeof(uint64_t); i++) {
-		uint64_t id;
-		memcpy(&id, it->data + i * sizeof id, sizeof id);
+	for (size_t i = 0; i < it->ends.n; i++)
+		if (it->ends.list[i].chunk_end)
+			it->ends.list[i].shape->wr.staged_chunk_end = it->ends.list[i].at;
+}
+
+static int publish(struct shapes *s, struct batch *b, const struct item_publish *it, struct err *e)
+{
+	note_txn(b, &it->txn);
+	return store_put_meta_u64(s->store, "staging", 0, e);
+}
+
+static void publish_committed(struct shapes *s, const struct item_publish *it)
+{
+	for (size_t i = 0; i < it->ends.n; i++) {
+		struct shape *shape = it->ends.list[i].shape;
+		struct log_offset at = it->ends.list[i].at;
+		pthread_mutex_lock(shape_lock(shape));
+		shape->tail.folded = shape->tail.last = at;
+		if (shape->wr.staged_chunk_end.tx == it->txn.tx)
+			shape->tail.last_chunk_end = shape->wr.staged_chunk_end;
+		wait_list_wake_above(&shape->tail.waiters, at);
+		pthread_mutex_unlock(shape_lock(shape));
+	}
+	atomic_store(&s->published_tx, it->txn.tx);
+}
+
+static int unstage(struct shapes *s, const struct item_unstage *it, struct err *e)
+{
+	for (size_t i = 0; i < it->n; i++) {
 		/* One that is damaged is found by the next that reads or writes it. */
-		if (store_cut_log(s->store, id, it->tx, e) != 0 && e->kind != ERR_DAMAGED)
+		if (store_cut_log(s->store, it->ids[i], it->tx, e) != 0 && e->kind != ERR_DAMAGED)
 			return -1;
 	}
-	return it->number == 1 ? 0 : store_put_meta_u64(s->store, "staging", 0, e);
+	return it->more ? 0 : store_put_meta_u64(s->store, "staging", 0, e);
 }
 
-/* Its ITEM_DROP was committed, or stands before this item in the batch. */
-static bool is_dropped(const struct batch *b, const struct shape *shape)
-{
-	return shape->wr.dropped || shape->wr.drop_attempt == b->attempt;
-}
-
-/* Threads read the counter at different times: it never goes back. */
-static int put_next_id(struct shapes *s, struct batch *b, uint64_t id, struct err *e)
-{
-	uint64_t so_far = b->next_id != 0 ? b->next_id : s->writer.next_id;
-	b->next_id = id > so_far ? id : so_far;
-	return store_put_meta_u64(s->store, "next_id", b->next_id, e);
-}
+/* ---- all kinds ---- */
 
 int apply_item(struct shapes *s, struct batch *b, struct item *it, struct err *e)
 {
 	switch (it->kind) {
 	case ITEM_ROWS:
-		b->rows[b->nrows_items++] = it;
-		b->journal_refs += it->nrows;
-		if (it->xid != 0) /* 0: rows that a shape had waited with while its snapshot was taken */
-			put_commit(b, (struct commit){it->tx, it->commit_us, it->xid});
-		b->durable = it->lsn > b->durable ? it->lsn : b->durable;
+		rows(b, item_as_rows(it));
 		return 0;
 	case ITEM_LSN:
-		if (it->number == 1) {
-			b->durable = it->lsn;
-			b->reset = true;
-			if (forget_commits(s, b, it->lsn, e) != 0)
-				return -1;
-		}
-		b->durable = it->lsn > b->durable ? it->lsn : b->durable;
-		return 0;
+		return position(s, b, item_as_lsn(it), e);
 	case ITEM_MARK:
-		b->mark = it->lsn;
-		b->has_mark = true;
-		b->mark_seq = it->number;
+		mark(b, item_as_mark(it));
 		return 0;
 	case ITEM_SHAPE:
 	case ITEM_COMPLETE:
-		/* Also of one that is dropped: its rows may be in the journal. */
-		if (put_next_id(s, b, it->number, e) != 0)
-			return -1;
-		if (is_dropped(b, it->shape))
-			return 0; /* queued by a thread that hadn't heard yet: the record must not come back */
-		return store_put_shape(s->store, it->shape->id, it->data, it->len, e) == 0 ? 0 : failing_unless_damaged(it->shape, e);
+		return record(s, b, item_as_shape(it), e);
 	case ITEM_DROP:
-		it->shape->wr.drop_attempt = b->attempt;
-		return store_drop_shape(s->store, it->shape->id, e);
+		return drop(s, b, item_as_drop(it), e);
 	case ITEM_PIECE:
-		if ((it->len == 0 && !it->chunk_closed) || is_dropped(b, it->shape))
-			return 0;
-		return store_put_snapshot(s->store, it->shape->id, it->chunk, it->piece, it->data, it->len, it->chunk_closed, e);
+		return piece(s, b, item_as_piece(it), e);
 	case ITEM_TABLE:
-		return it->len > 0 ? store_put_table(s->store, (uint32_t)it->number, it->data, it->len, e)
-		                   : store_drop_table(s->store, (uint32_t)it->number, e);
+		return table(s, item_as_table(it), e);
 	case ITEM_STAGE:
-		return stage(s, it, e);
+		return stage(s, item_as_stage(it), e);
 	case ITEM_LAST:
-		return mark_last(s, it, e);
+		return mark_last(s, item_as_last(it), e);
 	case ITEM_PUBLISH:
-		put_commit(b, (struct commit){it->tx, it->commit_us, it->xid});
-		b->durable = it->lsn > b->durable ? it->lsn : b->durable;
-		return store_put_meta_u64(s->store, "staging", 0, e);
+		return publish(s, b, item_as_publish(it), e);
 	case ITEM_UNSTAGE:
-		return unstage(s, it, e);
+		return unstage(s, item_as_unstage(it), e);
 	case ITEM_META:
-		return store_put_meta(s->store, it->name, it->data, it->len, e);
+		return store_put_meta(s->store, item_as_meta(it)->name, item_as_meta(it)->data, item_as_meta(it)->len, e);
 	}
 	return 0;
 }
 
-/* ---- what a commit makes true ---- */
-
-static void set_state(struct shape *shape, enum shape_state state)
-{
-	pthread_mutex_lock(shape_lock(shape));
-	if (shape->tail.state != SHAPE_GONE && shape->tail.state != SHAPE_FAILED)
-		shape->tail.state = state;
-	wait_list_wake_all(&shape->tail.waiters);
-	pthread_mutex_unlock(shape_lock(shape));
-}
-
-static void publish_staged(struct shapes *s, struct item *it)
-{
-	for (size_t i = 0; i < it->nends; i++) {
-		struct shape *shape = it->ends[i].shape;
-		struct log_offset at = it->ends[i].at;
-		pthread_mutex_lock(shape_lock(shape));
-		shape->tail.folded = shape->tail.last = at;
-		if (shape->wr.staged_chunk_end.tx == it->tx)
-			shape->tail.last_chunk_end = shape->wr.staged_chunk_end;
-		wait_list_wake_above(&shape->tail.waiters, at);
-		pthread_mutex_unlock(shape_lock(shape));
-	}
-	atomic_store(&s->published_tx, it->tx);
-}
-
-static void piece_committed(struct item *it)
-{
-	struct shape *shape = it->shape;
-	pthread_mutex_lock(shape_lock(shape));
-	if (it->len > 0 && it->chunk == shape->tail.snap_chunk)
-		shape->tail.snap_pieces = it->piece + 1;
-	if (it->chunk_closed) {
-		shape->tail.snap_chunk = it->chunk + 1;
-		shape->tail.snap_pieces = 0;
-	}
-	wait_list_wake_all(&shape->tail.waiters);
-	pthread_mutex_unlock(shape_lock(shape));
-}
-
-static void staged_ends(struct item *it)
-{
-	for (size_t i = 0; i < it->nrows; i++)
-		if (it->rows[i].entry.flags & ENTRY_CHUNK_END)
-			it->rows[i].shape->wr.staged_chunk_end = it->rows[i].entry.at;
-	for (size_t i = 0; i < it->nends; i++)
-		if (it->ends[i].chunk_end)
-			it->ends[i].shape->wr.staged_chunk_end = it->ends[i].at;
-}
-
 void apply_committed(struct shapes *s, struct item *it)
 {
-	struct writer *w = &s->writer;
 	switch (it->kind) {
 	case ITEM_SHAPE:
-		set_state(it->shape, SHAPE_SNAPSHOTTING);
+		set_state(item_as_shape(it)->shape, SHAPE_SNAPSHOTTING);
 		break;
 	case ITEM_COMPLETE:
-		pthread_mutex_lock(shape_lock(it->shape));
-		it->shape->tail.snap_complete = true;
-		it->shape->tail.snap_chunk = it->chunk;
-		it->shape->tail.snap_pieces = 0;
-		pthread_mutex_unlock(shape_lock(it->shape));
-		set_state(it->shape, SHAPE_LIVE);
+		complete_committed(item_as_shape(it));
 		break;
 	case ITEM_DROP:
-		writer_untrack(s, it->shape);
-		it->shape->wr.dropped = true;
-		w->gc_pending = true;
-		set_state(it->shape, SHAPE_GONE);
-		shape_unref(it->shape); /* the engine's own reference: nothing points to it from here on */
+		drop_committed(s, item_as_drop(it));
 		break;
 	case ITEM_PIECE:
-		piece_committed(it);
+		piece_committed(item_as_piece(it));
 		break;
 	case ITEM_STAGE:
+		stage_committed(item_as_stage(it));
+		break;
 	case ITEM_LAST:
-		staged_ends(it);
+		last_committed(item_as_last(it));
 		break;
 	case ITEM_PUBLISH:
-		publish_staged(s, it);
+		publish_committed(s, item_as_publish(it));
 		break;
-	default:
+	case ITEM_ROWS: /* INGEST has published them: what is true now is the durable LSN, of the whole batch */
+	case ITEM_LSN:
+	case ITEM_MARK:
+	case ITEM_TABLE:
+	case ITEM_UNSTAGE:
+	case ITEM_META:
 		break;
 	}
 }

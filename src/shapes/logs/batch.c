@@ -76,7 +76,7 @@ int batch_commit(struct shapes *s, struct batch *b, struct err *e)
 	b->commits_bytes = w->commits_bytes;
 	buf_reset(&b->commits);
 	for (size_t i = 0; i < b->n; i++)
-		if (b->items[i]->kind == ITEM_STAGE && fold_before_staging(s, b->items[i], e) != 0)
+		if (b->items[i]->kind == ITEM_STAGE && fold_before_staging(s, item_as_stage(b->items[i]), e) != 0)
 			return -1;
 	if (store_begin(s->store, e) != 0)
 		return -1;

@@ -19,7 +19,7 @@
 struct batch {
 	struct item **items;
 	size_t n;
-	struct item **rows; /* those with rows, for the journal */
+	struct item_rows **rows; /* those with rows, for the journal */
 	size_t nrows_items;
 	size_t journal_refs;
 	lsn_t durable, mark;
@@ -51,7 +51,7 @@ bool fold_due(const struct writer *w);
 /* One step of folding in a transaction of its own. */
 int fold_step(struct shapes *s, struct err *e) MUST_USE;
 /* The tails of the shapes that an ITEM_STAGE has rows for, in transactions of their own. */
-int fold_before_staging(struct shapes *s, const struct item *it, struct err *e) MUST_USE;
+int fold_before_staging(struct shapes *s, const struct item_stage *it, struct err *e) MUST_USE;
 /* Writes entries as blocks that end where chunks end and at STORE_BLOCK_BYTES_MAX. */
 int fold_put_blocks(struct store *store, uint64_t id, const struct entry *entries, size_t n, struct err *e) MUST_USE;
 

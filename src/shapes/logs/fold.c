@@ -211,7 +211,7 @@ int fold_step(struct shapes *s, struct err *e)
  * stay in memory only. In transactions of its own, as it may be much; all of it is below the durable LSN,
  * see take_items().
  */
-int fold_before_staging(struct shapes *s, const struct item *it, struct err *e)
+int fold_before_staging(struct shapes *s, const struct item_stage *it, struct err *e)
 {
 	for (size_t i = 0; i < it->nrows;) {
 		if (!it->rows[i].shape->wr.in_fold_list) {

@@ -133,7 +133,7 @@ static void *writer_main(void *arg)
 	struct writer *w = &s->writer;
 	struct batch b = {0};
 	b.items = mem_alloc(BATCH_ITEMS_MAX * sizeof(struct item *));
-	b.rows = mem_alloc(BATCH_ITEMS_MAX * sizeof(struct item *));
+	b.rows = mem_alloc(BATCH_ITEMS_MAX * sizeof(struct item_rows *));
 	buf_init(&b.journal, UINT32_MAX);
 	buf_init(&b.commits, (size_t)BATCH_ITEMS_MAX * COMMIT_BYTES);
 	bool stop = false;
@@ -212,10 +212,7 @@ void writer_stop(struct shapes *s)
 	if (!w->started)
 		return;
 	/* The mark is drawn back to what clients can have seen: nobody is served any more. */
-	struct item *mark = item_new(ITEM_MARK);
-	mark->lsn = atomic_load(&s->delivered);
-	mark->number = UINT64_MAX;
-	writer_put(s, mark);
+	writer_put(s, item_mark_new(atomic_load(&s->delivered), UINT64_MAX));
 	pthread_mutex_lock(&w->lock);
 	w->stop = true;
 	pthread_cond_signal(&w->cond);
