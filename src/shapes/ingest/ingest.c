@@ -151,7 +151,7 @@ static int commit(struct shapes *s, const struct wal_change *c, struct err *e)
 	if (!in->in_txn || c->u.commit.commit_lsn != in->tx || c->u.commit.end_lsn <= in->tx)
 		return err_set(e, ERR_PROTOCOL, "a commit that belongs to no transaction");
 	if (in->skip) {
-		passed_add(in, in->xid);
+		passed_add_again(in, in->xid);
 		txn_clear(in);
 		return 0;
 	}
@@ -396,15 +396,17 @@ static void *ingest_main(void *arg)
 	return NULL;
 }
 
+struct stream_sink ingest_sink(struct shapes *s)
+{
+	return (struct stream_sink){
+		.ctx = s, .start = ingest_on_start, .change = on_change, .keepalive = on_keepalive, .ready = on_ready,
+		.idle = on_idle, .durable = on_durable, .lost = on_lost, .phase = on_phase, .waits = on_waits,
+	};
+}
+
 int ingest_start(struct shapes *s, struct err *e)
 {
-	static const struct stream_sink callbacks = {
-		.start = ingest_on_start, .change = on_change, .keepalive = on_keepalive, .ready = on_ready,
-		.idle = on_idle, .durable = on_durable, .lost = on_lost, .phase = on_phase,
-		.waits = on_waits,
-	};
-	struct stream_sink sink = callbacks;
-	sink.ctx = s;
+	struct stream_sink sink = ingest_sink(s);
 	s->stream = stream_new(s->config, &sink);
 	s->ingest->delivered_ms = clock_mono_ms();
 	int rc = pthread_create(&s->ingest_thread, NULL, ingest_main, s);

@@ -136,8 +136,10 @@ struct ingest {
 /* ingest/passed.c: the set of passed transactions */
 /* One more, or one less, who is about to take a snapshot: what is passed meanwhile is remembered with its number. */
 void passed_watch(struct ingest *in, bool on);
-/* The stream has passed this transaction (its commit, or as a replay). */
+/* The stream has passed this transaction: its commit, or the place where somebody begins to look. */
 void passed_add(struct ingest *in, uint32_t xid);
+/* The same of a replay: nobody who has begun to look since then got anything of it. */
+void passed_add_again(struct ingest *in, uint32_t xid);
 /* Forgets pages that every later snapshot shows; not while a shape joins. */
 void passed_prune(struct ingest *in, uint64_t xmin);
 /* True if the snapshot calls running what an earlier process of ours may have passed. */
