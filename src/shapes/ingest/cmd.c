@@ -56,6 +56,7 @@ static void join_release(struct shapes *s, struct shape *shape)
 {
 	size_t n = 0;
 	struct err e;
+	REQUIRE(shape->in.filter.known && !shape->in.joining && !shape->in.counting);
 	if (shape->in.nbuffered == 0)
 		return;
 	struct entry *kept = mem_alloc(shape->in.nbuffered * sizeof *kept);
@@ -259,6 +260,7 @@ static void run_command(struct shapes *s, struct cmd *c)
 
 void cmd_run_all(struct shapes *s)
 {
+	REQUIRE(ingest_is_mine(s->ingest));
 	for (struct cmd *c; (c = cmd_take(s)) != NULL; cmd_done(s, c))
 		run_command(s, c);
 }

@@ -58,6 +58,7 @@ static void rotate_touched(struct shapes *s)
 static void publish(struct shapes *s)
 {
 	struct ingest *in = s->ingest;
+	REQUIRE(in->end_lsn <= in->mark_limit && in->mark_limit <= atomic_load(&s->mark)); /* docs/invariants.md 2.1 */
 	rotate_touched(s);
 	size_t total = 0;
 	for (size_t i = 0; i < in->ntouched; i++)
@@ -71,6 +72,7 @@ static void publish(struct shapes *s)
 			join_buffer(s, t);
 			continue;
 		}
+		REQUIRE(!t->shape->in.drop_put); /* docs/invariants.md 2.9 */
 		t->entries[t->n - 1].flags |= ENTRY_LAST;
 		for (size_t j = 0; j < t->n; j++) {
 			txn_account(t->shape, &t->entries[j]);
@@ -89,6 +91,7 @@ static void publish(struct shapes *s)
 static void publish_staged(struct shapes *s)
 {
 	struct ingest *in = s->ingest;
+	REQUIRE(in->end_lsn <= in->mark_limit && in->mark_limit <= atomic_load(&s->mark)); /* docs/invariants.md 2.1 */
 	rotate_touched(s);
 	/* The writer shows it to readers before we hear of it. */
 	if (in->end_lsn - 1 > atomic_load(&s->delivered))
@@ -103,6 +106,7 @@ static void publish_staged(struct shapes *s)
 static void finish_txn(struct shapes *s)
 {
 	struct ingest *in = s->ingest;
+	REQUIRE(in->ending && !in->skip && in->tx >= in->processed && in->end_lsn > in->tx);
 	passed_add(in, in->xid);
 	commits_add(&in->commits, (struct commit){in->tx, in->commit_us, in->xid});
 	in->processed = in->end_lsn;

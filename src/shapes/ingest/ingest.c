@@ -148,6 +148,7 @@ static int begin(struct shapes *s, const struct wal_change *c, struct err *e)
 static int commit(struct shapes *s, const struct wal_change *c, struct err *e)
 {
 	struct ingest *in = s->ingest;
+	REQUIRE(ingest_is_mine(in));
 	if (!in->in_txn || c->u.commit.commit_lsn != in->tx || c->u.commit.end_lsn <= in->tx)
 		return err_set(e, ERR_PROTOCOL, "a commit that belongs to no transaction");
 	if (in->skip) {
@@ -382,6 +383,8 @@ static void *ingest_main(void *arg)
 {
 	struct shapes *s = arg;
 	struct err e = {0};
+	s->ingest->owner = pthread_self();
+	s->ingest->owned = true;
 	counts_restore(s);
 	if (stream_run(s->stream, &e) != 0) {
 		s->ingest->streaming = false;
@@ -424,7 +427,7 @@ void ingest_stop(struct shapes *s)
 	atomic_store(&s->ingest_quit, true);
 	stream_stop(s->stream);
 	pthread_join(s->ingest_thread, NULL);
-	s->ingest_started = false;
+	s->ingest_started = s->ingest->owned = false;
 	s->ingest->streaming = false;
 	cmd_run_all(s);
 	if (s->ingest->staged && !s->ingest->ending)

@@ -55,6 +55,8 @@ struct recent {
 };
 
 struct ingest {
+	bool owned;            /* by the thread `owner`, while that runs the stream */
+	pthread_t owner;
 	struct map relations;  /* oid -> relation */
 	struct map routes;     /* oid -> route */
 	struct map leaves;     /* oid -> leaf */
@@ -132,6 +134,9 @@ struct ingest {
 
 /* Of a running transaction's entries and txn_shapes in memory, beside the lines, which they share: half a million of them. */
 #define TXN_REFS_BYTES_MAX (64u << 20)
+
+/* The calling thread may touch it: INGEST's; before and after that one runs, whoever starts and stops it. */
+static inline bool ingest_is_mine(const struct ingest *in) { return !in->owned || pthread_equal(in->owner, pthread_self()); }
 
 /* ingest/passed.c: the set of passed transactions */
 /* One more, or one less, who is about to take a snapshot: what is passed meanwhile is remembered with its number. */

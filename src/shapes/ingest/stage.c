@@ -45,6 +45,7 @@ static void stage_entry(struct staging *g, struct txn_shape *t, const struct ent
 
 static void stage_shape(struct staging *g, struct txn_shape *t, bool ends)
 {
+	REQUIRE(t->shape->in.routed && !t->shape->in.joining && !t->shape->in.counting);
 	if (!t->staged) /* not before: its snapshot may have become known since it was touched, and rows with it */
 		t->open_bytes_before = t->shape->in.open_bytes;
 	t->last_bytes = 0;

@@ -133,6 +133,7 @@ static int drop(struct shapes *s, const struct batch *b, const struct item_drop 
 
 static void drop_committed(struct shapes *s, const struct item_drop *it)
 {
+	REQUIRE(!it->shape->wr.dropped); /* one drop a shape */
 	writer_untrack(s, it->shape);
 	it->shape->wr.dropped = true;
 	s->writer.gc_pending = true;
@@ -206,6 +207,9 @@ static void publish_committed(struct shapes *s, const struct item_publish *it)
 		struct shape *shape = it->ends.list[i].shape;
 		struct log_offset at = it->ends.list[i].at;
 		pthread_mutex_lock(shape_lock(shape));
+		/* docs/invariants.md 2.8: nothing stands in memory below what was staged; of one that was damaged it may. */
+		REQUIRE(shape->tail.n == 0 || atomic_load(&shape->dropped));
+		REQUIRE(shape->tail.last.tx == 0 || log_offset_cmp(shape->tail.last, at) < 0);
 		shape->tail.folded = shape->tail.last = at;
 		if (shape->wr.staged_chunk_end.tx == it->txn.tx)
 			shape->tail.last_chunk_end = shape->wr.staged_chunk_end;

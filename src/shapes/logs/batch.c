@@ -39,6 +39,8 @@ static void after_commit(struct shapes *s, struct batch *b, uint64_t seq, size_t
 		atomic_store(&s->mark, b->mark);
 		atomic_store(&s->mark_done, b->mark_seq);
 	}
+	/* Behind the commit only (docs/invariants.md 2.1): the stream acknowledges what stands here. */
+	REQUIRE(!store_in_txn(s->store) && (b->reset || b->durable >= atomic_load(&s->durable)));
 	if (b->reset || b->durable > atomic_load(&s->durable))
 		atomic_store(&s->durable, b->durable);
 	if (b->next_id != 0)
@@ -68,6 +70,7 @@ static void after_commit(struct shapes *s, struct batch *b, uint64_t seq, size_t
 int batch_commit(struct shapes *s, struct batch *b, struct err *e)
 {
 	struct writer *w = &s->writer;
+	REQUIRE(writer_is_mine(w));
 	b->nrows_items = b->journal_refs = 0;
 	b->durable = atomic_load(&s->durable);
 	b->has_mark = b->reset = false;

@@ -34,6 +34,9 @@ struct batch {
 	uint64_t commits_bytes; /* of the list, with all that this batch does to it */
 };
 
+/* The calling thread is the WRITER. */
+static inline bool writer_is_mine(const struct writer *w) { return w->owned && pthread_equal(w->owner, pthread_self()); }
+
 /* failing.c */
 /* Says that the store fails (not each time), or that what failed works again. */
 void failing_note(struct shapes *s, unsigned source, const struct err *e);

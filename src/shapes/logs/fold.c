@@ -156,8 +156,10 @@ static int fold_commit(struct shapes *s, struct fold *fold, struct err *e)
 	struct writer *w = &s->writer;
 	if (store_commit(s->store, e) != 0)
 		return -1;
+	REQUIRE(writer_is_mine(w) && !store_in_txn(s->store));
 	for (size_t i = 0; i < fold->n; i++) {
 		const struct folded *f = &fold->done[i];
+		REQUIRE(f->upto.tx == 0 || f->upto.tx < atomic_load(&s->durable)); /* docs/invariants.md 2.11 */
 		if (f->upto.tx != 0)
 			tail_folded(f->shape, f->upto);
 		if (f->partial)

@@ -77,6 +77,7 @@ void housekeep(struct shapes *s)
 {
 	struct writer *w = &s->writer;
 	struct err e = {0};
+	REQUIRE(writer_is_mine(w));
 	if (has_work(w) && !housekeep_busy(w))
 		return;
 	if (!has_work(w) || keep_house(s, &e) == 0) {

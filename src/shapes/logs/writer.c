@@ -132,6 +132,8 @@ static void *writer_main(void *arg)
 	struct shapes *s = arg;
 	struct writer *w = &s->writer;
 	struct batch b = {0};
+	w->owner = pthread_self();
+	w->owned = true;
 	b.items = mem_alloc(BATCH_ITEMS_MAX * sizeof(struct item *));
 	b.rows = mem_alloc(BATCH_ITEMS_MAX * sizeof(struct item_rows *));
 	buf_init(&b.journal, UINT32_MAX);
@@ -218,7 +220,7 @@ void writer_stop(struct shapes *s)
 	pthread_cond_signal(&w->cond);
 	pthread_mutex_unlock(&w->lock);
 	pthread_join(w->thread, NULL);
-	w->started = false;
+	w->started = w->owned = false;
 	while (w->head != NULL) {
 		struct item *it = w->head;
 		w->head = it->next;
