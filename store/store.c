@@ -825,6 +825,8 @@ bool store_txn_is_large(const struct store *s)
 	return s->txn_bytes >= STORE_TXN_BYTES_MAX || s->txn_puts >= STORE_TXN_PUTS_MAX;
 }
 
+bool store_in_txn(const struct store *s) { return s->txn != NULL; }
+
 /*
  * The head of a large value's first page is LMDB's: it frees as many pages as it says, whatever they hold by then. All
  * of it follows from where and how long the value is, so that before a value goes a damaged head is put right.

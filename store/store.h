@@ -62,6 +62,8 @@ int store_commit(struct store *s, struct err *e) MUST_USE; /* durable when it re
 void store_abort(struct store *s);                        /* also without a transaction */
 /* Bytes and puts of the running transaction, against the limits above. */
 bool store_txn_is_large(const struct store *s);
+/* Whether a transaction is open: what was written isn't durable yet. The writer's thread. */
+bool store_in_txn(const struct store *s);
 
 /* A small named value; numbers are 8 bytes, little endian. */
 int store_put_meta(struct store *s, const char *name, const void *p, size_t len, struct err *e) MUST_USE;

@@ -34,7 +34,7 @@ struct page *page_take(struct buf *b)
 	return p;
 }
 
-struct page *page_ref(struct page *p)
+static struct page *page_ref(struct page *p)
 {
 	p->refs++;
 	return p;

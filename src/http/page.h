@@ -37,7 +37,6 @@ struct page {
 enum page_kind { PAGE_JSON, PAGE_SSE };
 
 struct page *page_take(struct buf *b); /* empties b; one reference, the caller's */
-struct page *page_ref(struct page *p);
 void page_unref(struct page *p);
 
 struct page_cache;

@@ -560,10 +560,8 @@ static void drain(struct prep *p)
 		p->completed += it->kind == ITEM_COMPLETE;
 		p->tables += it->kind == ITEM_TABLE;
 		if (it->kind == ITEM_COMPLETE)
-			set_state(it->shape, SHAPE_LIVE);
-		shape_unref(it->shape);
-		free(it->data);
-		free(it);
+			set_state(item_as_shape(it)->shape, SHAPE_LIVE);
+		item_free(it);
 	}
 	w->tail = &w->head;
 	w->queued_bytes = w->snapshot_bytes = 0;

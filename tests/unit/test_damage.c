@@ -128,8 +128,8 @@ static void put_blocks(struct store *s, uint64_t id, lsn_t from, lsn_t to)
 static void put_journal(struct store *s, struct shape **shapes, uint64_t seq, lsn_t tx)
 {
 	static char text[6000];
-	struct item it = {.rows = mem_zalloc((SHAPES + 1) * 3 * sizeof(struct row))};
-	struct item *items[1] = {&it};
+	struct item_rows it = {.rows = mem_zalloc((SHAPES + 1) * 3 * sizeof(struct row))};
+	struct item_rows *items[1] = {&it};
 	for (uint64_t id = 1; id <= SHAPES; id++) {
 		if ((seq + id) % 3 == 0)
 			continue;

@@ -286,7 +286,7 @@ static int decode(const char *p, size_t len, struct decoded *d)
 }
 
 struct batch {
-	struct item items[40], *ptrs[40];
+	struct item_rows items[40], *ptrs[40];
 	size_t n, nrows;
 };
 
@@ -297,7 +297,7 @@ static void random_batch(struct batch *b, struct rng *rng, size_t nitems, size_t
 {
 	memset(b, 0, sizeof *b);
 	for (; b->n < nitems; b->n++) {
-		struct item *it = &b->items[b->n];
+		struct item_rows *it = &b->items[b->n];
 		b->ptrs[b->n] = it;
 		lsn_t tx = 1000 + b->n * 16;
 		struct line *lines[12];
@@ -403,7 +403,7 @@ static void test_journal_size(void)
 	char text[500];
 	memset(text, 'x', sizeof text);
 	struct line *l = line_new(text, sizeof text, 10);
-	struct item it = {.nrows = SHAPES}, *items[] = {&it};
+	struct item_rows it = {.nrows = SHAPES}, *items[] = {&it};
 	it.rows = mem_alloc(SHAPES * sizeof *it.rows);
 	for (size_t i = 0; i < SHAPES; i++) {
 		shapes[i].id = i * 3;

@@ -184,13 +184,9 @@ static void put_record(struct world *w, enum item_kind kind, struct shape *shape
 {
 	struct pg_snapshot snap = {.xmin = 5, .xmax = 6, .insert_lsn = 1};
 	struct buf b = BUF_INIT(LIMIT);
-	struct item *it = item_new(kind);
+	uint64_t next_id = atomic_load(&w->engine->next_id);
 	record_shape(shape, &snap, kind == ITEM_COMPLETE, nchunks, &b);
-	it->data = buf_detach(&b, &it->len);
-	it->shape = shape_ref(shape);
-	it->chunk = nchunks;
-	it->number = atomic_load(&w->engine->next_id);
-	writer_put(w->engine, it);
+	writer_put(w->engine, kind == ITEM_COMPLETE ? item_complete_new(shape, &b, nchunks, next_id) : item_shape_new(shape, &b, next_id));
 }
 
 static void put_pieces(struct world *w, struct shape *shape)
@@ -199,14 +195,7 @@ static void put_pieces(struct world *w, struct shape *shape)
 		for (uint32_t piece = 0; piece < 3; piece++) {
 			struct buf b = BUF_INIT(LIMIT);
 			buf_printf(&b, "shape %llu, %u.%u\n", (unsigned long long)shape->id, chunk, piece);
-			struct item *it = item_new(ITEM_PIECE);
-			it->shape = shape_ref(shape);
-			it->chunk = chunk;
-			it->piece = piece;
-			it->chunk_closed = piece == 2;
-			it->data = buf_detach(&b, &it->len);
-			it->bytes = it->len;
-			writer_put(w->engine, it);
+			writer_put(w->engine, item_piece_new(shape, chunk, piece, piece == 2, &b));
 		}
 }
 
@@ -259,47 +248,39 @@ static struct entry *make_entries(struct shape *shape, uint64_t k, struct line *
 
 static void publish_rows(struct world *w, uint64_t k, struct line **lines)
 {
-	struct item *it = item_new(ITEM_ROWS);
-	it->rows = mem_alloc(SHAPES * 40 * sizeof *it->rows);
-	it->lsn = end_of(k);
+	struct item_rows *it = item_rows_new(&(struct item_txn){.end = end_of(k)}, SHAPES * 40);
 	for (uint64_t id = 1; id <= SHAPES; id++) {
 		size_t n = entries_of(k, id);
 		struct entry *entries = make_entries(w->shapes[id], k, lines, n);
 		for (size_t j = 0; j < n; j++) {
-			it->rows[it->nrows++] = (struct row){w->shapes[id], entries[j]};
 			line_ref(entries[j].line);
-			it->bytes += entries[j].line->len;
+			item_rows_add(it, w->shapes[id], &entries[j]);
 		}
 		tail_publish(w->shapes[id], entries, n);
 		free(entries);
 	}
-	writer_put(w->engine, it);
+	writer_put(w->engine, &it->item);
 }
 
 /* Entries [from, to) of every shape, in per mille of what it has. */
 static void stage_part(struct world *w, uint64_t k, struct entry *const *entries, unsigned from, unsigned to)
 {
-	struct item *it = item_new(ITEM_STAGE);
-	it->rows = mem_alloc(SHAPES * 40 * sizeof *it->rows);
-	it->tx = lsn_of(k);
+	struct item_stage *it = item_stage_new(lsn_of(k));
 	for (uint64_t id = 1; id <= SHAPES; id++) {
 		size_t n = entries_of(k, id);
 		for (size_t j = n * from / 1000; j < n * to / 1000; j++) {
-			it->rows[it->nrows++] = (struct row){w->shapes[id], entries[id][j]};
 			line_ref(entries[id][j].line);
-			it->bytes += entries[id][j].line->len;
+			item_stage_add(it, w->shapes[id], &entries[id][j]);
 		}
 	}
-	writer_put(w->engine, it);
+	writer_put(w->engine, &it->item);
 }
 
 /* Lets some entries be staged without the word that they are the last, as INGEST does when it can't know: the
  * item that says so later. */
-static struct item *forget_last(struct world *w, uint64_t k, struct entry **entries, struct rng *rng)
+static struct item_last *forget_last(struct world *w, uint64_t k, struct entry **entries, struct rng *rng)
 {
-	struct item *it = item_new(ITEM_LAST);
-	it->tx = lsn_of(k);
-	it->ends = mem_alloc(SHAPES * sizeof *it->ends);
+	struct item_last *it = item_last_new(lsn_of(k));
 	for (uint64_t id = 1; id <= SHAPES; id++) {
 		size_t n = entries_of(k, id);
 		if (n == 0 || rng_below(rng, 2) == 0)
@@ -308,7 +289,7 @@ static struct item *forget_last(struct world *w, uint64_t k, struct entry **entr
 		/* Where it closes a chunk, it may do so only with the word. */
 		bool late = (newest->flags & ENTRY_CHUNK_END) != 0 && rng_below(rng, 2) == 0;
 		newest->flags &= ~(ENTRY_LAST | (late ? ENTRY_CHUNK_END : 0));
-		it->ends[it->nends++] = (struct staged_end){w->shapes[id], newest->at, newest->line->split, late};
+		item_last_add(it, (struct staged_end){w->shapes[id], newest->at, newest->line->split, late}, 0);
 	}
 	return it;
 }
@@ -316,13 +297,9 @@ static struct item *forget_last(struct world *w, uint64_t k, struct entry **entr
 static void unstage_all(struct world *w, uint64_t k, struct rng *rng)
 {
 	for (uint64_t id = 1; id <= SHAPES; id++) {
-		struct item *un = item_new(ITEM_UNSTAGE);
 		struct buf ids = BUF_INIT(LIMIT);
 		buf_put(&ids, &id, sizeof id);
-		un->tx = lsn_of(k);
-		un->number = id < SHAPES ? 1 : 0;
-		un->data = buf_detach(&ids, &un->len);
-		writer_put(w->engine, un);
+		writer_put(w->engine, item_unstage_new(lsn_of(k), &ids, id < SHAPES));
 		if (rng_below(rng, 4) == 0)
 			CHECK(writer_flush(w->engine, &e) == 0);
 	}
@@ -333,7 +310,7 @@ static void publish_staged(struct world *w, uint64_t k, struct line **lines, str
 	struct entry *entries[SHAPES + 1] = {NULL};
 	for (uint64_t id = 1; id <= SHAPES; id++)
 		entries[id] = make_entries(w->shapes[id], k, lines, entries_of(k, id));
-	struct item *last = forget_last(w, k, entries, rng);
+	struct item_last *last = forget_last(w, k, entries, rng);
 	unsigned middle = (unsigned)rng_below(rng, 1001);
 	stage_part(w, k, entries, 0, middle);
 	if (rng_below(rng, 2) == 0)
@@ -347,17 +324,14 @@ static void publish_staged(struct world *w, uint64_t k, struct line **lines, str
 	stage_part(w, k, entries, middle, 1000);
 	if (rng_below(rng, 2) == 0)
 		CHECK(writer_flush(w->engine, &e) == 0);
-	writer_put(w->engine, last);
-	struct item *it = item_new(ITEM_PUBLISH);
-	it->ends = mem_alloc(SHAPES * sizeof *it->ends);
-	it->tx = lsn_of(k);
-	it->lsn = end_of(k);
+	writer_put(w->engine, &last->item);
+	struct item_publish *it = item_publish_new(&(struct item_txn){.tx = lsn_of(k), .end = end_of(k), .xid = (uint32_t)k});
 	for (uint64_t id = 1; id <= SHAPES; id++) {
 		size_t n = entries_of(k, id);
 		if (n > 0)
-			it->ends[it->nends++] = (struct staged_end){w->shapes[id], entries[id][n - 1].at, 0, false};
+			item_publish_add(it, w->shapes[id], entries[id][n - 1].at);
 	}
-	writer_put(w->engine, it);
+	writer_put(w->engine, &it->item);
 	while (atomic_load(&w->engine->published_tx) != lsn_of(k)) /* INGEST waits for it, too */
 		CHECK(writer_flush(w->engine, &e) == 0);
 	for (uint64_t id = 1; id <= SHAPES; id++) {
@@ -391,9 +365,7 @@ static void drop_shape(struct world *w, struct shape *shape)
 	ingest_release(s); /* routes of all; the test routes by itself */
 	map_del(&s->by_handle, shape->handle, strlen(shape->handle));
 	map_del(&s->by_identity, shape->def.identity, shape->def.identity_len);
-	struct item *it = item_new(ITEM_DROP);
-	it->shape = shape_ref(shape);
-	writer_put(s, it);
+	writer_put(s, item_drop_new(shape));
 }
 
 /* ---- looking ---- */
@@ -572,13 +544,11 @@ static void test_full_disk(void)
 	int64_t began = clock_mono_ms(), since = 0; /* before anything can fail */
 	atomic_store(&fail_all, true);
 	for (uint32_t piece = 0; piece < 20; piece++) {
-		struct item *it = item_new(ITEM_PIECE);
-		it->shape = shape_ref(w.shapes[1]);
-		it->chunk = 9;
-		it->piece = piece;
-		it->len = it->bytes = 1 << 20;
-		it->data = mem_zalloc(it->len);
-		writer_put(s, it);
+		struct buf rows = BUF_INIT(LIMIT);
+		char *zeros = buf_room(&rows, 1 << 20);
+		memset(zeros, 0, 1 << 20);
+		buf_added(&rows, 1 << 20);
+		writer_put(s, item_piece_new(w.shapes[1], 9, piece, false, &rows));
 	}
 	CHECK_INT(writer_room(s, w.shapes[1], &told), -1);
 	CHECK(told.kind == ERR_TIMEOUT && strstr(told.text, "storage") != NULL);
@@ -936,23 +906,16 @@ static struct item *record_item(struct world *w, enum item_kind kind, struct sha
 {
 	struct pg_snapshot snap = {.xmin = 5, .xmax = 6, .insert_lsn = 1};
 	struct buf b = BUF_INIT(LIMIT);
-	struct item *it = item_new(kind);
+	uint64_t next_id = atomic_load(&w->engine->next_id);
 	record_shape(shape, &snap, kind == ITEM_COMPLETE, 0, &b);
-	it->data = buf_detach(&b, &it->len);
-	it->shape = shape_ref(shape);
-	it->number = atomic_load(&w->engine->next_id);
-	return it;
+	return kind == ITEM_COMPLETE ? item_complete_new(shape, &b, 0, next_id) : item_shape_new(shape, &b, next_id);
 }
 
 static struct item *row_item(struct shape *shape, uint64_t k)
 {
-	struct item *it = item_new(ITEM_ROWS);
-	it->rows = mem_alloc(sizeof *it->rows);
-	it->nrows = 1;
-	it->rows[0] = (struct row){shape, {at(lsn_of(k), 0), line_of(k, 0), ENTRY_LAST}};
-	it->bytes = it->rows[0].entry.line->len;
-	it->lsn = end_of(k);
-	return it;
+	struct item_rows *it = item_rows_new(&(struct item_txn){.end = end_of(k)}, 1);
+	item_rows_add(it, shape, &(struct entry){at(lsn_of(k), 0), line_of(k, 0), ENTRY_LAST});
+	return &it->item;
 }
 
 /* A shape is made, has a row and is dropped, all in one commit, which fails the first time: its id is used up, whatever
@@ -966,8 +929,7 @@ static void test_ids(bool fails)
 	make_shapes(&w);
 	uint64_t id = SHAPES + 1;
 	struct shape *brief = lone_shape(&w, id, "brief-7");
-	struct item *drop = item_new(ITEM_DROP);
-	drop->shape = shape_ref(brief);
+	struct item *drop = item_drop_new(brief);
 	struct item *record = record_item(&w, ITEM_SHAPE, brief), *row = row_item(brief, 1);
 	hold_writer(&w);
 	put_held(&w, record);

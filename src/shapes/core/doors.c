@@ -4,7 +4,6 @@
  */
 #include <stdlib.h>
 
-#include "base/mem.h"
 #include "shapes/core/cmds.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/items.h"
@@ -15,13 +14,6 @@
 #define GATHER_BYTES_MAX (1u << 20)
 
 /* ---- items ---- */
-
-struct item *item_new(enum item_kind kind)
-{
-	struct item *it = mem_zalloc(sizeof *it);
-	it->kind = kind;
-	return it;
-}
 
 /* Whether what is queued may wait for more of it. With the lock held. */
 bool writer_can_gather(const struct writer *w)

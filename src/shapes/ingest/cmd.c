@@ -52,10 +52,11 @@ static struct pg_snapshot snapshot_copy(const struct pg_snapshot *from)
 }
 
 /* Everything a shape saw while its snapshot wasn't known, less what the snapshot shows. */
-void join_release(struct shapes *s, struct shape *shape)
+static void join_release(struct shapes *s, struct shape *shape)
 {
 	size_t n = 0;
 	struct err e;
+	REQUIRE(shape->in.filter.known && !shape->in.joining && !shape->in.counting);
 	if (shape->in.nbuffered == 0)
 		return;
 	struct entry *kept = mem_alloc(shape->in.nbuffered * sizeof *kept);
@@ -74,30 +75,40 @@ void join_release(struct shapes *s, struct shape *shape)
 		ingest_rotate(s, shape, e.text);
 		return;
 	}
-	struct item *it = item_new(ITEM_ROWS);
-	it->rows = mem_alloc(n * sizeof *it->rows);
-	it->lsn = s->ingest->processed;
-	it->bytes = sizeof *it;
-	for (; it->nrows < n; it->nrows++) {
-		txn_account(shape, &kept[it->nrows]);
-		line_ref(kept[it->nrows].line);
-		it->rows[it->nrows] = (struct row){shape, kept[it->nrows]};
-		it->bytes += kept[it->nrows].line->len + sizeof(struct row);
+	struct item_rows *it = item_rows_new(&(struct item_txn){.end = s->ingest->processed}, n);
+	for (size_t i = 0; i < n; i++) {
+		txn_account(shape, &kept[i]);
+		line_ref(kept[i].line);
+		item_rows_add(it, shape, &kept[i]);
 	}
 	tail_publish(shape, kept, n);
 	free(kept);
-	writer_put(s, it);
+	writer_put(s, &it->item);
+}
+
+static void take_counts(struct shapes *s, struct shape *shape, struct key_counts *counts)
+{
+	struct ingest *in = s->ingest;
+	if (!shape->in.routed || !shape->in.counting)
+		return;
+	shape->in.counts = mem_alloc(sizeof *shape->in.counts);
+	*shape->in.counts = *counts;
+	*counts = (struct key_counts){0};
+	in->ncounts++;
+	shape->in.counting = false;
+	join_release(s, shape);
+	/* The commit at hand has been counted already, but for this shape. */
+	struct txn_shape *t = in->in_txn && shape->in.txn_seq == in->txn_number ? shape->in.txn : NULL;
+	if (t != NULL && in->ending && shape->in.routed && !txn_filtered(in, shape))
+		(void)counts_number(in, t, false);
+	counts_forget_lines(in);
 }
 
 static void put_shape_record(struct shapes *s, struct shape *shape, const struct pg_snapshot *snap)
 {
-	struct item *it = item_new(ITEM_SHAPE);
 	struct buf b = BUF_INIT(RECORD_BYTES_MAX);
 	record_shape(shape, snap, false, 0, &b);
-	it->data = buf_detach(&b, &it->len);
-	it->shape = shape_ref(shape);
-	it->number = atomic_load(&s->next_id);
-	writer_put(s, it);
+	writer_put(s, item_shape_new(shape, &b, atomic_load(&s->next_id)));
 }
 
 /* What a snapshot shows is delivered: it counts for the mark (docs/invariants.md 6.5), from before a client can see it. */
@@ -234,7 +245,7 @@ static void run_command(struct shapes *s, struct cmd *c)
 			passed_prune(s->ingest, c->xmin);
 		break;
 	case CMD_COUNTS:
-		counts_take(s, c->shapes[0], c->counts);
+		take_counts(s, c->shapes[0], c->counts);
 		break;
 	case CMD_SUBSET_BEGIN:
 		subset_begin(s, c);
@@ -249,6 +260,7 @@ static void run_command(struct shapes *s, struct cmd *c)
 
 void cmd_run_all(struct shapes *s)
 {
+	REQUIRE(ingest_is_mine(s->ingest));
 	for (struct cmd *c; (c = cmd_take(s)) != NULL; cmd_done(s, c))
 		run_command(s, c);
 }

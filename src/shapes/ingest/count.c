@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "shapes/core/engine.h"
 #include "shapes/ingest/ingest.h"
@@ -22,7 +20,6 @@
 #include "shapes/routing/keys.h"
 
 #define UNDO_MAX 1000000u          /* 32 bytes each; beyond, a lost transaction costs its shapes */
-#define RESTORE_BYTES (256u << 10) /* of lines read at a time */
 #define NUMBER_TEXT_MAX 12
 
 struct key_undo {
@@ -100,8 +97,7 @@ void counts_forget_lines(struct ingest *in)
 	map_clear(&in->renumbered);
 }
 
-/* One entry's number; 0: there is no such row. */
-static uint32_t count_line(struct key_counts *c, const char *text, const struct key_line *k, struct key_hash *key)
+uint32_t counts_line(struct key_counts *c, const char *text, const struct key_line *k, struct key_hash *key)
 {
 	*key = key_hash(text + k->key_at, k->key_len);
 	if (k->operation == 'i')
@@ -122,7 +118,7 @@ static int count_entries(struct ingest *in, struct shape *shape, struct txn_shap
 		struct key_hash key;
 		if (!key_line_read(l->text, l->len, l->split, &out[i].line))
 			return err_set(e, ERR_PROTOCOL, "a line without a key");
-		out[i].number = count_line(shape->in.counts, l->text, &out[i].line, &key);
+		out[i].number = counts_line(shape->in.counts, l->text, &out[i].line, &key);
 		if (out[i].number == 0)
 			return err_set(e, ERR_PROTOCOL, "a row was deleted that it didn't have: its condition may fail on some rows");
 		if (undo == NULL || undo->no_undo)
@@ -187,9 +183,8 @@ void counts_commit(struct ingest *in)
 	counts_forget_lines(in);
 }
 
-void counts_undo(struct shapes *s)
+void counts_undo(struct ingest *in)
 {
-	struct ingest *in = s->ingest;
 	while (in->nundo > 0) {
 		const struct key_undo *u = &in->undo[--in->nundo];
 		struct key_counts *c = u->of->shape->in.counts;
@@ -200,11 +195,6 @@ void counts_undo(struct shapes *s)
 		else
 			key_counts_add(c, u->key);
 	}
-	for (size_t i = 0; i < in->ntouched; i++) {
-		struct txn_shape *t = in->touched[i];
-		if (t->shape->in.counts != NULL && t->no_undo)
-			ingest_rotate(s, t->shape, "the connection was lost in a transaction too large to be taken back");
-	}
 }
 
 void counts_txn_clear(struct ingest *in)
@@ -214,111 +204,4 @@ void counts_txn_clear(struct ingest *in)
 	free(in->undo);
 	in->undo = NULL;
 	in->undo_cap = 0;
-}
-
-/* ---- the counts of a shape ---- */
-
-void counts_take(struct shapes *s, struct shape *shape, struct key_counts *counts)
-{
-	struct ingest *in = s->ingest;
-	if (!shape->in.routed || !shape->in.counting)
-		return;
-	shape->in.counts = mem_alloc(sizeof *shape->in.counts);
-	*shape->in.counts = *counts;
-	*counts = (struct key_counts){0};
-	in->ncounts++;
-	shape->in.counting = false;
-	join_release(s, shape);
-	/* The commit at hand has been counted already, but for this shape. */
-	struct txn_shape *t = in->in_txn && shape->in.txn_seq == in->txn_number ? shape->in.txn : NULL;
-	if (t != NULL && in->ending && shape->in.routed && !txn_filtered(in, shape))
-		(void)counts_number(in, t, false);
-	counts_forget_lines(in);
-}
-
-/* Counts whole lines. */
-static int restore_lines(struct key_counts *c, const struct buf *lines, uint64_t *rows)
-{
-	const char *p = lines->data, *end = p + lines->len;
-	for (const char *stop; p < end && (stop = memchr(p, '\n', (size_t)(end - p))) != NULL; p = stop + 1) {
-		struct key_line k;
-		struct key_hash key;
-		if (!key_line_read(p, (size_t)(stop - p), 0, &k))
-			continue;
-		if (count_line(c, p, &k, &key) == 0)
-			return -1;
-		(*rows)++;
-	}
-	return 0;
-}
-
-static int restore_slice(struct shape *shape, const struct shape_slice *slice, struct key_counts *c, uint64_t *rows, struct err *e)
-{
-	struct shape_reader *r = shape_reader_new(shape, slice);
-	struct buf lines = BUF_INIT((size_t)2 << 30);
-	struct waiter nobody = {0};
-	enum shape_read got;
-	int rc = 0;
-	do {
-		status_poll(shape->engine); /* the others aren't kept waiting: they are served as in an outage */
-		buf_reset(&lines);
-		got = shape_reader_next(r, &lines, RESTORE_BYTES, &nobody, e);
-		if (got == SHAPE_READ_GONE || got == SHAPE_READ_WAIT)
-			rc = err_set(e, ERR_CANCELLED, "it is gone"); /* a complete shape waits for nothing */
-		else if (got == SHAPE_READ_ERROR)
-			rc = -1;
-		else if (restore_lines(c, &lines, rows) != 0)
-			rc = err_set(e, ERR_IO, "its log deletes a row that it didn't have");
-		else
-			rc = key_counts_charge(c, &shape->engine->keys_counted, shape->def.table, e);
-	} while (rc == 0 && got == SHAPE_READ_MORE && !atomic_load(&shape->engine->stopping));
-	waiter_cancel(&nobody);
-	buf_clear(&lines);
-	shape_reader_free(r);
-	return rc;
-}
-
-static int restore(struct shape *shape, uint64_t *rows, struct err *e)
-{
-	struct key_counts *c = shape->in.counts = mem_zalloc(sizeof *c);
-	shape->engine->ingest->ncounts++;
-	struct log_offset at = {0, 0};
-	struct shape_slice slice;
-	struct waiter nobody = {0};
-	/* Its log alone doesn't say which rows there are. */
-	if (shape->def.log_mode == LOG_MODE_CHANGES_ONLY)
-		return err_set(e, ERR_CONFIG, "equal rows of its table, which has no key, are counted anew: its log has no first rows");
-	for (bool start = true;; start = false, at = slice.to) {
-		shape_slice(shape, start, at, &nobody, &slice);
-		waiter_cancel(&nobody);
-		if (slice.kind == SLICE_GONE || slice.kind == SLICE_WAIT || atomic_load(&shape->engine->stopping))
-			return err_set(e, ERR_CANCELLED, "it is gone");
-		if (slice.kind != SLICE_SNAPSHOT && slice.empty)
-			return 0;
-		if (restore_slice(shape, &slice, c, rows, e) != 0)
-			return -1;
-	}
-}
-
-void counts_restore(struct shapes *s)
-{
-	int64_t began_ms = clock_mono_ms();
-	uint64_t rows = 0;
-	size_t n = 0;
-	pthread_rwlock_rdlock(&s->registry_lock);
-	struct shape **all = mem_alloc((s->by_handle.len + 1) * sizeof *all), *shape;
-	for (size_t i = 0; (shape = map_next(&s->by_handle, &i)) != NULL;)
-		if (shape->def.table->keys == PG_KEYS_COUNTED)
-			all[n++] = shape_ref(shape);
-	pthread_rwlock_unlock(&s->registry_lock);
-	for (size_t i = 0; i < n; i++) {
-		struct err e;
-		if (restore(all[i], &rows, &e) != 0 && !atomic_load(&s->stopping))
-			ingest_rotate(s, all[i], e.text);
-		shape_unref(all[i]);
-	}
-	free(all);
-	if (n > 0)
-		log_info("Counted %" PRIu64 " rows of %zu shapes whose tables have no key, in %" PRId64 " ms", rows, n,
-		         clock_mono_ms() - began_ms);
 }

@@ -29,14 +29,8 @@
 /* The durable LSN moves to a keepalive's position at most this often: an fsync each. */
 #define KEEPALIVE_COMMIT_MS 1000
 
-/* Rendered lines up to this size are kept until their format's next change, not only for the change at hand. */
-#define RENDERED_KEPT_BYTES (16u << 10)
-
 /* Staged lines queued for the writer; at the limit the stream waits. */
 #define STAGED_AHEAD_BYTES_MAX (16u << 20)
-
-/* The same for what each shape that it touches takes beside the lines, which they share: half a million of them. */
-#define TXN_REFS_BYTES_MAX (64u << 20)
 
 /* How far delivery may run ahead of the disk; at the limit the stream waits. */
 #define AHEAD_BYTES_MAX (32u << 20)
@@ -56,96 +50,6 @@ static void resolve(struct shapes *s, const struct relation *r)
 	s->ingest->resolving = r->oid;
 	s->ingest->resolve_until_ms = clock_mono_ms() + LOOK_WAIT_MS;
 	job_post(s, j);
-}
-
-static void render(struct ingest *in, struct format *f, enum change_view view, const struct wal_change *c)
-{
-	struct rendered *r = &f->views[view];
-	rendered_forget(r);
-	line_render(f, view, c, in->tx, in->op, in->xid, &in->scratch);
-	r->change_seq = in->change_number;
-	for (int i = 0; i < r->nlines; i++) {
-		in->txn_bytes += r->lines[i]->len + sizeof(struct line);
-		if (r->lines[i]->len > RENDERED_KEPT_BYTES && !f->is_large) {
-			f->is_large = true;
-			f->large_next = in->large;
-			in->large = f;
-		}
-	}
-}
-
-/* The change has been to all shapes of a route. */
-static void forget_large(struct ingest *in)
-{
-	for (struct format *f; (f = in->large) != NULL;) {
-		in->large = f->large_next;
-		f->is_large = false;
-		for (int v = 0; v < CHANGE_VIEWS; v++)
-			rendered_forget(&f->views[v]);
-	}
-	if (in->scratch.cap > ROW_ROOM_KEPT_BYTES)
-		buf_clear(&in->scratch);
-}
-
-static void row_for_shape(struct shapes *s, struct shape *shape, const struct relation *rel, const struct wal_change *c,
-                          enum change_view view)
-{
-	struct ingest *in = s->ingest;
-	if (txn_filtered(in, shape))
-		return;
-	struct format *f = shape->in.format;
-	if (f->bound != rel || f->bound_version != rel->version)
-		format_bind(f, rel);
-	if (!f->bound_ok) {
-		txn_rotate(in, shape, f->bound_why);
-		return;
-	}
-	struct rendered *r = &f->views[view];
-	if (r->change_seq != in->change_number)
-		render(in, f, view, c);
-	if (r->nlines < 0) {
-		txn_rotate(in, shape, "a row came without its old values: the table's replica identity is not FULL");
-		return;
-	}
-	if (r->nlines == 0)
-		return;
-	if (in->oversize) {
-		txn_rotate(in, shape, "a transaction exceeded ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE");
-		return;
-	}
-	struct txn_shape *t = txn_touch(in, shape);
-	for (int i = 0; i < r->nlines; i++)
-		txn_append(in, t, r->lines[i], in->op + (uint64_t)i);
-}
-
-static enum change_view view_of(const struct wal_change *c, uint8_t hits)
-{
-	if (c->kind != WAL_UPDATE || hits == (HIT_OLD | HIT_NEW))
-		return VIEW_AS_IS;
-	return hits == HIT_NEW ? VIEW_ENTERS : VIEW_LEAVES;
-}
-
-void row_for_route(struct shapes *s, const struct route *route, const struct relation *rel, const struct wal_change *c)
-{
-	struct ingest *in = s->ingest;
-	if (route == NULL)
-		return;
-	for (size_t i = 0; i < route->nplain; i++)
-		row_for_shape(s, route->plain[i], rel, c, VIEW_AS_IS);
-	in->nhits = 0;
-	for (struct selection *sel = route->selections; sel != NULL; sel = sel->next)
-		select_hits(s, sel, rel, c);
-	for (size_t i = 0; i < in->nhits; i++)
-		row_for_shape(s, in->hits[i], rel, c, view_of(c, in->hits[i]->in.hits));
-	forget_large(in); /* first: the formats of those that are dismissed may go */
-	if (in->ncostly > 0)
-		select_dismiss(s);
-}
-
-void txn_bound(struct shapes *s)
-{
-	if (s->ingest->txn_bytes > TXN_BYTES_MAX || s->ingest->txn_refs_bytes > TXN_REFS_BYTES_MAX)
-		txn_stage(s, false);
 }
 
 static void change_for_route(struct shapes *s, struct route *route, const struct relation *rel, const struct wal_change *c)
@@ -246,10 +150,11 @@ static int begin(struct shapes *s, const struct wal_change *c, struct err *e)
 static int commit(struct shapes *s, const struct wal_change *c, struct err *e)
 {
 	struct ingest *in = s->ingest;
+	REQUIRE(ingest_is_mine(in));
 	if (!in->in_txn || c->u.commit.commit_lsn != in->tx || c->u.commit.end_lsn <= in->tx)
 		return err_set(e, ERR_PROTOCOL, "a commit that belongs to no transaction");
 	if (in->skip) {
-		passed_add(in, in->xid);
+		passed_add_again(in, in->xid);
 		txn_clear(in);
 		return 0;
 	}
@@ -312,11 +217,20 @@ static bool resolve_awaited(struct ingest *in)
 
 /* ---- the rest of the sink -------------------------------------------------------------------------------- */
 
+static bool looks_awaited(struct shapes *s)
+{
+	if (look_overdue(s->ingest)) {
+		look_give_up(s);
+		cmd_run_all(s); /* their drops */
+	}
+	return s->ingest->looking;
+}
+
 static bool on_ready(void *ctx)
 {
 	struct shapes *s = ctx;
 	struct ingest *in = s->ingest;
-	if (resolve_awaited(in) || ground_awaited(s) || look_awaited(s))
+	if (resolve_awaited(in) || ground_awaited(s) || looks_awaited(s))
 		return false;
 	if (!txn_try_finish(s))
 		return false;
@@ -334,9 +248,8 @@ static void keepalive_poll(struct shapes *s)
 	if (in->keepalive == 0 || in->in_txn || (!urgent && now - in->keepalive_ms < KEEPALIVE_COMMIT_MS))
 		return;
 	if (in->keepalive > in->processed) {
-		struct item *it = item_new(ITEM_LSN);
-		it->lsn = in->processed = in->keepalive;
-		writer_put(s, it);
+		in->processed = in->keepalive;
+		writer_put(s, item_lsn_new(in->processed));
 	}
 	in->keepalive = 0;
 	in->keepalive_ms = now;
@@ -473,6 +386,8 @@ static void *ingest_main(void *arg)
 {
 	struct shapes *s = arg;
 	struct err e = {0};
+	s->ingest->owner = pthread_self();
+	s->ingest->owned = true;
 	counts_restore(s);
 	if (stream_run(s->stream, &e) != 0) {
 		s->ingest->streaming = false;
@@ -487,15 +402,17 @@ static void *ingest_main(void *arg)
 	return NULL;
 }
 
+struct stream_sink ingest_sink(struct shapes *s)
+{
+	return (struct stream_sink){
+		.ctx = s, .start = ingest_on_start, .change = on_change, .keepalive = on_keepalive, .ready = on_ready,
+		.idle = on_idle, .durable = on_durable, .lost = on_lost, .phase = on_phase, .waits = on_waits,
+	};
+}
+
 int ingest_start(struct shapes *s, struct err *e)
 {
-	static const struct stream_sink callbacks = {
-		.start = ingest_on_start, .change = on_change, .keepalive = on_keepalive, .ready = on_ready,
-		.idle = on_idle, .durable = on_durable, .lost = on_lost, .phase = on_phase,
-		.waits = on_waits,
-	};
-	struct stream_sink sink = callbacks;
-	sink.ctx = s;
+	struct stream_sink sink = ingest_sink(s);
 	s->stream = stream_new(s->config, &sink);
 	s->ingest->delivered_ms = clock_mono_ms();
 	int rc = pthread_create(&s->ingest_thread, NULL, ingest_main, s);
@@ -513,7 +430,7 @@ void ingest_stop(struct shapes *s)
 	atomic_store(&s->ingest_quit, true);
 	stream_stop(s->stream);
 	pthread_join(s->ingest_thread, NULL);
-	s->ingest_started = false;
+	s->ingest_started = s->ingest->owned = false;
 	s->ingest->streaming = false;
 	cmd_run_all(s);
 	if (s->ingest->staged && !s->ingest->ending)

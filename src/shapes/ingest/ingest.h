@@ -1,6 +1,9 @@
 /*
- * ingest.h - INGEST's own state, shared by the ingest_*.c files and nobody else. All of it belongs to the
+ * ingest.h - INGEST's own state, shared by the files of this folder and nobody else. All of it belongs to the
  * INGEST thread.
+ *
+ * The files call downwards only: ingest.c (the sink) > start.c > cmd.c > commit.c > keys.c > rows.c, stage.c > select.c >
+ * route.c > count.c, join.c, selection.c > txn.c, mark.c, passed.c; beside them look.c and recount.c, above route.c.
  */
 #ifndef BUSBAR_SHAPES_INGEST_H
 #define BUSBAR_SHAPES_INGEST_H
@@ -9,6 +12,7 @@
 #include "shapes/core/engine.h"
 #include "shapes/ingest/route.h"
 #include "shapes/logs/commits.h"
+#include "shapes/routing/keys.h"
 #include "shapes/routing/render.h"
 
 #define PASSED_PAGE_BITS 32768u /* xids a page of the passed set covers */
@@ -51,6 +55,8 @@ struct recent {
 };
 
 struct ingest {
+	bool owned;            /* by the thread `owner`, while that runs the stream */
+	pthread_t owner;
 	struct map relations;  /* oid -> relation */
 	struct map routes;     /* oid -> route */
 	struct map leaves;     /* oid -> leaf */
@@ -126,11 +132,19 @@ struct ingest {
 	bool mark_idle;        /* drawn back */
 };
 
+/* Of a running transaction's entries and txn_shapes in memory, beside the lines, which they share: half a million of them. */
+#define TXN_REFS_BYTES_MAX (64u << 20)
+
+/* The calling thread may touch it: INGEST's; before and after that one runs, whoever starts and stops it. */
+static inline bool ingest_is_mine(const struct ingest *in) { return !in->owned || pthread_equal(in->owner, pthread_self()); }
+
 /* ingest/passed.c: the set of passed transactions */
-/* The stream has passed this transaction (its commit, or as a replay). */
 /* One more, or one less, who is about to take a snapshot: what is passed meanwhile is remembered with its number. */
 void passed_watch(struct ingest *in, bool on);
+/* The stream has passed this transaction: its commit, or the place where somebody begins to look. */
 void passed_add(struct ingest *in, uint32_t xid);
+/* The same of a replay: nobody who has begun to look since then got anything of it. */
+void passed_add_again(struct ingest *in, uint32_t xid);
 /* Forgets pages that every later snapshot shows; not while a shape joins. */
 void passed_prune(struct ingest *in, uint64_t xmin);
 /* True if the snapshot calls running what an earlier process of ours may have passed. */
@@ -166,26 +180,18 @@ void ingest_drop(struct shapes *s, struct shape *shape);
 /* Out of the registry too. What is queued after it can't become durable before it. */
 void ingest_rotate(struct shapes *s, struct shape *shape, const char *why);
 
-/* ingest.c */
+/* ingest/rows.c */
 /* Gives a change to the shapes of a route, at in->op. */
 void row_for_route(struct shapes *s, const struct route *route, const struct relation *rel, const struct wal_change *c);
-/* Stages the transaction if it has become too large for memory. */
-void txn_bound(struct shapes *s);
 
 /* ingest/keys.c: tables whose keys are unique at the end of a transaction only */
-bool keys_are_loose(const struct shape *s);
-void keys_route_add(struct route *r, const struct shape *s);
-void keys_route_remove(struct route *r, const struct shape *s);
-/* The route is about to be freed. */
-void keys_route_gone(struct route *r);
 /* Keeps a change until the commit; copies it. */
 void keys_hold(struct shapes *s, struct route *route, const struct relation *rel, const struct wal_change *c);
 /* Lets go of what is held when it is too much. */
 void keys_bound(struct shapes *s);
 /* At the commit, before anything of the transaction is published. */
 void keys_commit(struct shapes *s);
-/* True if changes may be held of a relation that was replaced: then it lives until the transaction's end. */
-bool keys_keep(struct ingest *in, struct relation *old);
+/* Lets go of all that is held. */
 void keys_clear(struct ingest *in);
 
 /* ingest/count.c: tables where rows may be equal */
@@ -196,29 +202,33 @@ bool counts_number(struct ingest *in, struct txn_shape *t, bool undo);
 void counts_forget_lines(struct ingest *in);
 /* At the commit: those still in memory. */
 void counts_commit(struct ingest *in);
-/* The transaction is lost; it will come again. */
-void counts_undo(struct shapes *s);
+/* The transaction is lost; it will come again. Those with `no_undo` are to rotate. */
+void counts_undo(struct ingest *in);
 void counts_txn_clear(struct ingest *in);
-/* CMD_COUNTS */
-void counts_take(struct shapes *s, struct shape *shape, struct key_counts *counts);
 /* Numbers entries that aren't of the running transaction; -1: what is known of the keys isn't right. */
 int counts_number_entries(struct ingest *in, struct shape *shape, struct entry *entries, size_t n, struct err *e) MUST_USE;
-/* Before the stream begins: what is known of keys is read from the logs. */
-void counts_restore(struct shapes *s);
+/* Counts one line; its key, and the number of that. 0: there is no such row. */
+uint32_t counts_line(struct key_counts *c, const char *text, const struct key_line *k, struct key_hash *key);
 void counts_drop(struct shape *shape);
 
-/* ingest/select.c: conditions */
+/* ingest/recount.c */
+/* Before the stream begins: what is known of keys is read from the logs. */
+void counts_restore(struct shapes *s);
+
+/* ingest/selection.c: conditions */
 /* Puts the shape's condition into the filter of its table: -1 if it doesn't fit the table any more. */
 int select_add(struct route *route, struct shape *shape, struct err *e) MUST_USE;
 void select_remove(struct route *route, struct shape *shape);
+
+/* ingest/select.c: whom a change concerns */
 /* Fills in->hits with the shapes of the selection whose condition holds before or after the change. */
 void select_hits(struct shapes *s, struct selection *sel, const struct relation *rel, const struct wal_change *c);
 /* After the change: rotates those that were too costly. */
 void select_dismiss(struct shapes *s);
 
-/* ingest/txn.c: the running transaction, and shapes whose snapshot isn't known yet */
-/* Forgets the running transaction. */
-void txn_clear(struct ingest *in);
+/* ingest/txn.c: the running transaction */
+/* Forgets what it has for its shapes; see txn_clear(). */
+void txn_forget(struct ingest *in);
 /* At the end: what is kept from transaction to transaction. */
 void txn_free(struct ingest *in);
 /* What the running transaction has for a shape; made when first asked for. */
@@ -227,20 +237,57 @@ struct txn_shape *txn_touch(struct ingest *in, struct shape *shape);
 void txn_rotate(struct ingest *in, struct shape *shape, const char *why);
 /* Adds an entry at (tx, op), with a reference of its own to the line. */
 void txn_append(struct ingest *in, struct txn_shape *t, struct line *line, uint64_t op);
-/* Counts the entry into the open chunk and flags it if it closes that. */
-void txn_account(struct shape *shape, struct entry *e);
+void txn_forget_entries(struct txn_shape *t);
 /* True if the shape must not see the running transaction: its snapshot shows it. */
 bool txn_filtered(struct ingest *in, const struct shape *shape);
+/* Whether a touched shape is still to get the transaction's rows: it may have been dropped meanwhile,
+ * and its snapshot may have become known after its first rows were collected. */
+bool txn_wanted(struct ingest *in, const struct txn_shape *t);
+
+/* No shape has entries in memory. */
+static inline void txn_no_fresh(struct ingest *in)
+{
+	in->fresh = NULL;
+	in->fresh_tail = &in->fresh;
+	in->txn_bytes = in->txn_refs_bytes = 0;
+}
+
+/* Counts the entry into the open chunk and flags it if it brings that to the threshold, where chunks end. */
+static inline void txn_account(struct shape *shape, struct entry *e)
+{
+	shape->in.open_bytes += entry_bytes(e);
+	if (shape->in.open_bytes < shape->chunk_bytes)
+		return;
+	e->flags |= ENTRY_CHUNK_END;
+	shape->in.open_bytes = 0;
+}
+
+/* ingest/stage.c: a transaction too large for memory */
 /* Rows so far go to the store, unseen; `ends`: at the commit, each shape's newest is its last. */
 void txn_stage(struct shapes *s, bool ends);
+/* At the commit, behind the last rows: which were the last of their shapes, and the word that makes all visible. */
+void txn_stage_end(struct shapes *s);
 /* The connection was lost before the commit: the store cuts what was staged. */
 void txn_unstage(struct shapes *s);
+
+/* Stages the transaction if it has become too large for memory. */
+static inline void txn_bound(struct shapes *s)
+{
+	if (s->ingest->txn_bytes > TXN_BYTES_MAX || s->ingest->txn_refs_bytes > TXN_REFS_BYTES_MAX)
+		txn_stage(s, false);
+}
+
+/* ingest/join.c: shapes whose snapshot isn't known yet */
 /* Whether the shape's snapshot has begun and isn't known yet. */
 void join_set(struct ingest *in, struct shape *shape, bool joining);
-/* Gives it what was kept for it meanwhile, but for what its snapshot shows. */
-void join_release(struct shapes *s, struct shape *shape);
+/* Keeps what the running transaction has for the shape. */
+void join_keep(struct ingest *in, const struct txn_shape *t);
 /* Drops what was kept for it meanwhile. */
 void join_clear(struct shape *shape);
+
+/* ingest/commit.c: the end of a transaction */
+/* Forgets the running transaction. */
+void txn_clear(struct ingest *in);
 /* Goes on with a commit as far as mark and writer allow; true when nothing is left to do. */
 bool txn_try_finish(struct shapes *s);
 
@@ -261,8 +308,9 @@ void mark_set_seen(struct shapes *s, lsn_t lsn);
 void look_at_relation(struct shapes *s, const struct wal_relation *w);
 /* CMD_LOOKED */
 void look_done(struct shapes *s, const struct cmd *c);
-/* True while the stream waits; not for ever. */
-bool look_awaited(struct shapes *s);
+/* The stream has waited too long for it: it is given up. The drops of what rotates are in the queue of commands then. */
+bool look_overdue(const struct ingest *in);
+void look_give_up(struct shapes *s);
 
 /* ingest/cmd.c: runs every queued command (cmd_post(), cmd_call()) */
 void cmd_run_all(struct shapes *s);

@@ -26,68 +26,12 @@
 /* Keys that one transaction brought to a table, 16 bytes and some room each. */
 #define HELD_KEYS_MAX 4000000u
 
-/* A change, copied out of the message: of an update the new row is whole. */
-struct held_change {
-	enum wal_kind kind;
-	uint64_t op;
-	const struct relation *rel; /* as it was described then */
-	uint16_t n;                 /* columns of each row */
-	struct wal_value *was, *now; /* NULL: there is none */
-};
-
-struct held_entry {
-	const struct held_change *change;
-	struct key_hash was, now; /* keys */
-};
-
-/* What the running transaction has for one route. */
-struct held {
-	struct held *next;
-	struct route *route; /* NULL: its shapes are all gone */
-	struct pg_table *table; /* a reference: whose key it is */
-	struct held_entry *entries;
-	size_t n, cap;
-	struct key_set brought; /* keys that came, by an insert or an update of the key */
-	bool conflict;       /* one of them was left again */
-	bool let_go;         /* some changes have gone to the shapes */
-	bool given_up;       /* the shapes rotate: nothing is held any more */
-	/* The binding: column i of the table is column map[i] of the relation; -1 none. */
-	const struct relation *bound;
-	uint32_t bound_version;
-	int *map;
-	bool bound_ok;
-};
-
-/* ---- routes ---- */
-
-bool keys_are_loose(const struct shape *s) { return s->def.table->keys == PG_KEYS_AT_COMMIT; }
-
 static bool same_key(const struct pg_table *a, const struct pg_table *b)
 {
 	bool same = line_key_columns(a) == line_key_columns(b);
 	for (uint16_t i = 0; same && i < line_key_columns(a); i++)
 		same = strcmp(a->columns[line_key_column(a, i)].name, b->columns[line_key_column(b, i)].name) == 0;
 	return same;
-}
-
-void keys_route_add(struct route *r, const struct shape *s)
-{
-	if (keys_are_loose(s) && r->nloose++ == 0)
-		r->loose = pg_table_ref(s->def.table);
-}
-
-void keys_route_remove(struct route *r, const struct shape *s)
-{
-	if (!keys_are_loose(s) || --r->nloose > 0)
-		return;
-	pg_table_unref(r->loose);
-	r->loose = NULL;
-}
-
-void keys_route_gone(struct route *r)
-{
-	if (r->held != NULL)
-		r->held->route = NULL;
 }
 
 /* ---- holding ---- */
@@ -401,15 +345,6 @@ void keys_commit(struct shapes *s)
 		else
 			let_go(s, h);
 	}
-}
-
-bool keys_keep(struct ingest *in, struct relation *old)
-{
-	if (in->held == NULL)
-		return false;
-	old->next_old = in->old_relations;
-	in->old_relations = old;
-	return true;
 }
 
 void keys_clear(struct ingest *in)

@@ -134,16 +134,14 @@ void look_done(struct shapes *s, const struct cmd *c)
 	}
 }
 
-bool look_awaited(struct shapes *s)
+bool look_overdue(const struct ingest *in) { return in->looking && clock_mono_ms() > in->look_until_ms; }
+
+void look_give_up(struct shapes *s)
 {
 	struct ingest *in = s->ingest;
-	if (!in->looking || clock_mono_ms() <= in->look_until_ms)
-		return in->looking;
 	log_warning("Nobody could look at a changed table within %d s", LOOK_WAIT_MS / 1000);
 	for (size_t i = 0; i < in->nlook; i++)
 		shapes_rotate_table(s, in->look_oids[i], "the table may have changed, and could not be looked at in time");
 	in->looking = false;
 	look_ends(in);
-	cmd_run_all(s); /* their drops */
-	return false;
 }

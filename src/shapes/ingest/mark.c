@@ -13,13 +13,12 @@
 void mark_request(struct shapes *s, lsn_t to)
 {
 	struct ingest *in = s->ingest;
-	struct item *it = item_new(ITEM_MARK);
-	it->lsn = in->mark_wanted = to;
-	it->number = ++in->mark_seq;
+	in->mark_wanted = to;
+	in->mark_seq++;
 	/* Until it is durable only what both the old and the new mark cover may be delivered. */
 	if (to < in->mark_limit)
 		in->mark_limit = to;
-	writer_put(s, it);
+	writer_put(s, item_mark_new(to, in->mark_seq));
 }
 
 void mark_poll(struct shapes *s)

@@ -19,6 +19,18 @@ void passed_watch(struct ingest *in, bool on)
 		in->nrecent = 0;
 }
 
+void passed_add_again(struct ingest *in, uint32_t xid)
+{
+	uint32_t number = xid / PASSED_PAGE_BITS;
+	struct passed_page *p = map_get(&in->passed, &number, sizeof number);
+	if (p == NULL) {
+		p = mem_zalloc(sizeof *p);
+		p->number = number;
+		map_put(&in->passed, &p->number, sizeof p->number, p);
+	}
+	p->bits[xid % PASSED_PAGE_BITS / 64] |= (uint64_t)1 << (xid % 64);
+}
+
 void passed_add(struct ingest *in, uint32_t xid)
 {
 	if (in->njoining > 0) {
@@ -28,14 +40,7 @@ void passed_add(struct ingest *in, uint32_t xid)
 		}
 		in->recent[in->nrecent++] = (struct recent){xid, in->txn_number};
 	}
-	uint32_t number = xid / PASSED_PAGE_BITS;
-	struct passed_page *p = map_get(&in->passed, &number, sizeof number);
-	if (p == NULL) {
-		p = mem_zalloc(sizeof *p);
-		p->number = number;
-		map_put(&in->passed, &p->number, sizeof p->number, p);
-	}
-	p->bits[xid % PASSED_PAGE_BITS / 64] |= (uint64_t)1 << (xid % 64);
+	passed_add_again(in, xid);
 }
 
 static bool is_passed(const struct ingest *in, uint32_t xid)

@@ -15,6 +15,31 @@
 
 static bool route_is_root(const struct shape *shape) { return shape->def.table->relkind == 'p' || shape->def.table->nleaves > 0; }
 
+/* ---- keys that are unique at commits only: keys.c -------------------------------------------------- */
+
+static bool are_loose(const struct shape *s) { return s->def.table->keys == PG_KEYS_AT_COMMIT; }
+
+static void loose_add(struct route *r, const struct shape *s)
+{
+	if (are_loose(s) && r->nloose++ == 0)
+		r->loose = pg_table_ref(s->def.table);
+}
+
+static void loose_remove(struct route *r, const struct shape *s)
+{
+	if (!are_loose(s) || --r->nloose > 0)
+		return;
+	pg_table_unref(r->loose);
+	r->loose = NULL;
+}
+
+/* What is held for the route outlives it: it belongs to nobody. */
+static void held_gone(struct route *r)
+{
+	if (r->held != NULL)
+		r->held->route = NULL;
+}
+
 /* ---- routes and formats --------------------------------------------------------------------------- */
 
 struct route *route_get(struct ingest *in, uint32_t oid, bool make)
@@ -42,7 +67,7 @@ static size_t list_add(struct shape ***list, size_t *n, size_t *cap, struct shap
 static int route_add(struct ingest *in, uint32_t oid, struct shape *s, struct err *e)
 {
 	struct route *r = route_get(in, oid, true);
-	keys_route_add(r, s);
+	loose_add(r, s);
 	s->in.route_at = list_add(&r->shapes, &r->n, &r->cap, s);
 	if (s->def.where != NULL)
 		return select_add(r, s, e);
@@ -56,7 +81,7 @@ static void route_remove(struct ingest *in, uint32_t oid, struct shape *s)
 	if (r == NULL)
 		return;
 	REQUIRE(r->shapes[s->in.route_at] == s);
-	keys_route_remove(r, s);
+	loose_remove(r, s);
 	struct shape *moved = r->shapes[s->in.route_at] = r->shapes[--r->n];
 	moved->in.route_at = s->in.route_at;
 	if (s->def.where != NULL) {
@@ -66,7 +91,7 @@ static void route_remove(struct ingest *in, uint32_t oid, struct shape *s)
 		moved->in.plain_at = s->in.plain_at;
 	}
 	if (r->n == 0) {
-		keys_route_gone(r);
+		held_gone(r);
 		map_del(&in->routes, &r->oid, sizeof r->oid);
 		free(r->shapes);
 		free(r->plain);
@@ -160,6 +185,16 @@ void relation_drop(struct ingest *in, struct relation *r)
 	relation_free(r);
 }
 
+/* Changes may be held of a relation that was replaced: then it lives until the transaction's end. */
+static bool keep_old(struct ingest *in, struct relation *old)
+{
+	if (in->held == NULL)
+		return false;
+	old->next_old = in->old_relations;
+	in->old_relations = old;
+	return true;
+}
+
 void relation_put(struct shapes *s, const struct wal_relation *w)
 {
 	struct ingest *in = s->ingest;
@@ -179,7 +214,7 @@ void relation_put(struct shapes *s, const struct wal_relation *w)
 		r->identity[i] = w->columns[i].key;
 	}
 	struct relation *old = map_put(&in->relations, &r->oid, sizeof r->oid, r);
-	if (old != NULL && !keys_keep(in, old))
+	if (old != NULL && !keep_old(in, old))
 		relation_drop(in, old);
 	registry_cache_doubt(s, w->oid);
 }
@@ -260,9 +295,7 @@ void ingest_drop(struct shapes *s, struct shape *shape)
 	if (shape->in.drop_put)
 		return;
 	shape->in.drop_put = true;
-	struct item *it = item_new(ITEM_DROP);
-	it->shape = shape_ref(shape);
-	writer_put(s, it);
+	writer_put(s, item_drop_new(shape));
 }
 
 void ingest_rotate(struct shapes *s, struct shape *shape, const char *why)

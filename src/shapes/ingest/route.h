@@ -6,9 +6,12 @@
 
 #include "shapes/core/line.h"
 #include "shapes/core/shape.h"
+#include "shapes/routing/keys.h"
+#include "wal/change.h"
 
-struct held;
+struct relation;
 struct selection;
+struct held;
 
 struct route { /* INGEST's: the shapes of a table */
 	uint32_t oid;
@@ -44,6 +47,38 @@ struct txn_shape { /* INGEST's: what the running transaction has for a shape */
 	size_t last_bytes;     /* the bytes it was staged with */
 	uint64_t open_bytes_before;
 	char *why;             /* rotate: why */
+};
+
+/* A change, copied out of the message: of an update the new row is whole. */
+struct held_change {
+	enum wal_kind kind;
+	uint64_t op;
+	const struct relation *rel; /* as it was described then */
+	uint16_t n;                 /* columns of each row */
+	struct wal_value *was, *now; /* NULL: there is none */
+};
+
+struct held_entry {
+	const struct held_change *change;
+	struct key_hash was, now; /* keys */
+};
+
+/* What the running transaction has for one route. */
+struct held {
+	struct held *next;
+	struct route *route; /* NULL: its shapes are all gone */
+	struct pg_table *table; /* a reference: whose key it is */
+	struct held_entry *entries;
+	size_t n, cap;
+	struct key_set brought; /* keys that came, by an insert or an update of the key */
+	bool conflict;       /* one of them was left again */
+	bool let_go;         /* some changes have gone to the shapes */
+	bool given_up;       /* the shapes rotate: nothing is held any more */
+	/* The binding: column i of the table is column map[i] of the relation; -1 none. */
+	const struct relation *bound;
+	uint32_t bound_version;
+	int *map;
+	bool bound_ok;
 };
 
 #endif

@@ -7,10 +7,13 @@
 #include "base/err.h"
 #include "pg/table/table.h"
 #include "shapes/core/shape.h"
+#include "wal/stream.h"
 
 struct shapes;
 
 void ingest_new(struct shapes *s);
+/* What the stream calls, on its thread. A test may be the stream. */
+struct stream_sink ingest_sink(struct shapes *s);
 int ingest_start(struct shapes *s, struct err *e) MUST_USE;
 void ingest_stop(struct shapes *s); /* after prep_stop() */
 void ingest_release(struct shapes *s);

@@ -42,16 +42,6 @@ static int identity_load(struct shapes *s, struct identity *out, bool *found, st
 	return rc < 0 ? -1 : 0;
 }
 
-static void identity_put(struct shapes *s, const struct identity *id)
-{
-	struct item *it = item_new(ITEM_META);
-	snprintf(it->name, sizeof it->name, "identity");
-	it->data = mem_alloc(sizeof *id);
-	memcpy(it->data, id, sizeof *id);
-	it->len = sizeof *id;
-	writer_put(s, it);
-}
-
 /* Where the server's history leaves the timeline `ours`; 0: it never had it. */
 static lsn_t left_at(const struct stream_server *server, uint32_t ours)
 {
@@ -129,10 +119,7 @@ static void rotate_unflushed(struct shapes *s, const struct stream_server *serve
 /* The store forgets the commits it has as it sets the durable LSN. */
 static void set_durable(struct shapes *s, lsn_t to)
 {
-	struct item *it = item_new(ITEM_LSN);
-	it->lsn = to;
-	it->number = 1; /* set, not raised */
-	writer_put(s, it);
+	writer_put(s, item_lsn_new_set(to));
 	commits_reset(&s->ingest->commits, to);
 }
 
@@ -259,7 +246,7 @@ int ingest_on_start(void *ctx, const struct stream_server *server, lsn_t *start_
 		in->doubts = mem_alloc(in->ndoubts * sizeof *in->doubts);
 		memcpy(in->doubts, server->running, in->ndoubts * sizeof *in->doubts);
 	}
-	identity_put(s, &now);
+	writer_put(s, item_meta_new("identity", &now, sizeof now));
 	struct relation *r;
 	for (size_t i = 0; (r = map_next(&in->relations, &i)) != NULL;)
 		r->resolved = false;

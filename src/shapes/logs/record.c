@@ -304,7 +304,7 @@ static int by_position(const void *a, const void *b)
 	return x->shape->id < y->shape->id ? -1 : x->shape->id > y->shape->id;
 }
 
-void journal_encode(struct item *const *items, size_t n, struct buf *out)
+void journal_encode(struct item_rows *const *items, size_t n, struct buf *out)
 {
 	size_t count = 0;
 	for (size_t i = 0; i < n; i++)

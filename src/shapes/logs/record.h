@@ -29,7 +29,7 @@ int record_shape_parse(const char *p, size_t len, struct map *tables, struct sha
 void record_table(const struct table_state *t, struct buf *out);
 int record_table_parse(const char *p, size_t len, struct table_state *out, struct err *e) MUST_USE;
 /* A journal batch: see store/FORMAT.md. */
-void journal_encode(struct item *const *items, size_t n, struct buf *out);
+void journal_encode(struct item_rows *const *items, size_t n, struct buf *out);
 int journal_decode(const char *p, size_t len,
                    int (*row)(void *ctx, uint64_t shape_id, struct log_offset at, uint32_t flags, struct line *line, struct err *e),
                    void *ctx, struct err *e) MUST_USE;

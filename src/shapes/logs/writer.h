@@ -14,6 +14,8 @@ enum { FAILING_COMMITS = 1, FAILING_HOUSEKEEPING = 2 };
 struct writer {
 	pthread_t thread;
 	bool started;
+	bool owned;            /* by the thread `owner`, from its own first line on */
+	pthread_t owner;
 	pthread_mutex_t lock;
 	pthread_cond_t cond, room;
 	struct item *head, **tail;

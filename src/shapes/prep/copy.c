@@ -48,18 +48,8 @@ static int put_piece(struct copy *c, bool closes, struct err *e)
 		buf_reset(&c->piece);
 		return room < 0 ? -1 : 0;
 	}
-	struct item *it = item_new(ITEM_PIECE);
-	it->shape = shape_ref(c->shape);
-	it->chunk = c->chunk;
-	it->piece = c->pieces++;
-	it->chunk_closed = closes;
 	row_pack_end(&c->piece, c->piece_bytes);
-	size_t held = c->piece.cap;
-	it->data = buf_detach(&c->piece, &it->len);
-	if (held > 2 * it->len) /* room was made for a piece of usual size */
-		it->data = mem_realloc(it->data, held = it->len + 1);
-	it->bytes = held + sizeof *it;
-	writer_put(c->s, it);
+	writer_put(c->s, item_piece_new(c->shape, c->chunk, c->pieces++, closes, &c->piece));
 	c->all_bytes += c->piece_bytes;
 	c->piece_bytes = 0;
 	if (closes) {
@@ -159,14 +149,9 @@ int copy_shape(struct pg_thread *w, struct shape *shape, const struct pg_snapsho
 		rc = put_piece(&c, true, e);
 	}
 	if (rc == 0 && !c.discard) {
-		struct item *it = item_new(ITEM_COMPLETE);
 		struct buf b = BUF_INIT(RECORD_BYTES_MAX);
 		record_shape(shape, snap, true, c.chunk, &b);
-		it->data = buf_detach(&b, &it->len);
-		it->shape = shape_ref(shape);
-		it->chunk = c.chunk;
-		it->number = atomic_load(&s->next_id);
-		writer_put(s, it);
+		writer_put(s, item_complete_new(shape, &b, c.chunk, atomic_load(&s->next_id)));
 	}
 	w->large = w->large || c.large;
 	buf_clear(&c.piece);

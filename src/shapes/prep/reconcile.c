@@ -92,9 +92,7 @@ static void leave_table(struct pg_thread *w, struct pg_table *t)
 			free(st->ground);
 			free(st);
 		}
-		struct item *it = item_new(ITEM_TABLE);
-		it->number = t->oid;
-		writer_put(s, it);
+		writer_put(s, item_table_new_gone(t->oid));
 	}
 	pthread_rwlock_unlock(&s->registry_lock);
 	if (rc != 0)

@@ -16,12 +16,9 @@ bool prep_stopping(void *engine) { return atomic_load(&((struct shapes *)engine)
 
 void table_save(struct shapes *s, const struct table_state *t)
 {
-	struct item *it = item_new(ITEM_TABLE);
 	struct buf b = BUF_INIT(RECORD_BYTES_MAX);
 	record_table(t, &b);
-	it->data = buf_detach(&b, &it->len);
-	it->number = t->oid;
-	writer_put(s, it);
+	writer_put(s, item_table_new(t->oid, &b));
 }
 
 /* Whether the shape's condition looks at a column of its table; a condition that can't be read might. */
