@@ -1,0 +1,89 @@
+// What breaks a rule of docs/invariants.md, one each: `from` stands once in `file`, `to` is what it becomes, and `test` is
+// the unit test that must notice. `database`: that test needs a Postgres (BUSBAR_TEST_DATABASE_URL).
+
+export const mutants = [
+  {
+    rule: '2.1', what: 'rows are published that the mark does not cover', file: 'src/shapes/ingest/commit.c', test: 'test_ingest',
+    from: '\tif (!mark_covers(s, in->end_lsn))\n\t\treturn false;\n', to: '\t(void)mark_covers(s, in->end_lsn);\n',
+  },
+  {
+    rule: '2.1', what: 'the mark counts before it is durable', file: 'src/shapes/ingest/mark.c', test: 'test_ingest',
+    from: '\tif (to < in->mark_limit)\n\t\tin->mark_limit = to;', to: '\tin->mark_limit = to;',
+  },
+  {
+    rule: '2.1', what: 'what was received is acknowledged', file: 'src/wal/stream.c', test: 'test_stream', database: true,
+    from: 'lsn_t flushed = acknowledgeable(s);', to: 'lsn_t flushed = s->received;',
+  },
+  {
+    rule: '2.5', what: 'a commit at the position that was reached is taken for a replay', file: 'src/shapes/ingest/ingest.c',
+    test: 'test_ingest', from: 'in->skip = in->tx < in->processed;', to: 'in->skip = in->tx <= in->processed;',
+  },
+  {
+    rule: '2.4', what: 'replays are not dropped', file: 'src/shapes/ingest/ingest.c', test: 'test_ingest',
+    from: 'in->skip = in->tx < in->processed;', to: 'in->skip = false;',
+  },
+  {
+    rule: '2.7', what: 'a failed store is not opened again', file: 'src/shapes/logs/failing.c', test: 'test_writer',
+    from: 'if (store_reopen(s->store, &again) == 0)', to: 'if (rest_ms == 0)',
+  },
+  {
+    rule: '2.8', what: 'what a lost transaction staged stays', file: 'src/shapes/ingest/stage.c', test: 'test_ingest',
+    from: 'void txn_unstage(struct shapes *s)\n{\n', to: 'void txn_unstage(struct shapes *s)\n{\n\tif (s != NULL)\n\t\treturn;\n',
+  },
+  {
+    rule: '2.9', what: 'a record that was queued late brings a dropped shape back', file: 'src/shapes/logs/apply.c', test: 'test_writer',
+    from: 'return shape->wr.dropped || shape->wr.drop_attempt == b->attempt;', to: 'return shape->wr.dropped && b->attempt == 0;',
+  },
+  {
+    rule: '2.10', what: 'offsets do not begin anew with each transaction', file: 'src/shapes/ingest/ingest.c', test: 'test_ingest',
+    from: '\tin->op = 0;\n', to: '\tin->op = in->txn_number & 1;\n',
+  },
+  {
+    rule: '2.11', what: 'what is not durable is folded', file: 'src/shapes/logs/fold.c', test: 'test_writer',
+    from: 'tail[count].at.tx < durable && bytes < FOLD_BYTES_MAX', to: 'bytes < FOLD_BYTES_MAX',
+  },
+  {
+    rule: '2.12', what: 'seals are not looked at', file: 'store/seal.c', test: 'test_damage',
+    from: 'return seal == seal_of(db, key, key_len, p, *len);', to: 'return seal == seal || db < 0 || key == p || key_len == 0;',
+  },
+  {
+    rule: '2.13', what: 'another commit at the same position is taken for ours', file: 'src/shapes/logs/commits.c', test: 'test_commits',
+    from: 'if (want->xid != sent->xid || want->time_us != sent->time_us)', to: 'if (want->lsn != sent->lsn)',
+  },
+  {
+    rule: '3.1', what: 'chunks have no end', file: 'src/shapes/ingest/ingest.h', test: 'test_ingest',
+    from: '\te->flags |= ENTRY_CHUNK_END;\n', to: '',
+  },
+  {
+    rule: '3.2', what: '`seen` is raised before the tail has the rows', file: 'src/shapes/ingest/commit.c', test: 'test_ingest',
+    from: '\tpublish(s);\n\tfinish_txn(s);\n', to: '\tmark_set_seen(s, in->end_lsn - 1);\n\tpublish(s);\n\tfinish_txn(s);\n',
+  },
+  {
+    rule: '3.3', what: 'a waiter registers without a look', file: 'src/shapes/logs/read.c', test: 'test_tail',
+    from: '&& log_offset_cmp(s->tail.last, seen) <= 0;', to: '&& seen.tx + 1 > 0;',
+  },
+  {
+    rule: '3.3', what: 'nobody is woken by a row', file: 'src/shapes/core/tail.c', test: 'test_tail',
+    from: '\twait_list_wake_above(&s->tail.waiters, s->tail.last);\n', to: '',
+  },
+  {
+    rule: '3.4', what: 'who is parked stays when the lock goes to somebody else', file: 'src/http/loop.c', test: 'test_http',
+    from: '\t\tif (c->state == CONN_PARKED)\n\t\t\tconn_unpark(c);', to: '\t\tif (c->state == CONN_PARKED && l->http == NULL)\n\t\t\tconn_unpark(c);',
+  },
+  {
+    rule: '6.3', what: 'a snapshot is taken that lacks what the stream had passed', file: 'src/shapes/ingest/cmd.c', test: 'test_ingest',
+    from: '(passed_not_held(in, c->snap, joined) || passed_doubtful(in, c->snap))', to: 'passed_doubtful(in, c->snap)',
+  },
+  {
+    rule: '6.3', what: 'a replay counts as news for a shape that joins', file: 'src/shapes/ingest/ingest.c', test: 'test_ingest',
+    from: 'passed_add_again(in, in->xid);', to: 'passed_add(in, in->xid);',
+  },
+  {
+    rule: '6.4', what: 'a shape that joins inside a transaction gets its second half', file: 'src/shapes/ingest/cmd.c', test: 'test_ingest',
+    from: '\t\tif (in->in_txn)\n\t\t\tpassed_add(in, in->xid);\n', to: '',
+  },
+  {
+    rule: '6.4', what: 'what was kept is not judged by the snapshot', file: 'src/shapes/ingest/cmd.c', test: 'test_ingest',
+    from: 'if (en.at.tx < shape->in.filter.snap.insert_lsn && pg_snapshot_holds(', to: 'if (false && pg_snapshot_holds(',
+  },
+]
