@@ -15,6 +15,7 @@
 
 #define SLOTS 4096 /* locks of a process: SHAPE_LOCKS and some dozens; tests make several engines */
 #define HELD_MAX 8
+#define UNRANKED "a lock without a rank"
 
 struct slot {
 	_Atomic(uintptr_t) lock; /* 0: never used, 1: forgotten */
@@ -32,6 +33,7 @@ static struct slot slots[SLOTS];
 static pthread_mutex_t changing = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local struct held held[HELD_MAX];
 static _Thread_local int nheld;
+static _Thread_local bool ended;
 
 int __real_pthread_mutex_lock(pthread_mutex_t *m);
 int __real_pthread_mutex_unlock(pthread_mutex_t *m);
@@ -101,19 +103,38 @@ void lock_order_rank(const void *lock, enum lock_rank rank, const char *name)
 	}
 }
 
+/* Behind the end of a chain nobody looks: what is forgotten there is free again. */
+static void free_from(size_t i)
+{
+	while (atomic_load(&slots[(i + 1) % SLOTS].lock) == 0 && atomic_load(&slots[i].lock) == 1) {
+		atomic_store(&slots[i].lock, 0);
+		i = (i + SLOTS - 1) % SLOTS;
+	}
+}
+
 static void forget(const void *lock)
 {
 	__real_pthread_mutex_lock(&changing);
 	struct slot *s = find(lock);
-	if (s != NULL)
+	if (s != NULL) {
 		atomic_store(&s->lock, 1);
+		free_from((size_t)(s - slots));
+	}
 	__real_pthread_mutex_unlock(&changing);
+}
+
+void lock_order_end(void)
+{
+	ended = true;
+	nheld = 0;
 }
 
 static void taking(const void *lock)
 {
+	if (ended)
+		return;
 	const struct slot *s = find(lock);
-	struct held h = {lock, s != NULL ? atomic_load(&s->rank) : LOCK_INNERMOST, s != NULL ? atomic_load(&s->name) : "a lock without a rank"};
+	struct held h = {lock, s != NULL ? atomic_load(&s->rank) : LOCK_INNERMOST, s != NULL ? atomic_load(&s->name) : UNRANKED};
 	for (int i = 0; i < nheld; i++)
 		if (held[i].rank >= h.rank)
 			broken("taking", h.name, &held[i]);
@@ -136,9 +157,10 @@ static void letting_go(const void *lock)
 /* Whoever needs the other lock waits as long as this thread does. */
 static void waiting(const pthread_mutex_t *m)
 {
+	const struct slot *s = find(m);
 	for (int i = 0; i < nheld; i++)
 		if (held[i].lock != (const void *)m)
-			broken("waiting on a condition of", held[nheld - 1].name, &held[i]);
+			broken("waiting on a condition of", s != NULL ? atomic_load(&s->name) : UNRANKED, &held[i]);
 }
 
 void lock_order_none_held(enum lock_rank above, const char *what)

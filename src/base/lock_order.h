@@ -30,8 +30,11 @@ enum lock_rank {
 void lock_order_rank(const void *lock, enum lock_rank rank, const char *name);
 /* Ends the process if the calling thread holds a lock that is ranked above `above`; `what` names the call. */
 void lock_order_none_held(enum lock_rank above, const char *what);
+/* The calling thread is about to abort, whatever it holds: it isn't looked at any more. */
+void lock_order_end(void);
 #define lock_rank(lock, rank) lock_order_rank((lock), (rank), #lock)
 #else
+#define lock_order_end() ((void)0)
 #define lock_rank(lock, rank) ((void)0)
 #endif
 

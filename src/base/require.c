@@ -6,12 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/lock_order.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/require.h"
 
 void require_failed(const char *cond, const char *file, int line)
 {
+	lock_order_end(); /* whatever is held: what is broken has to be told */
 	log_flush(LOG_ABORT_WAIT_MS);
 	fprintf(stderr, "busbar: broken assumption at %s:%d: %s\n", file, line, cond);
 	fflush(NULL);
@@ -21,6 +23,7 @@ void require_failed(const char *cond, const char *file, int line)
 static void *checked(void *p, size_t n)
 {
 	if (p == NULL) {
+		lock_order_end();
 		log_flush(LOG_ABORT_WAIT_MS);
 		fprintf(stderr, "busbar: out of memory (%zu bytes)\n", n);
 		abort();

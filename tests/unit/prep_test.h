@@ -66,6 +66,9 @@ static struct script {
 	int filter[4];          /* what INGEST says of snapshots, one after the other */
 	int nborn, nfilter;
 	int rows;               /* of a copy */
+	const char *value;      /* of each column, NULL: "1" */
+	int turn;               /* from this row on they are the child's, if the table has one */
+	bool looks_away;        /* between rows nobody asks whether the copy is still wanted */
 	int failing_shape;      /* the copy with this number (from 1) ends in an error of data */
 	int copies;
 	const char *unheld;     /* the condition that the encoding lacks */
@@ -328,19 +331,23 @@ static int fake_copy(PGconn *conn, const struct pg_table *t, const uint16_t *sel
                      int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
                      bool (*cancelled)(void *), void *cancel_ctx, struct err *e)
 {
-	(void)t, (void)selected, (void)where;
+	(void)selected, (void)where;
 	CHECK(((struct fake_conn *)conn)->in_transaction);
 	if (step("copy", conn, e) != 0)
 		return -1;
 	struct pg_copy_value values[8];
+	char oid[16];
 	for (uint16_t i = 0; i < nselected; i++)
-		values[i] = (struct pg_copy_value){"1", 1, true};
+		values[i] = script.value == NULL ? (struct pg_copy_value){"1", 1, true}
+		                                 : (struct pg_copy_value){script.value, (uint32_t)strlen(script.value), true};
 	bool fails = ++script.copies == script.failing_shape;
 	for (int i = 0; i < script.rows; i++) {
 		if (step("row", conn, e) != 0)
 			return -1;
-		if (cancelled(cancel_ctx))
+		if (!script.looks_away && cancelled(cancel_ctx))
 			return err_set(e, ERR_CANCELLED, "the snapshot was cancelled");
+		int len = snprintf(oid, sizeof oid, "%u", t->nmembers > 0 && i >= script.turn ? t->members[0].oid : t->oid);
+		values[nselected] = (struct pg_copy_value){oid, (uint32_t)len, true};
 		if (row(ctx, values, e) != 0)
 			return -1;
 	}

@@ -133,6 +133,8 @@ struct world {
 	bool quiet;       /* nothing comes between the changes, no connection is lost */
 	bool lossy;       /* but for this */
 	lsn_t acknowledged;
+	struct slot *amid; /* begins to look in the middle of txns[amid_at], when that comes again; then it is NULL */
+	size_t amid_at;
 	unsigned refusals, births, losses, stagings, rotations;
 };
 
@@ -586,6 +588,10 @@ static void start(struct world *w)
 			send_begin(w, &w->h->txns[i]);
 			for (size_t k = 0; k < w->h->txns[i].n && k < 2; k++)
 				send_op(w, &w->h->txns[i], &w->h->txns[i].ops[k]);
+			if (w->amid != NULL && i == w->amid_at) {
+				join(w, w->amid);
+				w->amid = NULL;
+			}
 			send_commit(w, &w->h->txns[i]);
 		}
 }
@@ -742,7 +748,7 @@ static void test_history(uint64_t seed)
 
 /* A transaction that the stream passed, that a shape registered behind, and that the stream brings again before the snapshot,
  * which calls it running (a standby hasn't answered): nobody has its rows for the shape, so the snapshot is taken again. */
-static void test_replayed_while_joining(uint64_t seed)
+static void test_replayed_while_joining(uint64_t seed, bool another)
 {
 	struct rng rng = rng_seeded(seed);
 	static struct history h;
@@ -757,8 +763,14 @@ static void test_replayed_while_joining(uint64_t seed)
 		send_txn(&w);
 	make_shape(&w, &w.slots[0], ITEMS);
 	join(&w, &w.slots[0]);
+	if (another) { /* in its middle another one registers: for the first it is no news either */
+		make_shape(&w, &w.slots[1], ITEMS);
+		w.amid = &w.slots[1];
+		w.amid_at = 4;
+	}
 	w.acknowledged = 0; /* the slot stands at the beginning */
 	lose(&w);
+	CHECK(w.amid == NULL);
 	uint64_t hung = h.txns[4].xid, others[TXNS];
 	struct pg_snapshot snap = {.xmin = hung, .xmax = 1000 + TXNS, .xip = others, .insert_lsn = h.txns[4].end, .incarnation_us = 7};
 	for (size_t i = 0; i < TXNS; i++)
@@ -850,7 +862,8 @@ int main(void)
 {
 	uint64_t seed = test_seed("test_ingest");
 	log_init(LOG_EMERGENCY);
-	RUN(test_replayed_while_joining, seed);
+	RUN(test_replayed_while_joining, seed, false);
+	RUN(test_replayed_while_joining, seed, true);
 	RUN(test_same_bytes, seed);
 	for (uint64_t i = 0; i < 4; i++)
 		RUN(test_history, seed + i);

@@ -3,6 +3,7 @@
  * that doesn't check it there is nothing to see.
  */
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -10,6 +11,8 @@
 
 #include "base/clock.h"
 #include "base/lock_order.h"
+#include "base/log.h"
+#include "base/require.h"
 #include "check.h"
 
 #ifdef BUSBAR_LOCK_ORDER
@@ -17,6 +20,7 @@ static pthread_rwlock_t registry = PTHREAD_RWLOCK_INITIALIZER;
 static pthread_mutex_t shape = PTHREAD_MUTEX_INITIALIZER, leaf = PTHREAD_MUTEX_INITIALIZER, other_leaf = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t unranked = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
+static volatile bool nobody_holds_it;
 
 static void in_order(void)
 {
@@ -72,6 +76,23 @@ static void calls_with_one(void)
 	lock_order_none_held(LOCK_STORE, "a library");
 }
 
+/* With lines on their way that nobody reads, so that the end waits for them. */
+static void breaks_an_assumption(void)
+{
+	int unread[2];
+	struct err e;
+	if (pipe(unread) != 0)
+		return;
+	dup2(unread[1], STDOUT_FILENO);
+	log_init(LOG_INFO);
+	if (log_thread_start(&e) != 0)
+		return;
+	for (int i = 0; i < 5000; i++)
+		log_info("a line that is as long as many others are, which a pipe has no room for in the end");
+	pthread_mutex_lock(&leaf);
+	REQUIRE(nobody_holds_it);
+}
+
 /* What it said at its end; "" if it ended well. */
 static const char *ended_by(void (*act)(void))
 {
@@ -114,6 +135,7 @@ static void test_order(void)
 		{below_one_without_a_rank, "taking &leaf while holding a lock without a rank"},
 		{waits_with_another, "waiting on a condition of &leaf while holding &shape"},
 		{calls_with_one, "calling a library while holding &registry"},
+		{breaks_an_assumption, "broken assumption"}, /* and not a word of the lock, which is held rightly */
 	};
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
 		const char *said = ended_by(wrong[i].act);
@@ -122,15 +144,20 @@ static void test_order(void)
 	}
 }
 
+/* More than the table has places, at other addresses, some at a time. */
 static void test_forgotten(void)
 {
-	pthread_mutex_t m;
-	for (int i = 0; i < 10000; i++) { /* more than the table has places */
-		pthread_mutex_init(&m, NULL);
-		lock_rank(&m, LOCK_SHAPE);
-		pthread_mutex_lock(&m);
-		pthread_mutex_unlock(&m);
-		pthread_mutex_destroy(&m);
+	enum { AT_ONCE = 100 };
+	static pthread_mutex_t all[200 * AT_ONCE];
+	for (size_t i = 0; i < sizeof all / sizeof *all; i += AT_ONCE) {
+		for (size_t k = i; k < i + AT_ONCE; k++) {
+			pthread_mutex_init(&all[k], NULL);
+			lock_rank(&all[k], LOCK_SHAPE);
+			pthread_mutex_lock(&all[k]);
+			pthread_mutex_unlock(&all[k]);
+		}
+		for (size_t k = i; k < i + AT_ONCE; k++)
+			pthread_mutex_destroy(&all[k]);
 	}
 	CHECK(1);
 }

@@ -100,6 +100,40 @@ static enum shape_state run_with(bool warmed, int shapes, int at, enum act act, 
 	return state;
 }
 
+/* Dropped between the last piece and the first row of a child, and nobody asks before the copy's end: nothing of it is kept,
+ * and the copy goes on to its end. */
+static void test_dropped_before_a_child(void)
+{
+	enum { VALUE = 5000 };
+	char *value = mem_alloc(VALUE + 1);
+	memset(value, 'x', VALUE);
+	value[VALUE] = '\0';
+	for (int turn = 240; turn < 250; turn++) { /* more than a megabyte before, and a piece that is more or less full */
+		struct prep p;
+		prep_open(&p);
+		pg_table_unref(script.table);
+		script.table = table_make(TABLE_OID, "public", "items", "id:23:pk0 name:25");
+		script.table->nmembers = 1;
+		script.table->members = mem_zalloc(sizeof *script.table->members);
+		script.table->members[0] = (struct pg_member){TABLE_OID + 1, mem_strdup("public"), mem_strdup("kid")};
+		script.rows = turn + 3;
+		script.turn = turn;
+		script.value = value;
+		script.looks_away = true;
+		struct shape *shape = prep_shape(&p, 1, NULL);
+		/* connect join connect begin REGISTER take children ground FILTER copy, and the rows before it */
+		script_at(10 + turn, ACT_DROP);
+		CHECK(run_next(&p, &p.create));
+		CHECK(script.happened);
+		drain(&p);
+		check_at_rest(&p, &shape, 1);
+		shape_unref(shape);
+		script.value = NULL;
+		prep_close(&p);
+	}
+	free(value);
+}
+
 /* What happens at each step of a birth, on sessions that are opened for it or were idle. */
 static void test_every_step(enum act act)
 {
@@ -305,6 +339,7 @@ int main(void)
 {
 	log_init(LOG_ERROR);
 	RUN(test_goes_well);
+	RUN(test_dropped_before_a_child);
 	RUN(test_every_step, ACT_LOSE);
 	RUN(test_every_step, ACT_REFUSE);
 	RUN(test_every_step, ACT_STOP);

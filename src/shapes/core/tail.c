@@ -46,7 +46,7 @@ void tail_publish(struct shape *s, struct entry *entries, size_t n)
 		REQUIRE(log_offset_cmp(entries[i - 1].at, entries[i].at) < 0);
 	pthread_mutex_t *lock = shape_lock(s);
 	pthread_mutex_lock(lock);
-	REQUIRE(s->tail.last.tx == 0 || log_offset_cmp(s->tail.last, entries[0].at) < 0);
+	REQUIRE(s->tail.last.tx == 0 || log_offset_cmp(s->tail.last, entries[0].at) < 0 || atomic_load(&s->dropped));
 	push(s, entries, n);
 	wait_list_wake_above(&s->tail.waiters, s->tail.last);
 	pthread_mutex_unlock(lock);
@@ -79,7 +79,7 @@ void tail_folded(struct shape *s, struct log_offset upto)
 	do {
 		n = 0;
 		pthread_mutex_lock(shape_lock(s));
-		REQUIRE(log_offset_cmp(s->tail.folded, upto) <= 0 && log_offset_cmp(upto, s->tail.last) <= 0);
+		REQUIRE((log_offset_cmp(s->tail.folded, upto) <= 0 && log_offset_cmp(upto, s->tail.last) <= 0) || atomic_load(&s->dropped));
 		s->tail.folded = upto;
 		while (n < ARRAY_LEN(dead) && s->tail.n > 0 && log_offset_cmp(s->tail.entries[s->tail.first].at, upto) <= 0) {
 			dead[n++] = s->tail.entries[s->tail.first].line;

@@ -13,6 +13,16 @@
 #include "shapes/logs/record.h"
 #include "shapes/routing/render.h"
 
+/* Who begins to look in the middle of a transaction counts it as passed. Of a replay nobody else gets anything either, who
+ * began before. */
+static void pass_at_hand(struct ingest *in)
+{
+	if (in->in_txn && in->skip)
+		passed_add_again(in, in->xid);
+	else if (in->in_txn)
+		passed_add(in, in->xid);
+}
+
 static void register_shapes(struct shapes *s, struct cmd *c)
 {
 	struct ingest *in = s->ingest;
@@ -29,10 +39,8 @@ static void register_shapes(struct shapes *s, struct cmd *c)
 		join_clear(shape);
 		join_set(in, shape, true);
 		shape->in.overflowed = false;
-		/* A transaction in the middle of which it joins counts as passed. */
 		shape->in.joined_txn = in->txn_number;
-		if (in->in_txn)
-			passed_add(in, in->xid);
+		pass_at_hand(in);
 	}
 }
 
@@ -166,8 +174,7 @@ static void subset_begin(struct shapes *s, struct cmd *c)
 	c->result = in->streaming ? 0 : -1;
 	passed_watch(in, true);
 	c->joined = in->txn_number;
-	if (in->in_txn)
-		passed_add(in, in->xid);
+	pass_at_hand(in);
 }
 
 static void subset_end(struct shapes *s, struct cmd *c)

@@ -209,7 +209,7 @@ static void publish_committed(struct shapes *s, const struct item_publish *it)
 		pthread_mutex_lock(shape_lock(shape));
 		/* docs/invariants.md 2.8: nothing stands in memory below what was staged; of one that was damaged it may. */
 		REQUIRE(shape->tail.n == 0 || atomic_load(&shape->dropped));
-		REQUIRE(shape->tail.last.tx == 0 || log_offset_cmp(shape->tail.last, at) < 0);
+		REQUIRE(shape->tail.last.tx == 0 || log_offset_cmp(shape->tail.last, at) < 0 || atomic_load(&shape->dropped));
 		shape->tail.folded = shape->tail.last = at;
 		if (shape->wr.staged_chunk_end.tx == it->txn.tx)
 			shape->tail.last_chunk_end = shape->wr.staged_chunk_end;

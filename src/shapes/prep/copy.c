@@ -73,6 +73,8 @@ static int copy_row(void *ctx, const struct pg_copy_value *values, struct err *e
 		return err_set(e, ERR_NOT_FOUND, "the table's children changed meanwhile");
 	if (turned > 0 && c->packed && c->piece.len > 0 && put_piece(c, false, e) != 0)
 		return -1;
+	if (c->discard) /* dropped meanwhile */
+		return 0;
 	if (c->piece.len == 0) {
 		buf_room(&c->piece, SNAPSHOT_PIECE_BYTES / (c->all_bytes == 0 ? 8 : 1));
 		c->packed = c->all_bytes >= SNAPSHOT_PLAIN_BYTES;
