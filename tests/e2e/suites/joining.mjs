@@ -27,11 +27,25 @@ const joining = (w) => until('the table is published', () => published(w))
 const BUSY = "application_name = 'busbar' AND datname = current_database() AND backend_type = 'client backend'"
 const held = async (w, followers) => {
   const { now } = (await w.sql('SELECT clock_timestamp()::text AS now')).rows[0]
-  const looks = "query ~ 'pg_locks|pg_current_snapshot' AND query_start > $1::timestamptz"
+  const looks = "query ~ 'pg_locks|pg_current_snapshot' AND query_start > since"
+  // Such a look is a session's last query for a millisecond, then the next one is: so the server itself looks all the time.
+  const session = await w.pg.connect(w.db)
+  await session.query('SET synchronous_commit = local') // some tests have commits wait for a standby
+  await session.query(`
+    CREATE FUNCTION pg_temp.waits(since timestamptz) RETURNS bool LANGUAGE plpgsql AS $$
+    BEGIN
+      FOR i IN 1..200 LOOP
+        PERFORM pg_stat_clear_snapshot();
+        IF EXISTS (SELECT FROM pg_stat_activity WHERE ${BUSY} AND (${looks} OR wait_event_type = 'Lock')) THEN RETURN true; END IF;
+        PERFORM pg_sleep(0.0005);
+      END LOOP;
+      RETURN false;
+    END $$`)
   await until('Busbar waits, or has answered', async () => {
     if (followers.every((f) => f.confirmedAt || f.lastError)) return true
-    return (await w.sql(`SELECT FROM pg_stat_activity WHERE ${BUSY} AND (${looks} OR wait_event_type = 'Lock')`, [now])).rowCount > 0
+    return (await session.query('SELECT pg_temp.waits($1)', [now])).rows[0].waits
   })
+  await session.end()
 }
 
 // Somebody waits for a lock on the table.
@@ -890,8 +904,9 @@ test('a role that may read some columns of a table: shapes of these, and a 400 t
   await w.agree()
   const subset = await shape(w.busbar.url, { table: 't', columns: 'id,v', offset: 'now', 'subset[where]': 'id > 2' })
   equal(subset.status, 200, `a subset (${subset.text().slice(0, 200)})`)
-  // A right that comes is noticed.
+  // A right that comes is noticed. What the catalog said is believed for 200 ms.
   await w.sql(`GRANT SELECT ON t TO ${role}`)
+  await until('the right is noticed', async () => (await shape(w.busbar.url, { table: 't', offset: '-1' })).status === 200, 2000)
   const f = w.follow({ table: 't' })
   await f.ready()
   await w.agree()

@@ -127,7 +127,7 @@ test('each follower holds the rows that Postgres selects, through random changes
   for (let i = 0; i < 60; i++) await rows.insert()
   const all = [...CONDITIONS.map((where) => ({ where })), ...PARAMS]
   all.forEach((condition, i) => w.follow({ table: 'w', columns: 'id,i4', ...condition, ...(i % 3 === 0 ? { replica: 'full' } : {}) }))
-  await w.agree()
+  await w.agree(w.followers, 90000) // all of these shapes are born at once
   for (let round = 0; round < 6; round++) {
     for (let k = 0; k < 25; k++) {
       await session.query('BEGIN')
