@@ -308,8 +308,7 @@ static int text_right(struct where_call *c, args_t args, struct where_value *out
 {
 	int64_t n = args[1].u.i;
 	(void)c;
-	/* The least number has no negative in Postgres's int, which then leaves out nothing. */
-	n = n == INT32_MIN ? 0 : n < 0 ? -n : (int64_t)utf8_count(args[0].u.p, args[0].len) - n;
+	n = n == INT32_MIN ? 0 /* has no negative in Postgres's int */ : n < 0 ? -n : (int64_t)utf8_count(args[0].u.p, args[0].len) - n;
 	*out = slice(&args[0], n + 1, INT64_MAX);
 	return 0;
 }
