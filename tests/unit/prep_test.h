@@ -608,6 +608,7 @@ static void prep_close(struct prep *p)
 	shape_unref(p->other);
 	registry_free(s);
 	pg_table_unref(script.table);
+	engine_free_locks(s);
 	free(s);
 }
 

@@ -718,6 +718,7 @@ static void world_close(struct world *w)
 	ingest_free(s);
 	stream_free(s->stream);
 	store_close(s->store);
+	engine_free_locks(s);
 	free(s);
 }
 
