@@ -11,6 +11,8 @@
 #include "base/mem.h"
 #include "where/catalog_data.h"
 
+#define PROC_DATE_PART_DATE 1384 /* date_part(text, date): the one SQL function of two arguments whose body casts one */
+
 static const struct where_impl *const impl_tables[] = {where_impl_number, where_impl_datetime, where_impl_text,
                                                        where_impl_array, where_impl_json};
 
@@ -44,6 +46,7 @@ static void read_proc(struct where_proc *p, char *const *fields, int n)
 		.result = number(fields[3]),
 		.volatility = fields[4][0],
 		.strict = strchr(fields[4] + 1, 's') != NULL,
+		.inlined = number(fields[0]) == PROC_DATE_PART_DATE,
 		.retset = strchr(fields[4] + 1, 'r') != NULL,
 		.ndefaults = (uint8_t)number(fields[5]),
 		.variadic = number(fields[6]),

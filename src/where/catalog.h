@@ -19,6 +19,7 @@ struct where_proc {
 	uint32_t result;
 	uint8_t nargs;
 	bool strict;
+	bool inlined;     /* Postgres puts its body in its place: what fails in that isn't saved by a NULL beside it */
 	char volatility;  /* i s v */
 	bool retset;
 	uint8_t ndefaults;

@@ -108,7 +108,7 @@ static struct where_value eval_call(struct where_pool *p, const struct slot *s)
 		null |= v->is == WHERE_NULL;
 		args[i] = *v;
 	}
-	if (null && s->sig->strict)
+	if (null && s->sig->strict && !s->sig->inlined)
 		return where_null();
 	return invoke(p, s->sig, s->sig->impl, args, s->extra);
 }

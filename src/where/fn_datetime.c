@@ -1259,10 +1259,16 @@ static int fn_timestamptz_part(call *c, const value *a, value *out) { return sta
 static int fn_extract_timestamp(call *c, const value *a, value *out) { return stamp_part(c, a, false, true, out); }
 static int fn_extract_timestamptz(call *c, const value *a, value *out) { return stamp_part(c, a, true, true, out); }
 
+/* Inlined (catalog.h): the cast to a timestamp fails whether the field is NULL or not. */
 static int fn_date_part(call *c, const value *a, value *out)
 {
 	value v[2] = {a[0], {.is = WHERE_VALUE}};
-	return date_to_stamp(c, a[1].u.i, &v[1].u.i) != 0 ? -1 : stamp_part(c, v, false, false, out);
+	out->is = WHERE_NULL;
+	if (a[1].is == WHERE_NULL)
+		return 0;
+	if (date_to_stamp(c, a[1].u.i, &v[1].u.i) != 0)
+		return -1;
+	return a[0].is == WHERE_NULL ? 0 : stamp_part(c, v, false, false, out);
 }
 
 static int fn_extract_date(call *c, const value *a, value *out)

@@ -171,7 +171,8 @@ struct sig *pool_sig(struct where_pool *p, const struct sig_make *m)
 	}
 	g = mem_zalloc(sizeof *g);
 	*g = (struct sig){.refs = 1, .nargs = m->nargs, .typmod = m->typmod, .proc = m->proc, .oper = m->oper,
-	                  .collation = m->collation, .result = m->result, .strict = m->proc && m->proc->strict};
+	                  .collation = m->collation, .result = m->result, .strict = m->proc && m->proc->strict,
+	                  .inlined = m->proc && m->proc->inlined};
 	g->arg_types = mem_alloc(m->nargs * sizeof *g->arg_types);
 	if (m->nargs > 0)
 		memcpy(g->arg_types, m->arg_types, m->nargs * sizeof *g->arg_types);

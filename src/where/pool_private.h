@@ -27,6 +27,7 @@ struct sig {
 	uint32_t nargs;
 	int32_t typmod;
 	bool strict;
+	bool inlined;                       /* see where_proc */
 	bool weighs;                        /* an argument is an array: its length isn't its value's */
 	uint8_t row_op;                     /* of ROW_COMPARE: '<' 'l' (<=) '>' 'g' (>=) */
 	const struct where_impl *impl;      /* of GREATEST and LEAST over texts: their `<` */

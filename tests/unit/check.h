@@ -9,10 +9,11 @@
 #ifndef BUSBAR_TESTS_CHECK_H
 #define BUSBAR_TESTS_CHECK_H
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
-static int check_passed, check_failed;       /* checks */
+static _Atomic int check_passed, check_failed; /* checks; any thread of a test may check */
 static int check_tests, check_tests_failed;  /* tests */
 static int check_depth, check_inside, check_inside_failed; /* checks in tests */
 

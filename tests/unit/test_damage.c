@@ -32,6 +32,7 @@
 #define META_BITS (176 * 8)
 
 static struct err e;
+static const struct config config = {.chunk_bytes_threshold = 20000};
 
 /* ---- a store with everything ---- */
 
@@ -40,7 +41,7 @@ static struct pg_table *table_of(uint64_t id)
 	return table_make(id % 2 == 0 ? 100 : 200, "public", id % 2 == 0 ? "items" : "things", "id:23:pk0 name:25");
 }
 
-static struct shape *shape_of(struct world *w, uint64_t id)
+static struct shape *shape_of(struct shapes *engine, uint64_t id)
 {
 	char name[40];
 	snprintf(name, sizeof name, "%llu-%llu", (unsigned long long)id, (unsigned long long)id * 1000);
@@ -48,7 +49,7 @@ static struct shape *shape_of(struct world *w, uint64_t id)
 	free(d.identity);
 	d.identity = mem_strdup(name);
 	d.identity_len = strlen(name);
-	struct shape *shape = shape_make(w->engine, &d, id, name);
+	struct shape *shape = shape_make(engine, &d, id, name);
 	shape_def_clear(&d);
 	return shape;
 }
@@ -167,17 +168,17 @@ static void must_commit(struct store *s) { CHECK_OK(store_commit(s, &e), &e); }
 
 static void make_store(const char *dir)
 {
-	struct world w;
-	if (world_open(&w, dir, &e) != 0) {
+	struct shapes *engine;
+	if (engine_open(&config, dir, &engine, &e) != 0) {
 		printf("cannot start: %s\n", e.text);
 		exit(2);
 	}
-	struct store *s = w.engine->store;
-	struct shape *shapes[SHAPES + 1], *gone = shape_of(&w, GONE_ID);
+	struct store *s = engine->store;
+	struct shape *shapes[SHAPES + 1], *gone = shape_of(engine, GONE_ID);
 	must_begin(s);
 	for (uint64_t id = 1; id <= SHAPES; id++) {
 		put_table(s, id);
-		shapes[id] = shape_of(&w, id);
+		shapes[id] = shape_of(engine, id);
 		put_snapshot(s, shapes[id]);
 		put_record(s, shapes[id], 3);
 	}
@@ -217,7 +218,7 @@ static void make_store(const char *dir)
 	for (uint64_t id = 1; id <= SHAPES; id++)
 		shape_unref(shapes[id]);
 	shape_unref(gone);
-	world_close(&w);
+	engine_close(engine);
 }
 
 /* ---- reading ---- */
@@ -265,12 +266,12 @@ static enum look read_shape(struct shape *shape, struct buf *out)
 
 static struct buf expected[SHAPES + 1];
 
-static enum look look_at(struct world *w, uint64_t except_above)
+static enum look look_at(struct shapes *engine, uint64_t except_above)
 {
 	size_t right = 0;
 	struct shape *all[SHAPES * 2], *shape;
 	size_t n = 0;
-	for (size_t i = 0; (shape = map_next(&w->engine->by_handle, &i)) != NULL && n < SHAPES * 2;)
+	for (size_t i = 0; (shape = map_next(&engine->by_handle, &i)) != NULL && n < SHAPES * 2;)
 		all[n++] = shape_ref(shape);
 	enum look worst = RIGHT;
 	(void)except_above;
@@ -299,9 +300,9 @@ static enum look look_at(struct world *w, uint64_t except_above)
 }
 
 /* What the WRITER would do: deletes in steps, appends, trims. */
-static bool write_more(struct world *w)
+static bool write_more(struct shapes *engine)
 {
-	struct store *s = w->engine->store;
+	struct store *s = engine->store;
 	bool more = true;
 	for (int i = 0; i < 100 && more; i++)
 		if (store_begin(s, &e) != 0 || store_gc_step(s, 20, &more, &e) != 0 || store_commit(s, &e) != 0)
@@ -309,7 +310,7 @@ static bool write_more(struct world *w)
 	struct shape *shape;
 	if (more || store_begin(s, &e) != 0)
 		return false;
-	for (size_t i = 0; (shape = map_next(&w->engine->by_handle, &i)) != NULL;) {
+	for (size_t i = 0; (shape = map_next(&engine->by_handle, &i)) != NULL;) {
 		struct store_entry en = {.at = at(1000, 0), .a = "{}", .a_len = 2};
 		if (!atomic_load(&shape->dropped) && store_put_block(s, shape->id + 1000, &en, 1, true, &e) != 0 && e.kind != ERR_DAMAGED)
 			return false;
@@ -332,24 +333,24 @@ static int live_once(const char *dir)
 {
 	int worst = 0;
 	for (int life = 0; life < 3; life++) {
-		struct world w;
-		if (world_open(&w, dir, &e) != 0) {
+		struct shapes *engine;
+		if (engine_open(&config, dir, &engine, &e) != 0) {
 			printf("  cannot start: %s\n", e.text);
 			return 2;
 		}
-		enum look look = look_at(&w, 0);
+		enum look look = look_at(engine, 0);
 		if (look == WRONG) {
 			printf("  wrong in life %d: %s\n", life, wrong_why);
 			return 2;
 		}
 		worst = look == LOST ? 1 : worst;
-		if (life == 0 && !write_more(&w)) {
+		if (life == 0 && !write_more(engine)) {
 			printf("  cannot write: %s\n", e.text);
 			return 2;
 		}
-		if (w.engine->store != NULL && life == 0)
-			store_writer_done(w.engine->store);
-		world_close(&w);
+		if (engine->store != NULL && life == 0)
+			store_writer_done(engine->store);
+		engine_close(engine);
 	}
 	return worst;
 }
@@ -423,16 +424,16 @@ static void test_sound_store(void)
 	mkdir(path, 0777);
 	snprintf(path, sizeof path, "%s/busbar/data.mdb", twin);
 	CHECK(copy_file(file, path, UINT64_MAX));
-	struct world w;
-	CHECK_OK(world_open(&w, twin, &e), &e);
+	struct shapes *engine;
+	CHECK_OK(engine_open(&config, twin, &engine, &e), &e);
 	struct shape *shape;
-	CHECK_INT(w.engine->nshapes, SHAPES);
-	for (size_t i = 0; (shape = map_next(&w.engine->by_handle, &i)) != NULL;) {
+	CHECK_INT(engine->nshapes, SHAPES);
+	for (size_t i = 0; (shape = map_next(&engine->by_handle, &i)) != NULL;) {
 		buf_init(&expected[shape->id], LIMIT);
 		CHECK_INT(read_shape(shape, &expected[shape->id]), RIGHT);
 		CHECK(expected[shape->id].len > 1000);
 	}
-	world_close(&w);
+	engine_close(engine);
 	temp_dir_remove(twin);
 }
 

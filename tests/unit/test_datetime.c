@@ -115,6 +115,8 @@ static const struct { const char *type; int32_t typmod; const char *in, *out; } 
 	{"timetz", -1, "2003-07-12 04:05:06 America/New_York", "04:05:06-04"},
 	{"timetz", -1, "04:05 America/New_York", NULL},
 	{"timetz", -1, "04:05+16", NULL},
+	{"timetz", -1, "06:00 Z15", "06:00:00-15"},
+	{"timetz", -1, "06:Z18", NULL}, /* Postgres takes it, and can't read what it prints */
 	{"timetz", -1, "allballs", "00:00:00+00"},
 	{"timestamp", -1, "2004-10-19 10:23:54", "2004-10-19 10:23:54"},
 	{"timestamp", -1, "2004-10-19T10:23:54.1234565", "2004-10-19 10:23:54.123456"},

@@ -20,6 +20,7 @@
 #define STORES_LAST 3
 
 static struct err e;
+static const struct config config = {.chunk_bytes_threshold = 20000};
 
 /* ---- looking ---- */
 
@@ -64,7 +65,7 @@ static bool read_all(struct shape *shape, struct buf *out)
 	return false;
 }
 
-static void check_shapes(struct world *w, const char *expected)
+static void check_shapes(struct shapes *s, const char *expected)
 {
 	char handle[64], crc[16];
 	unsigned long len;
@@ -74,7 +75,7 @@ static void check_shapes(struct world *w, const char *expected)
 		return;
 	while (fscanf(f, "%63s %lu %15s %*s", handle, &len, crc) == 3) {
 		n++;
-		struct shape *shape = map_get(&w->engine->by_handle, handle, strlen(handle));
+		struct shape *shape = map_get(&s->by_handle, handle, strlen(handle));
 		if (!CHECK(shape != NULL))
 			continue;
 		struct buf out = BUF_INIT(LIMIT);
@@ -87,7 +88,7 @@ static void check_shapes(struct world *w, const char *expected)
 	}
 	fclose(f);
 	CHECK_INT(n, 4);
-	CHECK_INT(w->engine->nshapes, 4);
+	CHECK_INT(s->nshapes, 4);
 }
 
 static bool unpack_store(const char *dir, const char *stores, int version)
@@ -105,11 +106,11 @@ static void test_format(const char *stores, int version)
 	if (!unpack_store(dir, stores, version))
 		return;
 	for (int life = 0; life < 3; life++) { /* the first makes it one of this version */
-		struct world w;
-		if (!CHECK_OK(world_open(&w, dir, &e), &e))
+		struct shapes *s;
+		if (!CHECK_OK(engine_open(&config, dir, &s, &e), &e))
 			break;
-		check_shapes(&w, expected);
-		struct store_read *r = store_read_begin(w.engine->store, &e);
+		check_shapes(s, expected);
+		struct store_read *r = store_read_begin(s->store, &e);
 		uint64_t v = 0, identity = 0;
 		struct buf b = BUF_INIT(1000);
 		CHECK_OK(store_get_meta_u64(r, "format", &v, &e), &e);
@@ -121,28 +122,28 @@ static void test_format(const char *stores, int version)
 		buf_clear(&b);
 		/* What is appended has a seal, behind blocks that have none. */
 		struct shape *shape = NULL, *x;
-		for (size_t i = 0; (x = map_next(&w.engine->by_handle, &i)) != NULL;)
+		for (size_t i = 0; (x = map_next(&s->by_handle, &i)) != NULL;)
 			shape = shape == NULL || x->id > shape->id ? x : shape;
 		if (life == 1 && CHECK(shape != NULL && shape->tail.folded.tx != 0)) {
 			struct buf out = BUF_INIT(LIMIT);
 			struct log_offset from = shape->tail.folded, to = {from.tx + 1, 0}, reached;
 			struct store_entry en = {.at = to, .a = "{}", .a_len = 2};
 			bool end;
-			CHECK_OK(store_begin(w.engine->store, &e), &e);
-			CHECK_OK(store_put_block(w.engine->store, shape->id, &en, 1, false, &e), &e);
-			CHECK_OK(store_commit(w.engine->store, &e), &e);
-			r = store_read_begin(w.engine->store, &e);
+			CHECK_OK(store_begin(s->store, &e), &e);
+			CHECK_OK(store_put_block(s->store, shape->id, &en, 1, false, &e), &e);
+			CHECK_OK(store_commit(s->store, &e), &e);
+			r = store_read_begin(s->store, &e);
 			CHECK_OK(read_log(r, shape->id, from, to, LIMIT, &out, &reached, &end, &e), &e);
 			snprintf(tail, sizeof tail, "%.*s", (int)out.len, out.len < sizeof tail ? out.data : "?");
 			CHECK_STR(tail, "{}\n");
 			store_read_end(r);
-			CHECK_OK(store_begin(w.engine->store, &e), &e);
-			CHECK_OK(store_cut_log(w.engine->store, shape->id, to.tx, &e), &e);
-			CHECK_OK(store_commit(w.engine->store, &e), &e);
-			store_writer_done(w.engine->store);
+			CHECK_OK(store_begin(s->store, &e), &e);
+			CHECK_OK(store_cut_log(s->store, shape->id, to.tx, &e), &e);
+			CHECK_OK(store_commit(s->store, &e), &e);
+			store_writer_done(s->store);
 			buf_clear(&out);
 		}
-		world_close(&w);
+		engine_close(s);
 	}
 	temp_dir_remove(dir);
 }
@@ -173,22 +174,22 @@ static void test_reopened_below_readers(const char *stores, int version)
 {
 	enum { THREADS = 4, TIMES = 20 };
 	char dir[TEMP_DIR_MAX];
-	struct world w;
+	struct shapes *s;
 	temp_dir_new(dir);
-	if (!unpack_store(dir, stores, version) || !CHECK_OK(world_open(&w, dir, &e), &e))
+	if (!unpack_store(dir, stores, version) || !CHECK_OK(engine_open(&config, dir, &s, &e), &e))
 		return;
-	struct readers r = {.engine = w.engine};
+	struct readers r = {.engine = s};
 	pthread_t t[THREADS];
 	for (int i = 0; i < THREADS; i++)
 		CHECK(pthread_create(&t[i], NULL, read_often, &r) == 0);
 	for (int i = 0; i < TIMES && atomic_load(&r.failed) == 0; i++)
-		CHECK_OK(store_reopen(w.engine->store, &e), &e);
+		CHECK_OK(store_reopen(s->store, &e), &e);
 	atomic_store(&r.stop, true);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(t[i], NULL);
 	CHECK_INT(r.failed, 0);
 	CHECK(r.reads > 0);
-	world_close(&w);
+	engine_close(s);
 	temp_dir_remove(dir);
 }
 

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/lock_order.h"
 #include "base/mem.h"
 #include "check.h"
 #include "http/loop.h"
@@ -475,6 +476,7 @@ static void begin(void)
 	struct err e;
 	memset(&engine, 0, sizeof engine);
 	pthread_mutex_init(&engine.lock, NULL);
+	lock_rank(&engine.lock, LOCK_LEAF);
 	pthread_cond_init(&engine.changed, NULL);
 	wait_list_init(&engine.waiting, &engine.lock);
 	engine.status = SHAPES_ACTIVE;

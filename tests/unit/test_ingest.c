@@ -13,7 +13,7 @@
 
 #include "base/log.h"
 #include "check.h"
-#include "shape_test.h"
+#include "engine_test.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/items.h"
 #include "shapes/core/registry.h"
@@ -687,14 +687,8 @@ static void world_open(struct world *w, const char *dir, struct history *h, stru
 {
 	*w = (struct world){.h = h, .rng = rng};
 	w->config.chunk_bytes_threshold = 20000;
-	struct shapes *s = w->s = mem_zalloc(sizeof *s);
-	s->config = &w->config;
-	engine_init_locks(s);
-	ingest_new(s);
-	if (store_open(&s->store, dir, false, &e) != 0 || engine_load(s, &e) != 0 || writer_start(s, &e) != 0) {
-		printf("cannot start: %s\n", e.text);
-		exit(2);
-	}
+	struct shapes *s = w->s = engine_begin(&w->config, dir);
+	atomic_store(&s->seen, 0);
 	w->sink = ingest_sink(s);
 	s->stream = stream_new(s->config, &w->sink);
 }
@@ -713,13 +707,8 @@ static void world_close(struct world *w)
 		shape_unref(w->slots[i].shape);
 	}
 	writer_stop(s);
-	ingest_release(s);
-	registry_free(s);
-	ingest_free(s);
 	stream_free(s->stream);
-	store_close(s->store);
-	engine_free_locks(s);
-	free(s);
+	engine_close(s);
 }
 
 /* ---- the tests ---- */

@@ -17,7 +17,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "shape_test.h"
+#include "engine_test.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/items.h"
 #include "shapes/core/limits.h"
@@ -149,20 +149,12 @@ static void world_open(struct world *w, const char *dir)
 {
 	memset(w, 0, sizeof *w);
 	w->config.chunk_bytes_threshold = CHUNK_BYTES;
-	struct shapes *s = w->engine = mem_zalloc(sizeof *s);
-	s->config = &w->config;
-	engine_init_locks(s);
-	ingest_new(s);
-	if (store_open(&s->store, dir, false, &e) != 0 || engine_load(s, &e) != 0 || writer_start(s, &e) != 0) {
-		printf("cannot start: %s\n", e.text);
-		exit(2);
-	}
+	struct shapes *s = w->engine = engine_begin(&w->config, dir);
 	struct shape *shape;
 	for (size_t i = 0; (shape = map_next(&s->by_handle, &i)) != NULL;)
 		if (shape->id <= SHAPES)
 			w->shapes[shape->id] = shape;
 	w->published = transaction_below(atomic_load(&s->durable));
-	atomic_store(&s->seen, UINT64_MAX);
 }
 
 static void world_close(struct world *w)
@@ -170,12 +162,7 @@ static void world_close(struct world *w)
 	struct shapes *s = w->engine;
 	atomic_store(&s->stopping, true);
 	writer_stop(s);
-	ingest_release(s);
-	registry_free(s);
-	ingest_free(s);
-	store_close(s->store);
-	engine_free_locks(s);
-	free(s);
+	engine_close(s);
 }
 
 /* ---- shapes ---- */
