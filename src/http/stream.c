@@ -39,8 +39,8 @@ struct stream {
 	bool comma; /* goes before what is in `out` */
 	bool group_open; /* messages were sent since the last up-to-date message */
 	int tries; /* of looking again at once */
-	/* Of events: `out` is what the reader gave from here on, if `of_reader`. Once it is let go, `skip` bytes of that
-	 * were sent; `inside`: the last of them not the end of an event. */
+	/* Of events: `out` is what the reader gave from here on, if `of_reader`, and the up-to-date message if that ended the
+	 * slice. Once it is let go, `skip` bytes of that were sent; `inside`: the last of them not the end of an event. */
 	struct shape_place from;
 	bool of_reader, slice_ended, let_go, inside;
 	size_t skip, piece_bytes;
@@ -268,6 +268,8 @@ static enum fill read_lines(struct stream *s)
 		if (!s->of_reader)
 			return slice_done(s);
 		s->slice_ended = true; /* its reader is kept, it may have to read this again */
+		if (s->slice.up_to_date) /* with the rows: a write of its own would come after those of all other clients */
+			end_group(s);
 		return FILL_MORE;
 	case SHAPE_READ_WAIT:
 		if (s->out.len > 0)

@@ -110,6 +110,16 @@ static bool is_harmless(const struct where_pool *p, const struct slot *s, const 
 
 /* ---- folding ---------------------------------------------------------------------------------------- */
 
+/* The planner wouldn't compute it. */
+static bool is_stable(const struct where_pool *p, uint32_t node)
+{
+	const struct slot *s = &p->slots[node];
+	bool stable = s->sig != NULL && s->sig->proc != NULL && s->sig->proc->volatility != 'i';
+	for (uint32_t i = 0; i < s->nargs; i++)
+		stable |= slot_args(s)[i] != 0 && (p->slots[slot_args(s)[i]].flags & SLOT_STABLE) != 0;
+	return stable;
+}
+
 /* Replaces a node over constants by its value. Takes the reference. */
 static int fold(struct where_pool *p, uint32_t node, struct at at, uint32_t *id)
 {
@@ -120,7 +130,7 @@ static int fold(struct where_pool *p, uint32_t node, struct at at, uint32_t *id)
 	p->arena = &p->mem;
 	p->slots[node].stamp = 0; /* what it remembers goes with the fold's memory */
 	if (v.is != WHERE_ERROR) {
-		*id = pool_const(p, type, &v);
+		*id = is_stable(p, node) ? pool_stable_const(p, type, &v) : pool_const(p, type, &v);
 		where_pool_unref(p, node);
 		return 0;
 	}
@@ -379,9 +389,10 @@ static int make_call(struct where_pool *p, const struct sig_make *m, const uint3
 		unref_all(p, args, m->nargs);
 		return -1;
 	}
-	/* A strict call of NULL is NULL whatever the other arguments are, also if they fail: so the planner has it. */
+	/* A strict call of NULL is NULL whatever the other arguments are, also if they fail: so the planner has it, if it knows
+	 * of the NULL. */
 	for (uint32_t i = 0; m->kind == WHERE_CALL && proto.sig->strict && i < m->nargs; i++) {
-		if (!is_null(p, args[i]))
+		if (!is_null(p, args[i]) || (p->slots[args[i]].flags & SLOT_STABLE))
 			continue;
 		*id = null_const(p, m->result);
 		unref_all(p, args, m->nargs);
@@ -610,7 +621,7 @@ static int add_relabel(struct where_pool *p, const struct where_node *n, struct 
 	*id = arg;
 	if (v != NULL && from != to) {
 		struct where_value copy = *v; /* stays where it is until the new constant has its own */
-		*id = pool_const(p, to, &copy);
+		*id = p->slots[arg].flags & SLOT_STABLE ? pool_stable_const(p, to, &copy) : pool_const(p, to, &copy);
 		where_pool_unref(p, arg);
 	}
 	return 0;

@@ -386,13 +386,13 @@ static uint32_t place_slot(struct where_pool *p, const struct slot *made)
 	return id;
 }
 
-uint32_t pool_const(struct where_pool *p, const struct where_type *t, const struct where_value *v)
+static uint32_t add_const(struct where_pool *p, const struct where_type *t, const struct where_value *v, uint8_t stable)
 {
-	struct slot made = {.kind = WHERE_CONST, .type = pool_type(p, t), .flags = SLOT_SAFE};
+	struct slot made = {.kind = WHERE_CONST, .type = pool_type(p, t), .flags = SLOT_SAFE | stable};
 	made.hash = const_hash(p, made.type, v);
 	for (uint32_t id = p->mask ? p->buckets[made.hash & p->mask] : 0; id != 0; id = p->slots[id].next) {
 		struct slot *s = &p->slots[id];
-		if (s->kind == WHERE_CONST && s->hash == made.hash && s->type == made.type &&
+		if (s->kind == WHERE_CONST && s->hash == made.hash && s->type == made.type && s->flags == made.flags &&
 		    same_const(p, made.type, &s->memo, v)) {
 			s->refs++;
 			return id;
@@ -400,6 +400,16 @@ uint32_t pool_const(struct where_pool *p, const struct where_type *t, const stru
 	}
 	made.memo = keep_value(p, made.type, v, &made.extra);
 	return place_slot(p, &made);
+}
+
+uint32_t pool_const(struct where_pool *p, const struct where_type *t, const struct where_value *v)
+{
+	return add_const(p, t, v, 0);
+}
+
+uint32_t pool_stable_const(struct where_pool *p, const struct where_type *t, const struct where_value *v)
+{
+	return add_const(p, t, v, SLOT_STABLE);
 }
 
 static uint32_t node_hash(const struct slot *proto, const uint32_t *args, uint32_t nargs)

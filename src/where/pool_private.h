@@ -19,6 +19,7 @@ enum {
 	SLOT_NESTED = 1, /* of WHERE_ARRAY */
 	SLOT_OPEN = 2,   /* depends on a WHERE_ELEMENT: never remembered, never folded */
 	SLOT_SAFE = 4,   /* can't fail */
+	SLOT_STABLE = 8, /* of WHERE_CONST: a stable function had a part in it, so the planner doesn't know it */
 };
 
 /* What is the same in all calls of one function with the same types. */
@@ -100,6 +101,8 @@ const struct where_type *pool_type(struct where_pool *p, const struct where_type
 const struct where_type *pool_array_type(struct where_pool *p, const struct where_type *elem);
 /* A reference to the constant, whose value is copied. */
 uint32_t pool_const(struct where_pool *p, const struct where_type *t, const struct where_value *v);
+/* The same, apart from constants that the planner knows. */
+uint32_t pool_stable_const(struct where_pool *p, const struct where_type *t, const struct where_value *v);
 /* A reference to the node that looks like `proto` (kind, type, sig, flags, column) over `args`. Takes the
  * references of `args` and of the sig. */
 uint32_t pool_intern(struct where_pool *p, const struct slot *proto, const uint32_t *args, uint32_t nargs);

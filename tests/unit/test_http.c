@@ -373,7 +373,7 @@ enum shape_read shape_reader_next(struct shape_reader *r, struct buf *out, size_
 			}
 		}
 	}
-	if (ended)
+	if (r->at == r->end && state == SHAPE_READ_MORE && (r->line_end == '\n' || ended)) /* as the real one: of a log with the last lines */
 		state = SHAPE_READ_END;
 	*e = engine.err;
 	unlock();
@@ -1097,9 +1097,11 @@ static void event(const char *want)
 	memmove(answer.body, answer.body + n, answer.len + 1);
 }
 
+/* It comes with the rows: with a write of its own it would wait until all other clients have theirs. */
 static void event_up_to_date(int at)
 {
 	char text[128];
+	CHECK(answer.len > 0);
 	snprintf(text, sizeof text, UP_TO_DATE, at);
 	event(text);
 }

@@ -107,6 +107,11 @@ static void test_undecided(void)
 	CHECK_STR(answer("date_part(t, d) IS NULL", &(struct row){.texts = {[COL_D] = "2004-10-19"}}), "t");
 	CHECK_STR(answer("date_part(t, d) IS NULL", &(struct row){.texts = {[COL_T] = "year"}}), "t");
 	CHECK_STR(answer("date_part(NULL, d) IS NULL", &(struct row){.texts = {[COL_D] = "5874897-12-31"}}), "t");
+	/* A NULL that only we compute beforehand saves nothing beside it: timetz() of a timestamptz is stable. */
+	CHECK_STR(answer("(timetz('-infinity'::timestamptz) + f * '3 days'::interval) IS NULL",
+	                 &(struct row){.texts = {[COL_F] = "-1e188"}}), "error");
+	CHECK_STR(answer("(timetz('-infinity'::timestamptz) + f * '3 days'::interval) IS NULL", &(struct row){.texts = {[COL_F] = "2"}}), "t");
+	CHECK_STR(answer("(NULL::timetz + f * '3 days'::interval) IS NULL", &(struct row){.texts = {[COL_F] = "-1e188"}}), "t");
 	/* A constant that fails and isn't immutable: only if it is needed. */
 	CHECK_STR(answer("ts > date_trunc('x', '2020-01-01'::timestamptz) OR a = 5", &plain), "t");
 	CHECK_STR(answer("a = 5 OR ts > date_trunc('x', '2020-01-01'::timestamptz)", &plain), "t");
