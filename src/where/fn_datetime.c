@@ -883,8 +883,9 @@ static int fn_make_interval(call *c, const value *a, value *out)
 	/* Postgres 15 lets these wrap */
 	uint32_t months = (uint32_t)a[0].u.i * 12u + (uint32_t)a[1].u.i, days = (uint32_t)a[2].u.i * 7u + (uint32_t)a[3].u.i;
 	int64_t us = wrap_add(a[4].u.i * DT_HOUR, a[5].u.i * DT_MINUTE);
+	/* Before 17 what the processor makes of such a number, from then on an error. */
 	if (secs < -9223372036854775808.0 || secs >= 9223372036854775808.0)
-		return interval_range(c);
+		return where_fail(c, "an interval of so many seconds depends on the version of PostgreSQL");
 	*out = interval_value(c, (int32_t)months, (int32_t)days, wrap_add(us, (int64_t)secs));
 	return 0;
 }

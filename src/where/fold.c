@@ -110,14 +110,35 @@ static bool is_harmless(const struct where_pool *p, const struct slot *s, const 
 
 /* ---- folding ---------------------------------------------------------------------------------------- */
 
-/* The planner wouldn't compute it. */
+/* Whose text is read, or written, by a stable function: dates and times by settings, enums and arrays by the catalog. */
+static bool reads_stably(const struct where_type *t)
+{
+	return t->base != NULL || t->kind == 'e' || t->category == 'D' || t->category == 'T' || where_type_is_array(t);
+}
+
+static bool writes_stably(const struct where_type *t)
+{
+	t = t->base != NULL ? t->base : t;
+	return t->kind == 'e' || t->oid == OID_DATE || t->oid == OID_TIMESTAMP || t->oid == OID_TIMESTAMPTZ || where_type_is_array(t);
+}
+
+/* The planner wouldn't compute this node over constants. */
 static bool is_stable(const struct where_pool *p, uint32_t node)
 {
 	const struct slot *s = &p->slots[node];
-	bool stable = s->sig != NULL && s->sig->proc != NULL && s->sig->proc->volatility != 'i';
+	const uint32_t *args = slot_args(s);
+	if (s->kind == WHERE_CONST)
+		return (s->flags & SLOT_STABLE) != 0;
+	if (s->sig != NULL && s->sig->proc != NULL && s->sig->proc->volatility != 'i')
+		return true;
+	/* Of a NULL that it knows, no function is asked. */
+	if (s->kind == WHERE_VIA_TEXT && !is_null(p, args[0]) &&
+	    (reads_stably(s->type) || writes_stably(p->slots[args[0]].type)))
+		return true;
 	for (uint32_t i = 0; i < s->nargs; i++)
-		stable |= slot_args(s)[i] != 0 && (p->slots[slot_args(s)[i]].flags & SLOT_STABLE) != 0;
-	return stable;
+		if (args[i] != 0 && is_stable(p, args[i]))
+			return true;
+	return false;
 }
 
 /* Replaces a node over constants by its value. Takes the reference. */

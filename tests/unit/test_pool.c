@@ -111,6 +111,9 @@ static void test_undecided(void)
 	CHECK_STR(answer("(timetz('-infinity'::timestamptz) + f * '3 days'::interval) IS NULL",
 	                 &(struct row){.texts = {[COL_F] = "-1e188"}}), "error");
 	CHECK_STR(answer("(timetz('-infinity'::timestamptz) + f * '3 days'::interval) IS NULL", &(struct row){.texts = {[COL_F] = "2"}}), "t");
+	CHECK_STR(answer("1 / b * array_position('{2024-03-31}'::timestamp[], '2023-01-01'::text::timestamp) IS NULL",
+	                 &(struct row){.texts = {[COL_B] = "0"}}), "error");
+	CHECK_STR(answer("1 / b * array_position('{3}'::int[], '4'::text::int) IS NULL", &(struct row){.texts = {[COL_B] = "0"}}), "t");
 	CHECK_STR(answer("(NULL::timetz + f * '3 days'::interval) IS NULL", &(struct row){.texts = {[COL_F] = "-1e188"}}), "t");
 	/* A constant that fails and isn't immutable: only if it is needed. */
 	CHECK_STR(answer("ts > date_trunc('x', '2020-01-01'::timestamptz) OR a = 5", &plain), "t");
