@@ -1074,13 +1074,9 @@ int dt_read_timetz(struct where_call *c, const char *p, size_t n, int32_t typmod
 		return -1;
 	if (r.current || r.zone_current)
 		return report_current(c);
-	/* Postgres takes Z18, but nobody can read what it prints for that, itself included. */
-	if (abs(r.west) >= (OFFSET_HOURS_MAX + 1) * 3600)
+	if (abs(r.west) >= (OFFSET_HOURS_MAX + 1) * 3600) /* Z18: Postgres takes it, and can't read it back */
 		return report(c, P_ZONE_RANGE, "time with time zone");
-	v->us = dt_join_time(&r.f);
-	v->zone = r.west;
-	if (typmod >= 0)
-		v->us = dt_round(v->us, typmod);
+	*v = (struct where_timetz){.us = typmod >= 0 ? dt_round(dt_join_time(&r.f), typmod) : dt_join_time(&r.f), .zone = r.west};
 	return 0;
 }
 

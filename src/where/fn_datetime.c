@@ -876,16 +876,12 @@ static int fn_make_timestamp(call *c, const value *a, value *out)
 
 static int fn_make_interval(call *c, const value *a, value *out)
 {
-	double secs = a[6].u.f;
-	if (isinf(secs) || isnan(secs))
-		return interval_range(c);
-	secs = rint(secs * 1000000);
+	double secs = rint(a[6].u.f * 1000000);
+	if (!(secs >= -9223372036854775808.0 && secs < 9223372036854775808.0)) /* before 17 what the processor makes of it */
+		return isinf(secs) || isnan(secs) ? interval_range(c) : where_fail(c, "that depends on the version of PostgreSQL");
 	/* Postgres 15 lets these wrap */
 	uint32_t months = (uint32_t)a[0].u.i * 12u + (uint32_t)a[1].u.i, days = (uint32_t)a[2].u.i * 7u + (uint32_t)a[3].u.i;
 	int64_t us = wrap_add(a[4].u.i * DT_HOUR, a[5].u.i * DT_MINUTE);
-	/* Before 17 what the processor makes of such a number, from then on an error. */
-	if (secs < -9223372036854775808.0 || secs >= 9223372036854775808.0)
-		return where_fail(c, "an interval of so many seconds depends on the version of PostgreSQL");
 	*out = interval_value(c, (int32_t)months, (int32_t)days, wrap_add(us, (int64_t)secs));
 	return 0;
 }
@@ -1260,16 +1256,13 @@ static int fn_timestamptz_part(call *c, const value *a, value *out) { return sta
 static int fn_extract_timestamp(call *c, const value *a, value *out) { return stamp_part(c, a, false, true, out); }
 static int fn_extract_timestamptz(call *c, const value *a, value *out) { return stamp_part(c, a, true, true, out); }
 
-/* Inlined (catalog.h): the cast to a timestamp fails whether the field is NULL or not. */
 static int fn_date_part(call *c, const value *a, value *out)
 {
 	value v[2] = {a[0], {.is = WHERE_VALUE}};
 	out->is = WHERE_NULL;
-	if (a[1].is == WHERE_NULL)
-		return 0;
-	if (date_to_stamp(c, a[1].u.i, &v[1].u.i) != 0)
+	if (a[1].is == WHERE_VALUE && date_to_stamp(c, a[1].u.i, &v[1].u.i) != 0) /* inlined (catalog.h): also for no field */
 		return -1;
-	return a[0].is == WHERE_NULL ? 0 : stamp_part(c, v, false, false, out);
+	return a[0].is == WHERE_NULL || a[1].is == WHERE_NULL ? 0 : stamp_part(c, v, false, false, out);
 }
 
 static int fn_extract_date(call *c, const value *a, value *out)
