@@ -154,7 +154,7 @@ int condition_apply(struct condition_cache *c, struct arena *a, const struct sha
 	int rc = 0;
 	if (known != NULL) {
 		def_set_where(def, known->canonical);
-	} else if (where_parse(def->table, p->where, p->where_len, &params, NULL, false, &w, message) != 0) {
+	} else if (where_parse(def->table, NULL, p->where, p->where_len, &params, NULL, false, &w, message) != 0) {
 		rc = complain(a, e, message);
 		if (p->compaction && strstr(message, WHERE_SUBQUERIES_REFUSED) != NULL)
 			e->list[0] = (struct def_error){"experimental_compaction", "can't be enabled for shapes with subqueries"};

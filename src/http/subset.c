@@ -126,7 +126,7 @@ static enum step prepare_where(struct request *r, const struct subset_params *p,
 	struct params_errors errors = {.count = 0};
 	if (condition_params(&r->conn->loop->scratch, p->params, "params", &values, &errors) < 0)
 		return reply_subset_errors(r, &errors);
-	if (where_parse(table, p->where, p->where_len, &values, columns, true, &condition, message) < 0)
+	if (where_parse(table, NULL, p->where, p->where_len, &values, columns, true, &condition, message) < 0)
 		return reply_subset_error(r, "where", message);
 	bool *uses = arena_alloc(&r->conn->loop->scratch, table->ncolumns + 1u);
 	for (uint16_t i = 0; i < table->ncolumns; i++)

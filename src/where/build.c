@@ -68,10 +68,30 @@ void where_free(struct where *w)
 {
 	if (w == NULL)
 		return;
+	for (uint16_t i = 0; i < w->nsubqueries; i++)
+		where_free(w->subqueries[i].inner);
+	free(w->subqueries);
 	pg_table_unref(w->table);
 	arena_clear(&w->mem);
 	free(w);
 }
+
+struct where_subquery *where_add_subquery(struct where *w, struct where *inner)
+{
+	w->subqueries = mem_realloc(w->subqueries, (w->nsubqueries + 1u) * sizeof *w->subqueries);
+	w->subqueries[w->nsubqueries] = (struct where_subquery){.inner = inner};
+	return &w->subqueries[w->nsubqueries++];
+}
+
+size_t where_subqueries(const struct where *w) { return w->nsubqueries; }
+
+const struct where *where_subquery(const struct where *w, size_t i)
+{
+	REQUIRE(i < w->nsubqueries);
+	return w->subqueries[i].inner;
+}
+
+const struct pg_table *where_table(const struct where *w) { return w->table; }
 
 const struct where_node *where_root(const struct where *w) { return w->root; }
 
@@ -177,6 +197,33 @@ const struct where_type *build_array_of(struct where *w, const struct where_type
 	t->elem_oid = elem->oid;
 	t->collatable = elem->collatable;
 	return t;
+}
+
+static const struct where_type *copy_type(struct where *w, const struct where_type *t)
+{
+	struct where_type *own = new_type(w);
+	const char **labels = arena_alloc(&w->mem, (t->nlabels + 1u) * sizeof *labels);
+	for (uint32_t i = 0; i < t->nlabels; i++)
+		labels[i] = arena_strndup(&w->mem, t->labels[i], strlen(t->labels[i]));
+	*own = *t;
+	own->name = arena_strndup(&w->mem, t->name, strlen(t->name));
+	own->schema = t->schema == NULL ? NULL : arena_strndup(&w->mem, t->schema, strlen(t->schema));
+	own->labels = labels;
+	return own;
+}
+
+const struct where_type *build_same_type(struct where *w, const struct where_type *t)
+{
+	if (t == NULL || where_type_builtin(t->oid) == t)
+		return t;
+	if (where_type_is_array(t)) {
+		const struct where_type *elem = build_same_type(w, t->elem);
+		return elem == NULL ? NULL : build_array_of(w, elem);
+	}
+	const struct where_type *known = build_type(w, t->oid);
+	if (known != NULL || t->base != NULL) /* a domain that no column has means its base */
+		return known != NULL ? known : build_same_type(w, t->base);
+	return copy_type(w, t);
 }
 
 const struct where_type *build_base(const struct where_type *t) { return t->base != NULL ? t->base : t; }
@@ -548,6 +595,28 @@ node_ref node_element(struct builder *b, const struct where_type *type)
 	if (type->collatable) {
 		n->own = n->collation = type_collation(b->w, type);
 		n->strength = STRENGTH_IMPLICIT;
+	}
+	return n;
+}
+
+node_ref node_subquery(struct builder *b, uint16_t index, const struct where_oper **opers, node_ref const *args,
+                       node_ref const *values, uint32_t nargs, int location)
+{
+	struct where_node *n = node_new(b, WHERE_SUBQUERY, where_type_builtin(OID_BOOL), nargs, location);
+	n->column = index;
+	n->row_ops = opers;
+	if (!set_args(b, n, args))
+		return NULL;
+	for (uint32_t i = 0; i < nargs; i++) {
+		node_ref pair[2] = {args[i], values[i]};
+		const struct where_collation *c;
+		uint8_t strength;
+		if (!readable(values[i]->type))
+			return build_fail(b, location, "values of type %s can only be tested by IS NULL and IS NOT NULL",
+			                  build_type_text(b, values[i]->type));
+		merge_collations(b, pair, 2, &c, &strength);
+		if (b->failed || !check_need(b, need_of(where_proc_by_oid(opers[i]->proc)), c, strength, location))
+			return NULL;
 	}
 	return n;
 }

@@ -22,6 +22,17 @@ struct where {
 	const struct where_type **column_types;
 	const struct where_collation **collations; /* of the table's list; made when first needed */
 	struct where_user_type *types;             /* enums, domains and their arrays, made when first needed */
+	struct where_subquery *subqueries;         /* by the column of their WHERE_SUBQUERY */
+	uint16_t nsubqueries;
+};
+
+typedef const struct where_node *node_ref;
+
+/* What a WHERE_SUBQUERY compares with. */
+struct where_subquery {
+	struct where *inner;   /* its table; `root` is its condition, NULL: there is none */
+	node_ref *values;      /* of a row of that: the right sides of the comparison */
+	uint16_t nvalues;
 };
 
 struct where_user_type {
@@ -44,11 +55,16 @@ struct builder {
 	char *message;          /* WHERE_MESSAGE_MAX; set by build_fail() */
 	bool failed;
 	uint32_t depth;
+	struct where_tables *tables;  /* NULL: no subqueries */
+	const struct builder *outer;  /* of a subquery: the query around it */
+	const char *alias;            /* what its table is called there, NULL: by its own name */
+	unsigned level, *subqueries;  /* how many are around; how many there are in all */
+	const struct parse_steps *parse;
 };
 
-typedef const struct where_node *node_ref;
-
 struct where *where_new(const struct pg_table *t);
+/* A place for one more, whose `inner` the condition owns from then on. */
+struct where_subquery *where_add_subquery(struct where *w, struct where *inner);
 
 /* NULL, with the message: "At location N: <text>". `location` is the statement's; -1: 0. */
 node_ref build_fail(struct builder *b, int location, const char *fmt, ...) PRINTF_LIKE(3, 4);
@@ -61,6 +77,8 @@ node_ref build_fail_plain(struct builder *b, const char *fmt, ...) PRINTF_LIKE(2
 const struct where_type *build_type(struct where *w, uint32_t oid);
 const struct where_type *build_type_named(struct where *w, const char *schema, const char *name);
 const struct where_type *build_array_of(struct where *w, const struct where_type *elem); /* NULL: none */
+/* Another condition's type as one of this. */
+const struct where_type *build_same_type(struct where *w, const struct where_type *t);
 /* Domains away. */
 const struct where_type *build_base(const struct where_type *t);
 /* As messages name it: int4, int4[], enum mood. In the arena. */
@@ -88,6 +106,9 @@ node_ref node_relabel(struct builder *b, node_ref arg, const struct where_type *
 node_ref node_collate(struct builder *b, node_ref arg, const struct where_collation *c, int location);
 node_ref node_array_cast(struct builder *b, node_ref arg, node_ref elem_cast, const struct where_type *type, int location);
 node_ref node_element(struct builder *b, const struct where_type *type);
+/* `values` are those of the subquery; each pair has the types of its operator. */
+node_ref node_subquery(struct builder *b, uint16_t index, const struct where_oper **opers, node_ref const *args,
+                       node_ref const *values, uint32_t nargs, int location);
 
 static inline bool node_is_unknown(node_ref n) { return n->type->oid == OID_UNKNOWN; }
 

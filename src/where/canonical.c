@@ -4,7 +4,7 @@
  * It is the typed tree in prefix form, so that reading it needs neither libpg_query nor the rules for
  * overloads, and means the same whatever library is installed later:
  *
- *   condition  := "w1 " node
+ *   condition  := "w1 " node                      or "w2 ", if there is a subquery
  *   node       := "c" TYPE TEXT                     column, with its type
  *               | "k" TYPE TEXT | "q" TYPE TEXT     constant: of its own type, or written as a string
  *               | "n" TYPE                          NULL
@@ -13,6 +13,10 @@
  *               | "(" "C" TEXT node ")"             COLLATE, by name
  *               | "(" "m" TYPE node node ")"        array cast: the array, the cast of an element
  *               | "e" TYPE                          the element
+ *               | "(" "S" OID TEXT TEXT N (OID node){N} where node{N} ")"
+ *                                                   subquery: its table by oid, schema and name; for each of N comparisons the
+ *                                                   operator and its right side, a node of that table; its condition, "-": none,
+ *                                                   another one; the left sides
  *               | "(" KIND [OID] TYPE node* ")"     everything else, by its letter below; "-" is an absent bound
  *   TYPE       := OID | "[" TYPE "]" | "@" TEXT TEXT   built in; array; schema and name of an enum or a domain
  *   TEXT       := length ":" bytes
@@ -26,6 +30,7 @@
 #include "where/build.h"
 
 #define VERSION "w1 "
+#define VERSION_SUBQUERIES "w2 "
 
 static const struct { enum where_kind kind; char letter; bool oper; } letters[] = {
 	{WHERE_RELABEL, 'r', false}, {WHERE_VIA_TEXT, 't', false}, {WHERE_AND, '&', false}, {WHERE_OR, '|', false},
@@ -103,6 +108,25 @@ static void put_call(struct buf *out, const struct where *w, node_ref n)
 	put_nodes(out, w, n);
 }
 
+static void put_subquery(struct buf *out, const struct where *w, node_ref n)
+{
+	const struct where_subquery *q = &w->subqueries[n->column];
+	const struct pg_table *t = q->inner->table;
+	buf_printf(out, "(S%" PRIu32 " ", t->oid);
+	put_text(out, t->schema, strlen(t->schema));
+	put_text(out, t->name, strlen(t->name));
+	buf_printf(out, "%" PRIu32 " ", n->nargs);
+	for (uint32_t i = 0; i < n->nargs; i++) {
+		buf_printf(out, "%" PRIu32 " ", n->row_ops[i]->oid);
+		canonical_node(out, q->inner, q->values[i]);
+	}
+	if (q->inner->root == NULL)
+		buf_putc(out, '-');
+	else
+		canonical_node(out, q->inner, q->inner->root);
+	put_nodes(out, w, n);
+}
+
 static void canonical_node(struct buf *out, const struct where *w, node_ref n)
 {
 	switch ((enum where_kind)n->kind) {
@@ -127,6 +151,9 @@ static void canonical_node(struct buf *out, const struct where *w, node_ref n)
 		canonical_node(out, w, n->args[0]);
 		canonical_node(out, w, n->elem_cast);
 		buf_putc(out, ')');
+		return;
+	case WHERE_SUBQUERY:
+		put_subquery(out, w, n);
 		return;
 	default:
 		break;
@@ -155,7 +182,7 @@ static void canonical_node(struct buf *out, const struct where *w, node_ref n)
 
 void where_canonical(const struct where *w, struct buf *out)
 {
-	buf_puts(out, VERSION);
+	buf_puts(out, w->nsubqueries > 0 ? VERSION_SUBQUERIES : VERSION);
 	canonical_node(out, w, w->root);
 }
 
@@ -164,6 +191,7 @@ void where_canonical(const struct where *w, struct buf *out)
 struct reader {
 	struct builder b;
 	const char *p, *end;
+	const struct where_tables *tables;
 	struct err *e;
 	bool bad;
 };
@@ -387,6 +415,72 @@ static node_ref read_other(struct reader *r, char letter)
 	return out;
 }
 
+static const struct pg_table *read_table(struct reader *r)
+{
+	uint32_t oid;
+	const char *schema, *name;
+	if (!read_number(r, ' ', &oid) || (schema = read_name(r)) == NULL || (name = read_name(r)) == NULL)
+		return NULL;
+	for (size_t i = 0; r->tables != NULL && i < r->tables->n; i++) {
+		const struct pg_table *t = r->tables->list[i];
+		if (t->oid == oid && strcmp(t->schema, schema) == 0 && strcmp(t->name, name) == 0)
+			return t;
+	}
+	bad(r, "a table of a subquery is gone");
+	return NULL;
+}
+
+/* The right sides and the condition, by a reader on the table inside; what it consumed is consumed. */
+static bool read_inside(struct reader *r, uint16_t index, const struct where_oper **opers, uint32_t n)
+{
+	struct where *inner = r->b.w->subqueries[index].inner;
+	struct reader in = *r;
+	in.b.w = inner;
+	in.b.mem = &inner->mem;
+	in.b.level++;
+	in.b.depth = 0;
+	node_ref *values = arena_alloc(in.b.mem, (n + 1) * sizeof *values);
+	for (uint32_t i = 0; i < n && !in.bad; i++) {
+		uint32_t oid;
+		const struct where_oper *o = read_number(&in, ' ', &oid) ? where_oper_by_oid(oid) : NULL;
+		const struct where_proc *p = o == NULL ? NULL : where_proc_by_oid(o->proc);
+		if (p == NULL || where_impl_of(p) == NULL)
+			bad(&in, "an operator it names is unknown");
+		else
+			values[i] = read_node(&in);
+		opers[i] = o;
+	}
+	if (!in.bad && !take(&in, '-'))
+		inner->root = read_node(&in);
+	r->bad = in.bad;
+	r->b.failed = in.b.failed;
+	r->p = in.p;
+	r->b.w->subqueries[index].values = values;
+	r->b.w->subqueries[index].nvalues = (uint16_t)n;
+	return !r->bad;
+}
+
+static node_ref read_subquery(struct reader *r)
+{
+	uint32_t n, nargs;
+	const struct pg_table *t = read_table(r);
+	if (t == NULL || !read_number(r, ' ', &n))
+		return NULL;
+	if (n > WHERE_SUBQUERY_WIDTH_MAX || r->b.level >= WHERE_SUBQUERY_DEPTH_MAX || ++*r->b.subqueries > WHERE_SUBQUERIES_MAX)
+		return bad(r, "it is damaged");
+	const struct where_oper **opers = arena_alloc(r->b.mem, (n + 1) * sizeof *opers);
+	uint16_t index = r->b.w->nsubqueries;
+	where_add_subquery(r->b.w, where_new(t));
+	if (!read_inside(r, index, opers, n))
+		return NULL;
+	node_ref *args = read_nodes(r, &nargs);
+	if (args == NULL)
+		return NULL;
+	if (nargs != n || !none_absent(args, n))
+		return bad(r, "it is damaged");
+	return node_subquery(&r->b, index, opers, args, r->b.w->subqueries[index].values, n, -1);
+}
+
 static node_ref read_group(struct reader *r)
 {
 	char letter = r->p < r->end ? *r->p++ : '\0';
@@ -395,6 +489,7 @@ static node_ref read_group(struct reader *r)
 	case 'f': return read_call(r, false);
 	case 'C': return read_collate(r);
 	case 'm': return read_array_cast(r);
+	case 'S': return read_subquery(r);
 	default: return read_other(r, letter);
 	}
 }
@@ -423,14 +518,17 @@ static node_ref read_node(struct reader *r)
 	return n != NULL ? n : bad(r, r->b.failed ? r->b.message : "it is damaged");
 }
 
-int where_load(const struct pg_table *t, const char *canonical, size_t len, struct where **out, struct err *e)
+int where_load(const struct pg_table *t, const struct where_tables *tables, const char *canonical, size_t len,
+               struct where **out, struct err *e)
 {
 	char message[WHERE_MESSAGE_MAX] = "";
 	size_t version = strlen(VERSION);
-	if (len < version || memcmp(canonical, VERSION, version) != 0)
+	unsigned subqueries = 0;
+	if (len < version || (memcmp(canonical, VERSION, version) != 0 && memcmp(canonical, VERSION_SUBQUERIES, version) != 0))
 		return err_set(e, ERR_CONFIG, "a stored condition has a form that this version of Busbar doesn't know");
 	struct where *w = where_new(t);
-	struct reader r = {.b = {.w = w, .mem = &w->mem, .message = message}, .p = canonical + version, .end = canonical + len, .e = e};
+	struct reader r = {.b = {.w = w, .mem = &w->mem, .message = message, .subqueries = &subqueries}, .tables = tables,
+	                   .p = canonical + version, .end = canonical + len, .e = e};
 	node_ref n = read_node(&r);
 	if (n != NULL && r.p != r.end)
 		n = bad(&r, "it is damaged");

@@ -689,6 +689,9 @@ static struct where_value compute(struct where_pool *p, const struct slot *s)
 		return eval_subscript(p, s);
 	case WHERE_SLICE:
 		return eval_slice(p, s);
+	case WHERE_SUBQUERY:
+		where_fail(&p->call, "the values of a subquery aren't known");
+		return failed(p, -1);
 	case WHERE_IN:
 		break; /* fold.c makes something else of it */
 	}

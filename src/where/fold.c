@@ -681,6 +681,18 @@ static int add_subscripts(struct where_pool *p, const struct where_node *n, stru
 	return add_plain(p, n, false, at, id);
 }
 
+/* Without its values: nothing is known of it, but what it is compared with is folded. */
+static int add_subquery(struct where_pool *p, const struct where_node *n, struct at at, uint32_t *id)
+{
+	struct slot proto = {.kind = WHERE_SUBQUERY, .type = pool_type(p, n->type), .column = n->column};
+	uint32_t *args = mem_alloc((n->nargs + 1) * sizeof *args);
+	int rc = add_args(p, n, n->nargs, at, args);
+	if (rc == 0)
+		*id = pool_intern(p, &proto, args, n->nargs);
+	free(args);
+	return rc;
+}
+
 static int add(struct where_pool *p, const struct where_node *n, struct at at, uint32_t *id)
 {
 	if (++at.depth > DEPTH_MAX)
@@ -711,6 +723,8 @@ static int add(struct where_pool *p, const struct where_node *n, struct at at, u
 	case WHERE_SUBSCRIPT:
 	case WHERE_SLICE:
 		return add_subscripts(p, n, at, id);
+	case WHERE_SUBQUERY:
+		return add_subquery(p, n, at, id);
 	case WHERE_IS_NULL: case WHERE_IS_NOT_NULL:
 		if (n->args[0]->kind == WHERE_ROW)
 			return add_row_test(p, n, at, id);

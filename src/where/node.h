@@ -34,6 +34,7 @@ enum where_kind {
 	WHERE_COALESCE, WHERE_GREATEST, WHERE_LEAST,
 	WHERE_SUBSCRIPT, /* args[0][args[1]]… : element */
 	WHERE_SLICE,     /* args[0], then lower, upper per dimension; NULL pointers where left out */
+	WHERE_SUBQUERY,  /* args = any of the rows that subquery `column` selects, row_ops[nargs]; none: whether there is one */
 };
 
 struct where_node {

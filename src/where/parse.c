@@ -6,8 +6,6 @@
  * are Electric's wherever Electric has one (docs/protocol.md 2.7). Rows exist only until
  * the comparison or null test around them has been taken apart.
  */
-#include <pg_query.h>
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +15,8 @@
 #include "base/utf8.h"
 #include "where/build.h"
 #include "where/pool.h"
+#include "where/subquery.h"
+#include "where/syntax.h"
 
 #define PREFIX "SELECT 1 WHERE "
 #define NUMERIC_PRECISION_MAX 1000
@@ -24,80 +24,6 @@
 #define TEXT_LENGTH_MAX 10485760 /* of char(n) and varchar(n), as in Postgres */
 
 static node_ref expr(struct builder *b, const json_t *j);
-
-/* ---- the tree's JSON --------------------------------------------------------------------------------- */
-
-/* A node is an object of one member: its kind and its fields. */
-static const char *node_kind(const json_t *j, const json_t **fields)
-{
-	void *it = json_is_object(j) ? json_object_iter((json_t *)j) : NULL;
-	if (it == NULL) {
-		*fields = NULL;
-		return "";
-	}
-	*fields = json_object_iter_value(it);
-	return json_object_iter_key(it);
-}
-
-static const json_t *field(const json_t *j, const char *name) { return json_object_get(j, name); }
-
-static const char *field_text(const json_t *j, const char *name)
-{
-	const char *s = json_string_value(field(j, name));
-	return s != NULL ? s : "";
-}
-
-static int location_of(const json_t *fields)
-{
-	const json_t *l = field(fields, "location");
-	return json_is_integer(l) ? (int)json_integer_value(l) : -1;
-}
-
-static int location_of_node(const json_t *j)
-{
-	const json_t *f;
-	node_kind(j, &f);
-	return location_of(f);
-}
-
-/* The i-th String of a list of names. */
-static const char *name_at(const json_t *list, size_t i)
-{
-	const json_t *f;
-	if (strcmp(node_kind(json_array_get(list, i), &f), "String") != 0)
-		return NULL;
-	const json_t *s = field(f, "sval");
-	if (s == NULL)
-		s = field(f, "str"); /* before version 15 */
-	return s != NULL ? json_string_value(s) : "";
-}
-
-/* Two parts with pg_catalog before them, or one: the last one; else NULL. */
-static const char *catalog_name(const json_t *list)
-{
-	size_t n = json_array_size(list);
-	if (n == 1)
-		return name_at(list, 0);
-	const char *schema = n == 2 ? name_at(list, 0) : NULL;
-	return schema != NULL && strcmp(schema, "pg_catalog") == 0 ? name_at(list, 1) : NULL;
-}
-
-/* A dotted name as messages print it. */
-static const char *dotted(struct builder *b, const json_t *list)
-{
-	struct buf out = BUF_INIT(WHERE_MESSAGE_MAX);
-	for (size_t i = 0; i < json_array_size(list); i++) {
-		const char *s = name_at(list, i);
-		if (s == NULL || (i == 0 && strcmp(s, "pg_catalog") == 0 && json_array_size(list) > 1))
-			continue;
-		if (out.len > 0)
-			buf_putc(&out, '.');
-		sql_name_shown(&out, s);
-	}
-	char *text = arena_strndup(b->mem, out.data != NULL ? out.data : "", out.len);
-	buf_clear(&out);
-	return text;
-}
 
 static node_ref unsupported_node(struct builder *b, const char *kind, int location)
 {
@@ -144,7 +70,7 @@ static int64_t integer_in_text(const struct builder *b, int location)
 
 static int64_t integer_value(const struct builder *b, const json_t *ival, int location)
 {
-	const json_t *v = field(ival, "ival");
+	const json_t *v = syntax_field(ival, "ival");
 	return json_is_integer(v) ? json_integer_value(v) : integer_in_text(b, location);
 }
 
@@ -171,18 +97,18 @@ static node_ref float_const(struct builder *b, const char *text, int location)
 
 static node_ref constant(struct builder *b, const json_t *f)
 {
-	int location = location_of(f);
+	int location = syntax_location(f);
 	const json_t *v;
-	if (json_is_true(field(f, "isnull")))
+	if (json_is_true(syntax_field(f, "isnull")))
 		return node_null(b, builtin(OID_UNKNOWN), location);
-	if ((v = field(f, "ival")) != NULL)
+	if ((v = syntax_field(f, "ival")) != NULL)
 		return node_const(b, builtin(OID_INT4), where_int(integer_value(b, v, location)), '\0', location);
-	if ((v = field(f, "fval")) != NULL)
-		return float_const(b, field_text(v, "fval"), location);
-	if ((v = field(f, "boolval")) != NULL)
-		return node_const(b, builtin(OID_BOOL), where_bool(json_is_true(field(v, "boolval"))), '\0', location);
-	if ((v = field(f, "sval")) != NULL) {
-		const char *s = field_text(v, "sval");
+	if ((v = syntax_field(f, "fval")) != NULL)
+		return float_const(b, syntax_text(v, "fval"), location);
+	if ((v = syntax_field(f, "boolval")) != NULL)
+		return node_const(b, builtin(OID_BOOL), where_bool(json_is_true(syntax_field(v, "boolval"))), '\0', location);
+	if ((v = syntax_field(f, "sval")) != NULL) {
+		const char *s = syntax_text(v, "sval");
 		return unknown_const(b, s, strlen(s), location);
 	}
 	return build_fail(b, location, "BitString values are not supported");
@@ -197,14 +123,14 @@ static bool is_text(const struct where_param *p)
 /* A parameter is an unknown literal until its first use gives it a type; from then on it has that. */
 static node_ref param_value(struct builder *b, const json_t *f, const struct where_type *as)
 {
-	int location = location_of(f);
-	json_int_t number = json_integer_value(field(f, "number"));
+	int location = syntax_location(f);
+	json_int_t number = json_integer_value(syntax_field(f, "number"));
 	if (number < 1 || number > UINT16_MAX || (size_t)number > b->params->n || b->params->values[number - 1].p == NULL)
 		return build_fail(b, location, "parameter $%" JSON_INTEGER_FORMAT " was not provided", number);
 	const struct where_param *p = &b->params->values[number - 1];
 	const struct where_type **known = &b->param_types[number - 1];
 	if (as != NULL) {
-		if (*known != NULL && *known != as)
+		if (*known != NULL && *known != as && ((*known)->oid != as->oid || as->oid == 0))
 			return build_fail(b, location, "type conflict for $%" JSON_INTEGER_FORMAT ": %s and %s", number,
 			                  build_type_text(b, *known), build_type_text(b, as));
 		*known = as;
@@ -215,7 +141,7 @@ static node_ref param_value(struct builder *b, const json_t *f, const struct whe
 	if (*text == NULL) /* however often it is used: it may be large */
 		*text = arena_strndup(b->mem, p->p, p->len);
 	if (*known != NULL && (*known)->oid != OID_UNKNOWN)
-		return node_text_const(b, *known, *text, p->len, location);
+		return node_text_const(b, build_same_type(b->w, *known), *text, p->len, location); /* another query of the text may know it */
 	node_ref n = node_const(b, builtin(OID_UNKNOWN), where_bytes(*text, p->len), 'q', location);
 	((struct where_node *)n)->column = (uint16_t)number; /* so that note_params() finds it again */
 	return n;
@@ -262,22 +188,13 @@ static node_ref plain_elements(struct builder *b, node_ref n)
 
 static node_ref column(struct builder *b, const json_t *f)
 {
-	const json_t *parts = field(f, "fields");
-	const struct pg_table *t = b->w->table;
+	const json_t *parts = syntax_field(f, "fields");
 	size_t n = json_array_size(parts);
-	const char *name = n > 0 ? name_at(parts, n - 1) : NULL;
-	int location = location_of(f);
-	if (name == NULL)
+	int location = syntax_location(f);
+	if (n == 0 || syntax_name(parts, n - 1) == NULL)
 		return unsupported_node(b, "A_Star", location);
-	bool here = n == 1;
-	if (n == 2 || n == 3) { /* "table"."column" and "schema"."table"."column" */
-		const char *table = name_at(parts, n - 2), *schema = n == 3 ? name_at(parts, 0) : t->schema;
-		here = table != NULL && schema != NULL && strcmp(table, t->name) == 0 && strcmp(schema, t->schema) == 0;
-	}
-	int i = here ? pg_table_column(t, name, strlen(name)) : -1;
-	if (i < 0 || (b->columns != NULL && !b->columns[i]))
-		return build_fail(b, location, "unknown reference %s", dotted(b, parts));
-	return plain_elements(b, node_column(b, (uint16_t)i, location));
+	int i = subquery_own_column(b, parts);
+	return i < 0 ? subquery_not_here(b, parts, location) : plain_elements(b, node_column(b, (uint16_t)i, location));
 }
 
 /* ---- types ----------------------------------------------------------------------------------------------------- */
@@ -289,9 +206,9 @@ static bool typmod_ints(struct builder *b, const json_t *typmods, int64_t *out, 
 		return false;
 	for (size_t i = 0; i < *n; i++) {
 		const json_t *f;
-		if (strcmp(node_kind(json_array_get(typmods, i), &f), "A_Const") != 0 || field(f, "ival") == NULL)
+		if (strcmp(syntax_kind(json_array_get(typmods, i), &f), "A_Const") != 0 || syntax_field(f, "ival") == NULL)
 			return false;
-		out[i] = integer_value(b, field(f, "ival"), location_of(f));
+		out[i] = integer_value(b, syntax_field(f, "ival"), syntax_location(f));
 	}
 	return true;
 }
@@ -347,20 +264,20 @@ static bool usable(const struct where_type *t)
 
 static const struct where_type *type_name(struct builder *b, const json_t *f, int32_t *typmod)
 {
-	const json_t *names = field(f, "names");
-	int location = location_of(f);
+	const json_t *names = syntax_field(f, "names");
+	int location = syntax_location(f);
 	size_t n = json_array_size(names);
-	const char *name = name_at(names, n - 1), *schema = n == 2 ? name_at(names, 0) : NULL;
+	const char *name = syntax_name(names, n - 1), *schema = n == 2 ? syntax_name(names, 0) : NULL;
 	const struct where_type *t = n > 2 || name == NULL ? NULL : build_type_named(b->w, schema, name);
-	if (!usable(t) || json_is_true(field(f, "setof")) || json_is_true(field(f, "pct_type")) ||
-	    !read_typmod(b, t, field(f, "typmods"), typmod)) {
-		build_fail(b, location, "unsupported type %s", dotted(b, names));
+	if (!usable(t) || json_is_true(syntax_field(f, "setof")) || json_is_true(syntax_field(f, "pct_type")) ||
+	    !read_typmod(b, t, syntax_field(f, "typmods"), typmod)) {
+		build_fail(b, location, "unsupported type %s", syntax_dotted(b, names));
 		return NULL;
 	}
-	if (json_array_size(field(f, "arrayBounds")) > 0 && !where_type_is_array(t))
+	if (json_array_size(syntax_field(f, "arrayBounds")) > 0 && !where_type_is_array(t))
 		t = build_array_of(b->w, t);
 	if (t == NULL || t->base != NULL) {
-		build_fail(b, location, "unsupported type %s", dotted(b, names));
+		build_fail(b, location, "unsupported type %s", syntax_dotted(b, names));
 		return NULL;
 	}
 	return t;
@@ -394,12 +311,12 @@ static node_ref array_expr(struct builder *b, const json_t *f, const struct wher
 
 static node_ref type_cast(struct builder *b, const json_t *f)
 {
-	const json_t *arg = field(f, "arg"), *fields;
+	const json_t *arg = syntax_field(f, "arg"), *fields;
 	int32_t typmod;
-	const struct where_type *t = type_name(b, field(f, "typeName"), &typmod);
+	const struct where_type *t = type_name(b, syntax_field(f, "typeName"), &typmod);
 	if (t == NULL)
 		return NULL;
-	const char *kind = node_kind(arg, &fields);
+	const char *kind = syntax_kind(arg, &fields);
 	node_ref n;
 	if (strcmp(kind, "ParamRef") == 0)
 		n = param_value(b, fields, t);
@@ -471,16 +388,16 @@ static node_ref *expr_list(struct builder *b, const json_t *list, uint32_t *n)
 static node_ref bool_expr(struct builder *b, const json_t *f)
 {
 	uint32_t n;
-	const char *op = field_text(f, "boolop");
-	node_ref *args = expr_list(b, field(f, "args"), &n);
+	const char *op = syntax_text(f, "boolop");
+	node_ref *args = expr_list(b, syntax_field(f, "args"), &n);
 	if (args == NULL)
 		return NULL;
 	for (uint32_t i = 0; i < n; i++)
 		if ((args[i] = as_bool(b, args[i])) == NULL)
 			return NULL;
 	if (strcmp(op, "NOT_EXPR") == 0)
-		return negate(b, args[0], location_of(f));
-	return logic(b, strcmp(op, "AND_EXPR") == 0 ? WHERE_AND : WHERE_OR, args, n, location_of(f));
+		return negate(b, args[0], syntax_location(f));
+	return logic(b, strcmp(op, "AND_EXPR") == 0 ? WHERE_AND : WHERE_OR, args, n, syntax_location(f));
 }
 
 /* ---- comparisons, rows taken apart ------------------------------------------------------------------------------ */
@@ -683,9 +600,9 @@ static node_ref between(struct builder *b, node_ref x, node_ref lo, node_ref hi,
 
 static node_ref any_all(struct builder *b, const json_t *f, const char *op, bool all)
 {
-	int location = location_of(f);
-	const json_t *right = field(f, "rexpr");
-	node_ref l = expr(b, field(f, "lexpr"));
+	int location = syntax_location(f);
+	const json_t *right = syntax_field(f, "rexpr");
+	node_ref l = expr(b, syntax_field(f, "lexpr"));
 	node_ref r = l == NULL ? NULL : expr(b, right);
 	if (r == NULL)
 		return NULL;
@@ -717,13 +634,13 @@ static node_ref a_expr_list(struct builder *b, const json_t *f, const char *kind
 {
 	const json_t *list;
 	uint32_t n;
-	node_ref x = expr(b, field(f, "lexpr"));
-	node_kind(field(f, "rexpr"), &list);
-	node_ref *items = x == NULL ? NULL : expr_list(b, field(list, "items"), &n);
+	node_ref x = expr(b, syntax_field(f, "lexpr"));
+	syntax_kind(syntax_field(f, "rexpr"), &list);
+	node_ref *items = x == NULL ? NULL : expr_list(b, syntax_field(list, "items"), &n);
 	if (items == NULL)
 		return NULL;
 	if (strcmp(kind, "AEXPR_IN") == 0) {
-		const char *op = catalog_name(field(f, "name"));
+		const char *op = syntax_catalog_name(syntax_field(f, "name"));
 		return in_list(b, x, items, n, op != NULL && strcmp(op, "<>") == 0, location);
 	}
 	if (n != 2)
@@ -738,25 +655,25 @@ static node_ref a_expr_list(struct builder *b, const json_t *f, const char *kind
 
 static node_ref a_expr(struct builder *b, const json_t *f)
 {
-	const char *kind = field_text(f, "kind");
-	int location = location_of(f);
+	const char *kind = syntax_text(f, "kind");
+	int location = syntax_location(f);
 	if (strcmp(kind, "AEXPR_IN") == 0 || strstr(kind, "BETWEEN") != NULL)
 		return a_expr_list(b, f, kind, location);
-	const char *op = catalog_name(field(f, "name"));
-	bool prefix = field(f, "lexpr") == NULL;
+	const char *op = syntax_catalog_name(syntax_field(f, "name"));
+	bool prefix = syntax_field(f, "lexpr") == NULL;
 	if (op == NULL)
-		return build_fail(b, location, "unknown %s operator \"%s\"", prefix ? "unary" : "binary", dotted(b, field(f, "name")));
+		return build_fail(b, location, "unknown %s operator \"%s\"", prefix ? "unary" : "binary", syntax_dotted(b, syntax_field(f, "name")));
 	if (strcmp(op, "!=") == 0)
 		op = "<>";
 	if (strcmp(kind, "AEXPR_OP_ANY") == 0 || strcmp(kind, "AEXPR_OP_ALL") == 0)
 		return any_all(b, f, op, strcmp(kind, "AEXPR_OP_ALL") == 0);
 	node_ref r;
 	if (prefix) {
-		r = expr(b, field(f, "rexpr"));
+		r = expr(b, syntax_field(f, "rexpr"));
 		return r == NULL ? NULL : resolve_prefix(b, op, r, location);
 	}
-	node_ref l = expr(b, field(f, "lexpr"));
-	r = l == NULL ? NULL : expr(b, field(f, "rexpr"));
+	node_ref l = expr(b, syntax_field(f, "lexpr"));
+	r = l == NULL ? NULL : expr(b, syntax_field(f, "rexpr"));
 	if (r == NULL)
 		return NULL;
 	if (strcmp(kind, "AEXPR_DISTINCT") == 0 || strcmp(kind, "AEXPR_NOT_DISTINCT") == 0)
@@ -778,19 +695,19 @@ static node_ref a_expr(struct builder *b, const json_t *f)
 static node_ref func_call(struct builder *b, const json_t *f)
 {
 	static const char *const aggregate[] = {"agg_order", "agg_filter", "over", "agg_within_group", "agg_star", "agg_distinct"};
-	int location = location_of(f);
+	int location = syntax_location(f);
 	for (size_t i = 0; i < ARRAY_LEN(aggregate); i++)
-		if (field(f, aggregate[i]) != NULL)
+		if (syntax_field(f, aggregate[i]) != NULL)
 			return build_fail(b, location, "aggregation is not supported in this context");
-	if (json_is_true(field(f, "func_variadic")))
+	if (json_is_true(syntax_field(f, "func_variadic")))
 		return build_fail(b, location, "explicit VARIADIC function calls are not currently supported");
 	uint32_t n;
-	node_ref *args = expr_list(b, field(f, "args"), &n);
+	node_ref *args = expr_list(b, syntax_field(f, "args"), &n);
 	if (args == NULL)
 		return NULL;
-	const char *name = catalog_name(field(f, "funcname"));
+	const char *name = syntax_catalog_name(syntax_field(f, "funcname"));
 	if (name == NULL)
-		return build_fail(b, location, "unknown or unsupported function %s/%u", dotted(b, field(f, "funcname")), n);
+		return build_fail(b, location, "unknown or unsupported function %s/%u", syntax_dotted(b, syntax_field(f, "funcname")), n);
 	for (uint32_t i = 0; i < n; i++)
 		if (args[i]->kind == WHERE_ROW)
 			return build_fail(b, args[i]->location, "RowExpr is not supported in this context");
@@ -837,8 +754,8 @@ static const struct where_type *common(struct builder *b, node_ref *args, uint32
 static node_ref common_list(struct builder *b, const json_t *f, enum where_kind kind, const char *what)
 {
 	uint32_t n;
-	int location = location_of(f);
-	node_ref *args = expr_list(b, field(f, "args"), &n);
+	int location = syntax_location(f);
+	node_ref *args = expr_list(b, syntax_field(f, "args"), &n);
 	if (args == NULL)
 		return NULL;
 	if (resolve_common(b, args, n, NULL) == NULL)
@@ -853,12 +770,12 @@ static node_ref common_list(struct builder *b, const json_t *f, enum where_kind 
 
 static node_ref case_expr(struct builder *b, const json_t *f)
 {
-	int location = location_of(f);
-	const json_t *whens = field(f, "args");
+	int location = syntax_location(f);
+	const json_t *whens = syntax_field(f, "args");
 	uint32_t n = (uint32_t)json_array_size(whens);
 	node_ref test = NULL;
-	if (field(f, "arg") != NULL) {
-		if ((test = expr(b, field(f, "arg"))) == NULL)
+	if (syntax_field(f, "arg") != NULL) {
+		if ((test = expr(b, syntax_field(f, "arg"))) == NULL)
 			return NULL;
 		if (test->kind == WHERE_ROW) /* compared as a record: NULLs are equal then */
 			return unsupported_node(b, "RowExpr", test->location);
@@ -868,15 +785,15 @@ static node_ref case_expr(struct builder *b, const json_t *f)
 	node_ref *when = arena_alloc(b->mem, (n + 1) * sizeof *when), *result = arena_alloc(b->mem, (n + 1) * sizeof *result);
 	for (uint32_t i = 0; i < n; i++) {
 		const json_t *w;
-		node_kind(json_array_get(whens, i), &w);
-		node_ref condition = expr(b, field(w, "expr"));
+		syntax_kind(json_array_get(whens, i), &w);
+		node_ref condition = expr(b, syntax_field(w, "expr"));
 		if (condition != NULL && test != NULL)
 			condition = binary(b, "=", test, condition, condition->location);
-		if ((when[i] = as_bool(b, condition)) == NULL || (result[i + 1] = expr(b, field(w, "result"))) == NULL)
+		if ((when[i] = as_bool(b, condition)) == NULL || (result[i + 1] = expr(b, syntax_field(w, "result"))) == NULL)
 			return NULL;
 	}
 	/* The ELSE counts first when the common type is chosen. */
-	const json_t *otherwise = field(f, "defresult");
+	const json_t *otherwise = syntax_field(f, "defresult");
 	result[0] = otherwise != NULL ? expr(b, otherwise) : node_null(b, builtin(OID_UNKNOWN), location);
 	const struct where_type *t = result[0] == NULL ? NULL : common(b, result, n + 1, "CASE", location);
 	if (t == NULL)
@@ -892,14 +809,14 @@ static node_ref case_expr(struct builder *b, const json_t *f)
 
 static node_ref array_expr(struct builder *b, const json_t *f, const struct where_type *as)
 {
-	const json_t *elements = field(f, "elements"), *inner;
-	int location = location_of(f);
+	const json_t *elements = syntax_field(f, "elements"), *inner;
+	int location = syntax_location(f);
 	uint32_t n = (uint32_t)json_array_size(elements);
 	node_ref *args = arena_alloc(b->mem, (n + 1) * sizeof *args);
 	bool nested = false;
 	for (uint32_t i = 0; i < n; i++) {
 		const json_t *e = json_array_get(elements, i);
-		bool sub = strcmp(node_kind(e, &inner), "A_ArrayExpr") == 0;
+		bool sub = strcmp(syntax_kind(e, &inner), "A_ArrayExpr") == 0;
 		args[i] = sub ? array_expr(b, inner, as) : expr(b, e);
 		if (args[i] == NULL)
 			return NULL;
@@ -949,17 +866,17 @@ static node_ref subscript(struct builder *b, const json_t *j, int location)
 
 static node_ref indirection(struct builder *b, const json_t *f)
 {
-	const json_t *list = field(f, "indirection"), *index;
-	node_ref base = expr(b, field(f, "arg"));
+	const json_t *list = syntax_field(f, "indirection"), *index;
+	node_ref base = expr(b, syntax_field(f, "arg"));
 	uint32_t n = (uint32_t)json_array_size(list);
 	if (base == NULL)
 		return NULL;
 	int location = base->location;
 	bool slice = false;
 	for (uint32_t i = 0; i < n; i++) {
-		if (strcmp(node_kind(json_array_get(list, i), &index), "A_Indices") != 0)
+		if (strcmp(syntax_kind(json_array_get(list, i), &index), "A_Indices") != 0)
 			return build_fail(b, 0, "A_Indirection is not supported in this context");
-		slice |= json_is_true(field(index, "is_slice"));
+		slice |= json_is_true(syntax_field(index, "is_slice"));
 	}
 	if (base->type->base != NULL)
 		base = node_relabel(b, base, base->type->base, location);
@@ -968,13 +885,13 @@ static node_ref indirection(struct builder *b, const json_t *f)
 	node_ref args[1 + 2 * WHERE_ARRAY_DIMS_MAX] = {base};
 	uint32_t nargs = 1;
 	for (uint32_t i = 0; i < n; i++) {
-		node_kind(json_array_get(list, i), &index);
-		const json_t *lower = field(index, "lidx"), *upper = field(index, "uidx");
+		syntax_kind(json_array_get(list, i), &index);
+		const json_t *lower = syntax_field(index, "lidx"), *upper = syntax_field(index, "uidx");
 		node_ref lo = lower != NULL ? subscript(b, lower, location) : NULL;
 		node_ref hi = upper != NULL ? subscript(b, upper, location) : NULL;
 		if (b->failed)
 			return NULL;
-		if (slice && !json_is_true(field(index, "is_slice")))
+		if (slice && !json_is_true(syntax_field(index, "is_slice")))
 			lo = node_const(b, builtin(OID_INT4), where_int(1), '\0', location);
 		if (slice)
 			args[nargs++] = lo;
@@ -992,26 +909,26 @@ static node_ref boolean_test(struct builder *b, const json_t *f)
 		{"IS_FALSE", "IS FALSE", WHERE_IS_FALSE}, {"IS_NOT_FALSE", "IS NOT FALSE", WHERE_IS_NOT_FALSE},
 		{"IS_UNKNOWN", "IS UNKNOWN", WHERE_IS_UNKNOWN}, {"IS_NOT_UNKNOWN", "IS NOT UNKNOWN", WHERE_IS_NOT_UNKNOWN},
 	};
-	const char *test = field_text(f, "booltesttype");
+	const char *test = syntax_text(f, "booltesttype");
 	size_t i = 0;
 	while (i + 1 < ARRAY_LEN(tests) && strcmp(tests[i].name, test) != 0)
 		i++;
-	node_ref n = expr(b, field(f, "arg"));
+	node_ref n = expr(b, syntax_field(f, "arg"));
 	if (n == NULL)
 		return NULL;
 	if (build_base(n->type)->oid != OID_BOOL && !node_is_unknown(n))
-		return build_fail(b, location_of(f), "argument of %s must be bool, not %s", tests[i].text, build_type_text(b, n->type));
+		return build_fail(b, syntax_location(f), "argument of %s must be bool, not %s", tests[i].text, build_type_text(b, n->type));
 	n = as_bool(b, n);
-	return n == NULL ? NULL : node_logic(b, tests[i].kind, builtin(OID_BOOL), &n, 1, location_of(f));
+	return n == NULL ? NULL : node_logic(b, tests[i].kind, builtin(OID_BOOL), &n, 1, syntax_location(f));
 }
 
 static node_ref row_expr(struct builder *b, const json_t *f)
 {
 	uint32_t n;
-	node_ref *args = expr_list(b, field(f, "args"), &n);
+	node_ref *args = expr_list(b, syntax_field(f, "args"), &n);
 	if (n > ROW_WIDTH_MAX)
-		return build_fail(b, location_of(f), "ROW expressions can have at most %d entries", ROW_WIDTH_MAX);
-	return args == NULL ? NULL : node_logic(b, WHERE_ROW, builtin(OID_RECORD), args, n, location_of(f));
+		return build_fail(b, syntax_location(f), "ROW expressions can have at most %d entries", ROW_WIDTH_MAX);
+	return args == NULL ? NULL : node_logic(b, WHERE_ROW, builtin(OID_RECORD), args, n, syntax_location(f));
 }
 
 /* The stored form has the name alone. */
@@ -1029,7 +946,7 @@ static bool only_of_name(struct where *w, int at)
 static const struct where_collation *named_collation(struct builder *b, const json_t *names)
 {
 	size_t n = json_array_size(names);
-	const char *name = n > 0 ? name_at(names, n - 1) : NULL, *schema = n == 2 ? name_at(names, 0) : NULL;
+	const char *name = n > 0 ? syntax_name(names, n - 1) : NULL, *schema = n == 2 ? syntax_name(names, 0) : NULL;
 	if (name == NULL || n > 2)
 		return NULL;
 	if ((schema == NULL || strcmp(schema, "pg_catalog") == 0) &&
@@ -1045,67 +962,21 @@ static const struct where_collation *named_collation(struct builder *b, const js
 
 static node_ref collate(struct builder *b, const json_t *f)
 {
-	node_ref n = expr(b, field(f, "arg"));
+	node_ref n = expr(b, syntax_field(f, "arg"));
 	if (n == NULL)
 		return NULL;
-	int location = location_of(f);
+	int location = syntax_location(f);
 	if (node_is_unknown(n))
 		n = resolve_coerce(b, n, builtin(OID_TEXT), -1, COERCE_IMPLICIT, location);
 	if (n == NULL)
 		return NULL;
 	if (!n->type->collatable)
 		return build_fail(b, location, "collations are not supported by type %s", build_type_text(b, n->type));
-	const struct where_collation *c = named_collation(b, field(f, "collname"));
+	const struct where_collation *c = named_collation(b, syntax_field(f, "collname"));
 	if (c == NULL)
 		return build_fail(b, location, "collation %s is not supported: use \"C\", or the collation of a column of this table",
-		                  dotted(b, field(f, "collname")));
+		                  syntax_dotted(b, syntax_field(f, "collname")));
 	return node_collate(b, n, c, location);
-}
-
-/* ---- subqueries: their form is checked, then they are refused (the issue on them comes later) --------------------------- */
-
-static node_ref sublink(struct builder *b, const json_t *f)
-{
-	static const char *const clauses[] = {"distinctClause", "groupClause", "havingClause", "windowClause", "limitOffset",
-	                                      "sortClause", "lockingClause", "withClause", "valuesLists", "intoClause"};
-	int location = location_of(f);
-	const json_t *select, *from, *target;
-	if (b->subset)
-		return build_fail_plain(b, "Subqueries are not allowed in subsets");
-	node_kind(field(f, "subselect"), &select);
-	for (size_t i = 0; i < ARRAY_LEN(clauses); i++)
-		if (field(select, clauses[i]) != NULL && strcmp(clauses[i], "valuesLists") != 0)
-			return build_fail_plain(b, "SELECT statement must not contain any clauses");
-	const json_t *targets = field(select, "targetList");
-	for (size_t i = 0; i < json_array_size(targets); i++) {
-		const json_t *value, *res;
-		node_kind(json_array_get(targets, i), &res);
-		const char *kind = node_kind(field(res, "val"), &value);
-		target = field(value, "fields");
-		if (strcmp(kind, "ColumnRef") != 0 || json_array_size(target) != 1 || name_at(target, 0) == NULL) {
-			build_fail_plain(b, "At location %d: Expected a plain column reference", location_of(res));
-			return NULL;
-		}
-	}
-	const json_t *tables = field(select, "fromClause");
-	if (json_array_size(tables) != 1 || strcmp(node_kind(json_array_get(tables, 0), &from), "RangeVar") != 0)
-		return build_fail_plain(b, "Expected a single table reference");
-	const json_t *left = field(f, "testexpr"), *lf;
-	if (strcmp(field_text(f, "subLinkType"), "ANY_SUBLINK") != 0 || left == NULL || field(f, "operName") != NULL)
-		return build_fail(b, location, "only `value IN (SELECT ...)` sublinks are supported right now");
-	const char *kind = node_kind(left, &lf);
-	bool row = strcmp(kind, "RowExpr") == 0;
-	bool plain = strcmp(kind, "ColumnRef") == 0;
-	for (size_t i = 0; row && i < json_array_size(field(lf, "args")); i++) {
-		const json_t *ignored;
-		row = strcmp(node_kind(json_array_get(field(lf, "args"), i), &ignored), "ColumnRef") == 0;
-	}
-	if (!plain && !row)
-		return build_fail(b, location, "currently, left side of `IN (SELECT ...)` can only be a column reference or a list of "
-		                  "column references");
-	if (expr(b, left) == NULL)
-		return NULL;
-	return build_fail(b, location, WHERE_SUBQUERIES_REFUSED);
 }
 
 /* ---- dispatch ---------------------------------------------------------------------------------------------------------- */
@@ -1115,26 +986,26 @@ static node_ref dispatch(struct builder *b, const json_t *j)
 	static const struct { const char *kind; node_ref (*build)(struct builder *b, const json_t *f); } kinds[] = {
 		{"A_Expr", a_expr}, {"A_Const", constant}, {"ColumnRef", column}, {"BoolExpr", bool_expr}, {"FuncCall", func_call},
 		{"TypeCast", type_cast}, {"BooleanTest", boolean_test}, {"CaseExpr", case_expr}, {"A_Indirection", indirection},
-		{"RowExpr", row_expr}, {"CollateClause", collate}, {"SubLink", sublink},
+		{"RowExpr", row_expr}, {"CollateClause", collate}, {"SubLink", subquery_link},
 	};
 	const json_t *f;
-	const char *kind = node_kind(j, &f);
+	const char *kind = syntax_kind(j, &f);
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
 		if (strcmp(kinds[i].kind, kind) == 0)
 			return kinds[i].build(b, f);
 	if (strcmp(kind, "ParamRef") == 0)
 		return param_value(b, f, NULL);
 	if (strcmp(kind, "NullTest") == 0)
-		return null_test(b, expr(b, field(f, "arg")), strcmp(field_text(f, "nulltesttype"), "IS_NULL") == 0, location_of(f));
+		return null_test(b, expr(b, syntax_field(f, "arg")), strcmp(syntax_text(f, "nulltesttype"), "IS_NULL") == 0, syntax_location(f));
 	if (strcmp(kind, "A_ArrayExpr") == 0)
 		return array_expr(b, f, NULL);
 	if (strcmp(kind, "CoalesceExpr") == 0)
 		return common_list(b, f, WHERE_COALESCE, "coalesce");
 	if (strcmp(kind, "MinMaxExpr") == 0) {
-		bool greatest = strcmp(field_text(f, "op"), "IS_LEAST") != 0;
+		bool greatest = strcmp(syntax_text(f, "op"), "IS_LEAST") != 0;
 		return common_list(b, f, greatest ? WHERE_GREATEST : WHERE_LEAST, greatest ? "greatest" : "least");
 	}
-	return unsupported_node(b, kind, location_of(f));
+	return unsupported_node(b, kind, syntax_location(f));
 }
 
 static node_ref expr(struct builder *b, const json_t *j)
@@ -1142,7 +1013,7 @@ static node_ref expr(struct builder *b, const json_t *j)
 	if (b->failed)
 		return NULL;
 	if (++b->depth > WHERE_DEPTH_MAX)
-		return build_fail(b, location_of_node(j), "the expression is nested more than %d levels deep", WHERE_DEPTH_MAX);
+		return build_fail(b, syntax_location_below(j), "the expression is nested more than %d levels deep", WHERE_DEPTH_MAX);
 	node_ref n = dispatch(b, j);
 	b->depth--;
 	return n;
@@ -1150,75 +1021,27 @@ static node_ref expr(struct builder *b, const json_t *j)
 
 /* ---- statements --------------------------------------------------------------------------------------------------------- */
 
-/* Parses `prefix` and the text; the JSON of the only statement's SELECT, or NULL with the message. */
-static json_t *parse_statement(struct builder *b, const char *prefix, const char *text, size_t len, const char *split)
+static void check_constants(struct builder *b, node_ref n);
+
+/* The statement's WHERE, or a part of it. */
+static node_ref condition(struct builder *b, const json_t *j)
 {
-	size_t n = strlen(prefix);
-	if (n + len > WHERE_STATEMENT_MAX) {
-		build_fail_plain(b, "cannot parse query: query size %zu is bigger than maximum size %d", n + len, WHERE_STATEMENT_MAX);
-		return NULL;
-	}
-	char *statement = arena_alloc(b->mem, n + len + 1);
-	memcpy(statement, prefix, n);
-	memcpy(statement + n, text, len);
-	statement[n + len] = '\0';
-	b->text = statement;
-	b->text_len = n + len;
-	b->prefix = n;
-	if (strlen(statement) != n + len) {
-		build_fail_plain(b, "At location %zu: a NUL byte cannot be part of a condition", strlen(statement));
-		return NULL;
-	}
-	PgQueryParseResult r = pg_query_parse(statement);
-	json_t *tree = NULL;
-	if (r.error != NULL) {
-		build_fail_plain(b, "At location %d: %s", r.error->cursorpos > 0 ? r.error->cursorpos - 1 : 0, r.error->message);
-	} else {
-		json_error_t ignored;
-		tree = json_loads(r.parse_tree, 0, &ignored);
-		if (tree == NULL)
-			build_fail_plain(b, "the expression is nested too deeply");
-	}
-	pg_query_free_parse_result(r);
-	if (tree == NULL)
-		return NULL;
-	const json_t *statements = field(tree, "stmts"), *first = json_array_get(statements, 0), *select;
-	json_t *out = NULL;
-	if (json_array_size(statements) > 1)
-		build_fail_plain(b, "%s", split);
-	else if (strcmp(node_kind(field(first, "stmt"), &select), "SelectStmt") != 0)
-		build_fail_plain(b, "malformed query ending with SQL clauses");
-	else
-		out = json_incref((json_t *)select);
-	json_decref(tree);
-	return out;
+	node_ref n = expr(b, j);
+	if (n != NULL && n->type->oid == OID_UNKNOWN && n->kind == WHERE_CONST && n->column != 0)
+		n = as_bool(b, n); /* `$1` alone */
+	if (n != NULL && build_base(n->type)->oid != OID_BOOL)
+		return build_fail_plain(b, "WHERE clause must return a boolean");
+	return n;
 }
 
-/* Nothing may be there but the one column of the prefix and what is asked for. */
-static bool only_clause(const json_t *select, const char *clause)
-{
-	static const char *const allowed[] = {"targetList", "limitOption", "op"};
-	const char *key;
-	json_t *value;
-	json_object_foreach((json_t *)select, key, value) {
-		bool ok = strcmp(key, clause) == 0;
-		for (size_t i = 0; i < ARRAY_LEN(allowed); i++)
-			ok |= strcmp(key, allowed[i]) == 0;
-		if (!ok)
-			return false;
-	}
-	const char *op = field_text(select, "op"), *limit = field_text(select, "limitOption");
-	if ((op[0] != '\0' && strcmp(op, "SETOP_NONE") != 0) || (limit[0] != '\0' && strcmp(limit, "LIMIT_OPTION_DEFAULT") != 0))
-		return false;
-	return json_array_size(field(select, "targetList")) == 1 && field(select, clause) != NULL;
-}
+static const struct parse_steps steps = {expr, condition, note_param, check_constants};
 
 static struct builder builder_of(struct where *w, const struct where_params *params, const bool *columns, char *message)
 {
 	static const struct where_params none = {NULL, 0};
 	if (params == NULL)
 		params = &none;
-	struct builder b = {.w = w, .mem = &w->mem, .params = params, .columns = columns, .message = message};
+	struct builder b = {.w = w, .mem = &w->mem, .params = params, .columns = columns, .message = message, .parse = &steps};
 	size_t bytes = (params->n + 1) * sizeof *b.param_types;
 	b.param_types = arena_alloc(b.mem, bytes);
 	memset(b.param_types, 0, bytes);
@@ -1249,21 +1072,22 @@ static void check_constants(struct builder *b, node_ref n)
 	where_pool_free(pool);
 }
 
-int where_parse(const struct pg_table *t, const char *text, size_t len, const struct where_params *params,
-                const bool *columns, bool subset, struct where **out, char message[WHERE_MESSAGE_MAX])
+int where_parse(const struct pg_table *t, struct where_tables *tables, const char *text, size_t len,
+                const struct where_params *params, const bool *columns, bool subset, struct where **out,
+                char message[WHERE_MESSAGE_MAX])
 {
 	struct where *w = where_new(t);
 	struct builder b = builder_of(w, params, columns, message);
+	unsigned subqueries = 0;
 	b.subset = subset;
-	json_t *select = parse_statement(&b, PREFIX, text, len, "unescaped \";\" causing statement split");
-	if (select != NULL && !only_clause(select, "whereClause"))
+	b.subqueries = &subqueries;
+	if ((b.tables = tables) != NULL)
+		tables->missing_name[0] = '\0';
+	json_t *select = syntax_parse(&b, PREFIX, text, len, "unescaped \";\" causing statement split");
+	if (select != NULL && !syntax_only(select, "whereClause"))
 		build_fail_plain(&b, "malformed query ending with SQL clauses");
-	node_ref n = b.failed ? NULL : expr(&b, field(select, "whereClause"));
+	node_ref n = b.failed ? NULL : condition(&b, syntax_field(select, "whereClause"));
 	json_decref(select);
-	if (n != NULL && n->type->oid == OID_UNKNOWN && n->kind == WHERE_CONST && n->column != 0)
-		n = as_bool(&b, n); /* `$1` alone */
-	if (n != NULL && build_base(n->type)->oid != OID_BOOL)
-		build_fail_plain(&b, "WHERE clause must return a boolean");
 	if (n != NULL)
 		check_constants(&b, n);
 	if (b.failed || n == NULL) {
@@ -1280,8 +1104,8 @@ int where_check_syntax(const char *text, size_t len, char message[WHERE_MESSAGE_
 	struct arena mem = ARENA_INIT;
 	struct builder b = {.mem = &mem, .message = message};
 	message[0] = '\0';
-	json_t *select = parse_statement(&b, PREFIX, text, len, "unescaped \";\" causing statement split");
-	if (select != NULL && !only_clause(select, "whereClause"))
+	json_t *select = syntax_parse(&b, PREFIX, text, len, "unescaped \";\" causing statement split");
+	if (select != NULL && !syntax_only(select, "whereClause"))
 		build_fail_plain(&b, "malformed query ending with SQL clauses");
 	json_decref(select);
 	arena_clear(&mem);
@@ -1293,14 +1117,14 @@ int where_check_syntax(const char *text, size_t len, char message[WHERE_MESSAGE_
 static bool order_item(struct builder *b, const json_t *item, struct buf *sql, bool first)
 {
 	const json_t *f, *node;
-	node_kind(item, &f);
-	const char *kind = node_kind(field(f, "node"), &node);
-	int location = location_of(node);
+	syntax_kind(item, &f);
+	const char *kind = syntax_kind(syntax_field(f, "node"), &node);
+	int location = syntax_location(node);
 	if (strcmp(kind, "TypeCast") == 0)
-		location = location_of(field(node, "typeName"));
+		location = syntax_location(syntax_field(node, "typeName"));
 	if (strcmp(kind, "ParamRef") == 0) {
 		build_fail_plain(b, "At location %d: parameter $%" JSON_INTEGER_FORMAT " is not supported in ORDER BY clauses", location,
-		                 json_integer_value(field(node, "number")));
+		                 json_integer_value(syntax_field(node, "number")));
 		return false;
 	}
 	if (strcmp(kind, "ColumnRef") != 0 && strcmp(kind, "A_Const") != 0) {
@@ -1316,11 +1140,11 @@ static bool order_item(struct builder *b, const json_t *item, struct buf *sql, b
 		return false;
 	buf_puts(sql, first ? " ORDER BY " : ", ");
 	sql_identifier(sql, b->w->table->columns[n->column].name);
-	const char *dir = field_text(f, "sortby_dir"), *nulls = field_text(f, "sortby_nulls");
+	const char *dir = syntax_text(f, "sortby_dir"), *nulls = syntax_text(f, "sortby_nulls");
 	if (strcmp(dir, "SORTBY_DESC") == 0)
 		buf_puts(sql, " DESC");
 	else if (strcmp(dir, "SORTBY_USING") == 0) {
-		const char *op = catalog_name(field(f, "useOp"));
+		const char *op = syntax_catalog_name(syntax_field(f, "useOp"));
 		if (op == NULL || (strcmp(op, "<") != 0 && strcmp(op, ">") != 0)) {
 			build_fail_plain(b, "At location %d: only USING < and USING > are allowed in ORDER BY clauses", location);
 			return false;
@@ -1339,10 +1163,10 @@ int where_order_by(const struct pg_table *t, const char *text, size_t len, const
 {
 	struct where *w = where_new(t);
 	struct builder b = builder_of(w, NULL, columns, message);
-	json_t *select = parse_statement(&b, "SELECT 1 ORDER BY ", text, len, "Unexpected `;` in order by");
-	if (select != NULL && !only_clause(select, "sortClause"))
+	json_t *select = syntax_parse(&b, "SELECT 1 ORDER BY ", text, len, "Unexpected `;` in order by");
+	if (select != NULL && !syntax_only(select, "sortClause"))
 		build_fail_plain(&b, "malformed query ending with SQL clauses");
-	const json_t *list = select == NULL ? NULL : field(select, "sortClause");
+	const json_t *list = select == NULL ? NULL : syntax_field(select, "sortClause");
 	size_t start = sql->len;
 	for (size_t i = 0; !b.failed && i < json_array_size(list); i++)
 		order_item(&b, json_array_get(list, i), sql, sql->len == start);

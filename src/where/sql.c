@@ -305,13 +305,6 @@ static void sql_any(struct buf *out, const struct where *w, node_ref n)
 	buf_puts(out, "))");
 }
 
-static void sql_function_like(struct buf *out, const struct where *w, const char *open, node_ref n, const char *between)
-{
-	buf_puts(out, open);
-	sql_list(out, w, n->args, n->nargs, between);
-	buf_putc(out, ')');
-}
-
 static void sql_relabel(struct buf *out, const struct where *w, node_ref n)
 {
 	buf_putc(out, '(');
@@ -375,6 +368,48 @@ static void sql_array_type(struct buf *out, const struct where_type *t, int32_t 
 	buf_puts(out, "[]");
 }
 
+/* Columns are bare inside as well: there each is found in the table inside first. */
+static void sql_subquery(struct buf *out, const struct where *w, node_ref n)
+{
+	const struct where_subquery *q = &w->subqueries[n->column];
+	if (n->nargs == 0) {
+		buf_puts(out, "EXISTS (SELECT");
+	} else {
+		buf_puts(out, n->nargs > 1 ? "(ROW(" : "(");
+		sql_list(out, w, n->args, n->nargs, ", ");
+		buf_puts(out, n->nargs > 1 ? ") OPERATOR(pg_catalog.=) ANY (SELECT " : " OPERATOR(pg_catalog.=) ANY (SELECT ");
+	}
+	sql_list(out, q->inner, q->values, q->nvalues, ", ");
+	buf_puts(out, " FROM ");
+	sql_identifier(out, q->inner->table->schema);
+	buf_putc(out, '.');
+	sql_identifier(out, q->inner->table->name);
+	if (q->inner->root != NULL) {
+		buf_puts(out, " WHERE ");
+		sql_node(out, q->inner, q->inner->root);
+	}
+	buf_puts(out, n->nargs > 0 ? "))" : ")");
+}
+
+/* Kinds that are their arguments with something between, between parentheses. */
+static bool sql_list_like(struct buf *out, const struct where *w, node_ref n)
+{
+	static const struct { enum where_kind kind; const char *open, *between; } forms[] = {
+		{WHERE_AND, "(", " AND "}, {WHERE_OR, "(", " OR "}, {WHERE_NOT, "(NOT ", ""}, {WHERE_DISTINCT, "(", " IS DISTINCT FROM "},
+		{WHERE_NOT_DISTINCT, "(", " IS NOT DISTINCT FROM "}, {WHERE_NULLIF, "NULLIF(", ", "}, {WHERE_COALESCE, "COALESCE(", ", "},
+		{WHERE_GREATEST, "GREATEST(", ", "}, {WHERE_LEAST, "LEAST(", ", "},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
+		if (forms[i].kind != n->kind)
+			continue;
+		buf_puts(out, forms[i].open);
+		sql_list(out, w, n->args, n->nargs, forms[i].between);
+		buf_putc(out, ')');
+		return true;
+	}
+	return false;
+}
+
 void sql_node(struct buf *out, const struct where *w, node_ref n)
 {
 	const char *postfix = postfix_of(n->kind);
@@ -384,6 +419,8 @@ void sql_node(struct buf *out, const struct where *w, node_ref n)
 		buf_puts(out, postfix);
 		return;
 	}
+	if (sql_list_like(out, w, n))
+		return;
 	switch ((enum where_kind)n->kind) {
 	case WHERE_CONST:
 		sql_const(out, n);
@@ -408,33 +445,6 @@ void sql_node(struct buf *out, const struct where *w, node_ref n)
 			sql_type(out, n->type);
 		buf_putc(out, ')');
 		break;
-	case WHERE_AND:
-		sql_function_like(out, w, "(", n, " AND ");
-		break;
-	case WHERE_OR:
-		sql_function_like(out, w, "(", n, " OR ");
-		break;
-	case WHERE_NOT:
-		sql_function_like(out, w, "(NOT ", n, "");
-		break;
-	case WHERE_DISTINCT:
-		sql_function_like(out, w, "(", n, " IS DISTINCT FROM ");
-		break;
-	case WHERE_NOT_DISTINCT:
-		sql_function_like(out, w, "(", n, " IS NOT DISTINCT FROM ");
-		break;
-	case WHERE_NULLIF:
-		sql_function_like(out, w, "NULLIF(", n, ", ");
-		break;
-	case WHERE_COALESCE:
-		sql_function_like(out, w, "COALESCE(", n, ", ");
-		break;
-	case WHERE_GREATEST:
-		sql_function_like(out, w, "GREATEST(", n, ", ");
-		break;
-	case WHERE_LEAST:
-		sql_function_like(out, w, "LEAST(", n, ", ");
-		break;
 	case WHERE_ANY:
 	case WHERE_ALL:
 	case WHERE_IN:
@@ -449,6 +459,9 @@ void sql_node(struct buf *out, const struct where *w, node_ref n)
 	case WHERE_SUBSCRIPT:
 	case WHERE_SLICE:
 		sql_subscripts(out, w, n);
+		break;
+	case WHERE_SUBQUERY:
+		sql_subquery(out, w, n);
 		break;
 	default: /* rows and elements never stand alone in a finished tree */
 		out->failed = true;

@@ -22,6 +22,18 @@
 
 struct where;
 
+#define WHERE_SUBQUERIES_MAX 32     /* of a condition, with those inside others */
+#define WHERE_SUBQUERY_DEPTH_MAX 8  /* how many are inside each other */
+#define WHERE_SUBQUERY_WIDTH_MAX 1664 /* columns, as in Postgres */
+#define WHERE_NAME_BYTES 64        /* Postgres's NAMEDATALEN */
+
+/* The tables that a condition's subqueries may name. */
+struct where_tables {
+	const struct pg_table *const *list;
+	size_t n;
+	char missing_schema[WHERE_NAME_BYTES], missing_name[WHERE_NAME_BYTES]; /* after a refusal: the one that isn't there, if that was it */
+};
+
 /* Values of $1..$n, in order; `p` NULL: not provided. */
 struct where_param { const char *p; size_t len; };
 struct where_params { const struct where_param *values; size_t n; };
@@ -30,10 +42,12 @@ struct where_params { const struct where_param *values; size_t n; };
  * 0, or -1 with the text for `errors.where` in `message` (cut at its end if it doesn't fit).
  * `columns`: NULL, or which columns (by index into t->columns) the text may name.
  * `subset`: the texts of subset conditions differ slightly (no subqueries at all).
+ * `tables`: NULL, or where the tables of subqueries are; a name without a schema is one of `public`.
  */
 #define WHERE_MESSAGE_MAX 1024
-int where_parse(const struct pg_table *t, const char *text, size_t len, const struct where_params *params,
-                const bool *columns, bool subset, struct where **out, char message[WHERE_MESSAGE_MAX]) MUST_USE;
+int where_parse(const struct pg_table *t, struct where_tables *tables, const char *text, size_t len,
+                const struct where_params *params, const bool *columns, bool subset, struct where **out,
+                char message[WHERE_MESSAGE_MAX]) MUST_USE;
 void where_free(struct where *w);
 /* Only whether the text parses as one condition; -1 with the text of what where_parse() would say first. */
 int where_check_syntax(const char *text, size_t len, char message[WHERE_MESSAGE_MAX]) MUST_USE;
@@ -45,11 +59,17 @@ void where_sql(const struct where *w, struct buf *out);
 bool where_sql_holds(const char *sql, const char *p, size_t n);
 
 /* The stored form: starts with its version. Two conditions are the same if these bytes are. where_load()
- * reads it back for the same table: -1 if a column or type it names is gone or has another type. */
+ * reads it back for the same tables: -1 if one, or a column or type it names, is gone or has another type. */
 void where_canonical(const struct where *w, struct buf *out);
-int where_load(const struct pg_table *t, const char *canonical, size_t len, struct where **out, struct err *e) MUST_USE;
+int where_load(const struct pg_table *t, const struct where_tables *tables, const char *canonical, size_t len,
+               struct where **out, struct err *e) MUST_USE;
 
-/* True if the condition looks at the column. */
+/* Its own subqueries, not those inside them: their number, and the condition of each on its table. */
+size_t where_subqueries(const struct where *w);
+const struct where *where_subquery(const struct where *w, size_t i);
+const struct pg_table *where_table(const struct where *w);
+
+/* True if the condition looks at the column, itself or in what it compares with a subquery. */
 bool where_uses(const struct where *w, uint16_t column);
 
 /* A condition with a subquery of the right form is refused with this text behind its location. */

@@ -42,6 +42,8 @@ static const char table_json[] =
 	"[950,\"pg_catalog\",\"C\",\"c\",true,\"C\",\"C\",null],[20006,\"s\",\"de\",\"i\",true,\"de\",\"de\",null]]}";
 
 static struct pg_table *table;
+static const struct pg_table *list[1]; /* what subqueries may name: the same table */
+static struct where_tables tables = {.list = list, .n = 1};
 
 static void check_same(const struct buf *a, const struct buf *b)
 {
@@ -54,7 +56,7 @@ static struct where *load(const char *p, size_t n)
 	struct err e = {0};
 	char *copy = mem_alloc(n + 1); /* of its exact size, where the sanitizer sees one byte too many */
 	memcpy(copy, p, n);
-	int rc = where_load(table, copy, n, &w, &e);
+	int rc = where_load(table, &tables, copy, n, &w, &e);
 	free(copy);
 	REQUIRE(rc == 0 || e.text[0] != '\0');
 	return rc == 0 ? w : NULL;
@@ -115,7 +117,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct err e = {0};
 	if (table == NULL)
 		REQUIRE(pg_table_from_json(table_json, sizeof table_json - 1, &table, &e) == 0);
-	if (size >= 3 && memcmp(data, "w1 ", 3) == 0) {
+	list[0] = table;
+	if (size >= 3 && (memcmp(data, "w1 ", 3) == 0 || memcmp(data, "w2 ", 3) == 0)) {
 		try_stored((const char *)data, size);
 		return 0;
 	}
@@ -137,7 +140,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		parts[i].p = copy + (parts[i].p - (const char *)data);
 	struct where_params params = {parts + 1, n - 1};
 	struct where *w;
-	int rc = where_parse(table, parts[0].p, parts[0].len, &params, NULL, size % 2 == 0, &w, message);
+	int rc = where_parse(table, &tables, parts[0].p, parts[0].len, &params, NULL, size % 2 == 0, &w, message);
 	free(copy);
 	REQUIRE(rc == 0 || message[0] != '\0');
 	if (rc == 0) {

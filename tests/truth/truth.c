@@ -115,7 +115,7 @@ static void load_again(struct subject *s)
 	struct buf stored = BUF_INIT(1 << 24), again = BUF_INIT(1 << 24);
 	struct err e;
 	where_canonical(s->w, &stored);
-	if (where_load(table.catalog, stored.data, stored.len, &s->loaded, &e) != 0) {
+	if (where_load(table.catalog, NULL, stored.data, stored.len, &s->loaded, &e) != 0) {
 		printf("difference: where_load refuses what where_canonical wrote: %s\n  expression %s\n  canonical %s\n",
 		       e.text, s->text, stored.data);
 		counts.failed++;
@@ -143,7 +143,7 @@ static void parse(struct subject *s, bool load)
 	char *text = condition_of(s);
 	current = text;
 	alarm(STUCK_S);
-	if (where_parse(table.catalog, text, strlen(text), &(struct where_params){params, s->nparams}, NULL, false, &s->w,
+	if (where_parse(table.catalog, NULL, text, strlen(text), &(struct where_params){params, s->nparams}, NULL, false, &s->w,
 	                s->refusal) != 0) {
 		s->w = NULL;
 		if (s->refusal[0] == '\0')

@@ -61,7 +61,7 @@ static inline struct where *test_parse(struct pg_table *t, const char *text, boo
 {
 	struct where *w = NULL;
 	char message[WHERE_MESSAGE_MAX];
-	if (where_parse(t, text, strlen(text), NULL, NULL, false, &w, message) == 0)
+	if (where_parse(t, NULL, text, strlen(text), NULL, NULL, false, &w, message) == 0)
 		return w;
 	if (!quiet)
 		printf("%s: %s\n", text, message);

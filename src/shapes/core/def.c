@@ -437,7 +437,7 @@ int def_where_sql(const struct shape_def *d, struct buf *out, struct err *e)
 	struct where *w;
 	if (d->where == NULL)
 		return 0;
-	if (where_load(d->table, d->where, strlen(d->where), &w, e) != 0)
+	if (where_load(d->table, NULL, d->where, strlen(d->where), &w, e) != 0)
 		return -1;
 	where_sql(w, out);
 	where_free(w);
@@ -489,7 +489,7 @@ const char *def_where_unpublished(const struct shape_def *d, bool stored_publish
 	bool any = false;
 	for (uint16_t i = 0; d->where != NULL && i < t->ncolumns; i++)
 		any |= is_unpublished(&t->columns[i], stored_published);
-	if (!any || where_load(t, d->where, strlen(d->where), &w, &ignored) != 0)
+	if (!any || where_load(t, NULL, d->where, strlen(d->where), &w, &ignored) != 0)
 		return NULL;
 	for (uint16_t i = 0; i < t->ncolumns && name == NULL; i++)
 		if (is_unpublished(&t->columns[i], stored_published) && where_uses(w, i))
@@ -574,7 +574,7 @@ int def_check_rights(struct arena *a, const struct shape_def *d, const char *rol
 		return fail_tableoid(a, t, role, e);
 	for (uint16_t i = 0; i < t->ncolumns; i++)
 		any = any || t->columns[i].denied;
-	if (!any || d->where == NULL || where_load(t, d->where, strlen(d->where), &w, &ignored) != 0)
+	if (!any || d->where == NULL || where_load(t, NULL, d->where, strlen(d->where), &w, &ignored) != 0)
 		return 0;
 	for (uint16_t i = 0; i < t->ncolumns; i++)
 		wanted[i] = where_uses(w, i);

@@ -78,7 +78,7 @@ int select_add(struct route *route, struct shape *shape, struct err *e)
 {
 	struct where *w;
 	char reason[WHERE_REASON_MAX] = "";
-	if (where_load(shape->def.table, shape->def.where, strlen(shape->def.where), &w, e) != 0)
+	if (where_load(shape->def.table, NULL, shape->def.where, strlen(shape->def.where), &w, e) != 0)
 		return -1;
 	struct selection *sel = selection_get(route, shape->def.table);
 	shape->in.member = (struct filter_member){.member = shape};

@@ -26,7 +26,7 @@ bool condition_uses(const struct shape_def *d, uint16_t column)
 {
 	struct where *w;
 	struct err ignored;
-	if (where_load(d->table, d->where, strlen(d->where), &w, &ignored) != 0)
+	if (where_load(d->table, NULL, d->where, strlen(d->where), &w, &ignored) != 0)
 		return true;
 	bool uses = where_uses(w, column);
 	where_free(w);

@@ -1,0 +1,352 @@
+/*
+ * test_subquery.c - subqueries of conditions: which are taken, the SQL that is made of them, the stored form, how refusals read.
+ *
+ * With a database (BUSBAR_TEST_DATABASE_URL) Postgres answers each text and our SQL of it on the same rows, NULLs among them.
+ */
+#include <libpq-fe.h>
+
+#include "check.h"
+#include "shape_test.h"
+#include "where/where.h"
+
+static struct pg_table *items;
+static const struct pg_table *others[4];
+static struct where_tables tables = {.list = others};
+static char message[WHERE_MESSAGE_MAX];
+
+static struct where *parse(const char *text)
+{
+	static const struct where_param values[] = {{"ada", 3}, {"2", 1}};
+	struct where_params params = {values, 2};
+	struct where *w = NULL;
+	return where_parse(items, &tables, text, strlen(text), &params, NULL, false, &w, message) == 0 ? w : NULL;
+}
+
+static const char *sql_of(const struct where *w)
+{
+	static struct buf out = BUF_INIT(1u << 20);
+	buf_reset(&out);
+	where_sql(w, &out);
+	return out.failed ? "too long" : out.data;
+}
+
+/* The stored form comes back as itself and means the same; damaged at any place it is refused or well-formed. */
+static void check_stored(const struct where *w)
+{
+	struct buf stored = BUF_INIT(WHERE_CANONICAL_MAX), again = BUF_INIT(WHERE_CANONICAL_MAX);
+	struct where *loaded;
+	struct err e = {0};
+	char *sql = mem_strdup(sql_of(w));
+	where_canonical(w, &stored);
+	CHECK(memcmp(stored.data, "w2 ", 3) == 0);
+	if (CHECK(where_load(items, &tables, stored.data, stored.len, &loaded, &e) == 0)) {
+		where_canonical(loaded, &again);
+		CHECK_STR(again.data, stored.data);
+		CHECK_STR(sql_of(loaded), sql);
+		CHECK_INT(where_subqueries(loaded), where_subqueries(w));
+		where_free(loaded);
+	} else {
+		printf("%s: %s\n", stored.data, e.text);
+	}
+	CHECK(where_load(items, NULL, stored.data, stored.len, &loaded, &e) == -1);
+	for (size_t i = 3; i < stored.len; i++) {
+		char was = stored.data[i];
+		stored.data[i] = (char)(was + 1);
+		if (where_load(items, &tables, stored.data, stored.len, &loaded, &e) == 0)
+			where_free(loaded);
+		stored.data[i] = was;
+		if (where_load(items, &tables, stored.data, i, &loaded, &e) == 0)
+			where_free(loaded);
+	}
+	buf_clear(&stored);
+	buf_clear(&again);
+	free(sql);
+}
+
+/* ---- what is taken -------------------------------------------------------------------------------------- */
+
+static const struct taken { const char *text, *sql; } taken[] = {
+	{"project IN (SELECT project FROM members WHERE user_id = $1)",
+	 "((\"project\" OPERATOR(pg_catalog.=) ANY (SELECT \"project\" FROM \"public\".\"members\" WHERE (\"user_id\" "
+	 "OPERATOR(pg_catalog.=) 'ada'::\"pg_catalog\".\"text\"))))"},
+	{"project IN (SELECT project FROM members)",
+	 "((\"project\" OPERATOR(pg_catalog.=) ANY (SELECT \"project\" FROM \"public\".\"members\")))"},
+	{"EXISTS (SELECT 1 FROM members WHERE active)", "(EXISTS (SELECT FROM \"public\".\"members\" WHERE \"active\"))"},
+	{"EXISTS (SELECT FROM members)", "(EXISTS (SELECT FROM \"public\".\"members\"))"},
+	{"EXISTS (SELECT * FROM members m WHERE m.project = items.project)",
+	 "(((\"project\" OPERATOR(pg_catalog.=) ANY (SELECT \"project\" FROM \"public\".\"members\")) IS TRUE))"},
+	{"project IN (SELECT DISTINCT big FROM members)",
+	 "((\"project\" OPERATOR(pg_catalog.=) ANY (SELECT \"big\" FROM \"public\".\"members\")))"},
+	{"name IN (SELECT code FROM members)",
+	 "((\"name\" OPERATOR(pg_catalog.=) ANY (SELECT (\"code\"::\"pg_catalog\".\"text\") FROM \"public\".\"members\")))"},
+	{"(project, name) IN (SELECT project, user_id FROM members)",
+	 "((ROW(\"project\", \"name\") OPERATOR(pg_catalog.=) ANY (SELECT \"project\", \"user_id\" FROM \"public\".\"members\")))"},
+};
+
+/* What they are in Postgres's eyes is compared below, if there is one. */
+static const char *const more[] = {
+	"project NOT IN (SELECT project FROM members WHERE user_id = $1)",
+	"project NOT IN (SELECT project FROM members WHERE project IS NOT NULL)",
+	"project = ANY (SELECT project FROM members)",
+	"project = SOME (SELECT project FROM public.members m WHERE m.active)",
+	"project <> ALL (SELECT project FROM members WHERE project > 2)",
+	"project != ALL (SELECT project FROM members WHERE false)",
+	"NOT project IN (SELECT project FROM members WHERE user_id = $1) OR name = 'x'",
+	"project IN (SELECT project FROM members WHERE user_id = $1) AND id NOT IN (SELECT id FROM projects WHERE owner = $1)",
+	"project IN (SELECT project FROM members WHERE active) = (id IN (SELECT id FROM projects))",
+	"(project IN (SELECT project FROM members WHERE active)) IS UNKNOWN",
+	"(name, project) IN (SELECT user_id, project FROM members)",
+	"(project, name) NOT IN (SELECT project, user_id FROM members)",
+	"(project, name) = ANY (SELECT big, user_id FROM members)",
+	"ROW(project) IN (SELECT project FROM members)",
+	"big IN (SELECT project FROM members)",
+	"project + 1 IN (SELECT project - 1 FROM members WHERE project % 2 = 0)",
+	"lower(name) IN (SELECT lower(user_id) FROM members)",
+	"$1 IN (SELECT user_id FROM members WHERE active) AND id > 1",
+	"'ada' IN (SELECT user_id FROM members)",
+	"5 IN (SELECT project FROM members) OR id = 1",
+	"name IN (SELECT 'x' FROM members)",
+	"name IN (SELECT code FROM members WHERE code <> '')",
+	"project IN (SELECT id FROM projects WHERE owner IN (SELECT user_id FROM members WHERE active))",
+	"project IN (SELECT id FROM projects p WHERE p.id IN (SELECT m.project FROM members m WHERE m.user_id = $1) OR p.owner = $1)",
+	"project IN (SELECT id FROM projects WHERE EXISTS (SELECT FROM members WHERE members.project = projects.id AND active))",
+	"id IN (SELECT project FROM items)",
+	"project IN (SELECT i.id FROM items AS i WHERE i.name IS NOT NULL)",
+	"EXISTS (SELECT FROM members m WHERE m.project = items.project AND m.active AND user_id = $1)",
+	"EXISTS (SELECT 1 FROM members m WHERE items.project = m.project AND items.name = m.user_id)",
+	"NOT EXISTS (SELECT 1 FROM members m WHERE m.project = items.project)",
+	"NOT EXISTS (SELECT 1 FROM members m WHERE m.big = items.project AND m.user_id = items.name)",
+	"EXISTS (SELECT 1 FROM members m WHERE (m.project, m.user_id) = (items.project, items.name))",
+	"EXISTS (SELECT 1 FROM items other WHERE other.project = items.id AND other.id > 2)",
+	"EXISTS (SELECT 1 FROM members WHERE lower(user_id) = lower(name) AND (active OR project = 1))",
+	"EXISTS (SELECT 1 FROM members WHERE user_id = name AND project IN (SELECT id FROM projects))",
+	"NOT EXISTS (SELECT 1 FROM members WHERE false)",
+	"EXISTS (SELECT DISTINCT project FROM members WHERE project = $2::int)",
+	"CASE WHEN id > 2 THEN project IN (SELECT project FROM members) ELSE name IN (SELECT owner FROM projects) END",
+	"coalesce(project IN (SELECT project FROM members), id = 2)",
+};
+
+static void test_taken(void)
+{
+	for (size_t i = 0; i < ARRAY_LEN(taken); i++) {
+		struct where *w = parse(taken[i].text);
+		if (!CHECK(w != NULL)) {
+			printf("%s: %s\n", taken[i].text, message);
+			continue;
+		}
+		CHECK_STR(sql_of(w), taken[i].sql);
+		check_stored(w);
+		where_free(w);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(more); i++) {
+		struct where *w = parse(more[i]);
+		if (CHECK(w != NULL))
+			check_stored(w);
+		else
+			printf("%s: %s\n", more[i], message);
+		where_free(w);
+	}
+}
+
+static void test_what_it_looks_at(void)
+{
+	struct where *w = parse("(project, 1) IN (SELECT project, big FROM members WHERE user_id IN (SELECT owner FROM projects)) AND "
+	                        "id > 0 OR EXISTS (SELECT FROM members)");
+	if (!CHECK(w != NULL))
+		return;
+	CHECK(where_uses(w, (uint16_t)pg_table_column(items, "project", 7)));
+	CHECK(where_uses(w, (uint16_t)pg_table_column(items, "id", 2)));
+	CHECK(!where_uses(w, (uint16_t)pg_table_column(items, "name", 4)));
+	CHECK_INT(where_subqueries(w), 2);
+	CHECK(where_table(where_subquery(w, 0)) == others[0] && where_table(where_subquery(w, 1)) == others[0]);
+	CHECK_INT(where_subqueries(where_subquery(w, 0)), 1);
+	CHECK(where_table(where_subquery(where_subquery(w, 0), 0)) == others[1]);
+	CHECK(where_uses(where_subquery(w, 0), (uint16_t)pg_table_column(others[0], "user_id", 7)));
+	CHECK(!where_uses(where_subquery(w, 0), (uint16_t)pg_table_column(others[0], "active", 6)));
+	where_free(w);
+}
+
+/* ---- what isn't -------------------------------------------------------------------------------------------- */
+
+static const char clauses[] = "SELECT statement must not contain any clauses, this has ";
+static const char one_table[] = "Expected a single table reference: ";
+static const char sublinks[] = "only `value IN (SELECT ...)` sublinks are supported right now";
+
+static const struct refused { const char *text, *starts; } refused[] = {
+	{"project IN (SELECT project FROM members LIMIT 1)", clauses},
+	{"project IN (SELECT project FROM members OFFSET 1)", clauses},
+	{"project IN (SELECT project FROM members ORDER BY 1)", clauses},
+	{"project IN (SELECT project FROM members GROUP BY project)", clauses},
+	{"project IN (SELECT DISTINCT ON (big) project FROM members)", clauses},
+	{"project IN (SELECT project FROM members FOR UPDATE)", clauses},
+	{"project IN (WITH x AS (SELECT 1) SELECT project FROM members)", clauses},
+	{"project IN (SELECT project FROM members UNION SELECT id FROM projects)", clauses},
+	{"project IN (SELECT project FROM members, projects)", one_table},
+	{"project IN (SELECT project FROM members m JOIN projects p ON p.id = m.project)", one_table},
+	{"project IN (SELECT project FROM (SELECT project FROM members) m)", one_table},
+	{"project IN (SELECT project FROM ONLY members)", one_table},
+	{"project IN (SELECT a FROM members m(a))", one_table},
+	{"project IN (VALUES (1))", one_table},
+	{"project IN (SELECT 1)", one_table},
+	{"project = (SELECT project FROM members)", sublinks},
+	{"project > ANY (SELECT project FROM members)", sublinks},
+	{"project = ALL (SELECT project FROM members)", sublinks},
+	{"id = any (ARRAY(SELECT project FROM members))", sublinks},
+	{"project IN (SELECT * FROM members)", "Expected a plain column reference: name the columns"},
+	{"project IN (SELECT project, big FROM members)", "subquery has too many columns"},
+	{"(project, name) IN (SELECT project FROM members)", "subquery has too few columns"},
+	{"project IN (SELECT count(*) FROM members)", "aggregation is not supported"},
+	{"project IN (SELECT nothing FROM members)", "unknown reference nothing"},
+	{"project IN (SELECT project FROM members m WHERE members.active)", "unknown reference members.active"},
+	{"nothing IN (SELECT project FROM members)", "unknown reference nothing"},
+	{"project IN (SELECT project FROM members WHERE project)", "WHERE clause must return a boolean"},
+	{"project IN (SELECT user_id FROM members)", "Could not select an operator overload"},
+	{"project IN (SELECT project FROM members WHERE 1 / 0 = 1)", "Failed to apply function to constant arguments"},
+	{"project IN (SELECT project FROM members WHERE user_id = name)", "name belongs to the query around this one: only EXISTS"},
+	{"EXISTS (SELECT FROM members WHERE user_id > name)", "name belongs to the query around this one: only EXISTS"},
+	{"EXISTS (SELECT FROM members WHERE user_id = name OR active)", "name belongs to the query around this one: only EXISTS"},
+	{"EXISTS (SELECT FROM members m WHERE items.project = 5)", "items.project belongs to the query around this one"},
+	{"project IN (SELECT id FROM projects WHERE EXISTS (SELECT FROM members WHERE user_id = name))",
+	 "name belongs to a query further out"},
+	{"$1 IN (SELECT project FROM members) AND $1 IN (SELECT user_id FROM members)", "invalid syntax for type int4: ada"},
+	{"$2 IN (SELECT project FROM members) AND $2::text IN (SELECT user_id FROM members)", "type conflict for $2: int4 and text"},
+	{"project IN (SELECT project FROM nowhere)", "the table public.nowhere isn't there"},
+};
+
+static void test_refused(void)
+{
+	for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+		struct where *w = parse(refused[i].text);
+		const char *at = strncmp(message, "At location ", 12) == 0 ? strchr(message, ':') + 2 : message;
+		if (!CHECK(w == NULL) || !CHECK(strncmp(at, refused[i].starts, strlen(refused[i].starts)) == 0))
+			printf("%s: %s\n", refused[i].text, w != NULL ? "is taken" : message);
+		where_free(w);
+	}
+	CHECK_STR(tables.missing_schema, "public"); /* of the last one */
+	CHECK_STR(tables.missing_name, "nowhere");
+	CHECK(parse("project IN (SELECT a FROM \"Some\".\"Where\")") == NULL);
+	CHECK_STR(tables.missing_schema, "Some");
+	CHECK_STR(tables.missing_name, "Where");
+	CHECK(parse("project IN (SELECT user_id FROM members)") == NULL);
+	CHECK_STR(tables.missing_name, "");
+}
+
+static void test_limits(void)
+{
+	struct buf text = BUF_INIT(1u << 20);
+	for (int i = 0; i <= WHERE_SUBQUERIES_MAX; i++)
+		buf_printf(&text, "%sproject IN (SELECT project FROM members WHERE project <> %d)", i ? " OR " : "", i);
+	CHECK(parse(text.data) == NULL);
+	CHECK(strstr(message, "a condition may have 32 subqueries at most") != NULL);
+	buf_reset(&text);
+	for (int i = 0; i <= WHERE_SUBQUERY_DEPTH_MAX; i++)
+		buf_puts(&text, "project IN (SELECT project FROM members WHERE ");
+	buf_puts(&text, "true");
+	for (int i = 0; i <= WHERE_SUBQUERY_DEPTH_MAX; i++)
+		buf_putc(&text, ')');
+	CHECK(parse(text.data) == NULL);
+	CHECK(strstr(message, "subqueries are nested more than 8 levels deep") != NULL);
+	buf_clear(&text);
+}
+
+/* ---- Postgres's answer -------------------------------------------------------------------------------------- */
+
+static char *answer(PGconn *c, const char *condition)
+{
+	struct buf text = BUF_INIT(1u << 20);
+	buf_printf(&text, "SELECT coalesce(string_agg(concat(id, ':', (%s)), ' ' ORDER BY id), '') FROM subquery_test.items", condition);
+	PGresult *r = PQexec(c, text.data);
+	char *s = mem_strdup(PQresultStatus(r) == PGRES_TUPLES_OK ? PQgetvalue(r, 0, 0) : PQresultErrorMessage(r));
+	PQclear(r);
+	buf_clear(&text);
+	return s;
+}
+
+static bool run(PGconn *c, const char *sql)
+{
+	PGresult *r = PQexec(c, sql);
+	bool ok = PQresultStatus(r) == PGRES_COMMAND_OK || PQresultStatus(r) == PGRES_TUPLES_OK;
+	if (!ok)
+		printf("%s: %s\n", sql, PQresultErrorMessage(r));
+	PQclear(r);
+	return CHECK(ok);
+}
+
+/* The text as Postgres would have it, in place of our parameters. */
+static char *with_params(const char *text)
+{
+	struct buf out = BUF_INIT(1u << 16);
+	for (const char *p = text; *p != '\0'; p++) {
+		if (p[0] == '$' && (p[1] == '1' || p[1] == '2'))
+			buf_puts(&out, *++p == '1' ? "'ada'" : "'2'");
+		else
+			buf_putc(&out, *p);
+	}
+	return buf_detach(&out, NULL);
+}
+
+static void compare(PGconn *c, const char *text)
+{
+	struct where *w = parse(text);
+	if (!CHECK(w != NULL))
+		return;
+	char *original = with_params(text), *sql = mem_strdup(sql_of(w));
+	/* Ours names public, the tables are elsewhere. */
+	for (char *p = sql; (p = strstr(p, "\"public\".")) != NULL;)
+		memset(p, ' ', strlen("\"public\"."));
+	for (char *p = original; (p = strstr(p, "public.")) != NULL;)
+		memset(p, ' ', strlen("public."));
+	char *want = answer(c, original), *got = answer(c, sql);
+	if (!CHECK_STR(got, want))
+		printf("  %s\n  %s\n", original, sql);
+	CHECK(strchr(want, ':') != NULL); /* Postgres takes it */
+	free(want);
+	free(got);
+	free(original);
+	free(sql);
+	where_free(w);
+}
+
+static void test_against_postgres(const char *url)
+{
+	PGconn *c = PQconnectdb(url);
+	if (!CHECK(PQstatus(c) == CONNECTION_OK)) {
+		PQfinish(c);
+		return;
+	}
+	if (run(c, "BEGIN; CREATE SCHEMA subquery_test; SET LOCAL search_path = subquery_test;"
+	           "CREATE TABLE items (id int PRIMARY KEY, project int, big bigint, name text);"
+	           "CREATE TABLE members (user_id text, project int, big bigint, active bool, code varchar(9));"
+	           "CREATE TABLE projects (id int PRIMARY KEY, owner text);"
+	           "INSERT INTO items VALUES (1, 1, 1, 'ada'), (2, 2, 3, 'bob'), (3, NULL, 1, 'ada'), (4, 4, NULL, NULL), (5, 5, 2, 'x');"
+	           "INSERT INTO members VALUES ('ada', 1, 1, true, 'x'), ('ada', 2, 2, false, ''), ('bob', 2, 3, true, 'bob'),"
+	           " (NULL, 4, NULL, NULL, NULL), ('x', NULL, 5, true, 'ada');"
+	           "INSERT INTO projects VALUES (1, 'ada'), (2, 'x'), (4, NULL)")) {
+		for (size_t i = 0; i < ARRAY_LEN(taken); i++)
+			compare(c, taken[i].text);
+		for (size_t i = 0; i < ARRAY_LEN(more); i++)
+			compare(c, more[i]);
+	}
+	run(c, "ROLLBACK");
+	PQfinish(c);
+}
+
+int main(void)
+{
+	const char *url = getenv("BUSBAR_TEST_DATABASE_URL");
+	items = table_make(1, "public", "items", "id:23:pk0 project:23 big:20 name:25");
+	others[0] = table_make(2, "public", "members", "user_id:25 project:23 big:20 active:16 code:1043");
+	others[1] = table_make(3, "public", "projects", "id:23:pk0 owner:25");
+	others[2] = items;
+	tables.n = 3;
+	RUN(test_taken);
+	RUN(test_what_it_looks_at);
+	RUN(test_refused);
+	RUN(test_limits);
+	if (url != NULL)
+		RUN(test_against_postgres, url);
+	pg_table_unref((struct pg_table *)others[0]);
+	pg_table_unref((struct pg_table *)others[1]);
+	pg_table_unref(items);
+	return check_done("test_subquery");
+}
