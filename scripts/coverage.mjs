@@ -23,11 +23,12 @@ function notesBelow(dir) {
   })
 }
 
-// The libraries and the main of the daemon and of the bench; a file that was compiled twice counts once.
+// The libraries, the main of the daemon and of the bench, and unit tests, some of which take sources in by #include; a file
+// that was compiled twice counts once.
 function notes() {
   const targets = join(build, 'CMakeFiles')
   if (!existsSync(targets)) throw new Error(`${build} is no build folder`)
-  const out = readdirSync(targets).filter((name) => /^(bb_.*|busbar|busbar-bench)\.dir$/.test(name))
+  const out = readdirSync(targets).filter((name) => /^(bb_.*|busbar|busbar-bench|test_.*)\.dir$/.test(name))
   return out.flatMap((name) => notesBelow(join(targets, name)))
 }
 
@@ -41,7 +42,7 @@ function counts() {
       const { files: seen, current_working_directory: cwd } = JSON.parse(report)
       for (const f of seen) {
         const name = relative(root, resolve(cwd, f.file))
-        if (name.startsWith('..') || name.startsWith('build')) continue
+        if (!/^(src|store|bench)\//.test(name)) continue
         if (!files.has(name)) files.set(name, new Map())
         const lines = files.get(name)
         for (const l of f.lines) lines.set(l.line_number, (lines.get(l.line_number) ?? 0) + l.count)

@@ -417,14 +417,18 @@ static bool readable(const struct where_type *t)
 	return t->io != NULL || t->oid == OID_RECORD || t->oid == OID_UNKNOWN;
 }
 
+static node_ref unreadable(struct builder *b, const struct where_type *t, int location)
+{
+	return build_fail(b, location, "values of type %s can only be tested by IS NULL and IS NOT NULL", build_type_text(b, t));
+}
+
 /* Trees are walked by recursion, and a shared argument as often as it stands there: both are bounded here. */
 static bool count_below(struct builder *b, struct where_node *n, node_ref below)
 {
 	if (below == NULL)
 		return true;
 	if (!readable(below->type) && n->kind != WHERE_IS_NULL && n->kind != WHERE_IS_NOT_NULL && n->kind != WHERE_ROW)
-		build_fail(b, below->location, "values of type %s can only be tested by IS NULL and IS NOT NULL",
-		           build_type_text(b, below->type));
+		unreadable(b, below->type, below->location);
 	if (below->depth >= n->depth)
 		n->depth = (uint16_t)(below->depth + 1);
 	n->size += below->size; /* neither is above WHERE_NODES_MAX */
@@ -612,8 +616,7 @@ node_ref node_subquery(struct builder *b, uint16_t index, const struct where_ope
 		const struct where_collation *c;
 		uint8_t strength;
 		if (!readable(values[i]->type))
-			return build_fail(b, location, "values of type %s can only be tested by IS NULL and IS NOT NULL",
-			                  build_type_text(b, values[i]->type));
+			return unreadable(b, values[i]->type, location);
 		merge_collations(b, pair, 2, &c, &strength);
 		if (b->failed || !check_need(b, need_of(where_proc_by_oid(opers[i]->proc)), c, strength, location))
 			return NULL;

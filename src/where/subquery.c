@@ -231,8 +231,10 @@ static bool compare(struct link *l, node_ref left, node_ref value)
 	if (node_is_unknown(value)) /* as a subquery's column is */
 		value = resolve_coerce(&l->in, value, where_type_builtin(OID_TEXT), -1, COERCE_IMPLICIT, l->location);
 	const struct where_type *type = value == NULL ? NULL : build_same_type(b->w, build_base(value->type));
+	if (type == NULL && !l->in.failed)
+		build_fail(b, l->location, "Could not select an operator overload");
 	if (type == NULL)
-		return l->in.failed ? false : build_fail(b, l->location, "Could not select an operator overload") != NULL;
+		return false;
 	const struct where_oper *o = resolve_oper(b, "=", left->type, type, l->location, declared, &result);
 	if (o == NULL)
 		return false;
@@ -328,8 +330,10 @@ static bool collect(struct link *l, const json_t *j, struct conjuncts *out)
 				return false;
 		return true;
 	}
-	if (out->n == CONJUNCTS_MAX)
-		return build_fail(l->b, l->location, "the WHERE of an EXISTS may have %d parts at most", CONJUNCTS_MAX) != NULL;
+	if (out->n == CONJUNCTS_MAX) {
+		build_fail(l->b, l->location, "the WHERE of an EXISTS may have %d parts at most", CONJUNCTS_MAX);
+		return false;
+	}
 	out->list[out->n++] = j;
 	return true;
 }
@@ -357,8 +361,10 @@ static bool correlate(struct link *l, const json_t *outer, const json_t *inner)
 	node_ref left = l->in.parse->expr(l->b, outer), value = left == NULL ? NULL : l->in.parse->expr(&l->in, inner);
 	if (value == NULL || left->kind != WHERE_ROW || value->kind != WHERE_ROW)
 		return compare(l, left, value);
-	if (left->nargs != value->nargs)
-		return build_fail(l->b, l->location, "unequal number of entries in row expressions") != NULL;
+	if (left->nargs != value->nargs) {
+		build_fail(l->b, l->location, "unequal number of entries in row expressions");
+		return false;
+	}
 	for (uint32_t i = 0; i < left->nargs; i++)
 		if (!compare(l, left->args[i], value->args[i]))
 			return false;

@@ -314,6 +314,11 @@ static void test_feedback(void)
 	sql("INSERT INTO public.busbar_test_stream VALUES (100001, 'a')");
 	WAIT_FOR(&r, r.commits == 1);
 	CHECK(confirmed() < r.last_end);
+	lsn_t part = r.last_end - 1; /* what is acknowledged says no more, though all has been received */
+	LOCKED(&r, r.durable = part);
+	stream_wake(r.stream);
+	WAIT_FOR(&r, confirmed() >= part);
+	CHECK(confirmed() == part);
 	LOCKED(&r, r.durable = r.last_end);
 	stream_wake(r.stream);
 	WAIT_FOR(&r, confirmed() >= r.last_end);
