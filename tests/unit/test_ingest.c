@@ -27,6 +27,7 @@
 #define TXNS 50
 #define OPS 12
 #define SLOTS 5       /* shapes at a time */
+#define CHUNK_BYTES 20000
 #define HUGE_BYTES (3u << 19) /* a transaction of some such rows is staged */
 #define ITEMS 100u    /* the table with a key */
 #define BAG 200u      /* the table without one: its rows may be equal */
@@ -136,6 +137,7 @@ struct world {
 	bool rewound; /* the slot stands at the beginning, whatever was acknowledged */
 	struct slot *amid; /* begins to look in the middle of txns[amid_at], when that comes again; then it is NULL */
 	size_t amid_at;
+	struct waiter at_seen; /* for the end of txns[at] */
 	unsigned refusals, births, losses, stagings, rotations;
 };
 
@@ -401,6 +403,20 @@ static bool is_line(const char *line, size_t len, const struct slot *slot, const
 	return good;
 }
 
+/* Of lines, but for the last one, without their ends. */
+static size_t bytes_before_last(const char *p, size_t n)
+{
+	size_t bytes = 0, line = 0;
+	for (size_t i = 0; i < n; i++) {
+		line += p[i] != '\n';
+		if (p[i] == '\n' && i + 1 < n) {
+			bytes += line;
+			line = 0;
+		}
+	}
+	return bytes;
+}
+
 static struct buf log_text(struct shape *shape)
 {
 	struct buf got = BUF_INIT(LIMIT);
@@ -413,11 +429,13 @@ static struct buf log_text(struct shape *shape)
 			break;
 		struct shape_reader *r = shape_reader_new(shape, &slice);
 		enum shape_read rc;
+		size_t start = got.len;
 		while ((rc = shape_reader_next(r, &got, got.len + 5000, &waiter, &e)) == SHAPE_READ_MORE)
 			;
 		shape_reader_free(r);
 		waiter_cancel(&waiter);
 		CHECK(rc == SHAPE_READ_END && log_offset_cmp(slice.to, from) >= 0);
+		CHECK(bytes_before_last(got.data + start, got.len - start) < CHUNK_BYTES); /* a chunk ends with the line that fills it */
 		from = slice.to;
 		done = slice.up_to_date;
 	}
@@ -531,13 +549,34 @@ static void send_begin(struct world *w, const struct txn *t)
 	CHECK(send(w, &c) == 0);
 }
 
+/* Who hears that a transaction has been seen finds its rows in the logs (docs/invariants.md 3.2). By the thread that publishes. */
+static void has_been_seen(struct waiter *waiter)
+{
+	struct world *w = (struct world *)((char *)waiter - offsetof(struct world, at_seen));
+	const struct txn *t = &w->h->txns[w->at];
+	for (size_t i = 0; i < SLOTS && !w->staged; i++) {
+		const struct slot *slot = &w->slots[i];
+		bool has_rows = slot->phase == ALIVE && !slot->shown[w->at];
+		size_t rows = 0;
+		for (size_t k = 0; k < t->n; k++) {
+			rows += t->ops[k].table == slot->table;
+			has_rows = has_rows && (t->ops[k].table != slot->table || t->ops[k].kind != 'T');
+		}
+		if (has_rows && rows > 0 && !atomic_load(&slot->shape->dropped))
+			CHECK(slot->shape->tail.last.tx == t->lsn);
+	}
+}
+
 static void send_commit(struct world *w, const struct txn *t)
 {
 	struct wal_change c = {.kind = WAL_COMMIT};
 	c.u.commit.commit_lsn = t->lsn;
 	c.u.commit.end_lsn = t->end;
+	w->at_seen.wake = has_been_seen;
+	bool waits = t == &w->h->txns[w->at] && shapes_wait_lsn(w->s, t->end - 1, &w->at_seen);
 	CHECK(send(w, &c) == 0);
 	wait_ready(w); /* it is published */
+	CHECK(!waits || !waiter_cancel(&w->at_seen));
 	w->staged = false;
 }
 
@@ -690,7 +729,7 @@ static void something_happens(struct world *w)
 static void world_open(struct world *w, const char *dir, struct history *h, struct rng *rng)
 {
 	*w = (struct world){.h = h, .rng = rng};
-	w->config.chunk_bytes_threshold = 20000;
+	w->config.chunk_bytes_threshold = CHUNK_BYTES;
 	struct shapes *s = w->s = engine_begin(&w->config, dir);
 	atomic_store(&s->seen, 0);
 	w->sink = ingest_sink(s);
