@@ -139,6 +139,7 @@ static int fold_shape(struct shapes *s, struct fold *fold, struct shape *shape, 
 	struct entry *entries = copy_tail(shape, atomic_load(&s->durable), &n, &f->partial);
 	if (n == 0)
 		return 0;
+	REQUIRE(entries[n - 1].at.tx < atomic_load(&s->durable)); /* docs/invariants.md 2.11 */
 	for (size_t i = 0; i < n; i++)
 		fold->bytes += entry_bytes(&entries[i]);
 	int rc = fold_put_blocks(s->store, shape->id, entries, n, e);
