@@ -33,6 +33,7 @@ struct where_subquery {
 	struct where *inner;   /* its table; `root` is its condition, NULL: there is none */
 	node_ref *values;      /* of a row of that: the right sides of the comparison */
 	uint16_t nvalues;
+	const struct where_type *array; /* of the only value's type; NULL: there are several, or no such array */
 };
 
 struct where_user_type {

@@ -85,50 +85,145 @@ static void put_const(struct buf *out, node_ref n)
 	arena_clear(&scratch);
 }
 
-static void canonical_node(struct buf *out, const struct where *w, node_ref n);
+/* Where to, of which condition; its subqueries' sets if they are to stand in their places. */
+struct form {
+	struct buf *out;
+	const struct where *w;
+	const struct where_set *sets;
+};
 
-static void put_nodes(struct buf *out, const struct where *w, node_ref n)
+static void canonical_node(const struct form *f, node_ref n);
+
+static void put_nodes(const struct form *f, node_ref n)
 {
+	struct buf *out = f->out;
 	for (uint32_t i = 0; i < n->nargs; i++) {
 		if (n->args[i] == NULL)
 			buf_putc(out, '-');
 		else
-			canonical_node(out, w, n->args[i]);
+			canonical_node(f, n->args[i]);
 	}
 	buf_putc(out, ')');
 }
 
-static void put_call(struct buf *out, const struct where *w, node_ref n)
+static void put_call(const struct form *f, node_ref n)
 {
+	struct buf *out = f->out;
 	if (n->oper != NULL)
 		buf_printf(out, "(o%" PRIu32 " ", n->oper->oid);
 	else
 		buf_printf(out, "(f%" PRIu32 " ", n->proc->oid);
 	put_type(out, n->type);
-	put_nodes(out, w, n);
+	put_nodes(f, n);
 }
 
-static void put_subquery(struct buf *out, const struct where *w, node_ref n)
+static void put_subquery(const struct form *f, node_ref n)
 {
-	const struct where_subquery *q = &w->subqueries[n->column];
+	struct buf *out = f->out;
+	const struct where_subquery *q = &f->w->subqueries[n->column];
 	const struct pg_table *t = q->inner->table;
+	const struct form inside = {out, q->inner, NULL};
 	buf_printf(out, "(S%" PRIu32 " ", t->oid);
 	put_text(out, t->schema, strlen(t->schema));
 	put_text(out, t->name, strlen(t->name));
 	buf_printf(out, "%" PRIu32 " ", n->nargs);
 	for (uint32_t i = 0; i < n->nargs; i++) {
 		buf_printf(out, "%" PRIu32 " ", n->row_ops[i]->oid);
-		canonical_node(out, q->inner, q->values[i]);
+		canonical_node(&inside, q->values[i]);
 	}
 	if (q->inner->root == NULL)
 		buf_putc(out, '-');
 	else
-		canonical_node(out, q->inner, q->inner->root);
-	put_nodes(out, w, n);
+		canonical_node(&inside, q->inner->root);
+	put_nodes(f, n);
 }
 
-static void canonical_node(struct buf *out, const struct where *w, node_ref n)
+/* ---- sets in the places of subqueries ---- */
+
+static void put_bool(struct buf *out, bool b)
 {
+	buf_printf(out, "k%u 1:%c", OID_BOOL, b ? 't' : 'f');
+}
+
+static void put_value(struct buf *out, const struct where_type *t, const struct where_text_value *v)
+{
+	buf_putc(out, v->p == NULL ? 'n' : 'k');
+	put_type(out, t);
+	if (v->p != NULL)
+		put_text(out, v->p, v->len);
+}
+
+/* As array_in() reads it: every element in quotes. */
+static void put_array_text(struct buf *out, const struct where_set *set)
+{
+	struct buf text = BUF_INIT(WHERE_CANONICAL_MAX);
+	buf_putc(&text, '{');
+	for (size_t i = 0; i < set->nrows; i++) {
+		const struct where_text_value *v = &set->values[i];
+		buf_puts(&text, i > 0 ? "," : "");
+		buf_puts(&text, v->p == NULL ? "NULL" : "\"");
+		for (size_t k = 0; v->p != NULL && k < v->len; k++) {
+			if (v->p[k] == '"' || v->p[k] == '\\')
+				buf_putc(&text, '\\');
+			buf_putc(&text, v->p[k]);
+		}
+		buf_puts(&text, v->p == NULL ? "" : "\"");
+	}
+	buf_putc(&text, '}');
+	out->failed = out->failed || text.failed;
+	put_text(out, text.data, text.len);
+	buf_clear(&text);
+}
+
+/* x = ANY of an array. */
+static void put_any(const struct form *f, node_ref n, const struct where_type *array, const struct where_set *set)
+{
+	struct buf *out = f->out;
+	buf_printf(out, "(a%" PRIu32 " %u ", n->row_ops[0]->oid, OID_BOOL);
+	canonical_node(f, n->args[0]);
+	buf_putc(out, 'k');
+	put_type(out, array);
+	put_array_text(out, set);
+	buf_putc(out, ')');
+}
+
+/* All columns are as in this row. */
+static void put_row(const struct form *f, node_ref n, const struct where_subquery *q, const struct where_text_value *row)
+{
+	if (n->nargs > 1)
+		buf_printf(f->out, "(&%u ", OID_BOOL);
+	for (uint32_t i = 0; i < n->nargs; i++) {
+		buf_printf(f->out, "(o%" PRIu32 " %u ", n->row_ops[i]->oid, OID_BOOL);
+		canonical_node(f, n->args[i]);
+		put_value(f->out, q->values[i]->type, &row[i]);
+		buf_putc(f->out, ')');
+	}
+	if (n->nargs > 1)
+		buf_putc(f->out, ')');
+}
+
+static void put_set(const struct form *f, node_ref n)
+{
+	const struct where_subquery *q = &f->w->subqueries[n->column];
+	const struct where_set *set = &f->sets[n->column];
+	if (n->nargs == 0 || (q->array == NULL && set->nrows == 0)) {
+		put_bool(f->out, set->nrows > 0);
+	} else if (q->array != NULL) {
+		put_any(f, n, q->array, set);
+	} else if (set->nrows == 1) {
+		put_row(f, n, q, set->values);
+	} else {
+		buf_printf(f->out, "(|%u ", OID_BOOL);
+		for (size_t i = 0; i < set->nrows && !f->out->failed; i++)
+			put_row(f, n, q, set->values + i * n->nargs);
+		buf_putc(f->out, ')');
+	}
+}
+
+static void canonical_node(const struct form *f, node_ref n)
+{
+	struct buf *out = f->out;
+	const struct where *w = f->w;
 	switch ((enum where_kind)n->kind) {
 	case WHERE_CONST:
 		put_const(out, n);
@@ -139,7 +234,7 @@ static void canonical_node(struct buf *out, const struct where *w, node_ref n)
 		put_text(out, w->table->columns[n->column].name, strlen(w->table->columns[n->column].name));
 		return;
 	case WHERE_CALL:
-		put_call(out, w, n);
+		put_call(f, n);
 		return;
 	case WHERE_ELEMENT:
 		buf_putc(out, 'e');
@@ -148,12 +243,15 @@ static void canonical_node(struct buf *out, const struct where *w, node_ref n)
 	case WHERE_ARRAY_CAST:
 		buf_puts(out, "(m");
 		put_type(out, n->type);
-		canonical_node(out, w, n->args[0]);
-		canonical_node(out, w, n->elem_cast);
+		canonical_node(f, n->args[0]);
+		canonical_node(f, n->elem_cast);
 		buf_putc(out, ')');
 		return;
 	case WHERE_SUBQUERY:
-		put_subquery(out, w, n);
+		if (f->sets != NULL)
+			put_set(f, n);
+		else
+			put_subquery(f, n);
 		return;
 	default:
 		break;
@@ -161,7 +259,7 @@ static void canonical_node(struct buf *out, const struct where *w, node_ref n)
 	if (n->kind == WHERE_RELABEL && n->type == n->args[0]->type) {
 		buf_puts(out, "(C");
 		put_text(out, n->own->name, strlen(n->own->name));
-		put_nodes(out, w, n);
+		put_nodes(f, n);
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(letters); i++) {
@@ -174,7 +272,7 @@ static void canonical_node(struct buf *out, const struct where *w, node_ref n)
 		if (letters[i].oper)
 			buf_printf(out, "%" PRIu32 " ", n->oper->oid);
 		put_type(out, n->type);
-		put_nodes(out, w, n);
+		put_nodes(f, n);
 		return;
 	}
 	out->failed = true;
@@ -183,7 +281,13 @@ static void canonical_node(struct buf *out, const struct where *w, node_ref n)
 void where_canonical(const struct where *w, struct buf *out)
 {
 	buf_puts(out, w->nsubqueries > 0 ? VERSION_SUBQUERIES : VERSION);
-	canonical_node(out, w, w->root);
+	canonical_node(&(struct form){out, w, NULL}, w->root);
+}
+
+void where_bind(const struct where *w, const struct where_set *sets, struct buf *out)
+{
+	buf_puts(out, VERSION);
+	canonical_node(&(struct form){out, w, sets}, w->root);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------------ */

@@ -369,16 +369,11 @@ static void sql_array_type(struct buf *out, const struct where_type *t, int32_t 
 }
 
 /* Columns are bare inside as well: there each is found in the table inside first. */
-static void sql_subquery(struct buf *out, const struct where *w, node_ref n)
+void where_subquery_sql(const struct where *w, size_t i, struct buf *out)
 {
-	const struct where_subquery *q = &w->subqueries[n->column];
-	if (n->nargs == 0) {
-		buf_puts(out, "EXISTS (SELECT");
-	} else {
-		buf_puts(out, n->nargs > 1 ? "(ROW(" : "(");
-		sql_list(out, w, n->args, n->nargs, ", ");
-		buf_puts(out, n->nargs > 1 ? ") OPERATOR(pg_catalog.=) ANY (SELECT " : " OPERATOR(pg_catalog.=) ANY (SELECT ");
-	}
+	REQUIRE(i < w->nsubqueries);
+	const struct where_subquery *q = &w->subqueries[i];
+	buf_puts(out, q->nvalues > 0 ? "SELECT " : "SELECT");
 	sql_list(out, q->inner, q->values, q->nvalues, ", ");
 	buf_puts(out, " FROM ");
 	sql_identifier(out, q->inner->table->schema);
@@ -388,6 +383,18 @@ static void sql_subquery(struct buf *out, const struct where *w, node_ref n)
 		buf_puts(out, " WHERE ");
 		sql_node(out, q->inner, q->inner->root);
 	}
+}
+
+static void sql_subquery(struct buf *out, const struct where *w, node_ref n)
+{
+	if (n->nargs == 0) {
+		buf_puts(out, "EXISTS (");
+	} else {
+		buf_puts(out, n->nargs > 1 ? "(ROW(" : "(");
+		sql_list(out, w, n->args, n->nargs, ", ");
+		buf_puts(out, n->nargs > 1 ? ") OPERATOR(pg_catalog.=) ANY (" : " OPERATOR(pg_catalog.=) ANY (");
+	}
+	where_subquery_sql(w, n->column, out);
 	buf_puts(out, n->nargs > 0 ? "))" : ")");
 }
 

@@ -416,6 +416,62 @@ static node_ref exists(struct link *l, const json_t *select)
 	return n == NULL || !correlated ? n : node_logic(l->b, WHERE_IS_TRUE, n->type, &n, 1, l->location);
 }
 
+/* ---- without tables ---------------------------------------------------------------------------------------------- */
+
+static bool is_plain_column(const json_t *node)
+{
+	const json_t *f;
+	return strcmp(syntax_kind(node, &f), "ColumnRef") == 0;
+}
+
+static bool only_plain_columns(struct builder *b, const json_t *targets)
+{
+	for (size_t i = 0; i < json_array_size(targets); i++) {
+		const json_t *res, *ref;
+		syntax_kind(json_array_get(targets, i), &res);
+		const json_t *parts = strcmp(syntax_kind(syntax_field(res, "val"), &ref), "ColumnRef") == 0 ? syntax_field(ref, "fields") : NULL;
+		if (json_array_size(parts) == 1 && syntax_name(parts, 0) != NULL)
+			continue;
+		build_fail_plain(b, "At location %d: Expected a plain column reference", syntax_location(res));
+		return false;
+	}
+	return true;
+}
+
+static bool plain_left_side(const json_t *left)
+{
+	const json_t *row;
+	if (strcmp(syntax_kind(left, &row), "RowExpr") != 0)
+		return is_plain_column(left);
+	const json_t *args = syntax_field(row, "args");
+	size_t i = 0;
+	while (i < json_array_size(args) && is_plain_column(json_array_get(args, i)))
+		i++;
+	return i == json_array_size(args);
+}
+
+/* COMPAT: where none is allowed, what is wrong with it is told in Electric's order and words. */
+static node_ref refuse(struct builder *b, const json_t *f, const json_t *select)
+{
+	const json_t *tables = syntax_field(select, "fromClause"), *left = syntax_field(f, "testexpr"), *ignored;
+	int location = syntax_location(f);
+	bool clause = syntax_field(select, "distinctClause") != NULL;
+	for (size_t i = 0; i < ARRAY_LEN(clauses); i++)
+		clause |= syntax_field(select, clauses[i].field) != NULL && strcmp(clauses[i].name, "LIMIT") != 0;
+	if (clause)
+		return build_fail_plain(b, "SELECT statement must not contain any clauses");
+	if (!only_plain_columns(b, syntax_field(select, "targetList")))
+		return NULL;
+	if (json_array_size(tables) != 1 || strcmp(syntax_kind(json_array_get(tables, 0), &ignored), "RangeVar") != 0)
+		return build_fail_plain(b, "Expected a single table reference");
+	if (strcmp(syntax_text(f, "subLinkType"), "ANY_SUBLINK") != 0 || left == NULL || syntax_field(f, "operName") != NULL)
+		return build_fail(b, location, "only `value IN (SELECT ...)` sublinks are supported right now");
+	if (!plain_left_side(left))
+		return build_fail(b, location, "currently, left side of `IN (SELECT ...)` can only be a column reference or a list of "
+		                  "column references");
+	return b->parse->expr(b, left) == NULL ? NULL : build_fail(b, location, WHERE_SUBQUERIES_REFUSED);
+}
+
 /* ---- the whole ------------------------------------------------------------------------------------------------------ */
 
 node_ref subquery_link(struct builder *b, const json_t *f)
@@ -426,14 +482,14 @@ node_ref subquery_link(struct builder *b, const json_t *f)
 	if (b->subset)
 		return build_fail_plain(b, "Subqueries are not allowed in subsets");
 	syntax_kind(syntax_field(f, "subselect"), &select);
+	if (b->tables == NULL)
+		return refuse(b, f, select);
 	const json_t *from = check_clauses(b, select) ? only_table(b, select) : NULL;
 	if (from == NULL)
 		return NULL;
 	if (form == FORM_OTHER)
 		return build_fail(b, l.location, "only `value IN (SELECT ...)` sublinks are supported right now, and what means the same: = ANY, "
 		                  "<> ALL, EXISTS");
-	if (b->tables == NULL)
-		return build_fail(b, l.location, WHERE_SUBQUERIES_REFUSED);
 	if (!begin_inside(&l, from))
 		return NULL;
 	node_ref n = form == FORM_EXISTS ? exists(&l, select) : any(&l, f, select);

@@ -69,6 +69,20 @@ size_t where_subqueries(const struct where *w);
 const struct where *where_subquery(const struct where *w, size_t i);
 const struct pg_table *where_table(const struct where *w);
 
+/*
+ * The rows that a subquery selects, as SQL: what belongs between COPY ( and ) TO, or behind FROM. As many columns as are
+ * compared, in that order; none if only the number of rows matters.
+ */
+void where_subquery_sql(const struct where *w, size_t i, struct buf *out);
+
+/* What it selected: `values` has `nrows` times as many as are compared, `p` NULL: null. */
+struct where_text_value { const char *p; size_t len; };
+struct where_set { size_t nrows; const struct where_text_value *values; };
+
+/* The stored form of the same condition with these sets, one for each of its own subqueries, in their places: constants, so
+ * that where_load() needs no other table. Fails (out->failed) like where_canonical(), if it gets too long. */
+void where_bind(const struct where *w, const struct where_set *sets, struct buf *out);
+
 /* True if the condition looks at the column, itself or in what it compares with a subquery. */
 bool where_uses(const struct where *w, uint16_t column);
 

@@ -1,18 +1,21 @@
 /*
  * test_subquery.c - subqueries of conditions: which are taken, the SQL that is made of them, the stored form, how refusals read.
  *
- * With a database (BUSBAR_TEST_DATABASE_URL) Postgres answers each text and our SQL of it on the same rows, NULLs among them.
+ * With a database (BUSBAR_TEST_DATABASE_URL) Postgres answers each text and our SQL of it on the same rows, NULLs among them;
+ * and the same comes of evaluating the condition with the sets that the subqueries' SQL gave.
  */
 #include <libpq-fe.h>
 
 #include "check.h"
 #include "shape_test.h"
+#include "where/pool.h"
 #include "where/where.h"
 
 static struct pg_table *items;
 static const struct pg_table *others[4];
 static struct where_tables tables = {.list = others};
 static char message[WHERE_MESSAGE_MAX];
+static struct err e;
 
 static struct where *parse(const char *text)
 {
@@ -35,7 +38,6 @@ static void check_stored(const struct where *w)
 {
 	struct buf stored = BUF_INIT(WHERE_CANONICAL_MAX), again = BUF_INIT(WHERE_CANONICAL_MAX);
 	struct where *loaded;
-	struct err e = {0};
 	char *sql = mem_strdup(sql_of(w));
 	where_canonical(w, &stored);
 	CHECK(memcmp(stored.data, "w2 ", 3) == 0);
@@ -86,6 +88,14 @@ static const struct taken { const char *text, *sql; } taken[] = {
 /* What they are in Postgres's eyes is compared below, if there is one. */
 static const char *const more[] = {
 	"project NOT IN (SELECT project FROM members WHERE user_id = $1)",
+	"name IN (SELECT concat(user_id, '\"{},\\ NULL') FROM members) OR 'NULL' IN (SELECT 'null' FROM members)",
+	"(name, 'a\"\\') IN (SELECT user_id, 'a\"\\' FROM members)",
+	"(id = 1) IN (SELECT active FROM members)",
+	"ARRAY[project, id] IN (SELECT ARRAY[project, project] FROM members)",
+	"id / 2.0 IN (SELECT project * 0.50 FROM members)",
+	"id::float8 IN (SELECT project::real FROM members)",
+	"timestamp '2024-01-01' + id * interval '1 day' IN (SELECT date '2024-01-01' + project FROM members)",
+	"to_jsonb(name) IN (SELECT to_jsonb(user_id) FROM members)",
 	"project NOT IN (SELECT project FROM members WHERE project IS NOT NULL)",
 	"project = ANY (SELECT project FROM members)",
 	"project = SOME (SELECT project FROM public.members m WHERE m.active)",
@@ -285,21 +295,103 @@ static char *with_params(const char *text)
 	return buf_detach(&out, NULL);
 }
 
+/* Ours names public, the tables are elsewhere. */
+static void without_schema(char *sql, const char *schema)
+{
+	for (char *p = sql; (p = strstr(p, schema)) != NULL;)
+		memset(p, ' ', strlen(schema));
+}
+
+struct at_row { PGresult *from; int at; };
+
+static bool fetch(void *ctx, uint16_t column, struct where_text *out)
+{
+	const struct at_row *row = ctx;
+	bool null = PQgetisnull(row->from, row->at, column);
+	*out = (struct where_text){null ? NULL : PQgetvalue(row->from, row->at, column), (uint32_t)PQgetlength(row->from, row->at, column), null};
+	return true;
+}
+
+/* Of each row: its id, and the condition's value as Postgres writes it. */
+static char *evaluated(PGconn *c, const struct where *w)
+{
+	struct buf out = BUF_INIT(1u << 20);
+	struct at_row row = {PQexec(c, "SELECT id, project, big, name FROM subquery_test.items ORDER BY id"), 0};
+	struct where_pool *pool = where_pool_new(items);
+	char reason[WHERE_REASON_MAX];
+	uint32_t id;
+	if (CHECK_INT(where_pool_add(pool, where_root(w), &id, reason), 0)) {
+		for (; row.at < PQntuples(row.from); row.at++) {
+			where_pool_row(pool, fetch, &row);
+			const struct where_value *v = where_pool_eval(pool, id);
+			buf_printf(&out, "%s%s:%s", row.at > 0 ? " " : "", PQgetvalue(row.from, row.at, 0),
+			           v->is == WHERE_NULL ? "" : v->is == WHERE_ERROR ? where_pool_reason(pool) : v->u.i ? "t" : "f");
+		}
+		where_pool_unref(pool, id);
+	}
+	where_pool_free(pool);
+	PQclear(row.from);
+	return buf_detach(&out, NULL);
+}
+
+static PGresult *read_set(PGconn *c, const struct where *w, size_t i, struct where_set *set)
+{
+	struct buf sql = BUF_INIT(1u << 20);
+	where_subquery_sql(w, i, &sql);
+	without_schema(sql.data, "\"public\".");
+	PGresult *r = PQexec(c, sql.data);
+	if (!CHECK(PQresultStatus(r) == PGRES_TUPLES_OK))
+		printf("%s: %s\n", sql.data, PQresultErrorMessage(r));
+	int width = PQnfields(r), n = PQntuples(r);
+	struct where_text_value *values = mem_zalloc((size_t)(width * n + 1) * sizeof *values);
+	for (int k = 0; k < width * n; k++)
+		if (!PQgetisnull(r, k / width, k % width))
+			values[k] = (struct where_text_value){PQgetvalue(r, k / width, k % width), (size_t)PQgetlength(r, k / width, k % width)};
+	*set = (struct where_set){(size_t)n, values};
+	buf_clear(&sql);
+	return r;
+}
+
+/* With the sets in its places the condition is one on its own table alone. */
+static void check_bound(PGconn *c, const struct where *w, const char *want, const char *text)
+{
+	struct where_set sets[WHERE_SUBQUERIES_MAX];
+	PGresult *results[WHERE_SUBQUERIES_MAX];
+	struct buf bound = BUF_INIT(WHERE_CANONICAL_MAX);
+	struct where *loaded;
+	for (size_t i = 0; i < where_subqueries(w); i++)
+		results[i] = read_set(c, w, i, &sets[i]);
+	where_bind(w, sets, &bound);
+	if (CHECK(where_load(items, NULL, bound.data, bound.len, &loaded, &e) == 0)) {
+		CHECK_INT(where_subqueries(loaded), 0);
+		char *got = evaluated(c, loaded);
+		if (!CHECK_STR(got, want))
+			printf("  %s\n  %s\n", text, bound.data);
+		free(got);
+		where_free(loaded);
+	} else {
+		printf("%s: %s\n", bound.data, e.text);
+	}
+	for (size_t i = 0; i < where_subqueries(w); i++) {
+		free((void *)(uintptr_t)sets[i].values);
+		PQclear(results[i]);
+	}
+	buf_clear(&bound);
+}
+
 static void compare(PGconn *c, const char *text)
 {
 	struct where *w = parse(text);
 	if (!CHECK(w != NULL))
 		return;
 	char *original = with_params(text), *sql = mem_strdup(sql_of(w));
-	/* Ours names public, the tables are elsewhere. */
-	for (char *p = sql; (p = strstr(p, "\"public\".")) != NULL;)
-		memset(p, ' ', strlen("\"public\"."));
-	for (char *p = original; (p = strstr(p, "public.")) != NULL;)
-		memset(p, ' ', strlen("public."));
+	without_schema(sql, "\"public\".");
+	without_schema(original, "public.");
 	char *want = answer(c, original), *got = answer(c, sql);
 	if (!CHECK_STR(got, want))
 		printf("  %s\n  %s\n", original, sql);
 	CHECK(strchr(want, ':') != NULL); /* Postgres takes it */
+	check_bound(c, w, want, text);
 	free(want);
 	free(got);
 	free(original);

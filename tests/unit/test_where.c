@@ -168,7 +168,12 @@ static void test_refusals(void)
 		{"t::citext = 'x'", "At location 3: unsupported type citext"},
 		{"t::numeric(1001) = 1", "At location 3: unsupported type numeric"},
 		{"i4 <-> 1", "At location 3: unknown binary operator \"<->\""},
-		{"EXISTS (SELECT x FROM y)", "At location 0: subqueries are not supported by this version of Busbar"},
+		{"i4 IN (SELECT 1)", "At location 29: Expected a plain column reference"},
+		{"i4 IN (SELECT x FROM y, z)", "Expected a single table reference"},
+		{"i4 IN (SELECT x FROM y LIMIT 1 OFFSET 2)", "SELECT statement must not contain any clauses"},
+		{"EXISTS (SELECT x FROM y)", "At location 0: only `value IN (SELECT ...)` sublinks are supported right now"},
+		{"i4 + 1 IN (SELECT x FROM y)", "At location 7: currently, left side of `IN (SELECT ...)` can only be a column "
+		                                "reference or a list of column references"},
 		{"i4 IN (SELECT x FROM y)", "At location 3: subqueries are not supported by this version of Busbar"},
 		{"ARRAY[1, ARRAY['3', 2 + 2]] = ia", "At location 0: ARRAY types int4[] and int4 cannot be matched"},
 		{"(a, b) = (a, b, b)", "At location 7: unequal number of entries in row expressions"},
