@@ -617,11 +617,11 @@ node_ref node_subquery(struct builder *b, uint16_t index, const struct where_ope
 		uint8_t strength;
 		if (!readable(values[i]->type))
 			return unreadable(b, values[i]->type, location);
-		if (nargs == 1) /* now, as a condition is never changed later */
-			b->w->subqueries[index].array = build_array_of(b->w, build_same_type(b->w, values[0]->type));
 		merge_collations(b, pair, 2, &c, &strength);
 		if (b->failed || !check_need(b, need_of(where_proc_by_oid(opers[i]->proc)), c, strength, location))
 			return NULL;
 	}
+	if (nargs == 1) /* now, as a condition is never changed later */
+		b->w->subqueries[index].array = build_array_of(b->w, build_same_type(b->w, values[0]->type));
 	return n;
 }

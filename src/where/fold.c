@@ -25,12 +25,6 @@ static const struct where_value *const_of(const struct where_pool *p, uint32_t i
 	return p->slots[id].kind == WHERE_CONST ? &p->slots[id].memo : NULL;
 }
 
-static bool is_null_const(const struct where_pool *p, uint32_t id)
-{
-	const struct where_value *v = const_of(p, id);
-	return v != NULL && v->is == WHERE_NULL;
-}
-
 static bool is_null(const struct where_pool *p, uint32_t id)
 {
 	const struct where_value *v = const_of(p, id);
@@ -151,7 +145,7 @@ static int fold(struct where_pool *p, uint32_t node, struct at at, uint32_t *id)
 	p->arena = &p->mem;
 	p->slots[node].stamp = 0; /* what it remembers goes with the fold's memory */
 	if (v.is != WHERE_ERROR) {
-		*id = is_stable(p, node) ? pool_stable_const(p, type, &v) : pool_const(p, type, &v);
+		*id = pool_const_as(p, type, &v, is_stable(p, node));
 		where_pool_unref(p, node);
 		return 0;
 	}
@@ -413,7 +407,7 @@ static int make_call(struct where_pool *p, const struct sig_make *m, const uint3
 	/* A strict call of NULL is NULL whatever the other arguments are, also if they fail: so the planner has it, if it knows
 	 * of the NULL. */
 	for (uint32_t i = 0; m->kind == WHERE_CALL && proto.sig->strict && i < m->nargs; i++) {
-		if (!is_null(p, args[i]) || (p->slots[args[i]].flags & SLOT_STABLE))
+		if (!is_null(p, args[i]) || is_stable(p, args[i]))
 			continue;
 		*id = null_const(p, m->result);
 		unref_all(p, args, m->nargs);
@@ -498,8 +492,8 @@ static int add_plain(struct where_pool *p, const struct where_node *n, bool with
 	}
 	struct at below = {at.lazy || n->kind == WHERE_ROW_COMPARE, at.depth}; /* of that, later pairs may not be reached */
 	int rc = add_args(p, n, count, below, args);
-	if (rc == 0 && n->kind == WHERE_NULLIF && (is_null_const(p, args[0]) || is_null_const(p, args[1]))) {
-		where_pool_unref(p, args[1]); /* Postgres doesn't evaluate the second then */
+	if (rc == 0 && n->kind == WHERE_NULLIF && (is_null(p, args[0]) || is_null(p, args[1]))) {
+		where_pool_unref(p, args[1]); /* nothing is equal to NULL: Postgres doesn't evaluate the second then */
 		*id = args[0];
 		return 0;
 	}
@@ -517,9 +511,6 @@ static int add_plain(struct where_pool *p, const struct where_node *n, bool with
 		rc = make_ilike(p, &m, args, at, id);
 		if (rc == 1)
 			rc = make_call(p, &m, args, at, id);
-	} else if (rc == 0 && n->kind == WHERE_NULLIF && (is_null(p, args[0]) || is_null(p, args[1]))) {
-		*id = args[0]; /* nothing is equal to NULL: the other isn't looked at */
-		where_pool_unref(p, args[1]);
 	} else if (rc == 0) {
 		if (with_sig && (proto.sig = pool_sig(p, &m)) == NULL) {
 			unref_all(p, args, count);
@@ -642,7 +633,7 @@ static int add_relabel(struct where_pool *p, const struct where_node *n, struct 
 	*id = arg;
 	if (v != NULL && from != to) {
 		struct where_value copy = *v; /* stays where it is until the new constant has its own */
-		*id = p->slots[arg].flags & SLOT_STABLE ? pool_stable_const(p, to, &copy) : pool_const(p, to, &copy);
+		*id = pool_const_as(p, to, &copy, is_stable(p, arg));
 		where_pool_unref(p, arg);
 	}
 	return 0;

@@ -386,9 +386,9 @@ static uint32_t place_slot(struct where_pool *p, const struct slot *made)
 	return id;
 }
 
-static uint32_t add_const(struct where_pool *p, const struct where_type *t, const struct where_value *v, uint8_t stable)
+uint32_t pool_const_as(struct where_pool *p, const struct where_type *t, const struct where_value *v, bool stable)
 {
-	struct slot made = {.kind = WHERE_CONST, .type = pool_type(p, t), .flags = SLOT_SAFE | stable};
+	struct slot made = {.kind = WHERE_CONST, .type = pool_type(p, t), .flags = SLOT_SAFE | (stable ? SLOT_STABLE : 0)};
 	made.hash = const_hash(p, made.type, v);
 	for (uint32_t id = p->mask ? p->buckets[made.hash & p->mask] : 0; id != 0; id = p->slots[id].next) {
 		struct slot *s = &p->slots[id];
@@ -404,12 +404,7 @@ static uint32_t add_const(struct where_pool *p, const struct where_type *t, cons
 
 uint32_t pool_const(struct where_pool *p, const struct where_type *t, const struct where_value *v)
 {
-	return add_const(p, t, v, 0);
-}
-
-uint32_t pool_stable_const(struct where_pool *p, const struct where_type *t, const struct where_value *v)
-{
-	return add_const(p, t, v, SLOT_STABLE);
+	return pool_const_as(p, t, v, false);
 }
 
 static uint32_t node_hash(const struct slot *proto, const uint32_t *args, uint32_t nargs)

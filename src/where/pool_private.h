@@ -101,8 +101,8 @@ const struct where_type *pool_type(struct where_pool *p, const struct where_type
 const struct where_type *pool_array_type(struct where_pool *p, const struct where_type *elem);
 /* A reference to the constant, whose value is copied. */
 uint32_t pool_const(struct where_pool *p, const struct where_type *t, const struct where_value *v);
-/* The same, apart from constants that the planner knows. */
-uint32_t pool_stable_const(struct where_pool *p, const struct where_type *t, const struct where_value *v);
+/* The same; with `stable` (SLOT_STABLE) apart from constants that the planner knows. */
+uint32_t pool_const_as(struct where_pool *p, const struct where_type *t, const struct where_value *v, bool stable);
 /* A reference to the node that looks like `proto` (kind, type, sig, flags, column) over `args`. Takes the
  * references of `args` and of the sig. */
 uint32_t pool_intern(struct where_pool *p, const struct slot *proto, const uint32_t *args, uint32_t nargs);

@@ -23,8 +23,7 @@
 /* One that is being parsed. */
 struct link {
 	struct builder *b, in;  /* outside, inside */
-	struct where_subquery *q;
-	uint16_t index;         /* of q */
+	uint16_t index;         /* among those of b->w, which move when there are more */
 	int location;
 	uint32_t n;             /* what is compared, so far */
 	node_ref *left, *values;
@@ -98,16 +97,18 @@ static unsigned names_in(const struct link *l, const json_t *j)
 
 /* ---- the form of the SELECT ------------------------------------------------------------------------------ */
 
+#define LIMIT_FIELD "limitCount"
+
 static const struct clause { const char *field, *name, *instead; } clauses[] = {
 	{"groupClause", "GROUP BY", "how often a value is selected makes no difference"},
 	{"havingClause", "HAVING", "what counts rows isn't followed"},
 	{"windowClause", "WINDOW", "what counts rows isn't followed"},
-	{"limitCount", "LIMIT", "which rows are among the first isn't followed"},
 	{"limitOffset", "OFFSET", "which rows are among the first isn't followed"},
 	{"sortClause", "ORDER BY", "the order of the values makes no difference"},
 	{"lockingClause", "FOR UPDATE", "leave it out"},
 	{"withClause", "WITH", "write its query as an IN (SELECT ...) inside"},
 	{"intoClause", "INTO", "leave it out"},
+	{LIMIT_FIELD, "LIMIT", "which rows are among the first isn't followed"},
 };
 
 static bool plain_distinct(const json_t *list)
@@ -115,15 +116,21 @@ static bool plain_distinct(const json_t *list)
 	return list == NULL || (json_array_size(list) == 1 && json_object_size(json_array_get(list, 0)) == 0);
 }
 
+/* The first of the clauses that is there, LIMIT last; NULL: none. */
+static const struct clause *find_clause(const json_t *select)
+{
+	for (size_t i = 0; i < ARRAY_LEN(clauses); i++)
+		if (syntax_field(select, clauses[i].field) != NULL)
+			return &clauses[i];
+	return NULL;
+}
+
 static bool check_clauses(struct builder *b, const json_t *select)
 {
 	static const struct clause on = {NULL, "DISTINCT ON", "select the columns that are compared"};
 	static const struct clause sets = {NULL, "UNION, INTERSECT or EXCEPT", "join two IN (SELECT ...) by OR, AND or AND NOT"};
-	const struct clause *found = NULL;
+	const struct clause *found = find_clause(select);
 	const char *op = syntax_text(select, "op");
-	for (size_t i = 0; i < ARRAY_LEN(clauses); i++)
-		if (found == NULL && syntax_field(select, clauses[i].field) != NULL)
-			found = &clauses[i];
 	if (found == NULL && !plain_distinct(syntax_field(select, "distinctClause")))
 		found = &on;
 	if (found == NULL && op[0] != '\0' && strcmp(op, "SETOP_NONE") != 0)
@@ -133,11 +140,19 @@ static bool check_clauses(struct builder *b, const json_t *select)
 	return found == NULL;
 }
 
-/* The fields of the only table. */
-static const json_t *only_table(struct builder *b, const json_t *select)
+/* The fields of the only table; NULL: there are others, or none. */
+static const json_t *find_from(const json_t *select)
 {
 	const json_t *tables = syntax_field(select, "fromClause"), *from;
-	if (json_array_size(tables) != 1 || strcmp(syntax_kind(json_array_get(tables, 0), &from), "RangeVar") != 0) {
+	bool one = json_array_size(tables) == 1 && strcmp(syntax_kind(json_array_get(tables, 0), &from), "RangeVar") == 0;
+	return one ? from : NULL;
+}
+
+/* The same, with a message if it isn't one to be read whole, under its own columns' names. */
+static const json_t *only_table(struct builder *b, const json_t *select)
+{
+	const json_t *from = find_from(select);
+	if (from == NULL) {
 		build_fail_plain(b, "Expected a single table reference: write what a join would do as an IN (SELECT ...) inside");
 		return NULL;
 	}
@@ -151,11 +166,23 @@ static const json_t *only_table(struct builder *b, const json_t *select)
 	return b->failed ? NULL : from;
 }
 
-static bool is_star(const json_t *target)
+/* The parts of a column's name; NULL: the node is something else. */
+static const json_t *column_parts(const json_t *node)
 {
-	const json_t *res, *ref;
-	syntax_kind(target, &res);
-	const json_t *parts = strcmp(syntax_kind(syntax_field(res, "val"), &ref), "ColumnRef") == 0 ? syntax_field(ref, "fields") : NULL;
+	const json_t *ref;
+	return strcmp(syntax_kind(node, &ref), "ColumnRef") == 0 ? syntax_field(ref, "fields") : NULL;
+}
+
+/* What is selected, `res` its ResTarget. */
+static const json_t *target_node(const json_t *target, const json_t **res)
+{
+	syntax_kind(target, res);
+	return syntax_field(*res, "val");
+}
+
+static bool is_star(const json_t *node)
+{
+	const json_t *parts = column_parts(node);
 	size_t n = json_array_size(parts);
 	return n > 0 && syntax_name(parts, n - 1) == NULL;
 }
@@ -204,9 +231,8 @@ static bool begin_inside(struct link *l, const json_t *from)
 		return false;
 	}
 	l->index = b->w->nsubqueries;
-	l->q = where_add_subquery(b->w, where_new(t));
 	l->in = *b;
-	l->in.w = l->q->inner;
+	l->in.w = where_add_subquery(b->w, where_new(t))->inner;
 	l->in.mem = &l->in.w->mem;
 	l->in.outer = b;
 	l->in.columns = NULL;
@@ -271,10 +297,9 @@ static node_ref finish(struct link *l)
 	end_inside(l);
 	if (l->b->failed)
 		return NULL;
-	/* Others may have come since, inside. */
-	l->q = &l->b->w->subqueries[l->index];
-	l->q->values = l->values;
-	l->q->nvalues = (uint16_t)l->n;
+	struct where_subquery *q = &l->b->w->subqueries[l->index];
+	q->values = l->values;
+	q->nvalues = (uint16_t)l->n;
 	return node_subquery(l->b, l->index, l->opers, l->left, l->values, l->n, l->location);
 }
 
@@ -282,14 +307,13 @@ static node_ref finish(struct link *l)
 
 static node_ref target_value(struct link *l, const json_t *target)
 {
-	const json_t *res;
-	syntax_kind(target, &res);
-	if (is_star(target)) {
+	const json_t *res, *node = target_node(target, &res);
+	if (is_star(node)) {
 		build_fail_plain(&l->in, "At location %d: Expected a plain column reference: name the columns instead of *",
 		                 syntax_location(res));
 		return NULL;
 	}
-	node_ref n = l->in.parse->expr(&l->in, syntax_field(res, "val"));
+	node_ref n = l->in.parse->expr(&l->in, node);
 	if (n != NULL && n->kind == WHERE_ROW)
 		return build_fail(&l->in, n->location, "RowExpr is not supported in this context");
 	return n;
@@ -387,9 +411,11 @@ static size_t pairs_max(const struct conjuncts *c)
 /* What is selected isn't looked at, but has to mean something. */
 static bool check_targets(struct link *l, const json_t *targets)
 {
-	for (size_t i = 0; i < json_array_size(targets); i++)
-		if (!is_star(json_array_get(targets, i)) && target_value(l, json_array_get(targets, i)) == NULL)
+	for (size_t i = 0; i < json_array_size(targets); i++) {
+		const json_t *target = json_array_get(targets, i), *res;
+		if (!is_star(target_node(target, &res)) && target_value(l, target) == NULL)
 			return false;
+	}
 	return true;
 }
 
@@ -418,18 +444,10 @@ static node_ref exists(struct link *l, const json_t *select)
 
 /* ---- without tables ---------------------------------------------------------------------------------------------- */
 
-static bool is_plain_column(const json_t *node)
-{
-	const json_t *f;
-	return strcmp(syntax_kind(node, &f), "ColumnRef") == 0;
-}
-
 static bool only_plain_columns(struct builder *b, const json_t *targets)
 {
 	for (size_t i = 0; i < json_array_size(targets); i++) {
-		const json_t *res, *ref;
-		syntax_kind(json_array_get(targets, i), &res);
-		const json_t *parts = strcmp(syntax_kind(syntax_field(res, "val"), &ref), "ColumnRef") == 0 ? syntax_field(ref, "fields") : NULL;
+		const json_t *res, *parts = column_parts(target_node(json_array_get(targets, i), &res));
 		if (json_array_size(parts) == 1 && syntax_name(parts, 0) != NULL)
 			continue;
 		build_fail_plain(b, "At location %d: Expected a plain column reference", syntax_location(res));
@@ -442,10 +460,10 @@ static bool plain_left_side(const json_t *left)
 {
 	const json_t *row;
 	if (strcmp(syntax_kind(left, &row), "RowExpr") != 0)
-		return is_plain_column(left);
+		return column_parts(left) != NULL;
 	const json_t *args = syntax_field(row, "args");
 	size_t i = 0;
-	while (i < json_array_size(args) && is_plain_column(json_array_get(args, i)))
+	while (i < json_array_size(args) && column_parts(json_array_get(args, i)) != NULL)
 		i++;
 	return i == json_array_size(args);
 }
@@ -453,16 +471,14 @@ static bool plain_left_side(const json_t *left)
 /* COMPAT: where none is allowed, what is wrong with it is told in Electric's order and words. */
 static node_ref refuse(struct builder *b, const json_t *f, const json_t *select)
 {
-	const json_t *tables = syntax_field(select, "fromClause"), *left = syntax_field(f, "testexpr"), *ignored;
+	const json_t *left = syntax_field(f, "testexpr");
+	const struct clause *clause = find_clause(select);
 	int location = syntax_location(f);
-	bool clause = syntax_field(select, "distinctClause") != NULL;
-	for (size_t i = 0; i < ARRAY_LEN(clauses); i++)
-		clause |= syntax_field(select, clauses[i].field) != NULL && strcmp(clauses[i].name, "LIMIT") != 0;
-	if (clause)
+	if (syntax_field(select, "distinctClause") != NULL || (clause != NULL && strcmp(clause->field, LIMIT_FIELD) != 0))
 		return build_fail_plain(b, "SELECT statement must not contain any clauses");
 	if (!only_plain_columns(b, syntax_field(select, "targetList")))
 		return NULL;
-	if (json_array_size(tables) != 1 || strcmp(syntax_kind(json_array_get(tables, 0), &ignored), "RangeVar") != 0)
+	if (find_from(select) == NULL)
 		return build_fail_plain(b, "Expected a single table reference");
 	if (strcmp(syntax_text(f, "subLinkType"), "ANY_SUBLINK") != 0 || left == NULL || syntax_field(f, "operName") != NULL)
 		return build_fail(b, location, "only `value IN (SELECT ...)` sublinks are supported right now");
