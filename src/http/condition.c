@@ -153,7 +153,7 @@ int condition_apply(struct condition_cache *c, struct arena *a, const struct sha
 	const struct remembered *known = key.failed ? NULL : map_get(&c->by_key, key.data, key.len);
 	int rc = 0;
 	if (known != NULL) {
-		def_set_where(def, known->canonical);
+		def_set_where(def, known->canonical, NULL, 0);
 	} else if (where_parse(def->table, NULL, p->where, p->where_len, &params, NULL, false, &w, message) != 0) {
 		rc = complain(a, e, message);
 		if (p->compaction && strstr(message, WHERE_SUBQUERIES_REFUSED) != NULL)
@@ -165,7 +165,7 @@ int condition_apply(struct condition_cache *c, struct arena *a, const struct sha
 		if (canonical.failed) {
 			rc = complain(a, e, "the condition with its parameters is too long");
 		} else {
-			def_set_where(def, canonical.data);
+			def_set_where(def, canonical.data, NULL, 0);
 			remember(c, &key, def->table, canonical.data);
 		}
 		buf_clear(&canonical);

@@ -57,7 +57,7 @@ static void forget(struct loading *l, struct shape *shape)
 	map_del(&s->by_handle, shape->handle, strlen(shape->handle));
 	map_del(&s->by_identity, shape->def.identity, shape->def.identity_len);
 	atomic_fetch_sub(&s->nshapes, 1);
-	registry_leave(registry_table(s, shape->def.table->oid), shape);
+	registry_leave(s, shape);
 	shape_unref(shape);
 }
 
@@ -155,9 +155,9 @@ static int load_table(void *ctx, uint64_t oid, const void *p, size_t len, struct
 		at->joined = true;
 		at->ground = t.ground;
 		/* A shape's record has the table as it was at its birth. */
-		for (struct shape *x = at->shapes; x != NULL; x = x->table_next)
-			if (x->def.table != at->table)
-				shape_renew_header(x, at->table);
+		for (const struct shape_link *x = at->shapes; x != NULL; x = x->next)
+			if (x->shape->def.table->oid == at->oid && x->shape->def.table != at->table)
+				shape_renew_header(x->shape, at->table);
 	}
 	at->idle_since_ms = clock_mono_ms();
 	ingest_adopt_table(s, at->table);
@@ -274,9 +274,13 @@ static bool has_no_head(struct loading *l, const struct shape *shape)
 	return shape->tail.state != SHAPE_LIVE;
 }
 
+/* ... or of one that its condition names. */
 static bool has_no_table(struct loading *l, const struct shape *shape)
 {
-	return !registry_table(l->s, shape->def.table->oid)->joined;
+	bool lost = !registry_table(l->s, shape->def.table->oid)->joined;
+	for (uint16_t i = 0; i < shape->def.ninner; i++)
+		lost = lost || !registry_table(l->s, shape->def.inner[i]->oid)->joined;
+	return lost;
 }
 
 static bool is_any(struct loading *l, const struct shape *shape)

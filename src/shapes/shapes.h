@@ -55,6 +55,9 @@ enum shape_log_mode { LOG_MODE_FULL, LOG_MODE_CHANGES_ONLY };
  */
 struct shape_def {
 	struct pg_table *table; /* a reference */
+	struct pg_table **inner; /* references: the other tables that subqueries of its condition name, by oid, each once */
+	uint16_t ninner;
+	bool has_subqueries;    /* of its condition; all of them may name `table` itself */
 	uint16_t *selected;     /* indexes into table->columns, sorted by column name */
 	uint16_t nselected;
 	bool explicit_columns;  /* `columns` was given */
@@ -68,6 +71,8 @@ struct shape_def {
 
 void shape_def_clear(struct shape_def *d);
 void shape_def_copy(struct shape_def *to, const struct shape_def *from);
+/* What the definition knows of a table that it names: `table` or one of `inner`; NULL: it doesn't name it. */
+struct pg_table *shape_def_table(const struct shape_def *d, uint32_t oid);
 
 /* ---- life ------------------------------------------------------------------------------------- */
 

@@ -97,6 +97,14 @@ const struct where_node *where_root(const struct where *w) { return w->root; }
 
 bool where_uses(const struct where *w, uint16_t column) { return column < w->table->ncolumns && w->uses[column]; }
 
+bool where_uses_of(const struct where *w, uint32_t oid, uint16_t column)
+{
+	bool uses = w->table->oid == oid && where_uses(w, column);
+	for (uint16_t i = 0; i < w->nsubqueries && !uses; i++)
+		uses = where_uses_of(w->subqueries[i].inner, oid, column);
+	return uses;
+}
+
 /* ---- types ----------------------------------------------------------------------------------------------- */
 
 static struct where_type *new_type(struct where *w)

@@ -622,6 +622,11 @@ static node_ref read_node(struct reader *r)
 	return n != NULL ? n : bad(r, r->b.failed ? r->b.message : "it is damaged");
 }
 
+bool where_has_subqueries(const char *canonical)
+{
+	return strncmp(canonical, VERSION_SUBQUERIES, strlen(VERSION_SUBQUERIES)) == 0;
+}
+
 int where_load(const struct pg_table *t, const struct where_tables *tables, const char *canonical, size_t len,
                struct where **out, struct err *e)
 {

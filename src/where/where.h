@@ -64,6 +64,9 @@ void where_canonical(const struct where *w, struct buf *out);
 int where_load(const struct pg_table *t, const struct where_tables *tables, const char *canonical, size_t len,
                struct where **out, struct err *e) MUST_USE;
 
+/* Whether a stored form has subqueries. */
+bool where_has_subqueries(const char *canonical);
+
 /* Its own subqueries, not those inside them: their number, and the condition of each on its table. */
 size_t where_subqueries(const struct where *w);
 const struct where *where_subquery(const struct where *w, size_t i);
@@ -85,6 +88,8 @@ void where_bind(const struct where *w, const struct where_set *sets, struct buf 
 
 /* True if the condition looks at the column, itself or in what it compares with a subquery. */
 bool where_uses(const struct where *w, uint16_t column);
+/* The same of any table: true if it, or a subquery at any depth, looks at that column of the table with this oid. */
+bool where_uses_of(const struct where *w, uint32_t oid, uint16_t column);
 
 /* A condition with a subquery of the right form is refused with this text behind its location. */
 #define WHERE_SUBQUERIES_REFUSED "subqueries are not supported by this version of Busbar"

@@ -621,7 +621,7 @@ static struct shape *prep_shape(struct prep *p, int n, const char *where)
 	d.identity_len = (size_t)snprintf(identity, sizeof identity, "shape %d", n);
 	d.identity = mem_strdup(identity);
 	if (where != NULL)
-		def_set_where(&d, where);
+		def_set_where(&d, where, NULL, 0);
 	struct err e;
 	struct shape *shape = shapes_get(p->engine, &d, &e);
 	CHECK(shape != NULL);

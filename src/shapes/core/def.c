@@ -413,9 +413,56 @@ int def_build(struct arena *a, struct pg_table *table, const struct def_request 
 	return 0;
 }
 
-void def_set_where(struct shape_def *d, const char *canonical)
+static int by_oid(const void *a, const void *b)
 {
+	uint32_t x = (*(struct pg_table *const *)a)->oid, y = (*(struct pg_table *const *)b)->oid;
+	return (x > y) - (x < y);
+}
+
+static void clear_inner(struct shape_def *d)
+{
+	for (uint16_t i = 0; i < d->ninner; i++)
+		pg_table_unref(d->inner[i]);
+	free(d->inner);
+	d->inner = NULL;
+	d->ninner = 0;
+}
+
+void def_set_where(struct shape_def *d, const char *canonical, struct pg_table *const *tables, size_t ntables)
+{
+	REQUIRE(ntables <= WHERE_SUBQUERIES_MAX);
 	set_identity(d, canonical);
+	d->has_subqueries = canonical != NULL && where_has_subqueries(canonical);
+	clear_inner(d);
+	if (ntables == 0)
+		return;
+	d->inner = mem_alloc(ntables * sizeof *d->inner);
+	for (size_t i = 0; i < ntables; i++)
+		if (shape_def_table(d, tables[i]->oid) == NULL)
+			d->inner[d->ninner++] = pg_table_ref(tables[i]);
+	qsort(d->inner, d->ninner, sizeof *d->inner, by_oid);
+}
+
+struct pg_table *shape_def_table(const struct shape_def *d, uint32_t oid)
+{
+	if (d->table->oid == oid)
+		return d->table;
+	for (uint16_t i = 0; i < d->ninner; i++)
+		if (d->inner[i]->oid == oid)
+			return d->inner[i];
+	return NULL;
+}
+
+int def_load_where(const struct shape_def *d, struct where **out, struct err *e)
+{
+	*out = NULL;
+	if (d->where == NULL)
+		return 0;
+	const struct pg_table *list[WHERE_SUBQUERIES_MAX + 1] = {d->table};
+	struct where_tables tables = {.list = list, .n = d->ninner + 1u};
+	for (uint16_t i = 0; i < d->ninner; i++)
+		list[i + 1] = d->inner[i];
+	return where_load(d->table, d->has_subqueries ? &tables : NULL, d->where, strlen(d->where), out, e);
 }
 
 const bool *def_queryable(struct arena *a, const struct pg_table *t, const struct def_request *r)
@@ -437,7 +484,7 @@ int def_where_sql(const struct shape_def *d, struct buf *out, struct err *e)
 	struct where *w;
 	if (d->where == NULL)
 		return 0;
-	if (where_load(d->table, NULL, d->where, strlen(d->where), &w, e) != 0)
+	if (def_load_where(d, &w, e) != 0)
 		return -1;
 	where_sql(w, out);
 	where_free(w);
@@ -480,20 +527,31 @@ void def_keys_clash(const struct pg_table *t, struct buf *out)
 	buf_putc(out, ')');
 }
 
+/* The tables that a definition names: its own, then those of its condition. */
+static size_t tables_of(const struct shape_def *d) { return d->ninner + (size_t)1; }
+static const struct pg_table *table_at(const struct shape_def *d, size_t i) { return i == 0 ? d->table : d->inner[i - 1]; }
+
+static const char *find_unpublished(const struct pg_table *t, const struct where *w, bool stored_published)
+{
+	for (uint16_t i = 0; i < t->ncolumns; i++)
+		if (is_unpublished(&t->columns[i], stored_published) && where_uses_of(w, t->oid, i))
+			return t->columns[i].name;
+	return NULL;
+}
+
 const char *def_where_unpublished(const struct shape_def *d, bool stored_published)
 {
-	const struct pg_table *t = d->table;
 	struct where *w = NULL;
 	struct err ignored;
 	const char *name = NULL;
 	bool any = false;
-	for (uint16_t i = 0; d->where != NULL && i < t->ncolumns; i++)
-		any |= is_unpublished(&t->columns[i], stored_published);
-	if (!any || where_load(t, NULL, d->where, strlen(d->where), &w, &ignored) != 0)
+	for (size_t k = 0; d->where != NULL && k < tables_of(d); k++)
+		for (uint16_t i = 0; i < table_at(d, k)->ncolumns; i++)
+			any |= is_unpublished(&table_at(d, k)->columns[i], stored_published);
+	if (!any || def_load_where(d, &w, &ignored) != 0)
 		return NULL;
-	for (uint16_t i = 0; i < t->ncolumns && name == NULL; i++)
-		if (is_unpublished(&t->columns[i], stored_published) && where_uses(w, i))
-			name = t->columns[i].name;
+	for (size_t k = 0; k < tables_of(d) && name == NULL; k++)
+		name = find_unpublished(table_at(d, k), w, stored_published);
 	where_free(w);
 	return name;
 }
@@ -559,12 +617,40 @@ static int fail_tableoid(struct arena *a, const struct pg_table *t, const char *
 	return fail(a, e, "table", &text);
 }
 
+static bool some_denied(const struct pg_table *t)
+{
+	for (uint16_t i = 0; i < t->ncolumns; i++)
+		if (t->columns[i].denied)
+			return true;
+	return false;
+}
+
+/* What the condition looks at. */
+static int check_where(struct arena *a, const struct shape_def *d, const char *role, struct def_error *e)
+{
+	struct where *w = NULL;
+	struct err ignored;
+	bool any = false;
+	for (size_t k = 0; d->where != NULL && k < tables_of(d); k++)
+		any = any || some_denied(table_at(d, k));
+	if (!any || def_load_where(d, &w, &ignored) != 0)
+		return 0;
+	int rc = 0;
+	for (size_t k = 0; rc == 0 && k < tables_of(d); k++) {
+		const struct pg_table *t = table_at(d, k);
+		bool *wanted = arena_alloc(a, t->ncolumns + 1u);
+		for (uint16_t i = 0; i < t->ncolumns; i++)
+			wanted[i] = where_uses_of(w, t->oid, i);
+		rc = def_check_readable(a, t, wanted, role, "where", e);
+	}
+	where_free(w);
+	return rc;
+}
+
 int def_check_rights(struct arena *a, const struct shape_def *d, const char *role, struct def_error *e)
 {
 	const struct pg_table *t = d->table;
-	bool *wanted = arena_alloc(a, t->ncolumns + 1u), any = false;
-	struct where *w = NULL;
-	struct err ignored;
+	bool *wanted = arena_alloc(a, t->ncolumns + 1u);
 	memset(wanted, 0, t->ncolumns + 1u);
 	for (uint16_t i = 0; i < d->nselected; i++)
 		wanted[d->selected[i]] = true;
@@ -572,20 +658,14 @@ int def_check_rights(struct arena *a, const struct shape_def *d, const char *rol
 		return -1;
 	if (t->tableoid_denied)
 		return fail_tableoid(a, t, role, e);
-	for (uint16_t i = 0; i < t->ncolumns; i++)
-		any = any || t->columns[i].denied;
-	if (!any || d->where == NULL || where_load(t, NULL, d->where, strlen(d->where), &w, &ignored) != 0)
-		return 0;
-	for (uint16_t i = 0; i < t->ncolumns; i++)
-		wanted[i] = where_uses(w, i);
-	where_free(w);
-	return def_check_readable(a, t, wanted, role, "where", e);
+	return check_where(a, d, role, e);
 }
 
 void shape_def_clear(struct shape_def *d)
 {
 	if (d->table != NULL)
 		pg_table_unref(d->table);
+	clear_inner(d);
 	free(d->selected);
 	free(d->identity);
 	*d = (struct shape_def){0};
@@ -595,6 +675,9 @@ void shape_def_copy(struct shape_def *to, const struct shape_def *from)
 {
 	*to = *from;
 	to->table = pg_table_ref(from->table);
+	to->inner = from->ninner == 0 ? NULL : mem_alloc(from->ninner * sizeof *to->inner);
+	for (uint16_t i = 0; i < from->ninner; i++)
+		to->inner[i] = pg_table_ref(from->inner[i]);
 	to->selected = mem_alloc((from->nselected + 1u) * sizeof *to->selected);
 	memcpy(to->selected, from->selected, from->nselected * sizeof *to->selected);
 	to->identity = mem_strndup(from->identity, from->identity_len);

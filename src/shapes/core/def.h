@@ -14,6 +14,8 @@
 #include "base/arena.h"
 #include "shapes/shapes.h"
 
+struct where;
+
 /* What is wrong, for `{"message":"Invalid request","errors":{<field>:[<text>]}}`. */
 struct def_error {
 	const char *field; /* a constant */
@@ -61,8 +63,11 @@ struct def_request {
 int def_build(struct arena *a, struct pg_table *table, const struct def_request *r, int server_version,
               struct shape_def *out, struct def_error *e) MUST_USE;
 
-/* Gives the definition a condition, in its stored form; its identity changes with it. */
-void def_set_where(struct shape_def *d, const char *canonical);
+/* Gives the definition a condition, in its stored form; its identity changes with it. `tables`: of its subqueries, in any order. */
+void def_set_where(struct shape_def *d, const char *canonical, struct pg_table *const *tables, size_t ntables);
+
+/* Its condition, to be freed; *out NULL if it has none. -1: it doesn't fit the tables any more. */
+int def_load_where(const struct shape_def *d, struct where **out, struct err *e) MUST_USE;
 
 /* The columns that conditions of subsets may name, by index; NULL: all. For a request that def_build() takes. */
 const bool *def_queryable(struct arena *a, const struct pg_table *t, const struct def_request *r);

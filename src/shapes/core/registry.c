@@ -22,38 +22,55 @@
 #define REMOVED_TOGETHER_MS 1000 /* shapes that go by one cause within this are counted, not named */
 #define HANDLE_HASH_MASK ((1u << 27) - 1) /* as Electric's: phash2's range */
 
+static void link_to(struct shapes *s, struct shape *shape, struct shape_link *l, struct pg_table *table)
+{
+	struct table_state *t = map_get(&s->tables, &table->oid, sizeof table->oid);
+	if (t == NULL) {
+		t = mem_zalloc(sizeof *t);
+		t->oid = table->oid;
+		t->table = pg_table_ref(table);
+		map_put(&s->tables, &t->oid, sizeof t->oid, t);
+	}
+	*l = (struct shape_link){.shape = shape, .next = t->shapes, .at = &t->shapes};
+	if (t->shapes != NULL)
+		t->shapes->at = &l->next;
+	t->shapes = l;
+	/* Nobody depends on what was known of it before: the new shape's view is the one to watch from. */
+	if (t->nshapes++ == 0 && t->table != table) {
+		pg_table_unref(t->table);
+		t->table = pg_table_ref(table);
+	}
+}
+
 void registry_link(struct shapes *s, struct shape *shape)
 {
 	map_put(&s->by_handle, shape->handle, strlen(shape->handle), shape);
 	map_put(&s->by_identity, shape->def.identity, shape->def.identity_len, shape);
 	atomic_fetch_add(&s->nshapes, 1);
-	uint32_t oid = shape->def.table->oid;
-	struct table_state *t = map_get(&s->tables, &oid, sizeof oid);
-	if (t == NULL) {
-		t = mem_zalloc(sizeof *t);
-		t->oid = oid;
-		t->table = pg_table_ref(shape->def.table);
-		map_put(&s->tables, &t->oid, sizeof t->oid, t);
-	}
-	/* Nobody depends on what was known of it before: the new shape's view is the one to watch from. */
-	shape->table_next = t->shapes;
-	shape->table_at = &t->shapes;
-	if (t->shapes != NULL)
-		t->shapes->table_at = &shape->table_next;
-	t->shapes = shape;
-	if (t->nshapes++ == 0 && t->table != shape->def.table) {
-		pg_table_unref(t->table);
-		t->table = pg_table_ref(shape->def.table);
-	}
+	link_to(s, shape, &shape->link, shape->def.table);
+	if (shape->def.ninner > 0)
+		shape->inner_links = mem_zalloc(shape->def.ninner * sizeof *shape->inner_links);
+	for (uint16_t i = 0; i < shape->def.ninner; i++)
+		link_to(s, shape, &shape->inner_links[i], shape->def.inner[i]);
 }
 
-void registry_leave(struct table_state *t, struct shape *shape)
+static void unlink_from(struct shapes *s, struct shape_link *l, uint32_t oid)
 {
-	*shape->table_at = shape->table_next;
-	if (shape->table_next != NULL)
-		shape->table_next->table_at = shape->table_at;
-	shape->table_next = NULL;
-	t->nshapes--;
+	struct table_state *t = registry_table(s, oid);
+	REQUIRE(t != NULL && t->nshapes > 0); /* a table with shapes stays */
+	*l->at = l->next;
+	if (l->next != NULL)
+		l->next->at = l->at;
+	l->next = NULL;
+	if (--t->nshapes == 0)
+		t->idle_since_ms = clock_mono_ms();
+}
+
+void registry_leave(struct shapes *s, struct shape *shape)
+{
+	unlink_from(s, &shape->link, shape->def.table->oid);
+	for (uint16_t i = 0; i < shape->def.ninner; i++)
+		unlink_from(s, &shape->inner_links[i], shape->def.inner[i]->oid);
 }
 
 struct shape **registry_shapes(struct shapes *s, uint32_t oid, size_t *n)
@@ -66,8 +83,8 @@ struct shape **registry_shapes(struct shapes *s, uint32_t oid, size_t *n)
 	if (oid == 0)
 		for (size_t i = 0; (x = map_next(&s->by_handle, &i)) != NULL;)
 			all[(*n)++] = shape_ref(x);
-	for (x = t != NULL ? t->shapes : NULL; x != NULL; x = x->table_next)
-		all[(*n)++] = shape_ref(x);
+	for (const struct shape_link *l = t != NULL ? t->shapes : NULL; l != NULL; l = l->next)
+		all[(*n)++] = shape_ref(l->shape);
 	pthread_rwlock_unlock(&s->registry_lock);
 	return all;
 }
@@ -247,11 +264,7 @@ static bool unlink_shape(struct shapes *s, struct shape *shape)
 		if (map_get(&s->by_identity, shape->def.identity, shape->def.identity_len) == shape)
 			map_del(&s->by_identity, shape->def.identity, shape->def.identity_len);
 		atomic_fetch_sub(&s->nshapes, 1);
-		struct table_state *t = registry_table(s, shape->def.table->oid);
-		if (t != NULL)
-			registry_leave(t, shape);
-		if (t != NULL && t->nshapes == 0)
-			t->idle_since_ms = clock_mono_ms();
+		registry_leave(s, shape);
 	}
 	pthread_rwlock_unlock(&s->registry_lock);
 	return was_in;

@@ -23,7 +23,7 @@ struct table_state {
 	bool joining;      /* a PG thread is at it: one at a time */
 	uint64_t watched;  /* a hash of what the watching query said last of its types; 0 nothing yet */
 	uint64_t watched_ground; /* the ground's version then */
-	struct shape *shapes; /* those in the registry, by table_next */
+	struct shape_link *shapes; /* those in the registry that name it, in their condition too */
 	uint32_t nshapes;
 	int64_t idle_since_ms; /* of the last shape's end */
 };
@@ -42,10 +42,11 @@ void shapes_rotate_table(struct shapes *s, uint32_t oid, const char *why);
 void shapes_rotate_all(struct shapes *s, const char *why);
 void shape_set_failed(struct shape *s, const struct err *e);
 struct table_state *registry_table(struct shapes *s, uint32_t oid); /* with registry_lock held */
-/* The shapes of a table, those being made too, or of all tables (0): references, in memory of the caller's. */
+/* The shapes that name a table, be it in their condition, those being made too; or all shapes (0): references, in memory of the
+ * caller's. */
 struct shape **registry_shapes(struct shapes *s, uint32_t oid, size_t *n);
-/* Takes a shape from its table, registry_lock held for writing. */
-void registry_leave(struct table_state *t, struct shape *shape);
+/* Takes a shape from the tables that it names, registry_lock held for writing. */
+void registry_leave(struct shapes *s, struct shape *shape);
 /* Of the server that streams: what a snapshot's must be. */
 struct server_id {
 	char system_id[sizeof ((struct stream_server *)0)->system_id];

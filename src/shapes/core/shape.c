@@ -66,6 +66,7 @@ void shape_unref(struct shape *s)
 	tail_clear(s);
 	shape_in_clear(&s->in);
 	shape_def_clear(&s->def);
+	free(s->inner_links);
 	free(s->tail.err);
 	header_unref(s->engine, atomic_load(&s->header));
 	for (unsigned i = 0; i < s->nold_headers; i++)

@@ -20,6 +20,12 @@ struct header {
 	char key[];     /* the table's address and the columns */
 };
 
+/* A shape in the list of a table that it names. Under registry_lock. */
+struct shape_link {
+	struct shape *shape;
+	struct shape_link *next, **at;
+};
+
 struct shape {
 	_Atomic uint32_t refs;
 	struct shapes *engine;
@@ -32,7 +38,8 @@ struct shape {
 	uint64_t chunk_bytes; /* the threshold it was made with */
 	_Atomic int64_t read_ms;
 	_Atomic bool dropped; /* no request finds it any more; its snapshot is given up */
-	struct shape *table_next, **table_at; /* of its table's; under registry_lock */
+	struct shape_link link;       /* to its table */
+	struct shape_link *inner_links; /* to each of def.inner */
 	_Atomic bool grounded; /* it stands on its table's ground (ground.c) */
 
 	struct shape_tail tail; /* under shape_lock(): what readers see */

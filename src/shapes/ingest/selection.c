@@ -76,7 +76,7 @@ static void set_release(struct selection *sel, struct column_set *set)
 
 int select_add(struct route *route, struct shape *shape, struct err *e)
 {
-	struct where *w;
+	struct where *w = NULL;
 	char reason[WHERE_REASON_MAX] = "";
 	if (where_load(shape->def.table, NULL, shape->def.where, strlen(shape->def.where), &w, e) != 0)
 		return -1;

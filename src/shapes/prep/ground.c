@@ -62,12 +62,12 @@ static void find_rewritten(const char *then, const char *now, struct rewritten *
 }
 
 /* Why a shape can't stand on the table as it is now, in `why`; false: it can. */
-static bool misfit(const struct shape *x, const struct rewritten *r, char *why, size_t max)
+static bool misfit(const struct shape *x, uint32_t oid, const struct rewritten *r, char *why, size_t max)
 {
-	const struct pg_table *t = x->def.table;
+	const struct pg_table *t = shape_def_table(&x->def, oid);
 	for (uint16_t i = 0; i < t->ncolumns; i++) {
 		const struct pg_column *c = &t->columns[i];
-		if (c->attnum > ATTNUM_MAX || !(c->generated ? r->generated : r->plain)[c->attnum] || !shape_uses(x, i))
+		if (c->attnum > ATTNUM_MAX || !(c->generated ? r->generated : r->plain)[c->attnum] || !shape_uses(x, oid, i))
 			continue;
 		snprintf(why, max, "the values of column \"%s\" were written anew", c->name);
 		return true;
@@ -91,7 +91,7 @@ static void judge(struct shapes *s, uint32_t oid, const char *then, const char *
 			continue;
 		if (gap != NULL)
 			shape_rotate(standing[i], gap);
-		else if (misfit(standing[i], &rewritten, why, sizeof why))
+		else if (misfit(standing[i], oid, &rewritten, why, sizeof why))
 			shape_rotate(standing[i], why);
 	}
 	for (size_t i = 0; i < n; i++)

@@ -18,13 +18,12 @@ static int column_now(const struct pg_column *c, const struct pg_table *now)
 
 /* Labels of an enum, what a domain is made of, a collation: nothing in the stream tells of such changes, and
  * what the condition said of rows that are there already may not be true any more. */
-static const char *condition_misfit(const struct shape *x, const struct pg_table *now)
+static const char *condition_misfit(const struct shape *x, const struct pg_table *then, const struct pg_table *now)
 {
-	const struct pg_table *then = x->def.table;
 	for (uint16_t i = 0; x->def.where != NULL && i < then->ncolumns; i++) {
 		const struct pg_column *c = &then->columns[i];
 		int at = column_now(c, now);
-		if ((at < 0 || !pg_column_same_meaning(then, c, now, &now->columns[at])) && condition_uses(&x->def, i))
+		if ((at < 0 || !pg_column_same_meaning(then, c, now, &now->columns[at])) && condition_uses(&x->def, now->oid, i))
 			return at < 0 ? "a column of the condition was dropped or renamed" : "the type or collation of a column of the condition changed";
 	}
 	return NULL;
@@ -64,7 +63,13 @@ static const char *shape_misfit(const struct shape *x, const struct pg_table *no
 	}
 	if (x->def.selects_all && then->ncolumns != now->ncolumns)
 		return "columns were added or dropped";
-	return condition_misfit(x, now);
+	return condition_misfit(x, then, now);
+}
+
+/* The same for a table that only its condition names: what rows of it are called, and what tells them apart, doesn't matter. */
+static const char *inner_misfit(const struct shape *x, const struct pg_table *then, const struct pg_table *now)
+{
+	return same_name(then, now) ? condition_misfit(x, then, now) : "a table of the condition was renamed";
 }
 
 void misfits_rotate(struct shapes *s, struct pg_table *now)
@@ -74,13 +79,14 @@ void misfits_rotate(struct shapes *s, struct pg_table *now)
 	/* Nearly always a table's shapes share one description, and it is as it was. */
 	const struct pg_table *as_was = NULL;
 	for (size_t i = 0; i < n; i++) {
-		const struct pg_table *then = all[i]->def.table;
+		const struct pg_table *then = shape_def_table(&all[i]->def, now->oid);
+		bool own = then == all[i]->def.table;
 		if (then != as_was && same_name(then, now) && pg_table_same_columns(then, now))
 			as_was = then;
-		const char *why = then == as_was ? NULL : shape_misfit(all[i], now);
+		const char *why = then == as_was ? NULL : own ? shape_misfit(all[i], now) : inner_misfit(all[i], then, now);
 		if (why != NULL)
 			shape_rotate(all[i], why);
-		else if (then != now)
+		else if (own && then != now)
 			shape_renew_header(all[i], now);
 		shape_unref(all[i]);
 	}

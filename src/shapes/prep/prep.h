@@ -127,9 +127,10 @@ void subsets_stop(struct shapes *s); /* every query's end has been told before *
 
 /* tables.c */
 bool prep_stopping(void *engine); /* for what asks whether to go on; any thread */
-/* True if the shape shows the column, has it in its key, or its condition looks at it. */
-bool shape_uses(const struct shape *s, uint16_t column);
-bool condition_uses(const struct shape_def *d, uint16_t column); /* the last of these */
+/* True if the shape shows the column of a table that it names, has it in its key, or its condition looks at it. `column` is an
+ * index into shape_def_table(). */
+bool shape_uses(const struct shape *s, uint32_t oid, uint16_t column);
+bool condition_uses(const struct shape_def *d, uint32_t oid, uint16_t column); /* the last of these */
 /* Puts the table's record into the writer's queue; with registry_lock held. */
 void table_save(struct shapes *s, const struct table_state *t);
 

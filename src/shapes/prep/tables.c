@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "shapes/core/def.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/items.h"
 #include "shapes/core/registry.h"
@@ -21,26 +22,27 @@ void table_save(struct shapes *s, const struct table_state *t)
 	writer_put(s, item_table_new(t->oid, &b));
 }
 
-/* Whether the shape's condition looks at a column of its table; a condition that can't be read might. */
-bool condition_uses(const struct shape_def *d, uint16_t column)
+/* Whether the shape's condition looks at a column of a table that it names; a condition that can't be read might. */
+bool condition_uses(const struct shape_def *d, uint32_t oid, uint16_t column)
 {
 	struct where *w;
 	struct err ignored;
-	if (where_load(d->table, NULL, d->where, strlen(d->where), &w, &ignored) != 0)
+	if (def_load_where(d, &w, &ignored) != 0)
 		return true;
-	bool uses = where_uses(w, column);
+	bool uses = where_uses_of(w, oid, column);
 	where_free(w);
 	return uses;
 }
 
-bool shape_uses(const struct shape *s, uint16_t column)
+bool shape_uses(const struct shape *s, uint32_t oid, uint16_t column)
 {
 	const struct shape_def *d = &s->def;
-	for (uint16_t i = 0; i < d->nselected; i++)
+	bool own = d->table->oid == oid;
+	for (uint16_t i = 0; own && i < d->nselected; i++)
 		if (d->selected[i] == column)
 			return true;
-	for (uint16_t i = 0; i < line_key_columns(d->table); i++)
+	for (uint16_t i = 0; own && i < line_key_columns(d->table); i++)
 		if (line_key_column(d->table, i) == column)
 			return true;
-	return d->where != NULL && condition_uses(d, column);
+	return d->where != NULL && condition_uses(d, oid, column);
 }
