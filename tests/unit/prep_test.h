@@ -298,28 +298,43 @@ static int fake_check(PGconn *conn, const struct config *c, uint32_t oid, uint32
 	return step("check", conn, e);
 }
 
-static int fake_begin(PGconn *conn, const struct pg_table *t, struct err *e)
+/* By oid, and none twice. */
+static void check_order(const struct pg_snapshot_tables *tables)
+{
+	CHECK(tables->n > 0);
+	for (size_t i = 1; i < tables->n; i++)
+		CHECK(tables->list[i - 1]->oid < tables->list[i]->oid);
+}
+
+/* A step for all of them; what goes wrong is about the last one. */
+static int step_of_all(const char *name, PGconn *conn, struct pg_snapshot_tables *tables, struct err *e)
+{
+	check_order(tables);
+	bool fails = step(name, conn, e) != 0;
+	tables->failed = fails ? tables->list[tables->n - 1] : NULL;
+	return fails ? -1 : 0;
+}
+
+static int fake_begin(PGconn *conn, struct pg_snapshot_tables *tables, struct err *e)
 {
 	struct fake_conn *f = (struct fake_conn *)conn;
-	(void)t;
 	CHECK(f->snapshot && !f->in_transaction);
 	f->in_transaction = true;
-	return step("begin", conn, e) != 0 ? -1 : script.begin_rc;
+	return step_of_all("begin", conn, tables, e) != 0 ? -1 : script.begin_rc;
 }
 
-static int fake_lock_columns(PGconn *conn, const struct pg_table *t, struct err *e)
+static int fake_lock_columns(PGconn *conn, struct pg_snapshot_tables *tables, struct err *e)
 {
-	(void)t;
-	return step("lock_columns", conn, e);
+	return step_of_all("lock_columns", conn, tables, e);
 }
 
-static int fake_take(PGconn *conn, const struct pg_table *t, const char *system_id, uint32_t timeline, struct pg_snapshot *out,
+static int fake_take(PGconn *conn, struct pg_snapshot_tables *tables, const char *system_id, uint32_t timeline, struct pg_snapshot *out,
                      struct err *e)
 {
-	(void)t, (void)system_id, (void)timeline;
+	(void)system_id, (void)timeline;
 	CHECK(((struct fake_conn *)conn)->in_transaction);
 	CHECK(script.registered > 0); /* before there is a snapshot */
-	if (step("take", conn, e) != 0)
+	if (step_of_all("take", conn, tables, e) != 0)
 		return -1;
 	*out = (struct pg_snapshot){.xmin = 5, .xmax = 9, .nxip = 1, .insert_lsn = 70};
 	out->xip = mem_alloc(sizeof *out->xip);
@@ -382,13 +397,17 @@ static uint64_t fake_ground_version(struct shapes *s, uint32_t oid)
 	return 1;
 }
 
-static int fake_ground_born(struct shapes *s, PGconn *conn, const struct pg_table *t, struct ground_since since,
+static int fake_ground_born(struct shapes *s, PGconn *conn, struct pg_snapshot_tables *tables, const struct ground_since *since,
                             struct shape *const *shapes, int n, struct err *e)
 {
-	(void)s, (void)t, (void)since, (void)shapes, (void)n;
-	if (step("ground", conn, e) != 0)
+	(void)s, (void)shapes, (void)n;
+	for (size_t i = 0; i < tables->n; i++)
+		CHECK(since[i].version == 1 && since[i].publication_xmin == 3); /* each has joined */
+	if (step_of_all("ground", conn, tables, e) != 0)
 		return -1;
-	return script.nborn < (int)ARRAY_LEN(script.born) ? script.born[script.nborn++] : 0;
+	int rc = script.nborn < (int)ARRAY_LEN(script.born) ? script.born[script.nborn++] : 0;
+	tables->failed = rc != 0 ? tables->list[tables->n - 1] : NULL;
+	return rc;
 }
 
 static int fake_ground_look(struct shapes *s, PGconn *conn, uint32_t **gone, size_t *ngone, struct err *e)

@@ -11,6 +11,7 @@
 #include "shapes/prep/prep.h"
 
 static struct table_state the_table;
+static struct pg_table described = {.oid = 7};
 static struct shape first, second, third;
 static struct shape *there[3];
 static size_t nthere;
@@ -62,7 +63,7 @@ static void fake_settle(struct shapes *s)
 	struct shape *one = there[nthere] = next[nthere - 1];
 	nthere++;
 	CHECK_INT(move(s, 7, THEN, the_table.ground_version, &one, 1), 0);
-	CHECK(atomic_load(&one->grounded));
+	CHECK(atomic_load(&one->link.grounded));
 }
 
 static void test_born_while_judged(void)
@@ -71,7 +72,8 @@ static void test_born_while_judged(void)
 	pthread_rwlock_init(&s->registry_lock, NULL);
 	the_table = (struct table_state){.oid = 7, .ground = mem_strdup(THEN)};
 	there[nthere++] = &first;
-	atomic_store(&first.grounded, true);
+	first.def.table = second.def.table = third.def.table = &described;
+	atomic_store(&first.link.grounded, true);
 	CHECK_INT(move(s, 7, NOW, 0, NULL, 0), 0);
 	CHECK_STR(the_table.ground, NOW);
 	CHECK_INT(the_table.ground_version, 1);
