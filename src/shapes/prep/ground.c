@@ -93,9 +93,9 @@ static void judge(struct shapes *s, uint32_t oid, const char *then, const char *
 		if (!atomic_load(&shape_link_to(standing[i], oid)->grounded))
 			continue;
 		if (gap != NULL)
-			shape_rotate(standing[i], gap);
+			shape_rotate_for(standing[i], oid, gap);
 		else if (misfit(standing[i], oid, &rewritten, why, sizeof why))
-			shape_rotate(standing[i], why);
+			shape_rotate_for(standing[i], oid, why);
 	}
 	for (size_t i = 0; i < n; i++)
 		shape_unref(standing[i]);
