@@ -1,13 +1,16 @@
 /*
- * create.c - the birth of shapes of one table, up to their rows: the table joins the publication, INGEST registers the shapes, the
- * snapshot is taken, and taken again until INGEST agrees to it. The rows are copy.c's.
+ * create.c - the birth of shapes of one table, up to their rows: the table, and those that their conditions name, join the
+ * publication one after the other, INGEST registers the shapes, the snapshot is taken, and taken again until INGEST agrees to
+ * it. The rows are copy.c's.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "pg/catalog.h"
 #include "pg/conn.h"
 #include "pg/encoding.h"
@@ -21,7 +24,7 @@
 #include "shapes/prep/prep.h"
 
 #define QUICK_COPY_MS 20 /* for a shape, on average */
-#define JOINS_MAX 3 /* of a table for one snapshot: the publication was altered in between */
+#define JOINS_MAX 3 /* of the tables for one snapshot: the publication was altered in between */
 
 /* Retaking a snapshot that calls running what the stream has passed (a synchronous standby may be slow). */
 #define SNAPSHOT_RETAKE_MAX_MS 20000
@@ -30,7 +33,8 @@ struct creation {
 	struct pg_thread *w;
 	struct shape **shapes;
 	int n;
-	uint32_t publication_xmin; /* as the join saw it */
+	struct pg_snapshot_tables tables; /* that all of them name */
+	struct ground_since *since;       /* of each table */
 };
 
 static bool creation_cancelled(void *ctx)
@@ -44,7 +48,7 @@ static bool creation_cancelled(void *ctx)
 	return true;
 }
 
-static int join_table(struct creation *c, struct pg_table *table, struct err *e)
+static int join_table(struct creation *c, struct pg_table *table, struct ground_since *since, struct err *e)
 {
 	struct shapes *s = c->w->s;
 	struct pg_join known = {0}, now = {0};
@@ -69,8 +73,20 @@ static int join_table(struct creation *c, struct pg_table *table, struct err *e)
 	if (rc == 0 && has_known && known.publication_rel_oid != now.publication_rel_oid)
 		claim_rotate_older(s, table->oid, c->shapes, c->n, "the table left the publication and came back");
 	claim_release(s, table, rc == 0 ? &now : NULL, NULL);
-	c->publication_xmin = now.publication_xmin;
+	since->publication_xmin = now.publication_xmin;
 	return rc;
+}
+
+/* One after the other, each claimed for itself: nobody holds a claim while he waits for another. */
+static int join_tables(struct creation *c, struct err *e)
+{
+	for (size_t i = 0; i < c->tables.n; i++) {
+		c->tables.failed = c->tables.list[i];
+		if (join_table(c, c->tables.list[i], &c->since[i], e) != 0)
+			return -1;
+	}
+	c->tables.failed = NULL;
+	return 0;
 }
 
 static struct cmd command(enum cmd_kind kind, const struct creation *c)
@@ -89,7 +105,7 @@ static void end_snapshot(struct pg_thread *w)
 }
 
 /*
- * In the snapshot the table has the leaves that the shapes' definition knows. INGEST asks whose partition a
+ * In the snapshot the table has the leaves that the shapes' definition knows of it. INGEST asks whose partition a
  * relation is when it is described while a shape wants to know, so from the registration on; what the stream
  * had passed by then is in the snapshot, or that is taken again.
  */
@@ -100,7 +116,7 @@ static int check_leaves(PGconn *conn, const struct pg_table *table, struct err *
 		struct pg_table *now;
 		int rc = pg_catalog_lookup_oid(conn, table->oid, &now, e);
 		if (rc != 0)
-			return rc > 0 ? err_set(e, ERR_NOT_FOUND, "the table was dropped meanwhile") : -1;
+			return rc > 0 ? err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" was dropped meanwhile", table->schema, table->name) : -1;
 		same = leaves_same(table, now);
 		pg_table_unref(now);
 	} else {
@@ -109,30 +125,42 @@ static int check_leaves(PGconn *conn, const struct pg_table *table, struct err *
 			return -1;
 		same = !has;
 	}
-	return same ? 0 : err_set(e, ERR_NOT_FOUND, "the table's partitions or children changed meanwhile");
+	return same ? 0 : err_set(e, ERR_NOT_FOUND, "the partitions or children of table \"%s.%s\" changed meanwhile", table->schema, table->name);
+}
+
+static int check_all_leaves(struct creation *c, PGconn *conn, struct err *e)
+{
+	for (size_t i = 0; i < c->tables.n; i++) {
+		c->tables.failed = c->tables.list[i];
+		if (check_leaves(conn, c->tables.list[i], e) != 0)
+			return -1;
+	}
+	c->tables.failed = NULL;
+	return 0;
 }
 
 /* Begins, registers, takes, and hands the snapshot to INGEST. 1: take it again; GROUND_JOIN: after another join. */
-static int take_once(struct creation *c, struct pg_table *table, struct pg_snapshot *snap, struct err *e)
+static int take_once(struct creation *c, struct pg_snapshot *snap, struct err *e)
 {
 	struct shapes *s = c->w->s;
 	PGconn *conn = session_snapshot(c->w, e);
 	if (conn == NULL)
 		return -1;
-	struct ground_since since = {ground_version(s, table->oid), c->publication_xmin};
+	for (size_t i = 0; i < c->tables.n; i++)
+		c->since[i].version = ground_version(s, c->tables.list[i]->oid);
 	c->w->snapshot_open = true;
-	int rc = pg_snapshot_begin(conn, table, e);
+	int rc = pg_snapshot_begin(conn, &c->tables, e);
 	if (rc < 0)
 		return -1;
 	struct cmd reg = command(CMD_REGISTER, c);
 	if (cmd_call(s, &reg) != 0)
 		return err_set(e, ERR_PG_CONN, "Database connection not available");
-	if (rc == 1 && (rc = pg_snapshot_lock_columns(conn, table, e)) != 0)
+	if (rc == 1 && (rc = pg_snapshot_lock_columns(conn, &c->tables, e)) != 0)
 		return rc;
 	struct server_id server = server_id(s);
-	if (pg_snapshot_take(conn, table, server.system_id, server.timeline, snap, e) != 0 || check_leaves(conn, table, e) != 0)
+	if (pg_snapshot_take(conn, &c->tables, server.system_id, server.timeline, snap, e) != 0 || check_all_leaves(c, conn, e) != 0)
 		return -1;
-	rc = ground_born(s, conn, table, since, c->shapes, c->n, e);
+	rc = ground_born(s, conn, &c->tables, c->since, c->shapes, c->n, e);
 	if (rc != 0)
 		return rc;
 	struct cmd filter = command(CMD_FILTER, c);
@@ -143,13 +171,13 @@ static int take_once(struct creation *c, struct pg_table *table, struct pg_snaps
 	return rc;
 }
 
-static int take_snapshot(struct creation *c, struct pg_table *table, struct pg_snapshot *snap, struct err *e)
+static int take_snapshot(struct creation *c, struct pg_snapshot *snap, struct err *e)
 {
 	int64_t until = clock_mono_ms() + SNAPSHOT_RETAKE_MAX_MS;
 	bool retried = false;
 	for (int joins = 1;;) {
 		bool fresh = c->w->snap == NULL;
-		int rc = take_once(c, table, snap, e);
+		int rc = take_once(c, snap, e);
 		if (rc == 0)
 			return 0;
 		struct cmd undo = command(CMD_UNREGISTER, c);
@@ -165,10 +193,11 @@ static int take_snapshot(struct creation *c, struct pg_table *table, struct pg_s
 		if (rc < 0)
 			return -1;
 		if (rc == GROUND_JOIN) {
+			const struct pg_table *about = c->tables.failed;
 			if (joins++ == JOINS_MAX)
 				return err_set(e, ERR_TIMEOUT, "Publication \"%s\" kept being altered while the snapshot of table \"%s.%s\" was taken",
-				               c->w->s->config->publication_name, table->schema, table->name);
-			if (join_table(c, table, e) != 0)
+				               c->w->s->config->publication_name, about->schema, about->name);
+			if (join_tables(c, e) != 0)
 				return -1;
 			until = clock_mono_ms() + SNAPSHOT_RETAKE_MAX_MS;
 			continue;
@@ -180,6 +209,12 @@ static int take_snapshot(struct creation *c, struct pg_table *table, struct pg_s
 	}
 }
 
+/* NULL: one of several. */
+static const struct pg_table *table_at_fault(const struct creation *c)
+{
+	return c->tables.failed != NULL ? c->tables.failed : c->tables.n == 1 ? c->tables.list[0] : NULL;
+}
+
 /* The client's text for what went wrong (docs/protocol.md 8.3). */
 static void client_text(const struct creation *c, struct err *e)
 {
@@ -188,9 +223,10 @@ static void client_text(const struct creation *c, struct err *e)
 		snprintf(e->text, sizeof e->text, "Database connection not available");
 		return;
 	}
-	const struct pg_table *t = c->shapes[0]->def.table;
+	const struct pg_table *t = table_at_fault(c);
 	err_hide_values(e);
-	pg_advise(e, c->w->s->config, c->w->snap != NULL ? PG_ROLE_SNAPSHOT : PG_ROLE_ADMIN, t->schema, t->name);
+	if (t != NULL)
+		pg_advise(e, c->w->s->config, c->w->snap != NULL ? PG_ROLE_SNAPSHOT : PG_ROLE_ADMIN, t->schema, t->name);
 }
 
 /*
@@ -229,32 +265,55 @@ static void refuse_unheld(struct creation *c)
 }
 
 /* Nothing of it is anywhere yet; it may have been given up while it waited. */
-static void check_unborn(struct shape *shape, const struct pg_table *table)
+static void check_unborn(struct shape *shape, const struct shape_def *first)
 {
 	enum shape_state state = tail_state(shape);
 	REQUIRE(state == SHAPE_CREATING || (state == SHAPE_GONE && atomic_load(&shape->dropped)));
-	REQUIRE(shape->def.table == table);
+	REQUIRE(same_tables(&shape->def, first));
+}
+
+/* All tables that the definition names, in the order in which they are joined and locked. */
+static void list_tables(const struct shape_def *def, struct creation *c)
+{
+	struct pg_table **list = mem_alloc((def->ninner + 1u) * sizeof *list);
+	size_t n = 0;
+	uint16_t i = 0;
+	for (; i < def->ninner && def->inner[i]->oid < def->table->oid; i++)
+		list[n++] = def->inner[i];
+	list[n++] = def->table;
+	for (; i < def->ninner; i++)
+		list[n++] = def->inner[i];
+	c->tables = (struct pg_snapshot_tables){.list = list, .n = n};
+	c->since = mem_zalloc(n * sizeof *c->since);
+}
+
+/* What the catalog said of them is asked again. */
+static void doubt_tables(struct creation *c)
+{
+	for (size_t i = 0; i < c->tables.n; i++)
+		registry_cache_doubt(c->w->s, c->tables.list[i]->oid);
 }
 
 void create_run(struct pg_thread *w, struct job *j)
 {
 	struct shapes *s = w->s;
 	struct creation c = {.w = w, .shapes = j->shapes, .n = j->nshapes};
-	struct pg_table *table = j->shapes[0]->def.table;
+	const struct shape_def *def = &j->shapes[0]->def;
 	struct pg_snapshot snap = {0};
 	struct err e = {0};
 	int done = 0;
 	REQUIRE(w->creates && c.n > 0 && c.n <= SNAPSHOT_SHARED_MAX);
 	for (int i = 0; i < c.n; i++)
-		check_unborn(c.shapes[i], table);
+		check_unborn(c.shapes[i], def);
 	refuse_unheld(&c);
 	if (c.n == 0) {
 		queue_prepared(w);
 		return;
 	}
-	int rc = join_table(&c, table, &e);
+	list_tables(def, &c);
+	int rc = join_tables(&c, &e);
 	if (rc == 0)
-		rc = take_snapshot(&c, table, &snap, &e);
+		rc = take_snapshot(&c, &snap, &e);
 	if (rc == 0 && c.n > 1)
 		rc = pg_snapshot_save(w->snap, &e); /* one for all: going back to it keeps it */
 	queue_prepared(w);
@@ -273,17 +332,19 @@ void create_run(struct pg_thread *w, struct job *j)
 		shape_set_failed(j->shapes[done], &own);
 	}
 	if (rc == 0 && clock_mono_ms() - began_ms <= (int64_t)QUICK_COPY_MS * c.n)
-		queue_quick(s, table->oid);
+		queue_quick(s, def->table->oid);
 	end_snapshot(w);
 	if (w->large)
 		pg_disconnect(&w->snap);
 	w->large = false;
 	if (rc != 0) {
 		if (e.kind == ERR_NOT_FOUND)
-			registry_cache_doubt(s, table->oid);
+			doubt_tables(&c);
 		client_text(&c, &e);
 		for (int i = done; i < c.n; i++)
 			shape_set_failed(j->shapes[i], &e);
 	}
 	pg_snapshot_clear(&snap);
+	free((void *)c.tables.list);
+	free(c.since);
 }
