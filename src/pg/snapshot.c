@@ -646,6 +646,24 @@ static void put_copy(struct buf *sql, const struct pg_table *t, const uint16_t *
 	buf_puts(sql, ") TO STDOUT (FORMAT text)");
 }
 
+/* Sends the statement, of which the copy's other parts are set. */
+static int copy_all(struct copy *c, const struct buf *sql, struct err *e)
+{
+	c->values = mem_alloc(c->ncolumns * sizeof c->values[0]);
+	c->started_ms = clock_mono_ms();
+	int rc = 0;
+	if (sql->failed)
+		rc = err_set(e, ERR_LIMIT, "the snapshot's query is longer than %u bytes", PG_SQL_MAX_BYTES);
+	else if (PQsendQuery(c->conn, sql->data) == 0)
+		rc = pg_error(e, c->conn, NULL);
+	else
+		rc = copy_run(c, e);
+	if (rc != 0)
+		copy_abort(c->conn);
+	free(c->values);
+	return rc;
+}
+
 int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *selected, uint16_t nselected,
                      const struct pg_rows *rows,
                      int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
@@ -657,19 +675,23 @@ int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *sel
 	uint16_t ncolumns = (uint16_t)(nselected + (t->nmembers > 0 ? 1 : 0));
 	struct copy c = {.conn = conn, .ncolumns = ncolumns, .row = row, .ctx = ctx,
 	                 .cancelled = cancelled, .cancel_ctx = cancel_ctx};
-	c.values = mem_alloc(ncolumns * sizeof c.values[0]);
-	c.started_ms = clock_mono_ms();
-	int rc = 0;
-	if (sql.failed)
-		rc = err_set(e, ERR_LIMIT, "the snapshot's query is longer than %u bytes", PG_SQL_MAX_BYTES);
-	else if (PQsendQuery(conn, sql.data) == 0)
-		rc = pg_error(e, conn, NULL);
-	else
-		rc = copy_run(&c, e);
-	if (rc != 0)
-		copy_abort(conn);
+	int rc = copy_all(&c, &sql, e);
 	buf_clear(&sql);
-	free(c.values);
+	return rc;
+}
+
+int pg_snapshot_select(PGconn *conn, const char *select, uint16_t ncolumns,
+                       int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
+                       bool (*cancelled)(void *), void *cancel_ctx, struct err *e)
+{
+	REQUIRE(ncolumns > 0);
+	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
+	buf_puts(&sql, "COPY (");
+	buf_puts(&sql, select);
+	buf_puts(&sql, ") TO STDOUT (FORMAT text)");
+	struct copy c = {.conn = conn, .ncolumns = ncolumns, .row = row, .ctx = ctx, .cancelled = cancelled, .cancel_ctx = cancel_ctx};
+	int rc = copy_all(&c, &sql, e);
+	buf_clear(&sql);
 	return rc;
 }
 

@@ -102,6 +102,10 @@ int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *sel
                      const struct pg_rows *rows,
                      int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
                      bool (*cancelled)(void *), void *cancel_ctx, struct err *e) MUST_USE;
+/* The rows of a SELECT of ours, of any tables that are locked. Errors as pg_snapshot_rows(). */
+int pg_snapshot_select(PGconn *conn, const char *select, uint16_t ncolumns,
+                       int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
+                       bool (*cancelled)(void *), void *cancel_ctx, struct err *e) MUST_USE;
 /*
  * After take: a place that pg_snapshot_back() goes back to when a copy failed, as often as one likes, so that others can go
  * on with the snapshot. Of pg_snapshot_back() -1 means that they can't: the transaction is over.

@@ -21,10 +21,18 @@
 #include "shapes/core/engine.h"
 #include "shapes/core/jobs.h"
 #include "shapes/core/registry.h"
+#include "shapes/core/sets.h"
 #include "shapes/prep/prep.h"
 
 #define QUICK_COPY_MS 20 /* for a shape, on average */
 #define JOINS_MAX 3 /* of the tables for one snapshot: the publication was altered in between */
+
+/* What subqueries select is read before their shapes are registered, and again in their snapshot. If it has changed in between, so
+ * often at most before who changes that fast is given up. */
+#define GUESSES_MAX 5
+
+/* Of take_once(): what is left to do. GROUND_JOIN is another. */
+enum taken { TAKEN = 0, TAKE_ANEW = 1, TAKE_AGAIN = 3 /* the registration stands */, TAKE_GUESSED = 4 /* what was guessed has changed */ };
 
 /* Retaking a snapshot that calls running what the stream has passed (a synchronous standby may be slow). */
 #define SNAPSHOT_RETAKE_MAX_MS 20000
@@ -35,6 +43,9 @@ struct creation {
 	int n;
 	struct pg_snapshot_tables tables; /* that all of them name */
 	struct ground_since *since;       /* of each table */
+	bool registered;
+	int guesses;
+	struct sets *found[SNAPSHOT_SHARED_MAX]; /* what subqueries select in the snapshot, by shape; their `sets` are the guesses */
 };
 
 static bool creation_cancelled(void *ctx)
@@ -139,76 +150,6 @@ static int check_all_leaves(struct creation *c, PGconn *conn, struct err *e)
 	return 0;
 }
 
-/* Begins, registers, takes, and hands the snapshot to INGEST. 1: take it again; GROUND_JOIN: after another join. */
-static int take_once(struct creation *c, struct pg_snapshot *snap, struct err *e)
-{
-	struct shapes *s = c->w->s;
-	PGconn *conn = session_snapshot(c->w, e);
-	if (conn == NULL)
-		return -1;
-	for (size_t i = 0; i < c->tables.n; i++)
-		c->since[i].version = ground_version(s, c->tables.list[i]->oid);
-	c->w->snapshot_open = true;
-	int rc = pg_snapshot_begin(conn, &c->tables, e);
-	if (rc < 0)
-		return -1;
-	struct cmd reg = command(CMD_REGISTER, c);
-	if (cmd_call(s, &reg) != 0)
-		return err_set(e, ERR_PG_CONN, "Database connection not available");
-	if (rc == 1 && (rc = pg_snapshot_lock_columns(conn, &c->tables, e)) != 0)
-		return rc;
-	struct server_id server = server_id(s);
-	if (pg_snapshot_take(conn, &c->tables, server.system_id, server.timeline, snap, e) != 0 || check_all_leaves(c, conn, e) != 0)
-		return -1;
-	rc = ground_born(s, conn, &c->tables, c->since, c->shapes, c->n, e);
-	if (rc != 0)
-		return rc;
-	struct cmd filter = command(CMD_FILTER, c);
-	filter.snap = snap;
-	rc = cmd_call(s, &filter);
-	if (rc < 0)
-		return err_set(e, ERR_PG_CONN, "Database connection not available");
-	return rc;
-}
-
-static int take_snapshot(struct creation *c, struct pg_snapshot *snap, struct err *e)
-{
-	int64_t until = clock_mono_ms() + SNAPSHOT_RETAKE_MAX_MS;
-	bool retried = false;
-	for (int joins = 1;;) {
-		bool fresh = c->w->snap == NULL;
-		int rc = take_once(c, snap, e);
-		if (rc == 0)
-			return 0;
-		struct cmd undo = command(CMD_UNREGISTER, c);
-		cmd_call(c->w->s, &undo);
-		end_snapshot(c->w);
-		pg_snapshot_clear(snap);
-		if (creation_cancelled(c))
-			return err_set(e, ERR_CANCELLED, "stopping");
-		if (rc < 0 && e->kind == ERR_PG_CONN && !fresh && !retried) {
-			retried = true;
-			continue;
-		}
-		if (rc < 0)
-			return -1;
-		if (rc == GROUND_JOIN) {
-			const struct pg_table *about = c->tables.failed;
-			if (joins++ == JOINS_MAX)
-				return err_set(e, ERR_TIMEOUT, "Publication \"%s\" kept being altered while the snapshot of table \"%s.%s\" was taken",
-				               c->w->s->config->publication_name, about->schema, about->name);
-			if (join_tables(c, e) != 0)
-				return -1;
-			until = clock_mono_ms() + SNAPSHOT_RETAKE_MAX_MS;
-			continue;
-		}
-		if (clock_mono_ms() > until)
-			return pg_snapshot_outrun(c->w->snap, e);
-		struct timespec ts = {0, RETAKE_WAIT_MS * 1000000};
-		nanosleep(&ts, NULL); /* the transaction in question must end on the server; nothing tells us */
-	}
-}
-
 /* NULL: one of several. */
 static const struct pg_table *table_at_fault(const struct creation *c)
 {
@@ -238,6 +179,205 @@ static int go_on_without(struct pg_thread *w, const struct err *failed)
 	return failed->kind == ERR_PG_CONN ? -1 : pg_snapshot_back(w->snap);
 }
 
+/* Not among those that are being made any more; the job lets go of it. */
+static void drop_out(struct creation *c, int i, const struct err *why)
+{
+	struct shape *shape = c->shapes[i];
+	shape_set_failed(shape, why);
+	sets_free(c->found[i]);
+	c->n--;
+	c->shapes[i] = c->shapes[c->n];
+	c->found[i] = c->found[c->n];
+	c->shapes[c->n] = shape;
+	c->found[c->n] = NULL;
+}
+
+static void forget_found(struct creation *c)
+{
+	for (int i = 0; i < c->n; i++) {
+		sets_free(c->found[i]);
+		c->found[i] = NULL;
+	}
+}
+
+/* Reads what the subqueries of each shape select. A shape whose subqueries fail fails alone. */
+static int read_sets(struct creation *c, PGconn *conn, struct err *e)
+{
+	if (c->n > 1 && pg_snapshot_save(conn, e) != 0)
+		return -1;
+	for (int i = 0; i < c->n; i++) {
+		struct err own = {0};
+		REQUIRE(c->found[i] == NULL);
+		if (selects_read(conn, c->shapes[i], creation_cancelled, c, &c->found[i], &own) == 0)
+			continue;
+		*e = own;
+		if (c->n == 1 || own.kind == ERR_CANCELLED || own.kind == ERR_TIMEOUT || go_on_without(c->w, &own) != 0)
+			return -1;
+		client_text(c, &own);
+		drop_out(c, i--, &own);
+	}
+	return c->n > 0 ? 0 : err_set(e, ERR_CANCELLED, "no shape is left to be made");
+}
+
+static int register_shapes(struct creation *c, struct err *e)
+{
+	struct cmd reg = command(CMD_REGISTER, c);
+	if (c->registered)
+		return 0;
+	c->registered = true;
+	return cmd_call(c->w->s, &reg) == 0 ? 0 : err_set(e, ERR_PG_CONN, "Database connection not available");
+}
+
+static void unregister_shapes(struct creation *c)
+{
+	struct cmd undo = command(CMD_UNREGISTER, c);
+	if (c->registered)
+		cmd_call(c->w->s, &undo);
+	c->registered = false;
+}
+
+/* What was read is what the shapes are registered with next. */
+static void guess(struct creation *c)
+{
+	REQUIRE(!c->registered);
+	for (int i = 0; i < c->n; i++) {
+		sets_free(c->shapes[i]->sets);
+		c->shapes[i]->sets = c->found[i];
+		c->found[i] = NULL;
+	}
+	c->guesses++;
+}
+
+static bool has_subqueries(const struct creation *c) { return c->n > 0 && c->shapes[0]->def.has_subqueries; }
+
+/* Before the first registration: what subqueries select a moment earlier. */
+static int guess_first(struct creation *c, struct err *e)
+{
+	struct server_id server = server_id(c->w->s);
+	struct pg_snapshot snap = {0};
+	PGconn *conn = session_snapshot(c->w, e);
+	if (conn == NULL)
+		return -1;
+	c->w->snapshot_open = true;
+	int rc = pg_snapshot_begin(conn, &c->tables, e);
+	if (rc == 1)
+		rc = pg_snapshot_lock_columns(conn, &c->tables, e); /* TAKE_ANEW */
+	if (rc == 0)
+		rc = pg_snapshot_take(conn, &c->tables, server.system_id, server.timeline, &snap, e);
+	if (rc == 0)
+		rc = read_sets(c, conn, e);
+	pg_snapshot_clear(&snap);
+	if (rc == 0)
+		guess(c);
+	else
+		forget_found(c);
+	return rc != 0 ? rc : TAKE_GUESSED;
+}
+
+/* Whether the shapes are registered with what their subqueries select in this snapshot. Those that never are are given up. */
+static int compare_sets(struct creation *c, PGconn *conn, struct err *e)
+{
+	struct err changes = {.kind = ERR_TIMEOUT};
+	bool last = c->guesses >= GUESSES_MAX, same = true;
+	if (read_sets(c, conn, e) != 0)
+		return -1;
+	snprintf(changes.text, sizeof changes.text, "What the subqueries of this condition select changed %d times while the shape was made. "
+	         "Retry when it changes less often than a snapshot takes", GUESSES_MAX);
+	for (int i = 0; i < c->n; i++) {
+		if (sets_same(c->shapes[i]->sets, c->found[i]))
+			continue;
+		same = false;
+		if (last)
+			drop_out(c, i--, &changes);
+	}
+	if (same || (last && c->n > 0))
+		return 0;
+	if (last) {
+		*e = changes;
+		return -1;
+	}
+	unregister_shapes(c); /* INGEST looks at what it was guessed to be */
+	guess(c);
+	return TAKE_GUESSED;
+}
+
+/* INGEST agrees to the snapshot, or not. */
+static int hand_over(struct creation *c, struct pg_snapshot *snap, struct err *e)
+{
+	struct cmd filter = command(CMD_FILTER, c);
+	filter.snap = snap;
+	filter.sets = has_subqueries(c) ? c->found : NULL;
+	int rc = cmd_call(c->w->s, &filter);
+	if (rc < 0)
+		return err_set(e, ERR_PG_CONN, "Database connection not available");
+	return rc == 0 ? TAKEN : rc == CMD_AGAIN ? TAKE_AGAIN : TAKE_ANEW;
+}
+
+/* Begins, registers, takes, and hands the snapshot to INGEST: an enum taken, or GROUND_JOIN, after another join. */
+static int take_once(struct creation *c, struct pg_snapshot *snap, struct err *e)
+{
+	struct shapes *s = c->w->s;
+	PGconn *conn = session_snapshot(c->w, e);
+	if (conn == NULL)
+		return -1;
+	for (size_t i = 0; i < c->tables.n; i++)
+		c->since[i].version = ground_version(s, c->tables.list[i]->oid);
+	c->w->snapshot_open = true;
+	int rc = pg_snapshot_begin(conn, &c->tables, e);
+	if (rc < 0 || register_shapes(c, e) != 0)
+		return -1;
+	if (rc == 1 && (rc = pg_snapshot_lock_columns(conn, &c->tables, e)) != 0)
+		return rc;
+	struct server_id server = server_id(s);
+	if (pg_snapshot_take(conn, &c->tables, server.system_id, server.timeline, snap, e) != 0 || check_all_leaves(c, conn, e) != 0)
+		return -1;
+	rc = ground_born(s, conn, &c->tables, c->since, c->shapes, c->n, e);
+	if (rc == 0 && has_subqueries(c))
+		rc = compare_sets(c, conn, e);
+	return rc == 0 ? hand_over(c, snap, e) : rc;
+}
+
+static int take_snapshot(struct creation *c, struct pg_snapshot *snap, struct err *e)
+{
+	int64_t until = clock_mono_ms() + SNAPSHOT_RETAKE_MAX_MS;
+	bool retried = false;
+	for (int joins = 1;;) {
+		bool fresh = c->w->snap == NULL;
+		int rc = has_subqueries(c) && c->guesses == 0 ? guess_first(c, e) : take_once(c, snap, e);
+		forget_found(c);
+		if (rc == TAKEN)
+			return 0;
+		if (rc != TAKE_AGAIN)
+			unregister_shapes(c);
+		end_snapshot(c->w);
+		pg_snapshot_clear(snap);
+		if (creation_cancelled(c))
+			return err_set(e, ERR_CANCELLED, "stopping");
+		if (rc < 0 && e->kind == ERR_PG_CONN && !fresh && !retried) {
+			retried = true;
+			continue;
+		}
+		if (rc < 0)
+			return -1;
+		if (rc == TAKE_GUESSED)
+			continue;
+		if (rc == GROUND_JOIN) {
+			const struct pg_table *about = c->tables.failed;
+			if (joins++ == JOINS_MAX)
+				return err_set(e, ERR_TIMEOUT, "Publication \"%s\" kept being altered while the snapshot of table \"%s.%s\" was taken",
+				               c->w->s->config->publication_name, about->schema, about->name);
+			if (join_tables(c, e) != 0)
+				return -1;
+			until = clock_mono_ms() + SNAPSHOT_RETAKE_MAX_MS;
+			continue;
+		}
+		if (clock_mono_ms() > until)
+			return pg_snapshot_outrun(c->w->snap, e);
+		struct timespec ts = {0, RETAKE_WAIT_MS * 1000000};
+		nanosleep(&ts, NULL); /* the transaction in question must end on the server; nothing tells us */
+	}
+}
+
 /*
  * A condition with a character that the database's encoding lacks is refused before anything is done for its shape. Where
  * this can't be asked, what follows says why.
@@ -258,9 +398,7 @@ static void refuse_unheld(struct creation *c)
 			return;
 		if (e.kind != ERR_REQUEST)
 			continue;
-		shape_set_failed(shape, &e);
-		c->shapes[i--] = c->shapes[--c->n];
-		c->shapes[c->n] = shape; /* the job lets go of it */
+		drop_out(c, i--, &e);
 	}
 }
 

@@ -97,6 +97,11 @@ void claim_rotate_older(struct shapes *s, uint32_t oid, struct shape *const *kee
 /* create.c: JOB_CREATE */
 void create_run(struct pg_thread *w, struct job *j);
 
+/* selects.c: what the subqueries of a shape's condition select, in the snapshot that is open on `conn`; bound, the caller's. Of
+ * errors ERR_REQUEST is the condition's fault. */
+int selects_read(PGconn *conn, const struct shape *shape, bool (*cancelled)(void *), void *cancel_ctx, struct sets **out,
+                 struct err *e) MUST_USE;
+
 /* copy.c: the rows of one shape, over `w`'s snapshot; it is complete then, or dropped. */
 int copy_shape(struct pg_thread *w, struct shape *shape, const struct pg_snapshot *snap, bool (*cancelled)(void *), void *cancel_ctx,
                struct err *e) MUST_USE;
