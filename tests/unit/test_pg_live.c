@@ -14,6 +14,7 @@
 #include "pg/catalog.h"
 #include "pg/conn.h"
 #include "pg/encoding.h"
+#include "pg/ground.h"
 #include "pg/horizon.h"
 #include "pg/publication.h"
 #include "pg/query.h"
@@ -131,10 +132,29 @@ static bool job_waits(struct job *j)
 	return !atomic_load(&j->done);
 }
 
+/* What a snapshot says of the table agrees with what its join brought, however it is published. */
+static void check_ground(const struct config *c, const struct pg_table *t, const struct pg_join *join)
+{
+	char oids[16];
+	snprintf(oids, sizeof oids, "{%u}", t->oid);
+	struct pg_texts read;
+	struct err e;
+	if (!CHECK_INT(pg_ground_read(admin, c->publication_name, oids, &read, &e), 0))
+		return;
+	const char *ground = pg_texts_of(&read, t->oid);
+	if (!CHECK(ground != NULL && pg_ground_has_entry(ground, join->publication_rel_oid)))
+		printf("  %s of %s: %u isn't in %s\n", t->name, c->publication_name, join->publication_rel_oid, ground != NULL ? ground : "nothing");
+	CHECK(ground != NULL && pg_ground_publication_xmin(ground) == join->publication_xmin);
+	pg_texts_clear(&read);
+}
+
 static int join_as(PGconn *conn, int version, const struct pg_table *t, const struct pg_join *known, struct pg_join *out, struct err *e)
 {
 	err_clear(e);
-	return pg_publication_join(conn, &config, version, t, known, NULL, NULL, out, e);
+	int rc = pg_publication_join(conn, &config, version, t, known, NULL, NULL, out, e);
+	if (rc == 0)
+		check_ground(&config, t, out);
+	return rc;
 }
 
 static int join(const struct pg_table *t, const struct pg_join *known, struct pg_join *out, struct err *e)
@@ -563,6 +583,7 @@ static void test_join_and_leave(void)
 	all.publication_name = mem_strdup("bb_live_all");
 	CHECK_INT(pg_publication_join(admin, &all, OLD_MINOR, t, NULL, NULL, NULL, &j, &e), 0);
 	CHECK(!j.added_by_us);
+	check_ground(&all, t, &j);
 	CHECK_STR(value(admin, "SELECT relreplident FROM pg_class WHERE oid = 'bb_live.alls'::regclass"), "f");
 	CHECK_INT(pg_publication_check(admin, &all, t->oid, &rel, &e), 0);
 	CHECK(rel == j.publication_rel_oid && rel == strtoul(value(admin, "SELECT oid FROM pg_publication WHERE pubname = 'bb_live_all'"), NULL, 10));
@@ -572,6 +593,7 @@ static void test_join_and_leave(void)
 		CHECK_INT(pg_publication_join(admin, &all, NEW_MINOR, t, NULL, NULL, NULL, &j, &e), 0);
 		CHECK_INT(pg_publication_check(admin, &all, t->oid, &rel, &e), 0);
 		CHECK(rel == j.publication_rel_oid && !j.added_by_us && rel != 0);
+		check_ground(&all, t, &j);
 		run(admin, "DROP PUBLICATION bb_live_all");
 	}
 	run(admin, "CREATE PUBLICATION bb_live_all WITH (publish = 'insert')");
