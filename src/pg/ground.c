@@ -1,6 +1,7 @@
 /* ground.c - reading the ground that shapes depend on, and comparing two readings; see ground.h. */
 #include "pg/ground.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,6 +171,17 @@ uint32_t pg_ground_publication_xmin(const char *ground)
 	struct word pub = word_of(ground, 'p');
 	size_t at = up_to_dot(pub, 1);
 	return at < pub.len ? (uint32_t)strtoul(pub.p + at + 1, NULL, 10) : 0;
+}
+
+bool pg_ground_has_entry(const char *ground, uint32_t publication_rel_oid)
+{
+	char name[16];
+	struct word entry = {name, (size_t)snprintf(name, sizeof name, "r%" PRIu32, publication_rel_oid)};
+	if (has_word(ground, entry))
+		return true;
+	struct word pub = word_of(ground, 'p');
+	bool whole = word_of(ground, 'a').len > 0 || word_of(ground, 's').len > 0;
+	return whole && pub.len > 0 && (uint32_t)strtoul(pub.p + 1, NULL, 10) == publication_rel_oid;
 }
 
 static bool is_published(const char *ground)

@@ -46,6 +46,8 @@ int pg_ground_check(const char *ground, const struct config *c, const char *sche
 
 /* pg_publication.xmin, which each ALTER of the publication changes; 0: there is no publication. */
 uint32_t pg_ground_publication_xmin(const char *ground);
+/* Whether this is among what publishes the table: a pg_join's publication_rel_oid. */
+bool pg_ground_has_entry(const char *ground, uint32_t publication_rel_oid);
 
 /* Whether the column's values may have been written anew between two readings, as ALTER TABLE … TYPE … USING does.
  * `generated`: it is a stored generated column, of which partitions may have expressions of their own. */

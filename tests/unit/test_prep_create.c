@@ -405,6 +405,14 @@ static void test_inner_joined_again(void)
 	prep_close(&p);
 }
 
+static bool is_believed(struct prep *p, const char *name)
+{
+	struct table_lookup *l = shapes_table_lookup(p->engine, "public", name);
+	bool believed = l->done;
+	table_lookup_unref(l);
+	return believed;
+}
+
 /* Between the look and the lock an inner table got a partition, or a child. */
 static void test_inner_leaves(void)
 {
@@ -419,7 +427,11 @@ static void test_inner_leaves(void)
 		now->leaves[0] = 30;
 		now->nleaves = 1;
 		script.inner[i] = now;
+		/* From just now, however slow this test is. */
+		pg_table_unref(registry_cache_put(p.engine, then, real_mono_ms() + 60000));
+		CHECK(is_believed(&p, then->name));
 		CHECK(run_next(&p, &p.create));
+		CHECK(!is_believed(&p, then->name)); /* who comes next asks the catalog */
 		drain(&p);
 		check_at_rest(&p, &shape, 1);
 		struct err e = why_of(shape);
