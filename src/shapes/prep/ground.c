@@ -141,10 +141,8 @@ int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, st
 	/* It may be the second snapshot: what the first showed is nothing they stand on. */
 	for (int i = 0; i < n; i++)
 		atomic_store(&shapes[i]->grounded, false);
-	char oids[16];
-	snprintf(oids, sizeof oids, "{%" PRIu32 "}", table->oid);
 	struct pg_texts read;
-	if (pg_ground_read(snap, s->config->publication_name, oids, &read, e) != 0)
+	if (pg_ground_read_one(snap, s->config->publication_name, table->oid, &read, e) != 0)
 		return -1;
 	int rc;
 	const char *now = pg_texts_of(&read, table->oid);
