@@ -184,11 +184,10 @@ static int begin(PGconn *conn, const struct pg_table *t, struct err *e)
 	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
 	buf_puts(&sql, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ");
 	buf_puts(&sql, pg_session_settings_sql(true));
-	/* A long copy is bounded by us; row_security off turns silent filtering into an error. What we ask of the catalog is of one
-	 * oid, whichever it is. */
+	/* A long copy is bounded by us; row_security off turns silent filtering into an error. */
 	buf_printf(&sql,
 	           "; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;"
-	           " SET LOCAL row_security = off; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL lock_timeout = %d; ",
+	           " SET LOCAL row_security = off; SET LOCAL lock_timeout = %d; ",
 	           SNAPSHOT_LOCK_TIMEOUT_MS);
 	if (PQserverVersion(conn) >= TRANSACTION_TIMEOUT_SINCE)
 		buf_puts(&sql, "SET LOCAL transaction_timeout = 0; ");
