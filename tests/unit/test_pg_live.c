@@ -16,6 +16,7 @@
 #include "pg/encoding.h"
 #include "pg/ground.h"
 #include "pg/horizon.h"
+#include "pg/kept.h"
 #include "pg/publication.h"
 #include "pg/query.h"
 #include "pg/snapshot.h"
@@ -1605,6 +1606,88 @@ static void test_savepoint(void)
 	run(admin, "DROP TABLE bb_live.shared");
 }
 
+/* How many of our statements a session keeps. */
+static const char *kept(PGconn *conn) { return value(conn, "SELECT count(*) FROM pg_catalog.pg_prepared_statements"); }
+
+static bool has_family(PGconn *conn, uint32_t oid, struct err *e)
+{
+	bool has = false;
+	CHECK_INT(pg_catalog_has_children(conn, oid, &has, e), 0);
+	return has;
+}
+
+/* Kept where the session is the connection's own; what is kept has today's answer, whatever became of the transaction. */
+static void test_kept(void)
+{
+	struct err e = {0};
+	run(admin, "CREATE TABLE bb_live.kept (id int PRIMARY KEY); CREATE TABLE bb_live.kept_child () INHERITS (bb_live.kept)");
+	struct pg_table *t = lookup("kept");
+	PGconn *conn = connect_db();
+	int pid = atoi(value(conn, "SELECT pg_backend_pid()"));
+	pg_keep_statements(conn, pid + 1);
+	CHECK(has_family(conn, t->oid, &e));
+	CHECK_STR(kept(conn), "0");
+	pg_keep_statements(conn, pid);
+	run(conn, "BEGIN");
+	CHECK(has_family(conn, t->oid, &e));
+	run(conn, "ROLLBACK");
+	pg_keep_statements(conn, pid);
+	run(admin, "DROP TABLE bb_live.kept_child");
+	CHECK(!has_family(conn, t->oid, &e));
+	CHECK_STR(kept(conn), "1");
+	for (int i = 0; i < 8; i++) { /* the plan for any oid comes after five for one */
+		struct pg_table *found;
+		char add[100];
+		snprintf(add, sizeof add, "ALTER TABLE bb_live.kept ADD COLUMN c%d text", i);
+		run(admin, add);
+		CHECK_INT(pg_catalog_lookup(conn, "bb_live", "kept", &found, &e), 0);
+		CHECK_INT(found->ncolumns, i + 2);
+		pg_table_unref(found);
+	}
+	CHECK_STR(kept(conn), "2");
+
+	/* taken away: outside of a transaction it is asked anyway; inside, the transaction has to begin anew */
+	run(conn, "DEALLOCATE ALL");
+	CHECK(!has_family(conn, t->oid, &e));
+	CHECK(!has_family(conn, t->oid, &e));
+	CHECK_STR(kept(conn), "0");
+	PQfinish(conn);
+	conn = connect_db();
+	pg_keep_statements(conn, atoi(value(conn, "SELECT pg_backend_pid()")));
+	CHECK(!has_family(conn, t->oid, &e));
+	run(conn, "DEALLOCATE ALL; BEGIN");
+	bool has;
+	CHECK_INT(pg_catalog_has_children(conn, t->oid, &has, &e), -1);
+	CHECK_INT(e.kind, ERR_PG_CONN);
+	run(conn, "ROLLBACK; BEGIN");
+	CHECK(!has_family(conn, t->oid, &e));
+	run(conn, "COMMIT");
+	PQfinish(conn);
+
+	/* a name that somebody else has given */
+	conn = connect_db();
+	run(conn, "PREPARE busbar_children AS SELECT 1");
+	pg_keep_statements(conn, atoi(value(conn, "SELECT pg_backend_pid()")));
+	CHECK(!has_family(conn, t->oid, &e));
+	PQfinish(conn);
+
+	/* a snapshot's first statement finds out whose the session is */
+	conn = connect_db();
+	pg_table_unref(t);
+	t = lookup("kept");
+	for (int i = 0; i < 2; i++) {
+		struct pg_snapshot snap;
+		CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
+		CHECK_INT(pg_snapshot_take(conn, t, NULL, 0, &snap, &e), 0);
+		CHECK_STR(kept(conn), i == 0 ? "2" : "3");
+		pg_snapshot_clear(&snap);
+		CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	}
+	PQfinish(conn);
+	pg_table_unref(t);
+	run(admin, "DROP TABLE bb_live.kept");
+}
+
 static void test_sessions(void)
 {
 	struct err e = {0};
@@ -1651,6 +1734,7 @@ int main(void)
 	RUN(test_children);
 	RUN(test_types_said);
 	RUN(test_savepoint);
+	RUN(test_kept);
 	RUN(test_sessions);
 	teardown();
 	PQfinish(admin);

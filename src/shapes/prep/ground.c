@@ -166,7 +166,8 @@ int ground_born(struct shapes *s, PGconn *snap, struct pg_snapshot_tables *table
 	buf_putc(&oids, '}');
 	struct pg_texts read;
 	tables->failed = NULL;
-	int rc = pg_ground_read(snap, s->config->publication_name, oids.data, &read, e);
+	int rc = tables->n == 1 ? pg_ground_read_one(snap, s->config->publication_name, tables->list[0]->oid, &read, e)
+	                        : pg_ground_read(snap, s->config->publication_name, oids.data, &read, e);
 	buf_clear(&oids);
 	if (rc != 0)
 		return -1;

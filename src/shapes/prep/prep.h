@@ -51,7 +51,7 @@ bool session_refused(const PGconn *conn, const struct err *e);
 struct job *queue_take(struct pg_thread *w);
 bool queue_reconcile(struct shapes *s);
 bool queue_watch(struct shapes *s);
-void queue_wait(struct shapes *s);
+void queue_wait(struct pg_thread *w);
 void queue_clear(struct shapes *s);
 /* Not held. */
 void queue_free(struct job *j);
