@@ -1677,8 +1677,8 @@ static void test_kept(void)
 	t = lookup("kept");
 	for (int i = 0; i < 2; i++) {
 		struct pg_snapshot snap;
-		CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
-		CHECK_INT(pg_snapshot_take(conn, t, NULL, 0, &snap, &e), 0);
+		CHECK_INT(pg_snapshot_begin(conn, only(t), &e), 0);
+		CHECK_INT(pg_snapshot_take(conn, only(t), NULL, 0, &snap, &e), 0);
 		CHECK_STR(kept(conn), i == 0 ? "2" : "3");
 		pg_snapshot_clear(&snap);
 		CHECK_INT(pg_snapshot_end(conn, &e), 0);
