@@ -86,10 +86,10 @@ static enum step find_or_create(struct request *r, const struct shape_def *def)
 		const char *generated = def_where_unpublished(def, shapes_publishes_generated(s));
 		if (generated != NULL)
 			return generated_condition(r, generated);
-		int wait_s = shapes_costly_wait(s, def);
+		const char *why;
+		int wait_s = shapes_held_back(s, def, &why);
 		if (wait_s > 0)
-			return reply_message(r, 503, "The condition of this shape is too costly: it took too much work for a changed row. Write it "
-			                     "so that it takes less, or retry later", wait_s, true);
+			return reply_message(r, 503, why, wait_s, true);
 		struct err e;
 		err_clear(&e);
 		found = shapes_get(s, def, &e);

@@ -158,8 +158,11 @@ void shape_unref(struct shape *s); /* NULL is fine */
 /* A reference to the active shape of this handle / identity, or NULL. */
 struct shape *shapes_by_handle(struct shapes *s, const char *handle, size_t len);
 struct shape *shapes_find(struct shapes *s, const struct shape_def *def);
-/* How many seconds nobody gets a shape of this definition, because a changed row was too costly for its condition; 0: none. */
-int shapes_costly_wait(struct shapes *s, const struct shape_def *def);
+/*
+ * How many seconds nobody gets a shape of this definition, and what to tell whoever asks for one: a changed row was too costly for
+ * its condition, or what its subqueries select keeps changing. 0: it can be made.
+ */
+int shapes_held_back(struct shapes *s, const struct shape_def *def, const char **why);
 /* The active shape of this definition, made if there is none. NULL with `e` if it can't be now. */
 struct shape *shapes_get(struct shapes *s, const struct shape_def *def, struct err *e);
 

@@ -43,7 +43,7 @@ struct shapes {
 	struct writer writer;
 
 	pthread_rwlock_t registry_lock;
-	struct map costly;                 /* identity -> struct costly: those whose condition was too costly lately */
+	struct map held_back;              /* identity -> struct held_back: definitions that are not made for a while (held_back.c) */
 	struct map by_handle, by_identity; /* active shapes; each holds one reference (by_handle's) */
 	struct map tables;                 /* oid -> table_state */
 	struct map cache;                  /* "schema\0name" -> struct cached */

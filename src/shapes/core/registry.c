@@ -15,6 +15,7 @@
 #include "shapes/core/cache.h"
 #include "shapes/core/cmds.h"
 #include "shapes/core/engine.h"
+#include "shapes/core/held_back.h"
 #include "shapes/core/jobs.h"
 #include "shapes/core/registry.h"
 #include "shapes/logs/writer.h"
@@ -189,70 +190,6 @@ enum shape_state shape_started(struct shape *s, struct waiter *w, struct err *e)
 	return state;
 }
 
-/* ---- definitions that are too costly ---- */
-
-#define COSTLY_WAIT_MIN_S 10   /* doubled each time… */
-#define COSTLY_WAIT_MAX_S 3600 /* …up to this */
-#define COSTLY_FORGET_MS (2 * COSTLY_WAIT_MAX_S * (int64_t)1000) /* without another time it is as if new */
-#define COSTLY_MAX 4096        /* beyond, the one whose wait ends first is forgotten */
-
-struct costly {
-	int64_t until_ms;
-	int wait_s;
-	size_t identity_len;
-	char identity[];
-};
-
-/* Makes room, and drops what is long past. */
-static void costly_tidy(struct shapes *s, int64_t now)
-{
-	struct costly *first = NULL, *c;
-	for (size_t i = 0; (c = map_next(&s->costly, &i)) != NULL;)
-		if (first == NULL || c->until_ms < first->until_ms)
-			first = c;
-	if (first == NULL || (s->costly.len < COSTLY_MAX && now - first->until_ms < COSTLY_FORGET_MS))
-		return;
-	map_del(&s->costly, first->identity, first->identity_len);
-	free(first);
-}
-
-void registry_note_costly(struct shapes *s, const struct shape_def *def)
-{
-	int64_t now = clock_mono_ms();
-	pthread_rwlock_wrlock(&s->registry_lock);
-	struct costly *c = map_get(&s->costly, def->identity, def->identity_len);
-	if (c == NULL) {
-		costly_tidy(s, now);
-		c = mem_zalloc(sizeof *c + def->identity_len);
-		c->identity_len = def->identity_len;
-		memcpy(c->identity, def->identity, def->identity_len);
-		map_put(&s->costly, c->identity, c->identity_len, c);
-	}
-	if (c->wait_s == 0 || now - c->until_ms > COSTLY_FORGET_MS)
-		c->wait_s = COSTLY_WAIT_MIN_S;
-	else
-		c->wait_s = c->wait_s * 2 < COSTLY_WAIT_MAX_S ? c->wait_s * 2 : COSTLY_WAIT_MAX_S;
-	c->until_ms = now + c->wait_s * (int64_t)1000;
-	pthread_rwlock_unlock(&s->registry_lock);
-}
-
-int shapes_costly_wait(struct shapes *s, const struct shape_def *def)
-{
-	pthread_rwlock_rdlock(&s->registry_lock);
-	const struct costly *c = def->where == NULL ? NULL : map_get(&s->costly, def->identity, def->identity_len);
-	int64_t left_ms = c == NULL ? 0 : c->until_ms - clock_mono_ms();
-	pthread_rwlock_unlock(&s->registry_lock);
-	return left_ms > 0 ? (int)((left_ms + 999) / 1000) : 0;
-}
-
-static void forget_costly(struct shapes *s)
-{
-	struct costly *c;
-	for (size_t i = 0; (c = map_next(&s->costly, &i)) != NULL;)
-		free(c);
-	map_clear(&s->costly);
-}
-
 /* ---- the end of a shape ---- */
 
 /* Out of the maps; false if it was out already. */
@@ -419,6 +356,6 @@ void registry_free(struct shapes *s)
 	map_clear(&s->by_handle);
 	map_clear(&s->by_identity);
 	map_clear(&s->tables);
-	forget_costly(s);
+	held_back_free(s);
 	map_clear(&s->inflight);
 }

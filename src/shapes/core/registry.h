@@ -33,8 +33,6 @@ struct shape *shape_make(struct shapes *s, const struct shape_def *def, uint64_t
 void shape_rotate(struct shape *s, const char *why);
 /* The same for what happened to a table that the shape names: of one that only its condition names, the log says which. */
 void shape_rotate_for(struct shape *s, uint32_t oid, const char *why);
-/* The condition was too costly for a row: for a while, longer each time, no shape of it is made. */
-void registry_note_costly(struct shapes *s, const struct shape_def *def);
 /* Its first half: out of the registry; false if it was out already. */
 bool shape_unlink(struct shape *s, const char *why);
 /* Says how many shapes went besides the one that was named, when no more follow. Called every now and then. */

@@ -38,7 +38,7 @@ struct sets_plan *sets_plan_new(const struct shape_def *d, struct err *e)
 	return p;
 }
 
-void sets_plan_free(struct sets_plan *p)
+static void plan_free(struct sets_plan *p)
 {
 	if (p == NULL)
 		return;
@@ -136,7 +136,7 @@ int sets_where_sql(const struct shape_def *d, const char *texts, size_t len, str
 	if (rc == 0 && out->failed)
 		rc = err_set(e, ERR_LIMIT, "the shape's condition is too long as SQL");
 	where_free(w);
-	sets_plan_free(p);
+	plan_free(p);
 	arena_clear(&mem);
 	return rc;
 }
@@ -282,7 +282,7 @@ void sets_unbind(struct sets *s)
 		where_free(s->bound[i]);
 	free(s->bound);
 	s->bound = NULL;
-	sets_plan_free(s->plan);
+	plan_free(s->plan);
 	s->plan = NULL;
 }
 

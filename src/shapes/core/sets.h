@@ -2,7 +2,7 @@
  * sets.h - what the subqueries of a shape's condition selected, in the snapshot that the shape began with.
  *
  * While these sets stay, the shape is one with constants in the subqueries' places; when one changes, it has become another shape
- * and rotates (docs/invariants.md 9). So for a shape they are constant, as texts, and stored with it; how often each value is there
+ * and rotates (docs/invariants.md 7). So for a shape they are constant, as texts, and stored with it; how often each value is there
  * is counted by INGEST. A condition's subqueries, at all levels, are numbered with the inner ones before those around them.
  *
  * Made by a PG thread, or at start; then INGEST's, but for the texts, which any thread may read once the shape has its handle.
@@ -36,9 +36,8 @@ struct sets {
 	struct where **bound;    /* by number, then the outermost: conditions on one table each, with constants for subqueries */
 };
 
-/* NULL: `e`. */
+/* NULL: `e`. Goes with the sets that it is given to. */
 struct sets_plan *sets_plan_new(const struct shape_def *d, struct err *e);
-void sets_plan_free(struct sets_plan *p);
 static inline const struct where *sets_plan_inner(const struct sets_plan *p, size_t i)
 {
 	return where_subquery(p->steps[i].around, p->steps[i].at);

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "shapes/core/engine.h"
+#include "shapes/core/held_back.h"
 #include "shapes/core/items.h"
 #include "shapes/ingest/ingest.h"
 #include "shapes/ingest/inner.h"
@@ -51,8 +52,11 @@ static void rotate_touched(struct shapes *s)
 		/* Whether the snapshot holds it isn't known yet: take it again, after this. */
 		if (shape->in.joining)
 			shape->in.overflowed = true;
-		else
+		else {
+			if (in->touched[i]->set_changed)
+				held_back_changed(s, &shape->def);
 			ingest_rotate(s, shape, in->touched[i]->why);
+		}
 	}
 }
 

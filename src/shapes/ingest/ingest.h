@@ -3,7 +3,8 @@
  * INGEST thread.
  *
  * The files call downwards only: ingest.c (the sink) > start.c > cmd.c > commit.c > keys.c > rows.c, stage.c > select.c >
- * route.c > count.c, join.c, selection.c > txn.c, mark.c, passed.c; beside them look.c and recount.c, above route.c.
+ * route.c > count.c, join.c > inner.c > routes.c, selection.c > txn.c, mark.c, passed.c; beside them look.c and recount.c,
+ * above route.c.
  */
 #ifndef BUSBAR_SHAPES_INGEST_H
 #define BUSBAR_SHAPES_INGEST_H
@@ -156,9 +157,16 @@ bool passed_doubtful(struct ingest *in, const struct pg_snapshot *snap);
 /* True if one passed before transaction number `joined` isn't shown by the snapshot: take it again. */
 bool passed_not_held(struct ingest *in, const struct pg_snapshot *snap, uint64_t joined);
 
-/* ingest/route.c: routes, formats, partitions, relations */
+/* ingest/routes.c */
 /* The shapes of a table; NULL if it has none and `make` is false. */
 struct route *route_get(struct ingest *in, uint32_t oid, bool make);
+/* Without shapes nothing is held for it; without anybody who looks at it it goes. */
+void route_tidy(struct ingest *in, struct route *r);
+/* Its place among those that watch a route; out of there. */
+size_t route_watch(struct route *r, struct inner *i);
+void route_unwatch(struct ingest *in, struct inner *i);
+
+/* ingest/route.c: routes, formats, partitions, relations */
 /* Lets go of the lines of the change before. */
 void rendered_forget(struct rendered *r);
 /* As the stream described it last, or NULL. */
@@ -179,9 +187,6 @@ void leaf_add_all(struct ingest *in, const struct pg_table *t);
  * condition doesn't fit the table; nothing was added. */
 int route_add_shape(struct shapes *s, struct shape *shape, struct err *e) MUST_USE;
 void route_remove_shape(struct shapes *s, struct shape *shape);
-/* Its place among those that watch a route; out of there. */
-size_t route_watch(struct route *r, struct inner *i);
-void route_unwatch(struct ingest *in, struct inner *i);
 /* Out of the routes, and its ITEM_DROP into the writer's queue (once). */
 void ingest_drop(struct shapes *s, struct shape *shape);
 /* Out of the registry too. What is queued after it can't become durable before it. */
@@ -242,6 +247,8 @@ struct selection_row {
 };
 bool selection_fetch(void *ctx, uint16_t column, struct where_text *out);
 uint64_t selection_row_work(const struct selection_row *r); /* what it may cost */
+/* The shape's condition took more for a row: it rotates when the change has been to all (select_dismiss()). */
+void selection_costly(struct ingest *in, struct shape *shape);
 /* Puts the shape's condition into the filter of its table: -1 if it doesn't fit the table any more. */
 int select_add(struct route *route, struct shape *shape, struct err *e) MUST_USE;
 void select_remove(struct route *route, struct shape *shape);
@@ -249,8 +256,6 @@ void select_remove(struct route *route, struct shape *shape);
 /* ingest/select.c: whom a change concerns */
 /* Fills in->hits with the shapes of the selection whose condition holds before or after the change. */
 void select_hits(struct shapes *s, struct selection *sel, const struct relation *rel, const struct wal_change *c);
-/* The shape's condition took too much work for a row: it rotates when the change has been to all. */
-void select_costly(struct ingest *in, struct shape *shape);
 /* After the change: rotates those that were too costly. */
 void select_dismiss(struct shapes *s);
 

@@ -142,7 +142,7 @@ static void failed(void *ctx, void *member, int column, const char *reason)
 static void costly(void *ctx, void *member)
 {
 	const struct watching *w = ctx;
-	select_costly(w->in, ((const struct inner *)member)->shape);
+	selection_costly(w->in, ((const struct inner *)member)->shape);
 }
 
 /* Where the transaction counts the row; NULL: it has no text. */
@@ -311,9 +311,10 @@ void inner_commit(struct ingest *in)
 			continue;
 		}
 		enum outcome outcome = apply(i->bag, i->delta);
-		if (outcome == CHANGED)
+		if (outcome == CHANGED) {
 			txn_rotate(in, i->shape, "what a subquery of its condition selects changed");
-		else if (outcome == UNSURE)
+			txn_touch(in, i->shape)->set_changed = true;
+		} else if (outcome == UNSURE)
 			txn_rotate(in, i->shape, "what a subquery of its condition selects may have changed: how often a value is there isn't known after a restart");
 	}
 	inner_txn_clear(in);

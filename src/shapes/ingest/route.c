@@ -36,26 +36,7 @@ static void loose_remove(struct route *r, const struct shape *s)
 	r->loose = NULL;
 }
 
-/* What is held for the route outlives it: it belongs to nobody. */
-static void held_gone(struct route *r)
-{
-	if (r->held != NULL)
-		r->held->route = NULL;
-	r->held = NULL;
-}
-
 /* ---- routes and formats --------------------------------------------------------------------------- */
-
-struct route *route_get(struct ingest *in, uint32_t oid, bool make)
-{
-	struct route *r = map_get(&in->routes, &oid, sizeof oid);
-	if (r == NULL && make) {
-		r = mem_zalloc(sizeof *r);
-		r->oid = oid;
-		map_put(&in->routes, &r->oid, sizeof r->oid, r);
-	}
-	return r;
-}
 
 /* Adds to a list that doubles; returns its place. */
 static size_t list_add(struct shape ***list, size_t *n, size_t *cap, struct shape *s)
@@ -66,20 +47,6 @@ static size_t list_add(struct shape ***list, size_t *n, size_t *cap, struct shap
 	}
 	(*list)[*n] = s;
 	return (*n)++;
-}
-
-/* Without shapes nothing is held for it; without anybody who looks at it it goes. */
-static void route_tidy(struct ingest *in, struct route *r)
-{
-	if (r->n == 0)
-		held_gone(r);
-	if (r->n > 0 || r->nwatches > 0)
-		return;
-	map_del(&in->routes, &r->oid, sizeof r->oid);
-	free(r->shapes);
-	free(r->plain);
-	free(r->watches);
-	free(r);
 }
 
 static int route_add(struct ingest *in, uint32_t oid, struct shape *s, struct err *e)
@@ -108,25 +75,6 @@ static void route_remove(struct ingest *in, uint32_t oid, struct shape *s)
 		moved = r->plain[s->in.plain_at] = r->plain[--r->nplain];
 		moved->in.plain_at = s->in.plain_at;
 	}
-	route_tidy(in, r);
-}
-
-size_t route_watch(struct route *r, struct inner *i)
-{
-	if (r->nwatches == r->watches_cap) {
-		r->watches_cap = r->watches_cap ? r->watches_cap * 2 : 4;
-		r->watches = mem_realloc(r->watches, r->watches_cap * sizeof(struct inner *));
-	}
-	r->watches[r->nwatches] = i;
-	return r->nwatches++;
-}
-
-void route_unwatch(struct ingest *in, struct inner *i)
-{
-	struct route *r = i->route;
-	REQUIRE(r->watches[i->route_at] == i);
-	struct inner *moved = r->watches[i->route_at] = r->watches[--r->nwatches];
-	moved->route_at = i->route_at;
 	route_tidy(in, r);
 }
 

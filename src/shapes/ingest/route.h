@@ -44,6 +44,7 @@ struct txn_shape { /* INGEST's: what the running transaction has for a shape */
 	struct txn_shape *next_fresh; /* among those with entries */
 	size_t ncounted;       /* entries whose keys have their numbers */
 	bool staged, rotate;
+	bool set_changed;      /* that is why */
 	bool no_undo;          /* its counts can't be taken back: too much was staged */
 	bool marked;           /* the newest staged entry says that it is the last */
 	struct log_offset last; /* the newest staged entry, its flags, and where `last` would go in */

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "shapes/core/engine.h"
+#include "shapes/core/held_back.h"
 #include "shapes/core/registry.h"
 #include "shapes/ingest/ingest.h"
 #include "shapes/ingest/route.h"
@@ -79,19 +80,7 @@ static void failed(void *ctx, void *member, int column, const char *reason)
  * shapes that stay have been evaluated to the end, and a rotation, which is queued before anything of the transaction,
  * only has clients fetch anew.
  */
-void select_costly(struct ingest *in, struct shape *shape)
-{
-	for (size_t i = 0; i < in->ncostly; i++)
-		if (in->costly[i] == shape)
-			return;
-	if (in->ncostly == in->costly_cap) {
-		in->costly_cap = in->costly_cap ? in->costly_cap * 2 : 16;
-		in->costly = mem_realloc(in->costly, in->costly_cap * sizeof(struct shape *));
-	}
-	in->costly[in->ncostly++] = shape_ref(shape);
-}
-
-static void costly(void *ctx, void *member) { select_costly(((const struct hitting *)ctx)->s->ingest, member); }
+static void costly(void *ctx, void *member) { selection_costly(((const struct hitting *)ctx)->s->ingest, member); }
 
 void select_dismiss(struct shapes *s)
 {
@@ -99,7 +88,7 @@ void select_dismiss(struct shapes *s)
 	for (size_t i = 0; i < in->ncostly; i++) {
 		const struct shape_def *d = &in->costly[i]->def;
 		if (in->costly[i]->in.routed) {
-			registry_note_costly(s, d);
+			held_back_costly(s, d);
 			log_warning("The condition of shape %s on \"%s\".\"%s\" takes too much work for a changed row. The shape is rotated.",
 			            in->costly[i]->handle, d->table->schema, d->table->name);
 			ingest_rotate(s, in->costly[i], "its condition is too costly");

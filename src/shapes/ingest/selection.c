@@ -187,3 +187,15 @@ bool selection_same(const struct selection *sel, const struct wal_tuple *was, co
 	}
 	return true;
 }
+
+void selection_costly(struct ingest *in, struct shape *shape)
+{
+	for (size_t i = 0; i < in->ncostly; i++)
+		if (in->costly[i] == shape)
+			return;
+	if (in->ncostly == in->costly_cap) {
+		in->costly_cap = in->costly_cap ? in->costly_cap * 2 : 16;
+		in->costly = mem_realloc(in->costly, in->costly_cap * sizeof(struct shape *));
+	}
+	in->costly[in->ncostly++] = shape_ref(shape);
+}

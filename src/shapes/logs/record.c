@@ -199,7 +199,7 @@ static int parse_sets(struct cursor *c, struct map *tables, struct shape_record 
 	out->sets = mem_strndup(texts, n);
 	out->sets_len = n;
 	uint16_t ninner = get_u16(c);
-	if (c->bad || ninner > WHERE_SUBQUERIES_MAX || out->def.where == NULL || !where_has_subqueries(out->def.where))
+	if (c->bad || ninner > WHERE_SUBQUERIES_MAX || out->def.where == NULL)
 		return err_set(e, ERR_DAMAGED, "store: a damaged shape record (subqueries)");
 	out->def.has_subqueries = true;
 	out->def.inner = mem_alloc((ninner + 1u) * sizeof *out->def.inner);

@@ -19,6 +19,7 @@
 #include "shapes/core/cache.h"
 #include "shapes/core/cmds.h"
 #include "shapes/core/engine.h"
+#include "shapes/core/held_back.h"
 #include "shapes/core/jobs.h"
 #include "shapes/core/registry.h"
 #include "shapes/core/sets.h"
@@ -288,8 +289,10 @@ static int compare_sets(struct creation *c, PGconn *conn, struct err *e)
 		if (sets_same(c->shapes[i]->sets, c->found[i]))
 			continue;
 		same = false;
-		if (last)
+		if (last) {
+			held_back_changed(c->w->s, &c->shapes[i]->def);
 			drop_out(c, i--, &changes);
+		}
 	}
 	if (same || (last && c->n > 0))
 		return 0;

@@ -1,0 +1,119 @@
+/*
+ * held_back.c - see held_back.h.
+ *
+ * Nobody watches what the subqueries of a definition without a shape select. So whether it has calmed down is found out by
+ * making one, and the wait for that is short.
+ */
+#include "shapes/core/held_back.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "shapes/core/engine.h"
+
+#define COSTLY_WAIT_MIN_S 10   /* doubled each time… */
+#define COSTLY_WAIT_MAX_S 3600 /* …up to this */
+#define COSTLY_FORGET_MS (2 * COSTLY_WAIT_MAX_S * (int64_t)1000) /* without another time it is as if new */
+
+#define CHANGES_FREE 5         /* so often within CHANGES_FORGET_MS of each other are nothing special */
+#define CHANGES_FORGET_MS 10000
+#define CHANGES_WAIT_MAX_S 4   /* from 1 s on, doubled each time */
+
+#define HELD_BACK_MAX 16384    /* beyond, the one that was noted first is forgotten */
+
+struct held_back {
+	int64_t noted_ms, until_ms;
+	int wait_s, changes;
+	bool costly;
+	size_t identity_len;
+	char identity[];
+};
+
+static int64_t forgotten_ms(const struct held_back *h)
+{
+	return h->costly ? h->until_ms + COSTLY_FORGET_MS : h->noted_ms + CHANGES_FORGET_MS;
+}
+
+/* Makes room. */
+static void tidy(struct shapes *s)
+{
+	struct held_back *first = NULL, *h;
+	if (s->held_back.len < HELD_BACK_MAX)
+		return;
+	for (size_t i = 0; (h = map_next(&s->held_back, &i)) != NULL;)
+		if (first == NULL || forgotten_ms(h) < forgotten_ms(first))
+			first = h;
+	map_del(&s->held_back, first->identity, first->identity_len);
+	free(first);
+}
+
+/* With registry_lock held for writing. One that was noted so long ago that it doesn't count any more is as if new. */
+static struct held_back *note(struct shapes *s, const struct shape_def *def, int64_t now)
+{
+	struct held_back *h = map_get(&s->held_back, def->identity, def->identity_len);
+	if (h == NULL) {
+		tidy(s);
+		h = mem_zalloc(sizeof *h + def->identity_len);
+		h->identity_len = def->identity_len;
+		memcpy(h->identity, def->identity, def->identity_len);
+		map_put(&s->held_back, h->identity, h->identity_len, h);
+	} else if (now > forgotten_ms(h)) {
+		h->wait_s = h->changes = 0;
+		h->costly = false;
+	}
+	h->noted_ms = now;
+	return h;
+}
+
+static void hold(struct held_back *h, int64_t now, int least_s, int most_s)
+{
+	h->wait_s = h->wait_s == 0 ? least_s : h->wait_s * 2 < most_s ? h->wait_s * 2 : most_s;
+	if (h->until_ms < now + h->wait_s * (int64_t)1000)
+		h->until_ms = now + h->wait_s * (int64_t)1000;
+}
+
+void held_back_costly(struct shapes *s, const struct shape_def *def)
+{
+	int64_t now = clock_mono_ms();
+	pthread_rwlock_wrlock(&s->registry_lock);
+	struct held_back *h = note(s, def, now);
+	if (!h->costly)
+		h->wait_s = 0;
+	h->costly = true;
+	hold(h, now, COSTLY_WAIT_MIN_S, COSTLY_WAIT_MAX_S);
+	pthread_rwlock_unlock(&s->registry_lock);
+}
+
+void held_back_changed(struct shapes *s, const struct shape_def *def)
+{
+	int64_t now = clock_mono_ms();
+	pthread_rwlock_wrlock(&s->registry_lock);
+	struct held_back *h = note(s, def, now);
+	if (!h->costly && ++h->changes > CHANGES_FREE)
+		hold(h, now, 1, CHANGES_WAIT_MAX_S);
+	pthread_rwlock_unlock(&s->registry_lock);
+}
+
+int shapes_held_back(struct shapes *s, const struct shape_def *def, const char **why)
+{
+	if (def->where == NULL)
+		return 0;
+	pthread_rwlock_rdlock(&s->registry_lock);
+	const struct held_back *h = map_get(&s->held_back, def->identity, def->identity_len);
+	int64_t left_ms = h == NULL ? 0 : h->until_ms - clock_mono_ms();
+	*why = h != NULL && !h->costly
+	           ? "What the subqueries of this condition select keeps changing, and each change ends the shape. It is made when that has become calmer"
+	           : "The condition of this shape is too costly: it took too much work for a changed row. Write it so that it takes less, or retry later";
+	pthread_rwlock_unlock(&s->registry_lock);
+	return left_ms > 0 ? (int)((left_ms + 999) / 1000) : 0;
+}
+
+void held_back_free(struct shapes *s)
+{
+	struct held_back *h;
+	for (size_t i = 0; (h = map_next(&s->held_back, &i)) != NULL;)
+		free(h);
+	map_clear(&s->held_back);
+}
