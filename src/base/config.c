@@ -59,6 +59,7 @@ static const struct { enum var var; int64_t min, max; } ranges[] = {
 	{V_ELECTRIC_LONG_POLL_TIMEOUT, 1, TIME_MS_MAX},
 	{V_ELECTRIC_CACHE_MAX_AGE, 0, INT32_MAX},
 	{V_ELECTRIC_CACHE_STALE_AGE, 0, INT32_MAX},
+	{V_BUSBAR_SUBQUERY_CACHE_MAX_AGE, 0, INT32_MAX},
 	{V_ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD, 1, INT64_MAX},
 	{V_ELECTRIC_TWEAKS_CONN_MAX_REQUESTS, 0, INT32_MAX},
 	{V_ELECTRIC_MAX_SHAPES, 0, INT64_MAX},
@@ -804,6 +805,7 @@ static int load_http(struct loader *l, struct config *c)
 	c->long_poll_timeout_ms = l->num[V_ELECTRIC_LONG_POLL_TIMEOUT];
 	c->cache_max_age_s = l->num[V_ELECTRIC_CACHE_MAX_AGE];
 	c->cache_stale_age_s = l->num[V_ELECTRIC_CACHE_STALE_AGE];
+	c->subquery_cache_max_age_s = l->num[V_BUSBAR_SUBQUERY_CACHE_MAX_AGE];
 	c->chunk_bytes_threshold = l->num[V_ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD];
 	c->enable_integration_testing = l->num[V_ELECTRIC_ENABLE_INTEGRATION_TESTING];
 	c->conn_max_requests = l->num[V_ELECTRIC_TWEAKS_CONN_MAX_REQUESTS];

@@ -52,6 +52,7 @@ struct config {
 	int64_t long_poll_timeout_ms;
 	int64_t max_concurrent_initial, max_concurrent_existing;
 	int64_t cache_max_age_s, cache_stale_age_s;
+	int64_t subquery_cache_max_age_s; /* bounds them, for shapes with subqueries */
 	int64_t chunk_bytes_threshold;
 	bool enable_integration_testing;
 	int64_t conn_max_requests; /* 0: unlimited */

@@ -70,6 +70,8 @@ X(ELECTRIC_MAX_CONCURRENT_REQUESTS, JSON, "{\"initial\":300,\"existing\":10000}"
   "Most requests at a time without and with a known handle; both keys are required; more get 503")
 X(ELECTRIC_CACHE_MAX_AGE, INT, "60", USED, "max-age of catch-up responses, in seconds")
 X(ELECTRIC_CACHE_STALE_AGE, INT, "300", USED, "stale-while-revalidate of catch-up responses, in seconds")
+X(BUSBAR_SUBQUERY_CACHE_MAX_AGE, INT, "60", USED,
+  "Bounds each of these, first responses too, for shapes with subqueries: a cache shows a revoked row no longer")
 X(ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD, INT, "10485760", USED,
   "A response of the log ends when it has passed this many bytes; kept with a shape from its start")
 X(ELECTRIC_ENABLE_INTEGRATION_TESTING, BOOL, "false", USED, "Allows DELETE /v1/shape")
@@ -89,7 +91,7 @@ X(ELECTRIC_SHAPE_SUSPEND_CONSUMER, BOOL, "false", NO_EFFECT, "An idle shape hold
 X(ELECTRIC_SHAPE_SUSPEND_AFTER, TIME, NULL, NO_EFFECT, "An idle shape holds nothing that could be put to sleep")
 X(ELECTRIC_FLUSH_STALL_GRACE_PERIOD, TIME, NULL, NO_EFFECT,
   "No shape can hold back the others: one commit covers all")
-X(ELECTRIC_SUBQUERY_BUFFER_MAX_TRANSACTIONS, INT, "1000", LATER, "Subqueries aren't built yet")
+X(ELECTRIC_SUBQUERY_BUFFER_MAX_TRANSACTIONS, INT, "1000", NO_EFFECT, "A shape whose set changes is made again: nothing is buffered")
 X(ELECTRIC_CONSUMER_GC_HEAP_THRESHOLD, INT, NULL, NO_EFFECT, "There is no garbage collector")
 X(ELECTRIC_PROCESS_SPAWN_OPTS, JSON, NULL, NO_EFFECT, "There is no Erlang machine")
 X(ELECTRIC_TWEAKS_PROCESS_REGISTRY_PARTITIONS, INT, NULL, NO_EFFECT, "There is no Erlang machine")

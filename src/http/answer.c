@@ -49,19 +49,26 @@ static void cursor_text(const struct request *r, struct log_offset to, char text
 	snprintf(text, 32, "%lld", (long long)next);
 }
 
-static const char *cache_rule(const struct request *r, char text[96])
+#define CACHE_RULE_MAX 128
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+
+static const char *cache_rule(const struct request *r, char text[CACHE_RULE_MAX])
 {
 	const struct config *c = r->http->config;
-	if (r->offset_kind == OFFSET_START)
-		return "public, max-age=604800, s-maxage=3600, stale-while-revalidate=2629746";
+	long long most = shape_definition(r->shape)->has_subqueries ? (long long)c->subquery_cache_max_age_s : INT64_MAX;
+	if (r->offset_kind == OFFSET_START) {
+		snprintf(text, CACHE_RULE_MAX, "public, max-age=%lld, s-maxage=%lld, stale-while-revalidate=%lld", MIN(604800, most), MIN(3600, most),
+		         MIN(2629746, most));
+		return text;
+	}
 	if (r->live && r->sse) {
-		snprintf(text, 96, "public, max-age=%d", SSE_TOTAL_MS / 1000 - 1);
+		snprintf(text, CACHE_RULE_MAX, "public, max-age=%d", SSE_TOTAL_MS / 1000 - 1);
 		return text;
 	}
 	if (r->live)
 		return "public, max-age=5, stale-while-revalidate=5";
-	snprintf(text, 96, "public, max-age=%lld, stale-while-revalidate=%lld", (long long)c->cache_max_age_s,
-	         (long long)c->cache_stale_age_s);
+	snprintf(text, CACHE_RULE_MAX, "public, max-age=%lld, stale-while-revalidate=%lld", MIN((long long)c->cache_max_age_s, most),
+	         MIN((long long)c->cache_stale_age_s, most));
 	return text;
 }
 
@@ -75,7 +82,7 @@ struct data_headers {
 
 static void begin_data(struct request *r, struct reply *p, const struct data_headers *d)
 {
-	char cache[96], from[LOG_OFFSET_TEXT_MAX], to[LOG_OFFSET_TEXT_MAX], cursor[32];
+	char cache[CACHE_RULE_MAX], from[LOG_OFFSET_TEXT_MAX], to[LOG_OFFSET_TEXT_MAX], cursor[32];
 	const char *handle = shape_handle(r->shape);
 	reply_begin_shape(r, p, d->status, cache_rule(r, cache), d->type);
 	if (r->live) {
