@@ -1,12 +1,15 @@
 // The tables that a subquery names are tables of the shape: what is done to one of them, while it has no shape of its own,
 // does to the shape what it does to shapes of that table. And what survives: restarts, crashes, moves of Postgres.
 
+import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { ACCESS, becomes, both, clock, MINE, parked, published, reasons, refusal, refused, rotated, settled, SHAPE, toldNothing } from '../lib/access.mjs'
+import { commitsEnd, commitsHang } from '../lib/commits.mjs'
 import { readAll, shape } from '../lib/http.mjs'
 import { Postgres } from '../lib/pg.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
-import { assert, delay, equal, until } from '../lib/util.mjs'
+import { assert, delay, equal, temporary, until, within } from '../lib/util.mjs'
 
 const MANUAL = { ELECTRIC_MANUAL_TABLE_PUBLISHING: 'true' }
 const NESTED = { table: 'items', where: 'project_id IN (SELECT project_id FROM members WHERE user_id IN (SELECT owner FROM projects WHERE id = 1))' }
@@ -599,4 +602,106 @@ test('kill -9 while a subquery shape is born', { timeout: 120000 }, async (t) =>
   }
   await settled(w, w.followers)
   assert(reasons(w).length < 60, `${reasons(w).length} rotations`)
+})
+
+// ---------------------------------------------------------------- births
+
+for (const prepared of [false, true])
+  test(`born beside ${prepared ? 'a prepared transaction' : 'a writer'} that revoked before the inner table joined, and commits behind it`, { timeout: 90000 }, async (t) => {
+    const w = await world(t, { sql: ACCESS })
+    const early = await w.session()
+    await early.query("BEGIN; DELETE FROM members WHERE project_id = 2; INSERT INTO members VALUES (50, 5, 1); INSERT INTO items VALUES (900, 2, 'secret')")
+    if (prepared) {
+      await early.query(`PREPARE TRANSACTION 'i_${w.db}'`)
+      t.cleanup(() => w.sql(`ROLLBACK PREPARED 'i_${w.db}'`).catch(() => {}))
+    }
+    const mine = ['poll', 'sse'].map((mode) => w.follow(SHAPE, mode))
+    await delay(700)
+    await early.query(prepared ? `COMMIT PREPARED 'i_${w.db}'` : 'COMMIT')
+    await Promise.all(mine.map((f) => f.ready(30000)))
+    await settled(w, mine)
+    for (const f of mine) assert(f.refetches.length <= 1, `${f.name}: ${f.refetches.length} refetches`)
+    const of = mine[0].refetches.length
+    await w.sql('DELETE FROM members WHERE id = 50')
+    await becomes(w, mine, of + 1)
+  })
+
+test('born in the middle of a streamed transaction on both tables: all of it counts', { timeout: 120000 }, async (t) => {
+  const w = await world(t, { sql: ACCESS })
+  await both(w, NESTED) // the tables are published
+  const session = await w.session()
+  await session.query('BEGIN; INSERT INTO members SELECT g, 6, 50 FROM generate_series(1000, 9000) g; DELETE FROM members WHERE id = 1')
+  await session.query("INSERT INTO items SELECT g, 2, repeat('x', 100) FROM generate_series(1000, 4000) g")
+  const late = ['poll', 'sse'].map((mode) => w.follow({ ...SHAPE, columns: 'id,project_id' }, mode))
+  const still = w.follow({ table: 'items', columns: 'id,project_id', where: MINE.replace('= 1', '= 2') })
+  await Promise.all([...late, still].map((f) => f.ready()))
+  await session.query("INSERT INTO members VALUES (60, 5, 1); INSERT INTO items VALUES (900, 1, 'secret'), (901, 5, 'granted'); COMMIT")
+  await becomes(w, late, 1, 40000)
+  await w.agree([still], 40000)
+  rotated([still], 0)
+})
+
+test('born while a commit was streamed and still counts as running: its set is the one of after it', { timeout: 120000 }, async (t) => {
+  const pg = await Postgres.create()
+  const w = await world(t, { pg, sql: [...ACCESS, 'CREATE TABLE probe (i int)'] })
+  const mine = await both(w)
+  await settled(w, mine, 0)
+  const writer = await w.session()
+  await commitsHang(w, writer)
+  const hanging = writer.query("BEGIN; DELETE FROM members WHERE project_id = 2; INSERT INTO members VALUES (50, 5, 1); INSERT INTO items VALUES (900, 2, 'secret'), (901, 5, 'granted'); COMMIT")
+  await until('the stream has passed it', () => mine.every((f) => f.refetches.length === 1), 20000)
+  const others = [w.follow({ ...SHAPE, replica: 'full' }), w.follow({ table: 'items', where: 'project_id NOT IN (SELECT project_id FROM members WHERE user_id = 1)' }, 'sse')]
+  const seen = []
+  const watch = setInterval(() => {
+    for (const f of [...mine, others[0]]) if ([...f.rows.values()].some((row) => row.title === 'secret')) seen.push(f.name)
+  }, 2)
+  t.cleanup(() => clearInterval(watch))
+  await delay(1000)
+  await commitsEnd(w)
+  await within('the writer', 10000, hanging)
+  await Promise.all(w.followers.map((f) => f.ready(40000)))
+  await settled(w, [...mine, others[0]])
+  await w.agree()
+  equal(seen, [], 'who saw a secret')
+  rotated(others, 0)
+  rotated(mine, 1)
+})
+
+// pg_receivewal is the standby; it stands still most of the time, so that each commit waits for it.
+test('born beside steady writers whose commits wait for a slow standby', { timeout: 120000 }, async (t) => {
+  const tool = '/usr/lib/postgresql/15/bin/pg_receivewal'
+  if (!existsSync(tool)) return t.note('no pg_receivewal: not tested')
+  const pg = await Postgres.create()
+  const w = await world(t, { pg, sql: ACCESS })
+  const standby = spawn(tool, ['-D', temporary('wal'), '--synchronous', '-d', `${pg.url('postgres')}&application_name=slow`], { stdio: 'ignore' })
+  t.cleanup(() => standby.kill('SIGKILL'))
+  await w.sql("ALTER SYSTEM SET synchronous_standby_names = 'slow'")
+  await w.sql('SELECT pg_reload_conf()')
+  await until('the standby is there', async () => (await w.sql("SELECT FROM pg_stat_replication WHERE sync_state = 'sync'")).rowCount > 0)
+  const naps = setInterval(() => {
+    standby.kill('SIGCONT')
+    setTimeout(() => standby.kill('SIGSTOP'), 5)
+  }, 55)
+  t.cleanup(() => clearInterval(naps))
+  let [writing, written] = [true, 0]
+  const writers = Array.from({ length: 12 }, async (_, k) => {
+    const s = await w.session()
+    for (let i = 0; writing; i++, written++) {
+      const id = 1000 * (k + 1) + (i % 50)
+      await s.query(`BEGIN; INSERT INTO members VALUES (${id}, ${(i % 6) + 1}, ${20 + k}) ON CONFLICT (id) DO UPDATE SET project_id = excluded.project_id; INSERT INTO items VALUES (${id}, ${(i % 6) + 1}, 'w') ON CONFLICT (id) DO UPDATE SET project_id = excluded.project_id; COMMIT`)
+    }
+  })
+  const slow = []
+  for (let user = 1; user <= 5; user++) {
+    const started = Date.now()
+    await w.follow({ table: 'items', where: MINE.replace('= 1', `= ${user}`) }, user % 2 ? 'poll' : 'sse').ready(15000)
+    slow.push(Date.now() - started)
+  }
+  writing = false
+  await Promise.all(writers)
+  clearInterval(naps)
+  standby.kill('SIGCONT')
+  await w.agree(w.followers, 20000)
+  w.undisturbed()
+  t.note(`${written} commits; births took ${slow.join(', ')} ms`)
 })

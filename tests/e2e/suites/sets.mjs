@@ -1,0 +1,251 @@
+// Random histories of memberships: strict followers of shapes with subqueries hold what Postgres selects at every pause, no
+// row is sent that could not be seen at some commit, and each change of a set rotates its shape once. lib/oracle.mjs knows.
+//   E2E_SEED=n       repeats a history, as far as timing allows
+//   SETS_SECONDS=n   a long run; SETS_KINDS=quiet,rough: only histories of these kinds
+
+import { difference, Follower } from '../lib/follower.mjs'
+import { COLUMNS, FILL, NAMES, SetsWriter, SQL, TEMPLATES } from '../lib/memberships.mjs'
+import { Oracle } from '../lib/oracle.mjs'
+import { Postgres } from '../lib/pg.mjs'
+import { test } from '../lib/runner.mjs'
+import { world } from '../lib/setup.mjs'
+import { LONG, Random, assert, delay, seed as newSeed, until } from '../lib/util.mjs'
+
+const SECONDS = Number(process.env.SETS_SECONDS ?? (LONG ? 3600 : 90))
+const WORLD_MS = 40000 // then another database: the model remembers all that happened
+const AGREE_MS = process.env.E2E_SANITIZED === '1' ? 30000 : 5000
+const RECOVERY_MS = 20000 // what a server may take to be back after it was killed
+const WRITERS = 3
+
+// ---------------------------------------------------------------- who reads
+
+// Keeps what was sent since it was last asked, and which snapshot each handle's rows are of.
+class Watched extends Follower {
+  reset() {
+    super.reset()
+    this.life = { sent: [] }
+    this.lives = [...(this.lives ?? []), this.life]
+  }
+  take(m, ...rest) {
+    const { headers: h } = m
+    if (h.control === 'snapshot-end') this.life.snapshot = { xmin: BigInt(h.xmin), xmax: BigInt(h.xmax), xip: new Set(h.xip_list.map(String)) }
+    super.take(m, ...rest)
+  }
+  apply(h, key, value, old) {
+    super.apply(h, key, value, old)
+    this.life.handle = this.handle
+    const row = this.rows.get(key)
+    if (h.operation !== 'delete' && row) this.life.sent.push({ text: JSON.stringify(COLUMNS.map((c) => row[c] ?? null)), xid: h.txids?.[0] })
+    else if (h.txids) this.life.sent.push({ xid: h.txids[0] })
+  }
+}
+
+function follow(w, shape, mode, t, more) {
+  const f = new Watched({ url: w.busbar.url, params: { table: 'items', where: shape.where, columns: COLUMNS.join(','), ...more }, mode }).start()
+  f.shape = shape
+  w.followers.push(f)
+  t.cleanup(() => f.stop())
+  return f
+}
+
+// ---------------------------------------------------------------- what must hold at a pause
+
+async function agree(w, session, committed, ms) {
+  const wanted = new Map()
+  for (const { shape } of w.followers) {
+    if (wanted.has(shape.where)) continue
+    const { rows } = await session.query(`SELECT ${COLUMNS.join(', ')} FROM items WHERE ${shape.where}`)
+    const texts = (row) => Object.fromEntries([...COLUMNS].sort().map((c) => [c, row[c] === null ? null : String(row[c])]))
+    wanted.set(shape.where, rows.map((row) => JSON.stringify(texts(row))).sort())
+  }
+  const differs = (f) => f.confirmedAt === undefined || JSON.stringify(f.contents()) !== JSON.stringify(wanted.get(f.shape.where))
+  let left = w.followers
+  await until(
+    () => left.map((f) => `${f.name}: ${difference(f.contents(), wanted.get(f.shape.where))}; ${f.state()}`).slice(0, 3).join('\n'),
+    () => (left = left.filter(differs)).length === 0,
+    Math.max(ms - (Date.now() - committed), 10),
+    20,
+  )
+  // Those that had it early must still have it.
+  for (const f of w.followers) assert(!differs(f), `${f.name} lost rows that it had: ${difference(f.contents(), wanted.get(f.shape.where))}`)
+  for (const f of w.followers) f.check()
+  return Date.now() - committed
+}
+
+// The oracle itself sees what Postgres selects.
+async function sane(oracle, query) {
+  await oracle.pull()
+  for (const shape of oracle.shapes) {
+    const { rows } = await query(`SELECT ${COLUMNS.join(', ')} FROM items WHERE ${shape.where}`)
+    const wanted = rows.map((row) => JSON.stringify(COLUMNS.map((c) => (row[c] === null ? null : String(row[c]))))).sort()
+    const got = oracle.visible(shape)
+    assert(JSON.stringify(got) === JSON.stringify(wanted), `the oracle is wrong about ${shape.where}: ${difference(got, wanted)}`)
+  }
+}
+
+// Holds the rows that were sent, and the rotations, against the oracle. `exact`: no rotation without a change of the set.
+function judge(w, oracle, { exact, reasons }) {
+  const bad = []
+  for (const f of w.followers) {
+    const { where } = f.shape
+    const { versions } = oracle.states.get(where)
+    for (const life of f.lives) {
+      const first = life.snapshot && oracle.firstAfter(where, life.snapshot)
+      for (const { text, xid } of life.sent.splice(0)) {
+        const index = xid === undefined ? undefined : oracle.byXid.get(String(xid))
+        if (xid !== undefined && index === undefined) bad.push(`${f.name}: a change of a transaction that never was, ${xid}`)
+        if (index !== undefined && first !== undefined && index >= first) bad.push(`${f.name} (${life.handle}): a change of transaction ${xid}, which comes with or after that which changed the set, ${oracle.log[first].xid}`)
+        if (text === undefined) continue
+        const known = versions.get(text)
+        const good = known !== undefined && (index === undefined || known <= index)
+        if (!good && !(index === undefined && life.snapshot && oracle.visibleIn(f.shape, life.snapshot, text))) bad.push(`${f.name} (${life.handle}): a row was sent that nobody could see: ${text}, xid ${xid}`)
+      }
+      const over = life !== f.life
+      if (life.snapshot && over && !life.judged) {
+        life.judged = true
+        oracle.count('rotations seen')
+        if (oracle.firstAfter(where, life.snapshot, 'allowed') === undefined) {
+          oracle.count('rotations without a change')
+          if (exact) bad.push(`${f.name}: ${life.handle} was rotated although its set hadn't changed since ${JSON.stringify({ ...life.snapshot, xmin: String(life.snapshot.xmin), xmax: String(life.snapshot.xmax), xip: [...life.snapshot.xip] })}; ${reasons(life.handle)}`)
+        }
+      }
+      if (!over && first !== undefined) bad.push(`${f.name}: ${life.handle} wasn't rotated although transaction ${oracle.log[first].xid} changed its set`)
+    }
+    f.lives = [f.life]
+  }
+  assert(bad.length === 0, `${bad.length} faults:\n${bad.slice(0, 6).join('\n')}`)
+}
+
+// ---------------------------------------------------------------- histories
+
+const MISHAPS = {
+  'kill -9': async (w) => {
+    await w.busbar.kill9()
+    await w.busbar.start({ active: false })
+  },
+  'a clean restart': async (w) => {
+    await w.busbar.term()
+    await w.busbar.start({ active: false })
+  },
+  'Postgres crashed': async (w) => {
+    await w.pg.crash()
+  },
+  'both killed': async (w) => {
+    await w.busbar.kill9()
+    await w.pg.crash()
+    await w.busbar.start({ active: false })
+  },
+  'TRUNCATE of the inner table': (w) => w.sql('TRUNCATE members'),
+  'TRUNCATE of the outer table': (w) => w.sql('TRUNCATE items'),
+  'ALTER of the inner table': (w, random) => w.sql(`ALTER TABLE members ALTER role TYPE varchar(${random.int(20, 90)}), ADD IF NOT EXISTS x${random.int(1, 4)} int DEFAULT 7`),
+  'ALTER of the outer table': (w, random) => w.sql(`ALTER TABLE items ALTER title TYPE ${random.pick(['text', 'varchar(300)', 'varchar(200)'])}, ADD IF NOT EXISTS x${random.int(1, 4)} int DEFAULT 7`),
+  'ALTER of a used column': (w, random) => w.sql(`ALTER TABLE members ALTER project_id TYPE ${random.pick(['int', 'bigint'])}`),
+}
+
+async function retried(action, tries = 5) {
+  for (;;) {
+    try {
+      return await action()
+    } catch (e) {
+      if (--tries === 0) throw e
+      await delay(200)
+    }
+  }
+}
+
+// One database: rounds of writing, each with a pause at its end, for a while.
+async function run(t, chosen, kind, ms, total) {
+  const random = new Random(chosen)
+  const pg = await Postgres.create()
+  const moves = random.pick([0.03, 0.1, 0.3])
+  const w = await world(t, { pg, sql: SQL, env: { ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD: '10000', ELECTRIC_LONG_POLL_TIMEOUT: '3000' } })
+  const shapes = TEMPLATES.flatMap((make) => [1, 2, 3].map(make)).filter((s, i, all) => all.findIndex((x) => x.where === s.where) === i)
+  let session = await w.session()
+  const query = (text, values) => retried(async () => {
+    try {
+      return await session.query(text, values)
+    } catch (e) {
+      session = await w.session()
+      throw e
+    }
+  })
+  const oracle = new Oracle({ query, slot: `oracle_${w.db}`, names: NAMES, outer: 'items', columns: COLUMNS, shapes })
+  await oracle.create()
+  for (const text of FILL) await query(text)
+  const count = (what, n = 1) => (total[what] = (total[what] ?? 0) + n)
+  const reasons = (handle) => w.busbar.output.split('\n').filter((line) => line.includes(handle)).join(' / ') || 'no line of the log names it'
+  const born = () => follow(w, random.pick(shapes), random.pick(['poll', 'sse']), t, random.chance(0.3) ? { replica: 'full' } : {})
+  for (let i = 0; i < 14; i++) born()
+  const end = Date.now() + ms
+  let worst = 0
+  try {
+    for (let round = 0; Date.now() < end; round++) {
+      const writers = Array.from({ length: WRITERS }, () => new SetsWriter(w, new Random(random.int(0, 2 ** 31)), moves).start())
+      for (let i = random.int(0, 3); i > 0 && w.followers.length < 40; i--) {
+        await delay(random.int(0, 100))
+        born()
+        count('a shape born while others write')
+      }
+      await delay(random.int(40, 400))
+      const mishap = kind === 'rough' && random.chance(0.6)
+      if (mishap) {
+        const what = random.pick(Object.keys(MISHAPS))
+        await retried(() => MISHAPS[what](w, random))
+        count(what)
+        await delay(random.int(0, 600))
+      }
+      await Promise.all(writers.map((x) => x.stop()))
+      await w.busbar.active(30000) // a server that is down sends nothing
+      const committed = Date.now()
+      for (const x of writers) {
+        count('transactions', x.counts.committed)
+        count('savepoints undone', x.undone)
+      }
+      worst = Math.max(worst, await agree(w, { query }, committed, AGREE_MS + (mishap ? RECOVERY_MS : 0)))
+      await sane(oracle, query)
+      judge(w, oracle, { exact: kind === 'quiet', reasons })
+      count('histories')
+      // Some go, so that others come.
+      while (w.followers.length > 30) await w.followers.splice(random.int(0, w.followers.length - 1), 1)[0].stop()
+    }
+  } finally {
+    for (const [what, n] of Object.entries(oracle.counts)) count(what, n)
+    for (const line of w.busbar.output.match(/Removing shape .*/g) ?? []) count(`reason: ${line.replace(/^.*? : |^[^:]*: /, '').replace(/\d+(-\d+)?|"[^"]*"/g, '#').slice(0, 110)}`)
+    total['slowest pause, ms'] = Math.max(total['slowest pause, ms'] ?? 0, worst)
+  }
+  for (const f of w.followers.splice(0)) await f.stop()
+  await w.busbar.stop()
+  await pg.stop('immediate')
+}
+
+const MUST = {
+  all: [
+    ...TEMPLATES.map((make) => `a set changed: ${make(1).kind}`), 'granted', 'revoked', 'moved', 'a set changed and changed back in a transaction', 'the set of no change', 'an empty set', 'a NULL in a set',
+    'a set and outer rows changed in one transaction', 'several changes of one row', 'another text of an equal value', 'a huge transaction', 'savepoints undone', 'commits in another order than they began',
+    'a shape born while others write', 'rotations seen',
+  ],
+  quiet: [],
+  rough: LONG || SECONDS > 300 ? Object.keys(MISHAPS) : [],
+}
+
+for (const kind of (process.env.SETS_KINDS ?? 'quiet,rough').split(','))
+  test(`random memberships, ${kind === 'quiet' ? 'nothing but writers: each change of a set rotates once, nothing else does' : 'with crashes, TRUNCATE and ALTER'}`, { timeout: (SECONDS + 240) * 1000 }, async (t) => {
+    const first = newSeed()
+    console.log(`sets: E2E_SEED=${first} (${kind})`)
+    const total = {}
+    const end = Date.now() + (SECONDS * 1000) / 2
+    try {
+      for (let i = 0; i === 0 || Date.now() < end - 5000; i++) {
+        const seed = (first + i * 1000003) >>> 0
+        try {
+          await run(t, seed, kind, Math.min(WORLD_MS, end - Date.now()), total)
+        } catch (e) {
+          e.message = `E2E_SEED=${seed} SETS_KINDS=${kind}: ${e.message}`
+          throw e
+        }
+      }
+    } finally {
+      for (const [what, n] of Object.entries(total).sort()) t.note(`${what}: ${n}`)
+    }
+    for (const what of [...MUST.all, ...MUST[kind]]) assert(total[what] > 0, `never happened: ${what}`)
+  })
