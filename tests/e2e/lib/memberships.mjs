@@ -188,7 +188,7 @@ export class SetsWriter extends Writer {
   async huge(client) {
     const r = this.random
     if (!r.chance(0.3)) return client.query(...this.next.outer())
-    await client.query("INSERT INTO items SELECT g, 1, 1, 1, 't1', 1, repeat($1, 20) FROM generate_series(1000, 1500) g", [r.text(6)])
+    await client.query("INSERT INTO items SELECT g, 1, 1, 1, 't1', 1, repeat($1, 20) FROM generate_series(1000, 1300) g", [r.text(6)])
     await client.query(...this.next.inner())
     await client.query("UPDATE items SET title = 'y' WHERE id >= 1000")
     if (r.chance(0.5)) await client.query(...this.next.inner())

@@ -84,7 +84,7 @@ export class Oracle {
     this.byXid = new Map()
     this.seen = 0n
     this.counts = {}
-    this.states = new Map(shapes.map((s) => [s.where, { versions: new Map(), changes: [], allowed: [], ...this.look(s, this.model) }]))
+    this.states = new Map(shapes.map((s) => [s.where, { spans: new Map(), seen: new Set(), told: new Map(), changes: [], allowed: [], ...this.look(s, this.model) }]))
   }
 
   async create() {
@@ -131,19 +131,54 @@ export class Oracle {
     this.byXid.set(String(tx.xid), index)
     const touched = new Set(tx.changes.flatMap((c) => c.tables ?? [c.table]))
     const between = this.between(tx, touched)
-    const versions = tx.changes.filter((c) => c.table === this.outer && c.row).map((c) => c.row)
+    const rows = tx.changes.filter((c) => c.table === this.outer)
+    const net = this.net(rows)
     for (const shape of this.shapes) {
       const state = this.states.get(shape.where)
       const change = shape.inner.some((name) => touched.has(name)) && this.judge(shape, state, index, between)
-      // A transaction that changes the set is told of by what there is at its end.
-      const rows = change ? [...this.model.tables[this.outer].values()] : []
-      for (const row of change === 'must' ? rows : [...rows, ...versions]) {
-        if (shape.visible(row, state.sets) !== true) continue
-        const text = (row.version ??= this.version(row))
-        if (!state.versions.has(text)) state.versions.set(text, index)
-      }
+      // Of a transaction that changes the set nothing is told.
+      const told = change === 'must' ? [] : rows.filter((c) => c.row && shape.visible(c.row, state.sets) === true).map((c) => c.text)
+      if (told.length) state.told.set(index, new Set(told))
+      if (change || rows.some((c) => c.kind === 'TRUNCATE')) this.resee(shape, state, index)
+      else this.see(shape, state, index, net)
     }
     this.situations(tx, touched)
+  }
+
+  // What the changes of a transaction come to: versions that went, and rows that came by their versions.
+  net(changes) {
+    const came = new Map()
+    const went = []
+    for (const c of changes) {
+      const old = c.old && this.version(c.old)
+      if (old && !came.delete(old)) went.push(old)
+      if (c.row) came.set((c.text = this.version(c.row)), c.row)
+    }
+    return { came, went }
+  }
+
+  // Notes from and to which transaction a version is seen: of the rows that changed, or of all.
+  see(shape, state, index, { came, went }) {
+    for (const text of went) this.end(state, text, index)
+    for (const [text, row] of came) if (shape.visible(row, state.sets) === true) this.begin(state, text, index)
+  }
+
+  resee(shape, state, index) {
+    const now = new Set(this.visible(shape))
+    for (const text of state.seen) if (!now.has(text)) this.end(state, text, index)
+    for (const text of now) this.begin(state, text, index)
+  }
+
+  begin(state, text, index) {
+    if (state.seen.has(text)) return
+    state.seen.add(text)
+    const list = state.spans.get(text)
+    if (list) list.push({ from: index })
+    else state.spans.set(text, [{ from: index }])
+  }
+
+  end(state, text, index) {
+    if (state.seen.delete(text)) state.spans.get(text).at(-1).to = index
   }
 
   // Applies the changes; for small transactions also gives the sets that there were in between, by shape.
@@ -202,13 +237,62 @@ export class Oracle {
     return this.states.get(where)[which].find((index) => !shows(snapshot, this.log[index].xid))
   }
 
-  // Whether a row of the shape's snapshot was visible in just that snapshot, which needn't be a prefix of the commits.
-  visibleIn(shape, snapshot, text) {
+  // How many transactions a snapshot shows, if these are the first ones; else undefined: then what it shows is asked of a model.
+  prefix(snapshot) {
+    const last = this.log.findLastIndex((tx) => shows(snapshot, tx.xid))
+    return this.log.slice(0, last + 1).every((tx) => shows(snapshot, tx.xid)) ? last + 1 : undefined
+  }
+
+  // What a shape has in a snapshot: a function of a version.
+  seenIn(shape, snapshot) {
+    const n = this.prefix(snapshot)
+    const { spans } = this.states.get(shape.where)
+    if (n !== undefined) return (text) => (spans.get(text) ?? []).some(({ from, to }) => from < n && (to === undefined || to >= n))
+    this.count('snapshots that are no prefix of the commits')
     const model = new Model(this.names)
     for (const tx of this.log) if (shows(snapshot, tx.xid)) for (const change of tx.changes) model.apply(change)
     const { sets } = this.look(shape, model)
-    return [...model.tables[this.outer].values()].some((row) => this.version(row) === text && shape.visible(row, sets) === true)
+    const seen = new Set([...model.tables[this.outer].values()].filter((row) => shape.visible(row, sets) === true).map((row) => this.version(row)))
+    return (text) => seen.has(text)
   }
 }
 
 export const shows = ({ xmin, xmax, xip }, xid) => xid < xmin || (xid < xmax && !xip.has(String(xid)))
+
+const named = ({ xmin, xmax, xip }) => `${xmin}:${xmax}:${[...xip]}`
+
+// What is wrong with one answer's rows and the changes behind it (`life`), of which `first` is the transaction that changed the set.
+function* faultsOf(oracle, shape, life, first) {
+  const { told } = oracle.states.get(shape.where)
+  const seen = life.snapshot ? oracle.seenIn(shape, life.snapshot) : () => true
+  for (const { text, xid } of life.sent.splice(0)) {
+    const index = oracle.byXid.get(String(xid))
+    if (xid === undefined) {
+      if (!seen(text)) yield `a row that its snapshot ${named(life.snapshot)} doesn't have: ${text}`
+    } else if (index === undefined) yield `a change of a transaction that never was, ${xid}`
+    else if (first !== undefined && index >= first) yield `a change of transaction ${xid}, which comes with or after the one that changed the set, ${oracle.log[first].xid}`
+    else if (text !== undefined && !told.get(index)?.has(text)) yield `a row that nobody could see: ${text}, transaction ${xid}`
+  }
+}
+
+// Holds what followers were sent, and their rotations, against the oracle, which has taken in all that was committed; throws.
+// A follower has a shape and lives, one for each answer from the beginning: { handle, snapshot, sent: [{ text, xid }] }; the last one
+// lasts. `exact`: none ends without a change of the set.
+export function judge(followers, oracle, { exact, reasons = () => '' }) {
+  const bad = []
+  for (const f of followers) {
+    for (const life of f.lives) {
+      const over = life !== f.life
+      const first = life.snapshot && oracle.firstAfter(f.shape.where, life.snapshot)
+      for (const fault of faultsOf(oracle, f.shape, life, first)) bad.push(`${f.name} (${life.handle}): ${fault}`)
+      if (!over && first !== undefined) bad.push(`${f.name}: ${life.handle} wasn't rotated although transaction ${oracle.log[first].xid} changed its set`)
+      if (!over || !life.snapshot) continue
+      oracle.count('rotations seen')
+      if (oracle.firstAfter(f.shape.where, life.snapshot, 'allowed') !== undefined) continue
+      oracle.count('rotations without a change')
+      if (exact) bad.push(`${f.name}: ${life.handle} was rotated although its set hadn't changed since the snapshot ${named(life.snapshot)}; ${reasons(life.handle)}`)
+    }
+    f.lives = [f.life]
+  }
+  if (bad.length) throw new Error(`${bad.length} faults:\n${bad.slice(0, 6).join('\n')}`)
+}

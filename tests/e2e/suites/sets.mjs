@@ -5,7 +5,7 @@
 
 import { difference, Follower } from '../lib/follower.mjs'
 import { COLUMNS, FILL, NAMES, SetsWriter, SQL, TEMPLATES } from '../lib/memberships.mjs'
-import { Oracle } from '../lib/oracle.mjs'
+import { judge, Oracle } from '../lib/oracle.mjs'
 import { Postgres } from '../lib/pg.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
@@ -81,39 +81,6 @@ async function sane(oracle, query) {
     const got = oracle.visible(shape)
     assert(JSON.stringify(got) === JSON.stringify(wanted), `the oracle is wrong about ${shape.where}: ${difference(got, wanted)}`)
   }
-}
-
-// Holds the rows that were sent, and the rotations, against the oracle. `exact`: no rotation without a change of the set.
-function judge(w, oracle, { exact, reasons }) {
-  const bad = []
-  for (const f of w.followers) {
-    const { where } = f.shape
-    const { versions } = oracle.states.get(where)
-    for (const life of f.lives) {
-      const first = life.snapshot && oracle.firstAfter(where, life.snapshot)
-      for (const { text, xid } of life.sent.splice(0)) {
-        const index = xid === undefined ? undefined : oracle.byXid.get(String(xid))
-        if (xid !== undefined && index === undefined) bad.push(`${f.name}: a change of a transaction that never was, ${xid}`)
-        if (index !== undefined && first !== undefined && index >= first) bad.push(`${f.name} (${life.handle}): a change of transaction ${xid}, which comes with or after that which changed the set, ${oracle.log[first].xid}`)
-        if (text === undefined) continue
-        const known = versions.get(text)
-        const good = known !== undefined && (index === undefined || known <= index)
-        if (!good && !(index === undefined && life.snapshot && oracle.visibleIn(f.shape, life.snapshot, text))) bad.push(`${f.name} (${life.handle}): a row was sent that nobody could see: ${text}, xid ${xid}`)
-      }
-      const over = life !== f.life
-      if (life.snapshot && over && !life.judged) {
-        life.judged = true
-        oracle.count('rotations seen')
-        if (oracle.firstAfter(where, life.snapshot, 'allowed') === undefined) {
-          oracle.count('rotations without a change')
-          if (exact) bad.push(`${f.name}: ${life.handle} was rotated although its set hadn't changed since ${JSON.stringify({ ...life.snapshot, xmin: String(life.snapshot.xmin), xmax: String(life.snapshot.xmax), xip: [...life.snapshot.xip] })}; ${reasons(life.handle)}`)
-        }
-      }
-      if (!over && first !== undefined) bad.push(`${f.name}: ${life.handle} wasn't rotated although transaction ${oracle.log[first].xid} changed its set`)
-    }
-    f.lives = [f.life]
-  }
-  assert(bad.length === 0, `${bad.length} faults:\n${bad.slice(0, 6).join('\n')}`)
 }
 
 // ---------------------------------------------------------------- histories
@@ -203,7 +170,7 @@ async function run(t, chosen, kind, ms, total) {
       }
       worst = Math.max(worst, await agree(w, { query }, committed, AGREE_MS + (mishap ? RECOVERY_MS : 0)))
       await sane(oracle, query)
-      judge(w, oracle, { exact: kind === 'quiet', reasons })
+      judge(w.followers, oracle, { exact: kind === 'quiet', reasons })
       count('histories')
       // Some go, so that others come.
       while (w.followers.length > 30) await w.followers.splice(random.int(0, w.followers.length - 1), 1)[0].stop()
