@@ -16,6 +16,7 @@
 #include "shapes/core/cache.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/registry.h"
+#include "shapes/core/sets.h"
 #include "shapes/ingest/ingest.h"
 #include "shapes/ingest/sink.h"
 #include "shapes/load.h"
@@ -78,11 +79,34 @@ static int doom_record(void *ctx, uint64_t id, const void *p, size_t len, struct
 	return 0;
 }
 
+/* A shape as its record says. */
+static void take_shape(struct loading *l, uint64_t id, struct shape_record *r, struct sets *sets)
+{
+	struct shapes *s = l->s;
+	/* Two of one definition: the older one's rotation wasn't durable when the newer was made. */
+	struct shape *twin = map_get(&s->by_identity, r->def.identity, r->def.identity_len);
+	if (twin != NULL) {
+		doom(l, twin->id);
+		forget(l, twin);
+	}
+	struct shape *shape = shape_make(s, &r->def, id, r->handle);
+	shape->sets = sets;
+	shape->chunk_bytes = r->chunk_bytes;
+	tail_restore_snapshot(shape, r->nchunks);
+	ingest_restore_snapshot(shape, &r->snap);
+	atomic_store(&shape->grounded, true);
+	registry_link(s, shape);
+	map_put(&l->by_id, &shape->id, sizeof shape->id, shape);
+	l->nloaded++;
+}
+
 static int load_shape(void *ctx, uint64_t id, const void *p, size_t len, struct err *e)
 {
 	struct loading *l = ctx;
 	struct shapes *s = l->s;
 	struct shape_record r;
+	struct sets *sets = NULL;
+	int rc = 0;
 	if (record_shape_parse(p, len, &l->tables, &r, e) != 0)
 		return e->kind == ERR_CONFIG ? -1 : doom_record(l, id, p, len, e);
 	int64_t made = 0;
@@ -96,25 +120,13 @@ static int load_shape(void *ctx, uint64_t id, const void *p, size_t len, struct 
 		log_info("Removing shape %s of %s.%s: keys of its rows may be the same, which the Busbar that made it didn't tell apart",
 		         r.handle, r.def.table->schema, r.def.table->name);
 		doom(l, id);
+	} else if (r.sets != NULL && sets_restore(&r.def, r.sets, r.sets_len, &sets, e) != 0) {
+		rc = doom_record(l, id, p, len, e);
 	} else {
-		/* Two of one definition: the older one's rotation wasn't durable when the newer was made. */
-		struct shape *twin = map_get(&s->by_identity, r.def.identity, r.def.identity_len);
-		if (twin != NULL) {
-			doom(l, twin->id);
-			forget(l, twin);
-		}
-		struct shape *shape = shape_make(s, &r.def, id, r.handle);
-		shape->chunk_bytes = r.chunk_bytes;
-		tail_restore_snapshot(shape, r.nchunks);
-		ingest_restore_snapshot(shape, &r.snap);
-		atomic_store(&shape->grounded, true);
-		registry_link(s, shape);
-		map_put(&l->by_id, &shape->id, sizeof shape->id, shape);
-		l->nloaded++;
+		take_shape(l, id, &r, sets);
 	}
-	shape_def_clear(&r.def);
-	pg_snapshot_clear(&r.snap);
-	return 0;
+	shape_record_clear(&r);
+	return rc;
 }
 
 static int note_bad_table(void *ctx, uint64_t oid, const void *p, size_t len, struct err *e)

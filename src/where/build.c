@@ -91,6 +91,24 @@ const struct where *where_subquery(const struct where *w, size_t i)
 	return w->subqueries[i].inner;
 }
 
+size_t where_subquery_width(const struct where *w, size_t i)
+{
+	REQUIRE(i < w->nsubqueries);
+	return w->subqueries[i].nvalues;
+}
+
+const struct where_type *const *where_subquery_types(const struct where *w, size_t i)
+{
+	REQUIRE(i < w->nsubqueries);
+	return w->subqueries[i].types;
+}
+
+const struct where_node *const *where_subquery_values(const struct where *w, size_t i)
+{
+	REQUIRE(i < w->nsubqueries);
+	return w->subqueries[i].values;
+}
+
 const struct pg_table *where_table(const struct where *w) { return w->table; }
 
 const struct where_node *where_root(const struct where *w) { return w->root; }
@@ -615,6 +633,10 @@ node_ref node_subquery(struct builder *b, uint16_t index, const struct where_ope
                        node_ref const *values, uint32_t nargs, int location)
 {
 	struct where_node *n = node_new(b, WHERE_SUBQUERY, where_type_builtin(OID_BOOL), nargs, location);
+	const struct where_type **types = arena_alloc(b->mem, (nargs + 1) * sizeof *types);
+	for (uint32_t i = 0; i < nargs; i++)
+		types[i] = values[i]->type;
+	b->w->subqueries[index].types = types;
 	n->column = index;
 	n->row_ops = opers;
 	if (!set_args(b, n, args))

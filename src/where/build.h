@@ -32,6 +32,7 @@ typedef const struct where_node *node_ref;
 struct where_subquery {
 	struct where *inner;   /* its table; `root` is its condition, NULL: there is none */
 	node_ref *values;      /* of a row of that: the right sides of the comparison */
+	const struct where_type **types; /* of these */
 	uint16_t nvalues;
 	const struct where_type *array; /* of the only value's type; NULL: there are several, or no such array */
 };

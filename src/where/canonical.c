@@ -156,7 +156,7 @@ static void put_value(struct buf *out, const struct where_type *t, const struct 
 /* As array_in() reads it: every element in quotes. */
 static void put_array_text(struct buf *out, const struct where_set *set)
 {
-	struct buf text = BUF_INIT(WHERE_CANONICAL_MAX);
+	struct buf text = BUF_INIT(WHERE_BOUND_MAX);
 	buf_putc(&text, '{');
 	for (size_t i = 0; i < set->nrows; i++) {
 		const struct where_text_value *v = &set->values[i];
@@ -287,7 +287,10 @@ void where_canonical(const struct where *w, struct buf *out)
 void where_bind(const struct where *w, const struct where_set *sets, struct buf *out)
 {
 	buf_puts(out, VERSION);
-	canonical_node(&(struct form){out, w, sets}, w->root);
+	if (w->root == NULL)
+		put_bool(out, true);
+	else
+		canonical_node(&(struct form){out, w, sets}, w->root);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------------ */

@@ -61,5 +61,7 @@ struct where_node {
 
 struct where;
 const struct where_node *where_root(const struct where *w);
+/* What a row of the table inside is compared with: where_subquery_width() nodes. */
+const struct where_node *const *where_subquery_values(const struct where *w, size_t i);
 
 #endif

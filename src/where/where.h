@@ -21,6 +21,7 @@
 #define WHERE_CANONICAL_MAX (1u << 20) /* the stored form */
 
 struct where;
+struct where_type;
 
 #define WHERE_SUBQUERIES_MAX 32     /* of a condition, with those inside others */
 #define WHERE_SUBQUERY_DEPTH_MAX 8  /* how many are inside each other */
@@ -79,11 +80,16 @@ const struct pg_table *where_table(const struct where *w);
 void where_subquery_sql(const struct where *w, size_t i, struct buf *out);
 
 /* What it selected: `values` has `nrows` times as many as are compared, `p` NULL: null. */
+#define WHERE_BOUND_MAX (8u << 20) /* of where_bind()'s form */
 struct where_text_value { const char *p; size_t len; };
 struct where_set { size_t nrows; const struct where_text_value *values; };
 
+/* What a subquery compares with, of a row of its table; the types live as long as the condition. */
+size_t where_subquery_width(const struct where *w, size_t i);
+const struct where_type *const *where_subquery_types(const struct where *w, size_t i);
+
 /* The stored form of the same condition with these sets, one for each of its own subqueries, in their places: constants, so
- * that where_load() needs no other table. Fails (out->failed) like where_canonical(), if it gets too long. */
+ * that where_load() needs no other table; one that says "true" for a subquery's condition that isn't there. Fails (out->failed) like where_canonical(), if it gets too long. */
 void where_bind(const struct where *w, const struct where_set *sets, struct buf *out);
 
 /* True if the condition looks at the column, itself or in what it compares with a subquery. */

@@ -24,6 +24,7 @@ struct cmd {
 	enum cmd_kind kind;
 	struct shape *shapes[SNAPSHOT_SHARED_MAX];
 	int nshapes;
+	struct sets **sets;        /* CMD_FILTER: of shapes with subqueries, as read in the snapshot, NULL of others; taken ones are NULL then. NULL: no shape has any */
 	struct pg_snapshot *snap;  /* CMD_FILTER, CMD_SUBSET_END (NULL: there is none): borrowed from the waiting thread */
 	uint64_t joined;           /* CMD_SUBSET_BEGIN: transactions so far; CMD_SUBSET_END: given back */
 	bool mark_pending;         /* CMD_SUBSET_END: the mark covers the snapshot once the writer has done its queue */

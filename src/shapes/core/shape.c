@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/registry.h"
+#include "shapes/core/sets.h"
 
 /* ---- schema headers ---- */
 
@@ -67,6 +68,7 @@ void shape_unref(struct shape *s)
 	shape_in_clear(&s->in);
 	shape_def_clear(&s->def);
 	free(s->inner_links);
+	sets_free(s->sets);
 	free(s->tail.err);
 	header_unref(s->engine, atomic_load(&s->header));
 	for (unsigned i = 0; i < s->nold_headers; i++)

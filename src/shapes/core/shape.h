@@ -20,6 +20,8 @@ struct header {
 	char key[];     /* the table's address and the columns */
 };
 
+struct sets;
+
 /* A shape in the list of a table that it names. Under registry_lock. */
 struct shape_link {
 	struct shape *shape;
@@ -41,6 +43,8 @@ struct shape {
 	struct shape_link link;       /* to its table */
 	struct shape_link *inner_links; /* to each of def.inner */
 	_Atomic bool grounded; /* it stands on its table's ground (ground.c) */
+
+	struct sets *sets; /* of its condition's subqueries, else NULL; who may do what: core/sets.h */
 
 	struct shape_tail tail; /* under shape_lock(): what readers see */
 	struct shape_in in;     /* INGEST's */

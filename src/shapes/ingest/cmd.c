@@ -9,6 +9,7 @@
 #include "shapes/core/engine.h"
 #include "shapes/core/items.h"
 #include "shapes/ingest/ingest.h"
+#include "shapes/ingest/inner.h"
 #include "shapes/ingest/route.h"
 #include "shapes/logs/record.h"
 #include "shapes/routing/render.h"
@@ -132,6 +133,8 @@ static void snapshot_counts(struct shapes *s, const struct pg_snapshot *snap)
 		mark_request(s, lsn_add(lsn > in->mark_wanted ? lsn : in->mark_wanted, MARK_STEP_BYTES));
 }
 
+static struct sets *sets_of(const struct cmd *c, int i) { return c->sets != NULL ? c->sets[i] : NULL; }
+
 static void filter_shapes(struct shapes *s, struct cmd *c)
 {
 	struct ingest *in = s->ingest;
@@ -147,6 +150,9 @@ static void filter_shapes(struct shapes *s, struct cmd *c)
 	}
 	if (c->result == 0 && joined != UINT64_MAX && (passed_not_held(in, c->snap, joined) || passed_doubtful(in, c->snap)))
 		c->result = 1;
+	for (int i = 0; i < c->nshapes && c->result == 0; i++)
+		if (sets_of(c, i) != NULL && c->shapes[i]->in.joining && !inner_counts(c->shapes[i], c->sets[i], c->snap))
+			c->result = 1;
 	if (c->result != 0)
 		return;
 	snapshot_counts(s, c->snap); /* in the queue before the shapes, which are durable before a client sees them */
@@ -157,6 +163,10 @@ static void filter_shapes(struct shapes *s, struct cmd *c)
 		shape->in.filter.snap = snapshot_copy(c->snap);
 		shape->in.filter.known = true;
 		join_set(in, shape, false);
+		if (sets_of(c, i) != NULL) {
+			inner_take(shape, c->sets[i]);
+			c->sets[i] = NULL;
+		}
 		put_shape_record(s, shape, c->snap);
 		shape->in.counting = shape->def.table->keys == PG_KEYS_COUNTED;
 		if (!shape->in.counting)
@@ -191,6 +201,18 @@ static void subset_end(struct shapes *s, struct cmd *c)
 	c->mark_pending = in->mark_limit != in->mark_wanted;
 }
 
+/* Shapes whose subqueries select from a table that got a leaf with rows. */
+static void rotate_watchers(struct shapes *s, uint32_t root, uint32_t leaf)
+{
+	const struct route *route;
+	for (size_t i = 0; (route = route_get(s->ingest, root, false)) != NULL && i < route->nwatches;) {
+		if (pg_table_has_leaf(route->watches[i]->table, leaf))
+			i++;
+		else
+			ingest_rotate(s, route->watches[i]->shape, "a partition with rows was attached to a table in its condition"); /* another takes its place */
+	}
+}
+
 static void resolved(struct shapes *s, struct cmd *c)
 {
 	struct ingest *in = s->ingest;
@@ -207,13 +229,13 @@ static void resolved(struct shapes *s, struct cmd *c)
 		struct route *route = route_get(in, c->ancestors[i], false);
 		/* Backwards: a rotation takes the shape out of the route. Those whose definition knows the leaf
 		 * have its rows in their snapshot. */
-		for (size_t j = c->had_rows[i] && route != NULL ? route->n : 0; j > 0; j--)
+		for (size_t j = c->had_rows[i] && route != NULL ? route->n : 0; j > 0 && route != NULL; j--)
 			if (!pg_table_has_leaf(route->shapes[j - 1]->def.table, c->oid)) {
-				bool last = route->n == 1;
 				ingest_rotate(s, route->shapes[j - 1], "a partition with rows was attached");
-				if (last)
-					break; /* the route is gone with its last shape */
+				route = route_get(in, c->ancestors[i], false); /* it is gone with its last shape */
 			}
+		if (c->had_rows[i])
+			rotate_watchers(s, c->ancestors[i], c->oid);
 		leaf_add(in, c->oid, c->ancestors[i]);
 	}
 }

@@ -9,6 +9,7 @@
 #include "shapes/core/engine.h"
 #include "shapes/core/items.h"
 #include "shapes/ingest/ingest.h"
+#include "shapes/ingest/inner.h"
 #include "shapes/ingest/route.h"
 
 /* Changes kept for a shape whose snapshot has begun and isn't known yet (a round trip); beyond, the
@@ -20,6 +21,7 @@
 
 void txn_clear(struct ingest *in)
 {
+	inner_txn_clear(in);
 	txn_forget(in);
 	keys_clear(in);
 	counts_txn_clear(in);
@@ -59,6 +61,7 @@ static void publish(struct shapes *s)
 {
 	struct ingest *in = s->ingest;
 	REQUIRE(in->end_lsn <= in->mark_limit && in->mark_limit <= atomic_load(&s->mark)); /* docs/invariants.md 2.1 */
+	inner_commit(in);
 	rotate_touched(s);
 	size_t total = 0;
 	for (size_t i = 0; i < in->ntouched; i++)
@@ -92,6 +95,7 @@ static void publish_staged(struct shapes *s)
 {
 	struct ingest *in = s->ingest;
 	REQUIRE(in->end_lsn <= in->mark_limit && in->mark_limit <= atomic_load(&s->mark)); /* docs/invariants.md 2.1 */
+	inner_commit(in);
 	rotate_touched(s);
 	/* The writer shows it to readers before we hear of it. */
 	if (in->end_lsn - 1 > atomic_load(&s->delivered))

@@ -21,6 +21,8 @@
 #include "shapes/core/items.h"
 #include "shapes/core/jobs.h"
 #include "shapes/ingest/ingest.h"
+#include "shapes/ingest/inner.h"
+#include "shapes/core/sets.h"
 #include "shapes/ingest/route.h"
 #include "shapes/ingest/sink.h"
 #include "shapes/logs/writer.h"
@@ -54,6 +56,8 @@ static void resolve(struct shapes *s, const struct relation *r)
 
 static void change_for_route(struct shapes *s, struct route *route, const struct relation *rel, const struct wal_change *c)
 {
+	if (route != NULL && route->watched != NULL)
+		inner_change(s, route, rel, c);
 	if (route != NULL && (route->loose != NULL || route->held != NULL))
 		keys_hold(s, route, rel, c);
 	else
@@ -96,6 +100,8 @@ static int row_change(struct shapes *s, const struct wal_change *c, struct err *
 		change_for_route(s, route, rel, c);
 		for (size_t i = 0; leaf != NULL && i < leaf->n; i++)
 			change_for_route(s, route_get(in, leaf->roots[i], false), rel, c);
+		if (in->ncostly > 0)
+			select_dismiss(s);
 	}
 	in->op += 2;
 	txn_bound(s);
@@ -103,11 +109,13 @@ static int row_change(struct shapes *s, const struct wal_change *c, struct err *
 	return 0;
 }
 
-static void truncate_route(struct ingest *in, const struct route *route)
+static void truncate_route(struct ingest *in, struct route *route)
 {
 	for (size_t j = 0; route != NULL && j < route->n; j++)
 		if (!txn_filtered(in, route->shapes[j]))
 			txn_rotate(in, route->shapes[j], "the table was truncated");
+	if (route != NULL)
+		inner_rotate(in, route, "a table in its condition was truncated");
 }
 
 static void truncate_change(struct shapes *s, const struct wal_change *c)
@@ -372,7 +380,13 @@ int ingest_restore_commits(struct shapes *s, const void *p, size_t len, struct e
 
 void ingest_forget_commits(struct shapes *s) { s->ingest->commits.n = 0; }
 
-int ingest_adopt(struct shapes *s, struct shape *shape, struct err *e) { return route_add_shape(s, shape, e); }
+int ingest_adopt(struct shapes *s, struct shape *shape, struct err *e)
+{
+	int rc = route_add_shape(s, shape, e);
+	if (shape->sets != NULL)
+		sets_unbind(shape->sets);
+	return rc;
+}
 
 void ingest_adopt_table(struct shapes *s, const struct pg_table *t) { leaf_add_all(s->ingest, t); }
 
@@ -475,6 +489,7 @@ void ingest_free(struct shapes *s)
 	for (size_t i = 0; (r = map_next(&in->routes, &i)) != NULL;) {
 		free(r->shapes);
 		free(r->plain);
+		free(r->watches);
 		free(r);
 	}
 	struct leaf *leaf;
@@ -492,6 +507,7 @@ void ingest_free(struct shapes *s)
 	arena_clear(&in->held_rows);
 	free(in->touched);
 	free(in->hits);
+	free(in->watch_hits);
 	free(in->costly);
 	commits_clear(&in->commits);
 	free(in->other_history);

@@ -65,6 +65,8 @@ struct ingest {
 	size_t nhits, hits_cap;
 	struct shape **costly; /* those whose condition takes too much work for a row of the change at hand; references */
 	size_t ncostly, costly_cap;
+	struct inner **watch_hits; /* subqueries that select the row at hand */
+	size_t nwatch_hits, watch_hits_cap;
 	uint64_t failures;     /* evaluations that failed, ever */
 	int64_t failure_logged_ms;
 	struct map passed;     /* page number -> passed_page: xids the stream has passed */
@@ -96,6 +98,8 @@ struct ingest {
 	struct arena held_rows;
 	uint64_t held_number;  /* the change that `held_change` is of, 0: none */
 	const struct held_change *held_change;
+	struct inner *inner_touched; /* subqueries of which it changes what they select; ingest/inner.c */
+	size_t deltas_bytes;   /* of those changes */
 	struct map renumbered; /* lines made for numbers, while entries get them */
 	struct relation *old_relations; /* that changes are held of */
 
@@ -175,6 +179,9 @@ void leaf_add_all(struct ingest *in, const struct pg_table *t);
  * condition doesn't fit the table; nothing was added. */
 int route_add_shape(struct shapes *s, struct shape *shape, struct err *e) MUST_USE;
 void route_remove_shape(struct shapes *s, struct shape *shape);
+/* Its place among those that watch a route; out of there. */
+size_t route_watch(struct route *r, struct inner *i);
+void route_unwatch(struct ingest *in, struct inner *i);
 /* Out of the routes, and its ITEM_DROP into the writer's queue (once). */
 void ingest_drop(struct shapes *s, struct shape *shape);
 /* Out of the registry too. What is queued after it can't become durable before it. */
@@ -216,6 +223,25 @@ void counts_drop(struct shape *shape);
 void counts_restore(struct shapes *s);
 
 /* ingest/selection.c: conditions */
+struct condition {
+	struct pg_table *table;
+	const struct where *where, *uses; /* it; and one that looks at no fewer columns */
+	void *member;                     /* of the filter */
+};
+/* Puts a condition into the filter of its table, in a list of them: -1 if it can't be evaluated. */
+int selection_add(struct selection **list, const struct condition *c, struct selected *out, struct err *e) MUST_USE;
+void selection_remove(struct selection **list, struct selected *s);
+/* To the relation as the stream described it last. */
+void selection_bind(struct selection *sel, const struct relation *rel);
+/* True if no column that any condition looks at differs: then one evaluation is enough. */
+bool selection_same(const struct selection *sel, const struct wal_tuple *was, const struct wal_tuple *now);
+/* A row for filter_row(): selection_fetch() has this as its context. */
+struct selection_row {
+	const struct selection *sel;
+	const struct wal_tuple *tuple, *older; /* `older` has what TOAST left out of `tuple` */
+};
+bool selection_fetch(void *ctx, uint16_t column, struct where_text *out);
+uint64_t selection_row_work(const struct selection_row *r); /* what it may cost */
 /* Puts the shape's condition into the filter of its table: -1 if it doesn't fit the table any more. */
 int select_add(struct route *route, struct shape *shape, struct err *e) MUST_USE;
 void select_remove(struct route *route, struct shape *shape);
@@ -223,6 +249,8 @@ void select_remove(struct route *route, struct shape *shape);
 /* ingest/select.c: whom a change concerns */
 /* Fills in->hits with the shapes of the selection whose condition holds before or after the change. */
 void select_hits(struct shapes *s, struct selection *sel, const struct relation *rel, const struct wal_change *c);
+/* The shape's condition took too much work for a row: it rotates when the change has been to all. */
+void select_costly(struct ingest *in, struct shape *shape);
 /* After the change: rotates those that were too costly. */
 void select_dismiss(struct shapes *s);
 

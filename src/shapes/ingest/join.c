@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "shapes/ingest/ingest.h"
+#include "shapes/ingest/inner.h"
 #include "shapes/ingest/route.h"
 
 void join_set(struct ingest *in, struct shape *shape, bool joining)
@@ -25,6 +26,7 @@ void join_clear(struct shape *shape)
 	shape->in.buffered = NULL;
 	shape->in.buffered_xid = NULL;
 	shape->in.nbuffered = shape->in.buffered_cap = shape->in.buffered_bytes = 0;
+	inner_forget_kept(shape);
 }
 
 void join_keep(struct ingest *in, const struct txn_shape *t)

@@ -22,6 +22,7 @@
 #include "shapes/core/jobs.h"
 #include "shapes/core/registry.h"
 #include "shapes/ingest/ingest.h"
+#include "shapes/ingest/inner.h"
 #include "shapes/ingest/route.h"
 #include "shapes/routing/render.h"
 
@@ -59,6 +60,11 @@ static bool fits_route(const struct route *route, const struct wal_relation *w)
 		if (route->shapes[i]->def.table != last && !says_the_same(route->shapes[i]->def.table, w))
 			return false;
 		last = route->shapes[i]->def.table;
+	}
+	for (size_t i = 0; i < route->nwatches; i++) {
+		if (route->watches[i]->table != last && !says_the_same(route->watches[i]->table, w))
+			return false;
+		last = route->watches[i]->table;
 	}
 	return true;
 }

@@ -10,10 +10,13 @@
 #include "shapes/core/items.h"
 #include "shapes/core/registry.h"
 #include "shapes/ingest/ingest.h"
+#include "shapes/ingest/inner.h"
 #include "shapes/ingest/route.h"
 #include "shapes/routing/render.h"
 
-static bool route_is_root(const struct shape *shape) { return shape->def.table->relkind == 'p' || shape->def.table->nleaves > 0; }
+/* Of the tables that a shape names, its own first. */
+static const struct pg_table *named(const struct shape *shape, size_t i) { return i == 0 ? shape->def.table : shape->def.inner[i - 1]; }
+static bool is_root(const struct pg_table *t) { return t->relkind == 'p' || t->nleaves > 0; }
 
 /* ---- keys that are unique at commits only: keys.c -------------------------------------------------- */
 
@@ -38,6 +41,7 @@ static void held_gone(struct route *r)
 {
 	if (r->held != NULL)
 		r->held->route = NULL;
+	r->held = NULL;
 }
 
 /* ---- routes and formats --------------------------------------------------------------------------- */
@@ -62,6 +66,20 @@ static size_t list_add(struct shape ***list, size_t *n, size_t *cap, struct shap
 	}
 	(*list)[*n] = s;
 	return (*n)++;
+}
+
+/* Without shapes nothing is held for it; without anybody who looks at it it goes. */
+static void route_tidy(struct ingest *in, struct route *r)
+{
+	if (r->n == 0)
+		held_gone(r);
+	if (r->n > 0 || r->nwatches > 0)
+		return;
+	map_del(&in->routes, &r->oid, sizeof r->oid);
+	free(r->shapes);
+	free(r->plain);
+	free(r->watches);
+	free(r);
 }
 
 static int route_add(struct ingest *in, uint32_t oid, struct shape *s, struct err *e)
@@ -90,13 +108,26 @@ static void route_remove(struct ingest *in, uint32_t oid, struct shape *s)
 		moved = r->plain[s->in.plain_at] = r->plain[--r->nplain];
 		moved->in.plain_at = s->in.plain_at;
 	}
-	if (r->n == 0) {
-		held_gone(r);
-		map_del(&in->routes, &r->oid, sizeof r->oid);
-		free(r->shapes);
-		free(r->plain);
-		free(r);
+	route_tidy(in, r);
+}
+
+size_t route_watch(struct route *r, struct inner *i)
+{
+	if (r->nwatches == r->watches_cap) {
+		r->watches_cap = r->watches_cap ? r->watches_cap * 2 : 4;
+		r->watches = mem_realloc(r->watches, r->watches_cap * sizeof(struct inner *));
 	}
+	r->watches[r->nwatches] = i;
+	return r->nwatches++;
+}
+
+void route_unwatch(struct ingest *in, struct inner *i)
+{
+	struct route *r = i->route;
+	REQUIRE(r->watches[i->route_at] == i);
+	struct inner *moved = r->watches[i->route_at] = r->watches[--r->nwatches];
+	moved->route_at = i->route_at;
+	route_tidy(in, r);
 }
 
 static struct format *format_intern(struct ingest *in, const struct shape_def *def)
@@ -171,6 +202,15 @@ void relation_free(struct relation *r)
 	free(r);
 }
 
+static void unbind(struct route *route, const struct relation *r)
+{
+	struct selection *const lists[] = {route->selections, route->watched};
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		for (struct selection *sel = lists[i]; sel != NULL; sel = sel->next)
+			if (sel->bound == r)
+				sel->bound = NULL;
+}
+
 void relation_drop(struct ingest *in, struct relation *r)
 {
 	struct format *f;
@@ -179,9 +219,7 @@ void relation_drop(struct ingest *in, struct relation *r)
 			f->bound = NULL;
 	struct route *route;
 	for (size_t i = 0; (route = map_next(&in->routes, &i)) != NULL;)
-		for (struct selection *sel = route->selections; sel != NULL; sel = sel->next)
-			if (sel->bound == r)
-				sel->bound = NULL;
+		unbind(route, r);
 	relation_free(r);
 }
 
@@ -262,10 +300,13 @@ int route_add_shape(struct shapes *s, struct shape *shape, struct err *e)
 	shape->in.routed = true;
 	shape->in.format = format_intern(in, &shape->def);
 	int rc = route_add(in, shape->def.table->oid, shape, e);
-	if (route_is_root(shape)) {
-		in->nroots++;
-		leaf_add_all(in, shape->def.table);
-	}
+	for (size_t i = 0; i <= shape->def.ninner; i++)
+		if (is_root(named(shape, i))) {
+			in->nroots++;
+			leaf_add_all(in, named(shape, i));
+		}
+	if (rc == 0 && shape->sets != NULL)
+		rc = inner_add(in, shape, e);
 	if (rc != 0)
 		route_remove_shape(s, shape);
 	return rc;
@@ -280,9 +321,10 @@ void route_remove_shape(struct shapes *s, struct shape *shape)
 	join_set(in, shape, false);
 	join_clear(shape);
 	counts_drop(shape);
+	inner_remove(in, shape);
 	route_remove(in, shape->def.table->oid, shape);
-	if (route_is_root(shape))
-		in->nroots--;
+	for (size_t i = 0; i <= shape->def.ninner; i++)
+		in->nroots -= is_root(named(shape, i));
 	format_unref(in, shape->in.format);
 	shape->in.format = NULL;
 }

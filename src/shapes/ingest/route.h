@@ -9,6 +9,7 @@
 #include "shapes/routing/keys.h"
 #include "wal/change.h"
 
+struct inner;
 struct relation;
 struct selection;
 struct held;
@@ -20,6 +21,9 @@ struct route { /* INGEST's: the shapes of a table */
 	struct shape **plain;  /* those without a condition */
 	size_t nplain, plain_cap;
 	struct selection *selections; /* those with one */
+	struct inner **watches; /* subqueries that select from it; inner.h */
+	size_t nwatches, watches_cap;
+	struct selection *watched; /* their conditions */
 	struct pg_table *loose; /* not NULL: keys are unique at commits only, for `nloose` of the shapes; ingest/keys.c */
 	size_t nloose;
 	struct held *held;      /* of the running transaction */

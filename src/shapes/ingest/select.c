@@ -21,52 +21,12 @@
 
 #define FAILURE_LOG_MS 10000 /* at most one line about evaluations that fail in this time */
 
-/* ---- binding to a relation -------------------------------------------------------------------------------- */
-
-static void bind_to(struct selection *sel, const struct relation *rel)
-{
-	const struct pg_table *t = sel->table;
-	sel->bound = rel;
-	sel->bound_version = rel->version;
-	sel->misfit = false;
-	sel->told_txn = 0;
-	for (uint16_t i = 0; i < t->ncolumns; i++) {
-		sel->map[i] = -1;
-		for (uint16_t k = 0; sel->used[i] && k < rel->ncolumns; k++)
-			if (strcmp(rel->names[k], t->columns[i].name) == 0 && rel->types[k] == t->columns[i].type_oid)
-				sel->map[i] = k;
-	}
-	for (struct column_set *set = sel->sets; set != NULL; set = set->next) {
-		set->fits = true;
-		for (uint16_t i = 0; i < set->n; i++)
-			set->fits &= sel->map[set->columns[i]] >= 0;
-		sel->misfit |= !set->fits;
-	}
-}
-
 /* ---- evaluating -------------------------------------------------------------------------------------------- */
 
 struct hitting {
 	struct shapes *s;
-	const struct selection *sel;
-	const struct wal_tuple *tuple, *older; /* `older` has what TOAST left out of `tuple` */
 	uint8_t as;
 };
-
-static bool fetch(void *ctx, uint16_t column, struct where_text *out)
-{
-	const struct hitting *h = ctx;
-	int i = h->sel->map[column];
-	if (i < 0 || i >= h->tuple->ncolumns)
-		return false;
-	const struct wal_value *v = &h->tuple->values[i];
-	if (v->kind == WAL_UNCHANGED && h->older != NULL && i < h->older->ncolumns)
-		v = &h->older->values[i];
-	if (v->kind == WAL_UNCHANGED)
-		return false;
-	*out = (struct where_text){v->data, v->len, v->kind == WAL_NULL};
-	return true;
-}
 
 static void hit(struct ingest *in, struct shape *shape, uint8_t as)
 {
@@ -97,7 +57,7 @@ static void failed(void *ctx, void *member, int column, const char *reason)
 	const struct shape *shape = member;
 	int64_t now = clock_mono_ms();
 	/* Not for shapes that don't see the transaction, or are to rotate for a column that is gone. */
-	if (!shape->in.uses->fits || txn_filtered(in, shape))
+	if (!shape->in.selected.uses->fits || txn_filtered(in, shape))
 		return;
 	in->failures++;
 	atomic_fetch_add_explicit(&h->s->stat_where_failures, 1, memory_order_relaxed);
@@ -119,18 +79,19 @@ static void failed(void *ctx, void *member, int column, const char *reason)
  * shapes that stay have been evaluated to the end, and a rotation, which is queued before anything of the transaction,
  * only has clients fetch anew.
  */
-static void costly(void *ctx, void *member)
+void select_costly(struct ingest *in, struct shape *shape)
 {
-	struct ingest *in = ((const struct hitting *)ctx)->s->ingest;
 	for (size_t i = 0; i < in->ncostly; i++)
-		if (in->costly[i] == member)
+		if (in->costly[i] == shape)
 			return;
 	if (in->ncostly == in->costly_cap) {
 		in->costly_cap = in->costly_cap ? in->costly_cap * 2 : 16;
 		in->costly = mem_realloc(in->costly, in->costly_cap * sizeof(struct shape *));
 	}
-	in->costly[in->ncostly++] = shape_ref(member);
+	in->costly[in->ncostly++] = shape_ref(shape);
 }
+
+static void costly(void *ctx, void *member) { select_costly(((const struct hitting *)ctx)->s->ingest, member); }
 
 void select_dismiss(struct shapes *s)
 {
@@ -148,43 +109,19 @@ void select_dismiss(struct shapes *s)
 	in->ncostly = 0;
 }
 
-static uint64_t bytes_of(const struct wal_tuple *t)
-{
-	uint64_t sum = 0;
-	for (uint16_t i = 0; t != NULL && i < t->ncolumns; i++)
-		if (t->values[i].kind == WAL_TEXT)
-			sum += t->values[i].len;
-	return sum;
-}
-
 static void evaluate(struct shapes *s, struct selection *sel, const struct wal_tuple *tuple, const struct wal_tuple *older, uint8_t as)
 {
-	struct hitting h = {s, sel, tuple, older, as};
-	filter_limit(sel->filter, FILTER_ROW_STEPS + FILTER_BYTE_STEPS * (bytes_of(tuple) + bytes_of(older)), costly);
-	filter_row(sel->filter, fetch, &h, found, failed, &h);
-}
-
-/* True if no column that any condition looks at differs: then one evaluation is enough. */
-static bool same_to_all(const struct selection *sel, const struct wal_tuple *was, const struct wal_tuple *now)
-{
-	for (uint16_t i = 0; i < sel->table->ncolumns; i++) {
-		int k = sel->used[i] ? sel->map[i] : -1;
-		if (k < 0 || k >= was->ncolumns || k >= now->ncolumns)
-			continue;
-		const struct wal_value *a = &was->values[k], *b = &now->values[k];
-		if (b->kind == WAL_UNCHANGED)
-			continue;
-		if (a->kind != b->kind || (a->kind == WAL_TEXT && (a->len != b->len || memcmp(a->data, b->data, a->len) != 0)))
-			return false;
-	}
-	return true;
+	struct hitting h = {s, as};
+	struct selection_row row = {sel, tuple, older};
+	filter_limit(sel->filter, selection_row_work(&row), costly);
+	filter_row(sel->filter, selection_fetch, &row, found, failed, &h);
 }
 
 static void rotate_misfits(struct shapes *s, const struct selection *sel, const struct route *route)
 {
 	for (size_t i = 0; i < route->n; i++) {
 		struct shape *shape = route->shapes[i];
-		if (shape->in.selection == sel && !shape->in.uses->fits && !txn_filtered(s->ingest, shape))
+		if (shape->in.selected.selection == sel && !shape->in.selected.uses->fits && !txn_filtered(s->ingest, shape))
 			txn_rotate(s->ingest, shape, "a column of its condition was dropped, renamed or has another type now");
 	}
 }
@@ -193,7 +130,7 @@ static void rotate_misfits(struct shapes *s, const struct selection *sel, const 
 static void rotate_unsure(struct shapes *s, const struct selection *sel, const struct route *route)
 {
 	for (size_t i = 0; i < route->n; i++)
-		if (route->shapes[i]->in.selection == sel && !txn_filtered(s->ingest, route->shapes[i]))
+		if (route->shapes[i]->in.selected.selection == sel && !txn_filtered(s->ingest, route->shapes[i]))
 			txn_rotate(s->ingest, route->shapes[i], "a row came without its old values: the table's replica identity is not FULL");
 }
 
@@ -211,7 +148,7 @@ void select_hits(struct shapes *s, struct selection *sel, const struct relation 
 	const struct route *route = route_get(s->ingest, sel->table->oid, false);
 	const struct wal_tuple *was = &c->u.row.old_tuple, *now = &c->u.row.new_tuple;
 	if (sel->bound != rel || sel->bound_version != rel->version)
-		bind_to(sel, rel);
+		selection_bind(sel, rel);
 	if (sel->misfit && first_in_txn(s->ingest, &sel->told_txn))
 		rotate_misfits(s, sel, route);
 	if (c->kind != WAL_INSERT && c->u.row.old_kind != 'O') {
@@ -223,7 +160,7 @@ void select_hits(struct shapes *s, struct selection *sel, const struct relation 
 		evaluate(s, sel, now, NULL, HIT_NEW);
 	} else if (c->kind == WAL_DELETE) {
 		evaluate(s, sel, was, NULL, HIT_OLD);
-	} else if (same_to_all(sel, was, now)) {
+	} else if (selection_same(sel, was, now)) {
 		evaluate(s, sel, was, NULL, HIT_OLD | HIT_NEW);
 	} else {
 		evaluate(s, sel, was, NULL, HIT_OLD);

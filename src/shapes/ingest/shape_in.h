@@ -11,9 +11,18 @@
 
 struct column_set;
 struct format;
+struct inner;
+struct inner_kept;
 struct key_counts;
 struct selection;
 struct txn_shape;
+
+/* A condition in the filter of its table; ingest/selection.c. */
+struct selected {
+	struct selection *selection; /* NULL: it is in none */
+	struct filter_member member;
+	const struct column_set *uses; /* the columns that it looks at */
+};
 
 struct snapshot_filter {
 	struct pg_snapshot snap;
@@ -26,9 +35,9 @@ struct shape_in {
 	struct format *format;
 	size_t route_at;      /* its place in its own table's route */
 	size_t plain_at;      /* without a condition: its place among those */
-	struct selection *selection; /* with one: where its condition is looked for */
-	struct filter_member member;
-	const struct column_set *uses; /* the columns that its condition looks at */
+	struct selected selected; /* with one: where it is looked for */
+	struct inner *inner;  /* the subqueries of that, by number (core/sets.h) */
+	uint16_t ninner;
 	uint64_t hit_change;  /* the change that `hits` is about */
 	uint8_t hits;         /* HIT_OLD, HIT_NEW */
 	struct snapshot_filter filter;
@@ -37,6 +46,8 @@ struct shape_in {
 	struct entry *buffered; /* while joining; entries with xid */
 	uint32_t *buffered_xid;
 	size_t nbuffered, buffered_cap, buffered_bytes;
+	struct inner_kept *kept; /* ... of its sets (inner.h) */
+	size_t kept_bytes;
 	bool overflowed;
 	uint64_t open_bytes;  /* Σ text since the last chunk end */
 	uint64_t txn_seq;     /* the transaction that touched it last */

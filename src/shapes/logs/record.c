@@ -12,6 +12,7 @@
 #include "shapes/core/items.h"
 #include "shapes/core/limits.h"
 #include "shapes/core/registry.h"
+#include "shapes/core/sets.h"
 #include "shapes/logs/record.h"
 #include "store/store.h"
 
@@ -27,6 +28,7 @@
 #define FLAG_SELECTS_ALL 8u
 #define FLAG_COMPLETE 16u
 #define FLAG_WHERE 32u
+#define FLAG_SETS 64u
 
 /* ---- writing ---- */
 
@@ -113,6 +115,19 @@ static bool is_done(const struct cursor *c) { return !c->bad && c->left == 0; }
 
 /* ---- shapes ---- */
 
+/* What the subqueries of the condition selected, and the other tables that it names. */
+static void put_sets(const struct shape *s, struct buf *scratch, struct buf *out)
+{
+	REQUIRE(s->sets != NULL); /* a shape with subqueries gets a record when they have been read */
+	put_bytes(out, s->sets->texts.data, s->sets->texts.len);
+	put_u16(out, s->def.ninner);
+	for (uint16_t i = 0; i < s->def.ninner; i++) {
+		buf_reset(scratch);
+		pg_table_to_json(s->def.inner[i], scratch);
+		put_bytes(out, scratch->data, scratch->len);
+	}
+}
+
 void record_shape(const struct shape *s, const struct pg_snapshot *snap, bool complete, uint32_t nchunks, struct buf *out)
 {
 	const struct shape_def *d = &s->def;
@@ -120,7 +135,7 @@ void record_shape(const struct shape *s, const struct pg_snapshot *snap, bool co
 	put_u8(out, (uint8_t)((d->replica == REPLICA_FULL ? FLAG_REPLICA_FULL : 0) |
 	                      (d->log_mode == LOG_MODE_CHANGES_ONLY ? FLAG_CHANGES_ONLY : 0) | (d->explicit_columns ? FLAG_EXPLICIT : 0) |
 	                      (d->selects_all ? FLAG_SELECTS_ALL : 0) | (complete ? FLAG_COMPLETE : 0) |
-	                      (d->where != NULL ? FLAG_WHERE : 0)));
+	                      (d->where != NULL ? FLAG_WHERE : 0) | (d->has_subqueries ? FLAG_SETS : 0)));
 	put_text(out, s->handle);
 	put_u64(out, s->chunk_bytes);
 	put_u32(out, nchunks);
@@ -137,13 +152,17 @@ void record_shape(const struct shape *s, const struct pg_snapshot *snap, bool co
 	struct buf table = BUF_INIT(RECORD_BYTES_MAX);
 	pg_table_to_json(d->table, &table);
 	put_bytes(out, table.data, table.len);
+	if (d->has_subqueries)
+		put_sets(s, &table, out);
 	buf_clear(&table);
 }
 
-static void shape_record_clear(struct shape_record *r)
+void shape_record_clear(struct shape_record *r)
 {
 	shape_def_clear(&r->def);
 	pg_snapshot_clear(&r->snap);
+	free(r->sets);
+	r->sets = NULL;
 }
 
 void interned_clear(struct map *m)
@@ -170,6 +189,28 @@ static int intern_table(struct map *tables, const char *p, size_t len, struct pg
 		map_put(tables, in->bytes, len, in);
 	}
 	*out = pg_table_ref(in->table);
+	return 0;
+}
+
+static int parse_sets(struct cursor *c, struct map *tables, struct shape_record *out, struct err *e)
+{
+	size_t n;
+	const char *texts = get_bytes(c, &n);
+	out->sets = mem_strndup(texts, n);
+	out->sets_len = n;
+	uint16_t ninner = get_u16(c);
+	if (c->bad || ninner > WHERE_SUBQUERIES_MAX || out->def.where == NULL || !where_has_subqueries(out->def.where))
+		return err_set(e, ERR_DAMAGED, "store: a damaged shape record (subqueries)");
+	out->def.has_subqueries = true;
+	out->def.inner = mem_alloc((ninner + 1u) * sizeof *out->def.inner);
+	for (uint16_t i = 0; i < ninner; i++) {
+		const char *table = get_bytes(c, &n);
+		if (c->bad)
+			return err_set(e, ERR_DAMAGED, "store: a damaged shape record (subqueries)");
+		if (intern_table(tables, table, n, &out->def.inner[i], e) != 0)
+			return -1;
+		out->def.ninner++;
+	}
 	return 0;
 }
 
@@ -216,7 +257,11 @@ int record_shape_parse(const char *p, size_t len, struct map *tables, struct sha
 	else if (where != NULL)
 		out->def.where = out->def.identity + n - nwhere;
 	const char *table = get_bytes(&c, &n);
-	int rc = is_done(&c) ? intern_table(tables, table, n, &out->def.table, e) : err_set(e, ERR_DAMAGED, "store: a damaged shape record");
+	int rc = c.bad ? err_set(e, ERR_DAMAGED, "store: a damaged shape record") : intern_table(tables, table, n, &out->def.table, e);
+	if (rc == 0 && (flags & FLAG_SETS))
+		rc = parse_sets(&c, tables, out, e);
+	if (rc == 0 && !is_done(&c))
+		rc = err_set(e, ERR_DAMAGED, "store: a damaged shape record");
 	for (uint16_t i = 0; rc == 0 && i < out->def.nselected; i++)
 		if (out->def.selected[i] >= out->def.table->ncolumns)
 			rc = err_set(e, ERR_DAMAGED, "store: a damaged shape record (columns)");

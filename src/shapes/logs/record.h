@@ -17,6 +17,8 @@ struct shape_record {
 	struct pg_snapshot snap;
 	bool complete;
 	uint32_t nchunks;
+	char *sets; /* of the condition's subqueries (core/sets.h), else NULL */
+	size_t sets_len;
 };
 /* Tables met before, by the bytes of their record: shapes of one table share it. */
 struct interned {
@@ -26,6 +28,7 @@ struct interned {
 };
 void interned_clear(struct map *m);
 int record_shape_parse(const char *p, size_t len, struct map *tables, struct shape_record *out, struct err *e) MUST_USE;
+void shape_record_clear(struct shape_record *r);
 void record_table(const struct table_state *t, struct buf *out);
 int record_table_parse(const char *p, size_t len, struct table_state *out, struct err *e) MUST_USE;
 /* A journal batch: see store/FORMAT.md. */

@@ -43,6 +43,8 @@ void filter_free(struct filter *f)
 	free(f);
 }
 
+struct where_pool *filter_pool(const struct filter *f) { return f->pool; }
+
 size_t filter_members(const struct filter *f)
 {
 	return f->members;

@@ -46,6 +46,8 @@ void filter_free(struct filter *f);
 int filter_add(struct filter *f, struct filter_member *m, const struct where *w, char reason[WHERE_REASON_MAX]) MUST_USE;
 void filter_remove(struct filter *f, struct filter_member *m);
 size_t filter_members(const struct filter *f);
+/* Where its expressions are; others over the same rows may be added, and evaluated after filter_row() for its row. */
+struct where_pool *filter_pool(const struct filter *f);
 
 /*
  * Finds the members whose condition is true for the row. `found` is called once for each, in no order; it
