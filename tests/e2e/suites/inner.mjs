@@ -161,8 +161,9 @@ test('ALTER of the type of a used column, of which the condition still holds', a
   const w = await world(t, { sql: ACCESS })
   const mine = await both(w)
   for (const [i, sql] of ['ALTER TABLE members ALTER project_id TYPE bigint', 'ALTER TABLE members ALTER user_id TYPE numeric USING user_id + 1'].entries()) {
+    const of = mine.map((f) => f.refetches.length)
     await w.sql(sql)
-    await until(`${sql}: rotated`, () => mine.every((f) => f.refetches.length > i && f.confirmedAt), WATCH_MS)
+    await until(`${sql}: rotated`, () => mine.every((f, k) => f.refetches.length > of[k] && f.confirmedAt), WATCH_MS)
     await w.agree()
     await w.sql(`INSERT INTO members VALUES (${50 + i}, ${4 + i}, 1)`)
     await w.agree()

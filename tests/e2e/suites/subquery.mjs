@@ -705,3 +705,48 @@ test('200 shapes of as many users: one transaction changes the sets of 50, and o
   rotated(others, 0)
   equal(w.followers.map((f) => f.rows.size), w.followers.map((_, i) => ((i + 1) % 4 === 0 ? 2 : 1)), 'rows')
 })
+
+test('a set that flips faster than anybody fetches: at worst a 503 to come again soon, and right as soon as it is calm', { timeout: 120000 }, async (t) => {
+  const w = await world(t, { sql: [...ACCESS, "INSERT INTO items SELECT g, g % 6 + 1, repeat('x', 300) FROM generate_series(1000, 8000) g"] })
+  const mine = await both(w)
+  const calm = await both(w, { ...SHAPE, where: MINE.replace('= 1', '= 2') })
+  let flipping = true
+  const session = await w.session()
+  const flips = (async () => {
+    for (let i = 0; flipping; i++) await session.query(i % 2 ? 'DELETE FROM members WHERE id = 50' : 'INSERT INTO members VALUES (50, 5, 1)')
+  })()
+  const seen = {}
+  const end = Date.now() + 8000
+  while (Date.now() < end) {
+    const a = await shape(w.busbar.url, { ...SHAPE, offset: '-1' })
+    seen[a.status] = (seen[a.status] ?? 0) + 1
+    assert([200, 409, 503].includes(a.status), `${a.status} ${a.text()}`)
+    if (a.status === 503) assert(Number(a.headers['retry-after']) >= 1 && Number(a.headers['retry-after']) <= 10, `retry-after ${a.headers['retry-after']}: ${a.text()}`)
+    await delay(20)
+  }
+  flipping = false
+  await flips
+  const started = Date.now()
+  await w.agree(mine, 5000)
+  t.note(`answers ${JSON.stringify(seen)}, ${mine.map((f) => f.refetches.length)} refetches, right after ${Date.now() - started} ms`)
+  await w.agree(calm)
+  rotated(calm, 0)
+  await settled(w, mine)
+})
+
+// ---------------------------------------------------------------- who may look where
+
+test('BUSBAR_SUBQUERY_TABLES: another table answers as one that is not there, and is left alone', async (t) => {
+  const w = await world(t, { sql: [...ACCESS, 'CREATE SCHEMA auth', 'CREATE TABLE auth.users (id int PRIMARY KEY)'], env: { BUSBAR_SUBQUERY_TABLES: 'public.members, auth.*' } })
+  const ask = (from) => shape(w.busbar.url, { table: 'items', offset: '-1', where: `project_id IN (SELECT id FROM ${from})` })
+  const [hidden, missing] = [await ask('projects'), await ask('nothing1')]
+  equal([hidden.status, missing.status], [400, 400], hidden.text())
+  equal(hidden.text().replaceAll('projects', 'T'), missing.text().replaceAll('nothing1', 'T'), 'the texts')
+  equal((await w.sql("SELECT relreplident AS i FROM pg_class WHERE relname = 'projects'")).rows[0].i, 'd', 'replica identity of projects')
+  equal((await ask('auth.users')).status, 200, 'a schema`s table')
+  const mine = await both(w)
+  await w.sql('INSERT INTO members VALUES (50, 5, 1)')
+  await becomes(w, mine, 1)
+  // The outer table may be any.
+  equal((await shape(w.busbar.url, { table: 'projects', offset: '-1' })).status, 200, 'the outer table')
+})
