@@ -109,6 +109,17 @@ const MISHAPS = {
   'ALTER of a used column': (w, random) => w.sql(`ALTER TABLE members ALTER project_id TYPE ${random.pick(['int', 'bigint'])}`),
 }
 
+// Commits are flushed and streamed, and count as running for a while: they wait for a standby that never comes.
+async function hang(w, random, meanwhile) {
+  await w.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+  await w.sql('SELECT pg_reload_conf()')
+  await delay(random.int(100, 500))
+  await meanwhile()
+  await delay(random.int(100, 500))
+  await w.sql('ALTER SYSTEM RESET synchronous_standby_names')
+  await w.sql('SELECT pg_reload_conf()')
+}
+
 async function retried(action, tries = 5) {
   for (;;) {
     try {
@@ -154,6 +165,10 @@ async function run(t, chosen, kind, ms, total) {
         count('a shape born while others write')
       }
       await delay(random.int(40, 400))
+      if (random.chance(0.3)) {
+        await hang(w, random, born)
+        count('commits that hung while shapes were born')
+      }
       const mishap = kind === 'rough' && random.chance(0.6)
       if (mishap) {
         const what = random.pick(Object.keys(MISHAPS))
@@ -189,7 +204,7 @@ const MUST = {
   all: [
     ...TEMPLATES.map((make) => `a set changed: ${make(1).kind}`), 'granted', 'revoked', 'moved', 'a set changed and changed back in a transaction', 'the set of no change', 'an empty set', 'a NULL in a set',
     'a set and outer rows changed in one transaction', 'several changes of one row', 'another text of an equal value', 'a huge transaction', 'savepoints undone', 'commits in another order than they began',
-    'a shape born while others write', 'rotations seen',
+    'a shape born while others write', 'rotations seen', 'commits that hung while shapes were born',
   ],
   quiet: [],
   rough: LONG || SECONDS > 300 ? Object.keys(MISHAPS) : [],
