@@ -159,6 +159,7 @@ async function run(t, chosen, kind, ms, total) {
   try {
     for (let round = 0; Date.now() < end; round++) {
       const writers = Array.from({ length: WRITERS }, () => new SetsWriter(w, new Random(random.int(0, 2 ** 31)), moves).start())
+      t.cleanup(() => Promise.all(writers.map((x) => x.stop())))
       for (let i = random.int(0, 3); i > 0 && w.followers.length < 40; i--) {
         await delay(random.int(0, 100))
         born()
