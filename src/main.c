@@ -172,7 +172,7 @@ int main(int argc, char **argv)
 	struct err e = {0};
 	bound_free_memory();
 	pg_init(); /* before any thread: it changes the environment */
-	if (load_config(&c, check, &e) != 0)
+	if (load_config(&c, check, &e) != 0 || http_check_config(&c, &e) != 0)
 		return fatal(&e);
 	int rc = 0;
 	if (check)

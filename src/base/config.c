@@ -24,6 +24,7 @@
 #define BLANKS " \t\r\n"
 #define NAME_BYTES_MAX 63     /* Postgres's NAMEDATALEN - 1 */
 #define PREFIX "ELECTRIC_"
+#define OWN_PREFIX "BUSBAR_"
 #define UNKNOWN_NAME_BYTES_MAX 100 /* longer ones have no nearest name */
 #define SLOT_PREFIX "electric_slot_"
 #define PUBLICATION_PREFIX "electric_publication_"
@@ -50,10 +51,7 @@ static const struct var_info {
 static const char *const type_names[] = {"text", "bool", "bool", "int", "float", "time", "size", "URL", "JSON"};
 
 /* What fits; outside is refused. Numbers without an entry may be anything. */
-static const struct {
-	enum var var;
-	int64_t min, max;
-} ranges[] = {
+static const struct { enum var var; int64_t min, max; } ranges[] = {
 	{V_ELECTRIC_DB_POOL_SIZE, INT32_MIN, INT32_MAX},
 	{V_ELECTRIC_DATABASE_TCP_KEEPALIVE_COUNT, 1, 127},
 	{V_ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE, 0, INT64_MAX},
@@ -133,10 +131,7 @@ static bool leading_decimal(const char *p, double *out, const char **end)
 	return true;
 }
 
-struct unit {
-	const char *name;
-	double factor;
-};
+struct unit { const char *name; double factor; };
 
 /* A decimal with an optional unit, times the unit's factor, truncated; false unless 1 <= result <= max. */
 static bool parse_unit(const char *text, const struct unit *units, size_t count, int64_t max, int64_t *out)
@@ -162,9 +157,7 @@ static bool parse_unit(const char *text, const struct unit *units, size_t count,
 
 int config_parse_time_ms(const char *text, int64_t *out, struct err *e)
 {
-	static const struct unit units[] = {
-		{"ms", 1}, {"msec", 1}, {"s", 1000}, {"sec", 1000}, {"m", 60000}, {"min", 60000},
-	};
+	static const struct unit units[] = {{"ms", 1}, {"msec", 1}, {"s", 1000}, {"sec", 1000}, {"m", 60000}, {"min", 60000}};
 	if (parse_unit(text, units, ARRAY_LEN(units), TIME_MS_MAX, out))
 		return 0;
 	/* COMPAT: the same text for whatever is wrong, a zero too. */
@@ -527,16 +520,23 @@ static size_t distance(const char *a, size_t a_len, const char *b)
 	return row[b_len];
 }
 
+/* Of a name that should be one of ours or of Electric's; 0: it may be anybody's. */
+static size_t prefix_of(const char *name)
+{
+	const char *prefix = strncmp(name, OWN_PREFIX, sizeof OWN_PREFIX - 1) == 0 ? OWN_PREFIX : PREFIX;
+	return strncmp(name, prefix, strlen(prefix)) == 0 ? strlen(prefix) : 0;
+}
+
 /* The name that is read and looks most like this one, NULL if none does. */
 static const char *nearest(const char *name, size_t len)
 {
-	const size_t prefix = sizeof PREFIX - 1;
+	const size_t prefix = prefix_of(name);
 	const char *best = NULL;
 	size_t best_distance = 3 + (len - prefix) / 6;
 	for (int v = 0; v < V_COUNT; v++) {
 		if (infos[v].state == S_OLD)
 			continue;
-		bool prefixed = strncmp(infos[v].name, PREFIX, prefix) == 0;
+		bool prefixed = prefix_of(infos[v].name) > 0;
 		size_t d = prefixed ? distance(name, len, infos[v].name) : distance(name + prefix, len - prefix, infos[v].name);
 		if (d < best_distance) {
 			best = infos[v].name;
@@ -566,7 +566,7 @@ static void warn_unknown(struct loader *l)
 	for (char **env = environ; env != NULL && *env != NULL; env++) {
 		const char *eq = strchr(*env, '=');
 		size_t len = eq == NULL ? 0 : (size_t)(eq - *env);
-		if (len <= sizeof PREFIX - 1 || strncmp(*env, PREFIX, sizeof PREFIX - 1) != 0 || known_variable(*env, len))
+		if (prefix_of(*env) == 0 || len <= prefix_of(*env) || known_variable(*env, len))
 			continue;
 		char *name = mem_strndup(*env, len);
 		const char *like = nearest(name, len);
@@ -807,6 +807,8 @@ static int load_http(struct loader *l, struct config *c)
 	c->chunk_bytes_threshold = l->num[V_ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD];
 	c->enable_integration_testing = l->num[V_ELECTRIC_ENABLE_INTEGRATION_TESTING];
 	c->conn_max_requests = l->num[V_ELECTRIC_TWEAKS_CONN_MAX_REQUESTS];
+	if (l->text[V_BUSBAR_SUBQUERY_TABLES] != NULL)
+		c->subquery_tables = mem_strdup(l->text[V_BUSBAR_SUBQUERY_TABLES]);
 	return load_admission(l, c) < 0 || load_secret(l, c) < 0 ? -1 : 0;
 }
 
@@ -877,14 +879,12 @@ void config_clear(struct config *c)
 {
 	config_url_clear(&c->database);
 	config_url_clear(&c->pooled_database);
-	free(c->ca_certificate_file);
-	free(c->replication_stream_id);
-	free(c->slot_name);
-	free(c->publication_name);
 	if (c->secret != NULL)
 		explicit_bzero(c->secret, strlen(c->secret));
-	free(c->secret);
-	free(c->storage_dir);
+	char *const texts[] = {c->ca_certificate_file, c->replication_stream_id, c->slot_name, c->publication_name, c->secret,
+	                       c->subquery_tables, c->storage_dir};
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+		free(texts[i]);
 	*c = (struct config){0};
 }
 
@@ -910,6 +910,6 @@ void config_help(FILE *out)
 #include "base/config_table.h"
 	fputs("\nbool: false, 0 or empty is false, anything else is true. time: a number with ms, s or min (default ms).\n"
 	      "size: a number with KB, KiB, MB, MiB, GB or GiB (default bytes). Other variables are ignored; of those that\n"
-	      "begin with ELECTRIC_ a line at start says so.\n",
+	      "begin with ELECTRIC_ or BUSBAR_ a line at start says so.\n",
 	      out);
 }

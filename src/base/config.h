@@ -1,7 +1,7 @@
 /*
  * config.h - the settings: Electric's environment variables, parsed by Electric's rules.
  *
- * Names, types, units, defaults and the texts of refused values are Electric's.
+ * Names, types, units, defaults and the texts of refused values are Electric's; a name that begins with BUSBAR_ is ours.
  * config_table.h lists every variable once: parser, `--help` and docs/configuration.md come from it.
  * Read once at start, then read-only: any thread may read it.
  */
@@ -45,6 +45,7 @@ struct config {
 
 	/* HTTP */
 	char *secret; /* NULL: insecure */
+	char *subquery_tables; /* BUSBAR_SUBQUERY_TABLES as it is written; NULL: unset */
 	int port;
 	bool listen_on_ipv6;
 	int64_t tcp_send_timeout_ms, tcp_read_timeout_ms;

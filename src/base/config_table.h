@@ -3,7 +3,7 @@
  *
  * Parser, `--help` and the test that compares docs/configuration.md with this list come from it, so
  * it is included several times with another X and has no include guard. Names, types and defaults
- * are Electric's; a default of NULL means "none". CONFIG_GROUP starts a heading.
+ * are Electric's, but for those that begin with BUSBAR_; a default of NULL means "none". CONFIG_GROUP starts a heading.
  *
  * type   TEXT, BOOL, BOOL_STRICT (an empty value is refused), INT, FLOAT, TIME, SIZE, URL, JSON
  * state  USED
@@ -57,6 +57,8 @@ CONFIG_GROUP("HTTP, secret, caching")
 X(ELECTRIC_SECRET, TEXT, NULL, USED,
   "Required unless insecure: what requests must carry as the parameter secret (or api_secret)")
 X(ELECTRIC_INSECURE, BOOL, "false", USED, "true: no secret, everybody who reaches the port reads every table")
+X(BUSBAR_SUBQUERY_TABLES, TEXT, NULL, USED,
+  "Tables that subqueries in conditions may name, as in public.members, auth.*; all if unset or empty")
 X(ELECTRIC_PORT, INT, "3000", USED, "Port of the HTTP API, on all addresses")
 X(ELECTRIC_LISTEN_ON_IPV6, BOOL, "false", USED,
   "Listen on an IPv6 socket, which takes IPv4 too where the system says so")

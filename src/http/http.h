@@ -13,6 +13,9 @@
 
 struct http;
 
+/* What config_load() can't see of settings: -1 with a line that names the one that is wrong. */
+int http_check_config(const struct config *config, struct err *e) MUST_USE;
+
 int http_start(struct http **out, const struct config *config, struct shapes *shapes, struct err *e) MUST_USE;
 void http_stop(struct http *h);
 

@@ -195,6 +195,7 @@ struct http {
 	const struct config *config;
 	const struct loop_handlers *handlers;
 	struct shapes *shapes;
+	struct permit *permit;
 	struct loop loops[HTTP_LOOPS];
 	unsigned nloops;
 	struct source listener;

@@ -52,17 +52,12 @@ void request_set_shape(struct request *r, struct shape *s)
 	r->shape = s;
 }
 
-void request_drop_lookup(struct request *r)
+void request_shed(struct request *r)
 {
 	request_cancel(r);
 	if (r->lookup != NULL)
 		table_lookup_unref(r->lookup);
 	r->lookup = NULL;
-}
-
-void request_shed(struct request *r)
-{
-	request_drop_lookup(r);
 	buf_clear(&r->body);
 	atomic_fetch_sub(&r->http->body_bytes, r->body_counted);
 	r->body_counted = 0;

@@ -50,7 +50,7 @@ enum phase {
 
 /* What a request may hold of the modules above this one. Each sets its hook when it begins to hold something; at the
  * request's end they are called in this order. */
-enum request_held { HELD_SUBSET, HELD_ADMISSION, REQUEST_HELD };
+enum request_held { HELD_TABLES, HELD_SUBSET, HELD_ADMISSION, REQUEST_HELD };
 
 struct route;
 
@@ -78,6 +78,7 @@ struct request {
 
 	int64_t began_ms, phase_began_ms, live_until_ms;
 	struct table_lookup *lookup;
+	struct inner_tables *inner; /* NULL: none were looked up */
 	struct shape *shape;
 	struct log_offset offset;
 	uint8_t offset_kind;
@@ -97,7 +98,6 @@ enum step request_park(struct request *r, int64_t deadline_ms) MUST_USE;
 /* Off all wait lists. Before asking again, and before what is waited for is let go. */
 void request_cancel(struct request *r);
 void request_set_shape(struct request *r, struct shape *s); /* takes the reference */
-void request_drop_lookup(struct request *r);
 /* What has been asked for is known: from here on it keeps no more than it needs. */
 void request_shed(struct request *r);
 

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "http/admit.h"
 #include "http/loop.h"
+#include "http/permit.h"
 #include "http/route.h"
 #include "http/work.h"
 
@@ -85,6 +86,8 @@ int http_start(struct http **out, const struct config *config, struct shapes *sh
 	h->handlers = &handlers;
 	h->shapes = shapes;
 	admit_init(h);
+	if (permit_new(&h->permit, config->subquery_tables, e) < 0)
+		goto failed;
 	unsigned files = raise_files_limit();
 	/* Two descriptors for each daemon, and either class may come to hold all connections. */
 	unsigned usable = files > 2 * FILES_RESERVED ? files - FILES_RESERVED : files / 2;
@@ -101,6 +104,7 @@ int http_start(struct http **out, const struct config *config, struct shapes *sh
 	*out = h;
 	return 0;
 failed:
+	permit_free(h->permit);
 	admit_clear(h);
 	free(h);
 	return -1;
@@ -113,6 +117,7 @@ void http_stop(struct http *h)
 	shapes_on_foreign(h->shapes, NULL, NULL);
 	loops_stop(h);
 	close(h->listen_fd);
+	permit_free(h->permit);
 	admit_clear(h);
 	free(h);
 }

@@ -170,31 +170,38 @@ static int snapshot_error(const struct pg_table *t, struct err *e)
 	return -1;
 }
 
-static void put_lock(struct buf *sql, const struct pg_table *t)
+static int tables_error(const struct pg_snapshot_tables *tables, struct err *e)
 {
-	buf_puts(sql, "LOCK TABLE ");
-	pg_put_table(sql, t->schema, t->name);
-	buf_puts(sql, " IN ACCESS SHARE MODE");
+	return snapshot_error(tables->failed != NULL ? tables->failed : tables->list[0], e);
 }
 
-/* `t` NULL: nothing is locked. */
-static int begin(PGconn *conn, const struct pg_table *t, struct err *e)
+/* Sends all at once; *nlocked: how many LOCK TABLEs were done, also after -1. */
+static int run_locks(PGconn *conn, const char *sql, size_t *nlocked, struct err *e)
 {
-	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
-	buf_puts(&sql, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ");
-	buf_puts(&sql, pg_session_settings_sql(true));
+	*nlocked = 0;
+	int rc = PQsendQuery(conn, sql) == 1 ? 0 : pg_error(e, conn, NULL);
+	for (PGresult *res; rc == 0 && (res = PQgetResult(conn)) != NULL; PQclear(res)) {
+		if (PQresultStatus(res) != PGRES_COMMAND_OK)
+			rc = pg_error(e, conn, res);
+		else
+			*nlocked += strcmp(PQcmdStatus(res), "LOCK TABLE") == 0;
+	}
+	for (PGresult *res; (res = PQgetResult(conn)) != NULL;)
+		PQclear(res);
+	return rc;
+}
+
+static void put_begin(PGconn *conn, struct buf *sql)
+{
+	buf_puts(sql, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ");
+	buf_puts(sql, pg_session_settings_sql(true));
 	/* A long copy is bounded by us; row_security off turns silent filtering into an error. */
-	buf_printf(&sql,
+	buf_printf(sql,
 	           "; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;"
-	           " SET LOCAL row_security = off; SET LOCAL lock_timeout = %d; ",
+	           " SET LOCAL row_security = off; SET LOCAL lock_timeout = %d",
 	           SNAPSHOT_LOCK_TIMEOUT_MS);
 	if (PQserverVersion(conn) >= TRANSACTION_TIMEOUT_SINCE)
-		buf_puts(&sql, "SET LOCAL transaction_timeout = 0; ");
-	if (t != NULL)
-		put_lock(&sql, t);
-	int rc = pg_command(conn, sql.data, e);
-	buf_clear(&sql);
-	return rc;
+		buf_puts(sql, "; SET LOCAL transaction_timeout = 0");
 }
 
 /* A table of which some columns are denied is read by the others. */
@@ -208,16 +215,44 @@ static bool reads_columns(const struct pg_table *t)
 	return some && others;
 }
 
-int pg_snapshot_begin(PGconn *conn, const struct pg_table *t, struct err *e)
+/* `whole`: only those tables are locked that aren't read by columns. A statement for each, in one message: the number of
+ * those that were done tells which failed. */
+static int begin(PGconn *conn, struct pg_snapshot_tables *tables, bool whole, struct err *e)
 {
-	if (begin(conn, t, e) == 0)
+	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
+	put_begin(conn, &sql);
+	for (size_t i = 0; i < tables->n; i++) {
+		if (whole && reads_columns(tables->list[i]))
+			continue;
+		buf_puts(&sql, "; LOCK TABLE ");
+		pg_put_table(&sql, tables->list[i]->schema, tables->list[i]->name);
+		buf_puts(&sql, " IN ACCESS SHARE MODE");
+	}
+	size_t nlocked = 0;
+	int rc = sql.failed ? err_set(e, ERR_LIMIT, "the names of %zu tables are too long for a statement", tables->n) :
+	                      run_locks(conn, sql.data, &nlocked, e);
+	if (rc != 0 && e->kind == ERR_PG)
+		for (size_t i = 0; i < tables->n && tables->failed == NULL; i++)
+			if (!(whole && reads_columns(tables->list[i])) && nlocked-- == 0)
+				tables->failed = tables->list[i];
+	buf_clear(&sql);
+	return rc;
+}
+
+int pg_snapshot_begin(PGconn *conn, struct pg_snapshot_tables *tables, struct err *e)
+{
+	REQUIRE(tables->n > 0);
+	tables->failed = NULL;
+	if (begin(conn, tables, false, e) == 0)
 		return 0;
-	if (e->kind == ERR_PG && pg_sqlstate_is(e, PG_SQLSTATE_PRIVILEGE) && reads_columns(t)) {
+	if (e->kind == ERR_PG && pg_sqlstate_is(e, PG_SQLSTATE_PRIVILEGE) && tables->failed != NULL && reads_columns(tables->failed)) {
 		pg_rollback(conn);
 		err_clear(e);
-		return begin(conn, NULL, e) == 0 ? 1 : snapshot_error(t, e);
+		tables->failed = NULL;
+		if (begin(conn, tables, true, e) == 0)
+			return 1;
 	}
-	return snapshot_error(t, e);
+	return tables_error(tables, e);
 }
 
 /* The snapshot is older than the lock, which may have had to wait for somebody who replaced the table's files: the snapshot
@@ -233,13 +268,13 @@ static int files_agree(PGconn *conn, const struct pg_table *t, struct err *e)
 	snprintf(oid, sizeof oid, "%" PRIu32, t->oid);
 	PGresult *res = pg_query(conn, sql, 1, (const char *const[]){oid}, e);
 	if (res == NULL)
-		return snapshot_error(t, e);
+		return -1;
 	int rc = pg_value_int(res, 0, 0) == 0 ? 0 : 1;
 	PQclear(res);
 	return rc;
 }
 
-int pg_snapshot_lock_columns(PGconn *conn, const struct pg_table *t, struct err *e)
+static int lock_by_columns(PGconn *conn, const struct pg_table *t, struct err *e)
 {
 	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
 	int n = 0;
@@ -255,7 +290,7 @@ int pg_snapshot_lock_columns(PGconn *conn, const struct pg_table *t, struct err 
 	PGresult *res = pg_query(conn, sql.data, 0, NULL, e);
 	buf_clear(&sql);
 	if (res == NULL)
-		return snapshot_error(t, e);
+		return -1;
 	/* Names were looked up as they are now; the snapshot may know others. */
 	bool same = PQnfields(res) == n;
 	for (int i = 0, at = 0; same && i < n; i++, at++) {
@@ -264,14 +299,29 @@ int pg_snapshot_lock_columns(PGconn *conn, const struct pg_table *t, struct err 
 		same = PQftable(res, i) == t->oid && PQftablecol(res, i) == t->columns[at].attnum;
 	}
 	PQclear(res);
-	if (!same)
-		return err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" was changed", t->schema, t->name);
-	return files_agree(conn, t, e);
+	return same ? 0 : err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" was changed", t->schema, t->name);
+}
+
+int pg_snapshot_lock_columns(PGconn *conn, struct pg_snapshot_tables *tables, struct err *e)
+{
+	int rc = 0;
+	tables->failed = NULL;
+	for (size_t i = 0; rc == 0 && i < tables->n; i++) {
+		const struct pg_table *t = tables->list[i];
+		if (!reads_columns(t))
+			continue;
+		rc = lock_by_columns(conn, t, e);
+		if (rc == 0)
+			rc = files_agree(conn, t, e);
+		if (rc < 0)
+			tables->failed = t;
+	}
+	return rc < 0 ? tables_error(tables, e) : rc;
 }
 
 /* The first SELECT, which fixes the snapshot. The insert position is read while the statement runs,
  * so after its snapshot was made: the commit records of all it shows were inserted below it. */
-static int read_snapshot(PGconn *conn, const struct pg_table *t, uint32_t timeline, bool *may_ask_system_id, struct pg_snapshot *out, struct err *e)
+static int read_snapshot(PGconn *conn, uint32_t timeline, bool *may_ask_system_id, struct pg_snapshot *out, struct err *e)
 {
 	static const char sql[] =
 		"SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, r,"
@@ -282,7 +332,7 @@ static int read_snapshot(PGconn *conn, const struct pg_table *t, uint32_t timeli
 		"FROM pg_catalog.pg_is_in_recovery() AS f (r)";
 	PGresult *res = pg_query(conn, sql, 0, NULL, e);
 	if (res == NULL)
-		return snapshot_error(t, e);
+		return -1;
 	int rc = 0;
 	char wal_timeline[TIMELINE_HEX_DIGITS + 1];
 	snprintf(wal_timeline, sizeof wal_timeline, "%s", pg_value(res, 0, 3));
@@ -337,12 +387,12 @@ static int check_row_security(PGconn *conn, const struct pg_table *t, struct err
 	return rc;
 }
 
-static int pg_snapshot_check(PGconn *conn, const struct pg_table *t, struct err *e)
+static int check_table(PGconn *conn, const struct pg_table *t, struct err *e)
 {
 	struct pg_table *now;
 	int rc = pg_catalog_lookup_oid(conn, t->oid, &now, e);
 	if (rc < 0)
-		return snapshot_error(t, e);
+		return -1;
 	if (rc > 0)
 		return err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" is gone", t->schema, t->name);
 	/* The lock was taken by name: with oid and name as they were it is this table that is locked. */
@@ -351,25 +401,36 @@ static int pg_snapshot_check(PGconn *conn, const struct pg_table *t, struct err 
 	pg_table_unref(now);
 	if (!same)
 		return err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" was changed", t->schema, t->name);
-	return check_row_security(conn, t, e) == 0 ? 0 : snapshot_error(t, e);
+	return check_row_security(conn, t, e);
 }
 
-int pg_snapshot_take(PGconn *conn, const struct pg_table *t, const char *system_id, uint32_t timeline,
+static int pg_snapshot_check(PGconn *conn, struct pg_snapshot_tables *tables, struct err *e)
+{
+	for (size_t i = 0; i < tables->n; i++)
+		if (check_table(conn, tables->list[i], e) != 0) {
+			tables->failed = tables->list[i];
+			return -1;
+		}
+	return 0;
+}
+
+int pg_snapshot_take(PGconn *conn, struct pg_snapshot_tables *tables, const char *system_id, uint32_t timeline,
                      struct pg_snapshot *out, struct err *e)
 {
 	*out = (struct pg_snapshot){0};
+	tables->failed = NULL;
 	bool may_ask_system_id = false;
-	if (read_snapshot(conn, t, timeline, &may_ask_system_id, out, e) != 0)
+	if (read_snapshot(conn, timeline, &may_ask_system_id, out, e) != 0)
 		goto fail;
 	/* Some hosts forbid the question; then the timeline has to do. */
 	if (system_id != NULL && may_ask_system_id && check_system_id(conn, system_id, e) != 0)
 		goto fail;
-	if (pg_snapshot_check(conn, t, e) != 0)
+	if (pg_snapshot_check(conn, tables, e) != 0)
 		goto fail;
 	return 0;
 fail:
 	pg_snapshot_clear(out);
-	return -1;
+	return tables_error(tables, e);
 }
 
 int pg_snapshot_outrun(PGconn *conn, struct err *e)
@@ -585,6 +646,24 @@ static void put_copy(struct buf *sql, const struct pg_table *t, const uint16_t *
 	buf_puts(sql, ") TO STDOUT (FORMAT text)");
 }
 
+/* Sends the statement, of which the copy's other parts are set. */
+static int copy_all(struct copy *c, const struct buf *sql, struct err *e)
+{
+	c->values = mem_alloc(c->ncolumns * sizeof c->values[0]);
+	c->started_ms = clock_mono_ms();
+	int rc = 0;
+	if (sql->failed)
+		rc = err_set(e, ERR_LIMIT, "the snapshot's query is longer than %u bytes", PG_SQL_MAX_BYTES);
+	else if (PQsendQuery(c->conn, sql->data) == 0)
+		rc = pg_error(e, c->conn, NULL);
+	else
+		rc = copy_run(c, e);
+	if (rc != 0)
+		copy_abort(c->conn);
+	free(c->values);
+	return rc;
+}
+
 int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *selected, uint16_t nselected,
                      const struct pg_rows *rows,
                      int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
@@ -596,19 +675,23 @@ int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *sel
 	uint16_t ncolumns = (uint16_t)(nselected + (t->nmembers > 0 ? 1 : 0));
 	struct copy c = {.conn = conn, .ncolumns = ncolumns, .row = row, .ctx = ctx,
 	                 .cancelled = cancelled, .cancel_ctx = cancel_ctx};
-	c.values = mem_alloc(ncolumns * sizeof c.values[0]);
-	c.started_ms = clock_mono_ms();
-	int rc = 0;
-	if (sql.failed)
-		rc = err_set(e, ERR_LIMIT, "the snapshot's query is longer than %u bytes", PG_SQL_MAX_BYTES);
-	else if (PQsendQuery(conn, sql.data) == 0)
-		rc = pg_error(e, conn, NULL);
-	else
-		rc = copy_run(&c, e);
-	if (rc != 0)
-		copy_abort(conn);
+	int rc = copy_all(&c, &sql, e);
 	buf_clear(&sql);
-	free(c.values);
+	return rc;
+}
+
+int pg_snapshot_select(PGconn *conn, const char *select, uint16_t ncolumns,
+                       int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
+                       bool (*cancelled)(void *), void *cancel_ctx, struct err *e)
+{
+	REQUIRE(ncolumns > 0);
+	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
+	buf_puts(&sql, "COPY (");
+	buf_puts(&sql, select);
+	buf_puts(&sql, ") TO STDOUT (FORMAT text)");
+	struct copy c = {.conn = conn, .ncolumns = ncolumns, .row = row, .ctx = ctx, .cancelled = cancelled, .cancel_ctx = cancel_ctx};
+	int rc = copy_all(&c, &sql, e);
+	buf_clear(&sql);
 	return rc;
 }
 

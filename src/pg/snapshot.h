@@ -1,11 +1,11 @@
 /*
- * snapshot.h - one consistent read of a table for one or several shapes.
+ * snapshot.h - one consistent read of a table for one or several shapes, with the tables that their conditions name.
  *
- * pg_snapshot_begin(): BEGIN REPEATABLE READ READ ONLY, our settings, LOCK TABLE … ACCESS SHARE with
+ * pg_snapshot_begin(): BEGIN REPEATABLE READ READ ONLY, our settings, LOCK TABLE … ACCESS SHARE of each table with
  * a lock timeout - before any snapshot exists (docs/invariants.md 6.6); then the caller registers its
  * shapes with the stream (6.3) and calls pg_snapshot_take(), which fixes the snapshot and tells its
  * xmin, xmax, xip and the WAL insert position right after it (6.5), and only now, because a look
- * into the catalog would have fixed it too early, checks server and table. pg_snapshot_copy() then
+ * into the catalog would have fixed it too early, checks server and tables. pg_snapshot_copy() then
  * runs `COPY (SELECT columns FROM table) TO STDOUT` once per shape and hands the rows on, as they come.
  *
  * One thread per connection. After each -1 the caller ends the transaction by pg_snapshot_end(); if
@@ -40,20 +40,29 @@ void pg_snapshot_clear(struct pg_snapshot *s);
 /* True if the transaction is visible in the snapshot; xid is the stream's 32 bits. */
 bool pg_snapshot_holds(const struct pg_snapshot *s, uint32_t xid);
 
-/* 0: begun and locked. 1: begun; the role may read only some columns, so pg_snapshot_lock_columns() locks the table by
- * reading these, once the shapes are registered. */
-int pg_snapshot_begin(PGconn *conn, const struct pg_table *t, struct err *e) MUST_USE;
+/* What a snapshot is of. */
+struct pg_snapshot_tables {
+	struct pg_table *const *list; /* borrowed; at least one, in the order in which they are locked: by oid */
+	size_t n;
+	const struct pg_table *failed; /* after -1: the one that the error is about, NULL: of none, or not known; one of the list */
+};
+
 /*
- * Locks the table with a SELECT of the columns that the role may read. That fixes the snapshot before the lock is held: 1
- * means that the table was rewritten or truncated in between, so the snapshot shows none of its rows and must be taken
- * again.
+ * 0: begun and all are locked. 1: begun; of some the role may read only some columns, so pg_snapshot_lock_columns() locks
+ * these by reading, once the shapes are registered; the others are locked.
  */
-int pg_snapshot_lock_columns(PGconn *conn, const struct pg_table *t, struct err *e) MUST_USE;
+int pg_snapshot_begin(PGconn *conn, struct pg_snapshot_tables *tables, struct err *e) MUST_USE;
+/*
+ * After a 1: locks those tables of which the role may read only some columns, each with a SELECT of these. The first fixes
+ * the snapshot before its lock is held: 1 means that one of them was rewritten or truncated in between, so the snapshot
+ * shows none of its rows and must be taken again.
+ */
+int pg_snapshot_lock_columns(PGconn *conn, struct pg_snapshot_tables *tables, struct err *e) MUST_USE;
 
 /* Fixes the snapshot, then checks that the server is the stream's primary (system id, NULL: not
- * checked; timeline, 0: not checked; not in recovery) and that the locked table is still what `t` says
+ * checked; timeline, 0: not checked; not in recovery) and of each table that what is locked is still what the list says
  * (ERR_NOT_FOUND if not) and no row-level security hides rows of it (ERR_CONFIG, naming the policies). */
-int pg_snapshot_take(PGconn *conn, const struct pg_table *t, const char *system_id, uint32_t timeline,
+int pg_snapshot_take(PGconn *conn, struct pg_snapshot_tables *tables, const char *system_id, uint32_t timeline,
                      struct pg_snapshot *out, struct err *e) MUST_USE;
 
 /* One row: `values[i]` for the i-th selected column, in COPY text form unescaped by nobody: the bytes
@@ -93,6 +102,10 @@ int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *sel
                      const struct pg_rows *rows,
                      int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
                      bool (*cancelled)(void *), void *cancel_ctx, struct err *e) MUST_USE;
+/* The rows of a SELECT of ours, of any tables that are locked. Errors as pg_snapshot_rows(). */
+int pg_snapshot_select(PGconn *conn, const char *select, uint16_t ncolumns,
+                       int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
+                       bool (*cancelled)(void *), void *cancel_ctx, struct err *e) MUST_USE;
 /*
  * After take: a place that pg_snapshot_back() goes back to when a copy failed, as often as one likes, so that others can go
  * on with the snapshot. Of pg_snapshot_back() -1 means that they can't: the transaction is over.

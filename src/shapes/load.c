@@ -79,6 +79,14 @@ static int doom_record(void *ctx, uint64_t id, const void *p, size_t len, struct
 	return 0;
 }
 
+/* It stands on what is stored as its tables' ground. */
+static void ground_loaded(struct shape *shape)
+{
+	atomic_store(&shape->link.grounded, true);
+	for (uint16_t i = 0; i < shape->def.ninner; i++)
+		atomic_store(&shape->inner_links[i].grounded, true);
+}
+
 /* A shape as its record says. */
 static void take_shape(struct loading *l, uint64_t id, struct shape_record *r, struct sets *sets)
 {
@@ -94,8 +102,8 @@ static void take_shape(struct loading *l, uint64_t id, struct shape_record *r, s
 	shape->chunk_bytes = r->chunk_bytes;
 	tail_restore_snapshot(shape, r->nchunks);
 	ingest_restore_snapshot(shape, &r->snap);
-	atomic_store(&shape->grounded, true);
 	registry_link(s, shape);
+	ground_loaded(shape);
 	map_put(&l->by_id, &shape->id, sizeof shape->id, shape);
 	l->nloaded++;
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "where/pool.h"
 
 enum strength { STRENGTH_NONE, STRENGTH_IMPLICIT, STRENGTH_EXPLICIT, STRENGTH_CONFLICT };
 
@@ -47,6 +48,27 @@ node_ref build_fail_plain(struct builder *b, const char *fmt, ...)
 	fail_text(b, 0, false, fmt, ap);
 	va_end(ap);
 	return NULL;
+}
+
+/* ---- constants ------------------------------------------------------------------------------------------ */
+
+void build_check_constants(struct builder *b, node_ref n)
+{
+	char reason[WHERE_REASON_MAX] = "";
+	uint32_t id;
+	struct where_pool *pool = where_pool_new(b->w->table);
+	where_pool_fold_as_planner(pool, b->fold_steps);
+	int rc = where_pool_add(pool, n, &id, reason);
+	if (rc == 0)
+		where_pool_unref(pool, id);
+	else if (rc == -2)
+		build_fail(b, -1, "%s", reason);
+	else if (rc == -3)
+		build_fail(b, -1, WHERE_TOO_COSTLY ": the constants of this condition take too much work to compute; put the results in "
+		           "their place");
+	else
+		build_fail(b, -1, "Failed to apply function to constant arguments");
+	where_pool_free(pool);
 }
 
 /* ---- the condition ------------------------------------------------------------------------------------- */

@@ -57,10 +57,11 @@ struct builder {
 	char *message;          /* WHERE_MESSAGE_MAX; set by build_fail() */
 	bool failed;
 	uint32_t depth;
-	struct where_tables *tables;  /* NULL: no subqueries */
+	struct where_tables *tables;  /* NULL: there can't be subqueries */
 	const struct builder *outer;  /* of a subquery: the query around it */
 	const char *alias;            /* what its table is called there, NULL: by its own name */
 	unsigned level, *subqueries;  /* how many are around; how many there are in all */
+	uint64_t *fold_steps;         /* what computing constants may still cost, in all */
 	const struct parse_steps *parse;
 };
 
@@ -72,6 +73,9 @@ struct where_subquery *where_add_subquery(struct where *w, struct where *inner);
 node_ref build_fail(struct builder *b, int location, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* The same without the location. */
 node_ref build_fail_plain(struct builder *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* What has only constants is computed, and patterns are looked into: a failure would hit every row. With the message. */
+void build_check_constants(struct builder *b, node_ref n);
 
 /* ---- types ---- */
 

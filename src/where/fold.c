@@ -730,15 +730,28 @@ static int add(struct where_pool *p, const struct where_node *n, struct at at, u
 	return where_fail(&p->call, "unknown node");
 }
 
-void where_pool_fold_as_planner(struct where_pool *p) { p->as_planner = true; }
+void where_pool_fold_as_planner(struct where_pool *p, uint64_t *steps)
+{
+	p->as_planner = true;
+	p->fold_steps = steps;
+}
+
+/* A budget of 0 would be one without end. */
+static uint64_t fold_budget(const struct where_pool *p)
+{
+	uint64_t steps = p->fold_steps == NULL ? WHERE_FOLD_STEPS_MAX : *p->fold_steps;
+	return steps > 0 ? steps : 1;
+}
 
 int where_pool_add(struct where_pool *p, const struct where_node *n, uint32_t *id, char reason[WHERE_REASON_MAX])
 {
 	p->prepare_failed = false;
 	p->call.work = 0;
-	where_pool_budget(p, WHERE_FOLD_STEPS_MAX);
+	where_pool_budget(p, fold_budget(p));
 	int rc = add(p, n, (struct at){false, 0}, id);
 	bool too_costly = p->call.too_costly;
+	if (p->fold_steps != NULL)
+		*p->fold_steps -= p->call.work < *p->fold_steps ? p->call.work : *p->fold_steps;
 	where_pool_budget(p, 0);
 	arena_reset(&p->fold);
 	if (rc == 0)

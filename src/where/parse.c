@@ -1021,8 +1021,6 @@ static node_ref expr(struct builder *b, const json_t *j)
 
 /* ---- statements --------------------------------------------------------------------------------------------------------- */
 
-static void check_constants(struct builder *b, node_ref n);
-
 /* The statement's WHERE, or a part of it. */
 static node_ref condition(struct builder *b, const json_t *j)
 {
@@ -1034,7 +1032,7 @@ static node_ref condition(struct builder *b, const json_t *j)
 	return n;
 }
 
-static const struct parse_steps steps = {expr, condition, note_param, check_constants};
+static const struct parse_steps steps = {expr, condition, note_param};
 
 static struct builder builder_of(struct where *w, const struct where_params *params, const bool *columns, char *message)
 {
@@ -1052,44 +1050,29 @@ static struct builder builder_of(struct where *w, const struct where_params *par
 	return b;
 }
 
-/* What has only constants is computed now, and patterns are looked into: a failure would hit every row. */
-static void check_constants(struct builder *b, node_ref n)
-{
-	char reason[WHERE_REASON_MAX] = "";
-	uint32_t id;
-	struct where_pool *pool = where_pool_new(b->w->table);
-	where_pool_fold_as_planner(pool);
-	int rc = where_pool_add(pool, n, &id, reason);
-	if (rc == 0)
-		where_pool_unref(pool, id);
-	else if (rc == -2)
-		build_fail(b, -1, "%s", reason);
-	else if (rc == -3)
-		build_fail(b, -1, WHERE_TOO_COSTLY ": the constants of this condition take too much work to compute; put the results in "
-		           "their place");
-	else
-		build_fail(b, -1, "Failed to apply function to constant arguments");
-	where_pool_free(pool);
-}
-
 int where_parse(const struct pg_table *t, struct where_tables *tables, const char *text, size_t len,
                 const struct where_params *params, const bool *columns, bool subset, struct where **out,
                 char message[WHERE_MESSAGE_MAX])
 {
 	struct where *w = where_new(t);
 	struct builder b = builder_of(w, params, columns, message);
+	struct where_tables none = {.n = 0};
 	unsigned subqueries = 0;
+	uint64_t fold_steps = WHERE_FOLD_STEPS_MAX;
 	b.subset = subset;
 	b.subqueries = &subqueries;
-	if ((b.tables = tables) != NULL)
-		tables->missing_name[0] = '\0';
+	b.fold_steps = &fold_steps;
+	b.tables = tables != NULL ? tables : &none;
+	b.tables->missing_name[0] = '\0';
 	json_t *select = syntax_parse(&b, PREFIX, text, len, "unescaped \";\" causing statement split");
 	if (select != NULL && !syntax_only(select, "whereClause"))
 		build_fail_plain(&b, "malformed query ending with SQL clauses");
+	if (!b.failed && !subset)
+		subquery_find_tables(&b, syntax_field(select, "whereClause"));
 	node_ref n = b.failed ? NULL : condition(&b, syntax_field(select, "whereClause"));
 	json_decref(select);
 	if (n != NULL)
-		check_constants(&b, n);
+		build_check_constants(&b, n);
 	if (b.failed || n == NULL) {
 		where_free(w);
 		return -1;

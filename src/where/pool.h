@@ -20,8 +20,8 @@ struct where_text { const char *p; uint32_t len; bool null; };
  * false: not there (an unchanged TOASTed value without its old one): evaluation fails. */
 typedef bool where_fetch(void *ctx, uint16_t column, struct where_text *out);
 
-/* Work on the constants of one condition, some 20 ms at most: it is done where requests are answered. Ordinary conditions
- * need some thousands. */
+/* Work on the constants of one condition, those of its subqueries with it, some 20 ms at most: it is done where requests are
+ * answered. Ordinary conditions need some thousands. */
 #define WHERE_FOLD_STEPS_MAX (1u << 24)
 
 struct where_pool *where_pool_new(struct pg_table *table); /* takes a reference */
@@ -34,9 +34,9 @@ int where_pool_add(struct where_pool *p, const struct where_node *n, uint32_t *i
 /*
  * From now on an immutable constant that fails makes where_pool_add() fail also below AND and OR, and behind CASE and
  * COALESCE, where otherwise it fails only if reached: Postgres's planner computes it in any case, and so refuses every
- * statement that has it.
+ * statement that has it. `steps`: what folding may still cost, of several pools together; what it takes is taken off.
  */
-void where_pool_fold_as_planner(struct where_pool *p);
+void where_pool_fold_as_planner(struct where_pool *p, uint64_t *steps);
 void where_pool_ref(struct where_pool *p, uint32_t id);
 void where_pool_unref(struct where_pool *p, uint32_t id);
 const struct where_type *where_pool_type(const struct where_pool *p, uint32_t id);

@@ -73,6 +73,7 @@ struct user_type {
 
 struct where_pool {
 	bool as_planner;     /* immutable constants that fail do so wherever they stand */
+	uint64_t *fold_steps; /* of where_pool_fold_as_planner(); NULL: each add has its own */
 	bool prepare_failed; /* the last add: a constant pattern was refused */
 	struct pg_table *table;
 	struct slot *slots;       /* [0] isn't used */

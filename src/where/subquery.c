@@ -97,8 +97,6 @@ static unsigned names_in(const struct link *l, const json_t *j)
 
 /* ---- the form of the SELECT ------------------------------------------------------------------------------ */
 
-#define LIMIT_FIELD "limitCount"
-
 static const struct clause { const char *field, *name, *instead; } clauses[] = {
 	{"groupClause", "GROUP BY", "how often a value is selected makes no difference"},
 	{"havingClause", "HAVING", "what counts rows isn't followed"},
@@ -108,7 +106,7 @@ static const struct clause { const char *field, *name, *instead; } clauses[] = {
 	{"lockingClause", "FOR UPDATE", "leave it out"},
 	{"withClause", "WITH", "write its query as an IN (SELECT ...) inside"},
 	{"intoClause", "INTO", "leave it out"},
-	{LIMIT_FIELD, "LIMIT", "which rows are among the first isn't followed"},
+	{"limitCount", "LIMIT", "which rows are among the first isn't followed"},
 };
 
 static bool plain_distinct(const json_t *list)
@@ -215,21 +213,62 @@ static const struct pg_table *find_table(struct where_tables *tables, const char
 	return NULL;
 }
 
+/* The table of a RangeVar, with a message if it isn't there. */
+static const struct pg_table *table_of(struct builder *b, const json_t *from)
+{
+	const char *schema = syntax_text(from, "schemaname");
+	const struct pg_table *t = find_table(b->tables, schema[0] != '\0' ? schema : "public", syntax_text(from, "relname"));
+	if (t == NULL)
+		build_fail(b, syntax_location(from), "the table %s.%s isn't there", b->tables->missing_schema, b->tables->missing_name);
+	return t;
+}
+
+static bool count_one(struct builder *b, unsigned *n, int location)
+{
+	if (++*n > WHERE_SUBQUERIES_MAX)
+		build_fail(b, location, "a condition may have %d subqueries at most", WHERE_SUBQUERIES_MAX);
+	return !b->failed;
+}
+
+static void find_tables(struct builder *b, const json_t *j, unsigned *n)
+{
+	const json_t *select, *from;
+	size_t i;
+	const char *key;
+	json_t *value;
+	if (json_is_array(j))
+		json_array_foreach((json_t *)j, i, value)
+			find_tables(b, value, n);
+	if (!json_is_object(j) || b->failed)
+		return;
+	json_object_foreach((json_t *)j, key, value) {
+		if (strcmp(key, "SubLink") == 0 && count_one(b, n, syntax_location(value))) {
+			syntax_kind(syntax_field(value, "subselect"), &select);
+			from = find_clause(select) == NULL ? find_from(select) : NULL; /* else it is refused, for one WITH, whose name is no table's */
+			if (from != NULL)
+				table_of(b, from);
+		}
+		find_tables(b, value, n);
+	}
+}
+
+void subquery_find_tables(struct builder *b, const json_t *where)
+{
+	unsigned n = 0;
+	find_tables(b, where, &n);
+}
+
 static bool begin_inside(struct link *l, const json_t *from)
 {
 	struct builder *b = l->b;
-	const char *schema = syntax_text(from, "schemaname"), *alias = syntax_text(syntax_field(from, "alias"), "aliasname");
+	const char *alias = syntax_text(syntax_field(from, "alias"), "aliasname");
+	const struct pg_table *t = NULL;
 	if (b->level >= WHERE_SUBQUERY_DEPTH_MAX)
 		build_fail(b, l->location, "subqueries are nested more than %d levels deep", WHERE_SUBQUERY_DEPTH_MAX);
-	else if (++*b->subqueries > WHERE_SUBQUERIES_MAX)
-		build_fail(b, l->location, "a condition may have %d subqueries at most", WHERE_SUBQUERIES_MAX);
-	if (b->failed)
+	else if (count_one(b, b->subqueries, l->location))
+		t = table_of(b, from);
+	if (t == NULL)
 		return false;
-	const struct pg_table *t = find_table(b->tables, schema[0] != '\0' ? schema : "public", syntax_text(from, "relname"));
-	if (t == NULL) {
-		build_fail(b, syntax_location(from), "the table %s.%s isn't there", b->tables->missing_schema, b->tables->missing_name);
-		return false;
-	}
 	l->index = b->w->nsubqueries;
 	l->in = *b;
 	l->in.w = where_add_subquery(b->w, where_new(t))->inner;
@@ -291,9 +330,9 @@ static node_ref finish(struct link *l)
 		return NULL;
 	}
 	if (l->in.w->root != NULL)
-		l->in.parse->check_constants(&l->in, l->in.w->root);
+		build_check_constants(&l->in, l->in.w->root);
 	for (uint32_t i = 0; i < l->n && !l->in.failed; i++)
-		l->in.parse->check_constants(&l->in, l->values[i]);
+		build_check_constants(&l->in, l->values[i]);
 	end_inside(l);
 	if (l->b->failed)
 		return NULL;
@@ -442,52 +481,6 @@ static node_ref exists(struct link *l, const json_t *select)
 	return n == NULL || !correlated ? n : node_logic(l->b, WHERE_IS_TRUE, n->type, &n, 1, l->location);
 }
 
-/* ---- without tables ---------------------------------------------------------------------------------------------- */
-
-static bool only_plain_columns(struct builder *b, const json_t *targets)
-{
-	for (size_t i = 0; i < json_array_size(targets); i++) {
-		const json_t *res, *parts = column_parts(target_node(json_array_get(targets, i), &res));
-		if (json_array_size(parts) == 1 && syntax_name(parts, 0) != NULL)
-			continue;
-		build_fail_plain(b, "At location %d: Expected a plain column reference", syntax_location(res));
-		return false;
-	}
-	return true;
-}
-
-static bool plain_left_side(const json_t *left)
-{
-	const json_t *row;
-	if (strcmp(syntax_kind(left, &row), "RowExpr") != 0)
-		return column_parts(left) != NULL;
-	const json_t *args = syntax_field(row, "args");
-	size_t i = 0;
-	while (i < json_array_size(args) && column_parts(json_array_get(args, i)) != NULL)
-		i++;
-	return i == json_array_size(args);
-}
-
-/* COMPAT: where none is allowed, what is wrong with it is told in Electric's order and words. */
-static node_ref refuse(struct builder *b, const json_t *f, const json_t *select)
-{
-	const json_t *left = syntax_field(f, "testexpr");
-	const struct clause *clause = find_clause(select);
-	int location = syntax_location(f);
-	if (syntax_field(select, "distinctClause") != NULL || (clause != NULL && strcmp(clause->field, LIMIT_FIELD) != 0))
-		return build_fail_plain(b, "SELECT statement must not contain any clauses");
-	if (!only_plain_columns(b, syntax_field(select, "targetList")))
-		return NULL;
-	if (find_from(select) == NULL)
-		return build_fail_plain(b, "Expected a single table reference");
-	if (strcmp(syntax_text(f, "subLinkType"), "ANY_SUBLINK") != 0 || left == NULL || syntax_field(f, "operName") != NULL)
-		return build_fail(b, location, "only `value IN (SELECT ...)` sublinks are supported right now");
-	if (!plain_left_side(left))
-		return build_fail(b, location, "currently, left side of `IN (SELECT ...)` can only be a column reference or a list of "
-		                  "column references");
-	return b->parse->expr(b, left) == NULL ? NULL : build_fail(b, location, WHERE_SUBQUERIES_REFUSED);
-}
-
 /* ---- the whole ------------------------------------------------------------------------------------------------------ */
 
 node_ref subquery_link(struct builder *b, const json_t *f)
@@ -498,8 +491,6 @@ node_ref subquery_link(struct builder *b, const json_t *f)
 	if (b->subset)
 		return build_fail_plain(b, "Subqueries are not allowed in subsets");
 	syntax_kind(syntax_field(f, "subselect"), &select);
-	if (b->tables == NULL)
-		return refuse(b, f, select);
 	const json_t *from = check_clauses(b, select) ? only_table(b, select) : NULL;
 	if (from == NULL)
 		return NULL;

@@ -16,8 +16,11 @@ struct parse_steps {
 	node_ref (*expr)(struct builder *b, const json_t *j);
 	node_ref (*condition)(struct builder *b, const json_t *j); /* as a bool; location of the statement's WHERE */
 	void (*note_param)(struct builder *b, node_ref before, node_ref after);
-	void (*check_constants)(struct builder *b, node_ref n);
 };
+
+/* Fails for the first table of a subquery that isn't among b->tables, whatever else is wrong with that: before any of the text is
+ * looked at closer, for the caller will come again. Also if there are too many subqueries. */
+void subquery_find_tables(struct builder *b, const json_t *where);
 
 /* The fields of a SubLink. */
 node_ref subquery_link(struct builder *b, const json_t *f);

@@ -43,7 +43,8 @@ struct where_params { const struct where_param *values; size_t n; };
  * 0, or -1 with the text for `errors.where` in `message` (cut at its end if it doesn't fit).
  * `columns`: NULL, or which columns (by index into t->columns) the text may name.
  * `subset`: the texts of subset conditions differ slightly (no subqueries at all).
- * `tables`: NULL, or where the tables of subqueries are; a name without a schema is one of `public`.
+ * `tables`: those of subqueries (NULL: there are none); a name without a schema is one of `public`. A table that isn't among them
+ * is told of (missing_schema, missing_name) before anything else but the syntax: it is cheap to ask again with it.
  */
 #define WHERE_MESSAGE_MAX 1024
 int where_parse(const struct pg_table *t, struct where_tables *tables, const char *text, size_t len,
@@ -96,9 +97,6 @@ void where_bind(const struct where *w, const struct where_set *sets, struct buf 
 bool where_uses(const struct where *w, uint16_t column);
 /* The same of any table: true if it, or a subquery at any depth, looks at that column of the table with this oid. */
 bool where_uses_of(const struct where *w, uint32_t oid, uint16_t column);
-
-/* A condition with a subquery of the right form is refused with this text behind its location. */
-#define WHERE_SUBQUERIES_REFUSED "subqueries are not supported by this version of Busbar"
 
 /* ORDER BY of a subset: writes `ORDER BY …` of our own making into `sql`, and into `uses` which columns it names. Errors as
  * above. */

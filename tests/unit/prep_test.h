@@ -54,14 +54,16 @@ static struct script {
 	char log[4096];        /* names of the steps */
 	int connections;       /* that are open */
 	/* the catalog */
-	struct pg_table *table; /* of every name and oid, NULL: there is none */
-	uint32_t oid_known;     /* if not 0, of this oid only */
+	struct pg_table *table; /* of every name, NULL: there is none */
+	struct pg_table *inner[3]; /* those that conditions name */
+	size_t ninner;
 	const char *said;       /* of every type */
 	uint32_t ancestor;      /* of every relation, 0: none */
 	int unseen;             /* so often transactions are still running */
-	uint32_t rel_oid;       /* of its entry in the publication */
+	uint32_t rel_oid;       /* of every entry in the publication… */
+	uint32_t back, out;     /* …but of the table that came back, and of the one that is out of it */
 	int born[4];            /* what ground_born() returns, one after the other */
-	bool ground_gone;       /* ground_look() finds no table */
+	uint32_t ground_gone;   /* ground_look() finds no such table */
 	int begin_rc;           /* of pg_snapshot_begin() */
 	int filter[4];          /* what INGEST says of snapshots, one after the other */
 	int nborn, nfilter;
@@ -129,6 +131,21 @@ static int step(const char *name, PGconn *conn, struct err *e)
 	return 0;
 }
 
+/* Steps that are about one of several tables have its name, if it isn't the shape's own: "join.members". Until the thread's next
+ * call. */
+static const char *about(const char *name, uint32_t oid)
+{
+	static _Thread_local char text[100];
+	for (size_t i = 0; i < script.ninner; i++)
+		if (script.inner[i] != NULL && script.inner[i]->oid == oid) {
+			snprintf(text, sizeof text, "%s.%s", name, script.inner[i]->name);
+			return text;
+		}
+	return name;
+}
+
+static uint32_t rel_of(uint32_t oid) { return oid == script.out ? 0 : oid == script.back ? script.rel_oid + 1 : script.rel_oid; }
+
 /* ---- src/pg ---- */
 
 static PGconn *fake_connect(const struct config *c, enum pg_role role, struct err *e)
@@ -169,9 +186,13 @@ static int find(PGconn *conn, const char *name, uint32_t oid, struct pg_table **
 	*out = NULL;
 	if (step(name, conn, e) != 0)
 		return -1;
-	if (script.table == NULL || (oid != 0 && oid != script.table->oid))
+	struct pg_table *t = script.table;
+	for (size_t i = 0; i < script.ninner && oid != 0; i++)
+		if (script.inner[i] != NULL && script.inner[i]->oid == oid)
+			t = script.inner[i];
+	if (t == NULL || (oid != 0 && oid != t->oid))
 		return 1;
-	*out = pg_table_ref(script.table);
+	*out = pg_table_ref(t);
 	return 0;
 }
 
@@ -183,7 +204,7 @@ static int fake_lookup(PGconn *conn, const char *schema, const char *name, struc
 
 static int fake_lookup_oid(PGconn *conn, uint32_t oid, struct pg_table **out, struct err *e)
 {
-	return find(conn, "lookup_oid", oid, out, e);
+	return find(conn, about("lookup_oid", oid), oid, out, e);
 }
 
 static int fake_ancestors(PGconn *conn, uint32_t oid, uint32_t *out, int max, struct err *e)
@@ -208,9 +229,8 @@ static int fake_unseen(PGconn *conn, uint32_t xid, uint32_t **out, struct err *e
 
 static int fake_has_children(PGconn *conn, uint32_t oid, bool *has, struct err *e)
 {
-	(void)oid;
 	*has = false;
-	return step("children", conn, e);
+	return step(about("children", oid), conn, e);
 }
 
 static bool fake_attached(PGconn *conn, uint32_t oid)
@@ -268,58 +288,73 @@ static bool fake_generates(PGconn *conn, const char *publication)
 static int fake_join(PGconn *conn, const struct config *c, int version, const struct pg_table *t, const struct pg_join *known,
                      bool (*cancelled)(void *), void *ctx, struct pg_join *out, struct err *e)
 {
-	(void)c, (void)version, (void)t, (void)known;
-	if (step("join", conn, e) != 0)
+	(void)c, (void)version, (void)known;
+	if (step(about("join", t->oid), conn, e) != 0)
 		return -1;
 	if (cancelled(ctx))
 		return err_set(e, ERR_CANCELLED, "joining was cancelled");
-	*out = (struct pg_join){.publication_rel_oid = script.rel_oid, .publication_xmin = 3, .added_by_us = true};
+	*out = (struct pg_join){.publication_rel_oid = rel_of(t->oid), .publication_xmin = 3, .added_by_us = true};
 	return 0;
 }
 
 static int fake_keep(PGconn *conn, const struct config *c, int version, const struct pg_table *t, const struct pg_join *known,
                      bool (*cancelled)(void *), void *ctx, struct pg_join *out, struct err *e)
 {
-	(void)c, (void)version, (void)t, (void)cancelled, (void)ctx;
+	(void)c, (void)version, (void)cancelled, (void)ctx;
 	*out = *known;
-	return step("keep", conn, e);
+	return step(about("keep", t->oid), conn, e);
 }
 
 static int fake_leave(PGconn *conn, const struct config *c, const struct pg_table *t, struct err *e)
 {
-	(void)c, (void)t;
-	return step("leave", conn, e);
+	(void)c;
+	return step(about("leave", t->oid), conn, e);
 }
 
 static int fake_check(PGconn *conn, const struct config *c, uint32_t oid, uint32_t *rel, struct err *e)
 {
-	(void)c, (void)oid;
-	*rel = script.rel_oid;
-	return step("check", conn, e);
+	(void)c;
+	*rel = rel_of(oid);
+	return step(about("check", oid), conn, e);
 }
 
-static int fake_begin(PGconn *conn, const struct pg_table *t, struct err *e)
+/* By oid, and none twice. */
+static void check_order(const struct pg_snapshot_tables *tables)
+{
+	CHECK(tables->n > 0);
+	for (size_t i = 1; i < tables->n; i++)
+		CHECK(tables->list[i - 1]->oid < tables->list[i]->oid);
+}
+
+/* A step for all of them; what goes wrong is about the last one. */
+static int step_of_all(const char *name, PGconn *conn, struct pg_snapshot_tables *tables, struct err *e)
+{
+	check_order(tables);
+	bool fails = step(name, conn, e) != 0;
+	tables->failed = fails ? tables->list[tables->n - 1] : NULL;
+	return fails ? -1 : 0;
+}
+
+static int fake_begin(PGconn *conn, struct pg_snapshot_tables *tables, struct err *e)
 {
 	struct fake_conn *f = (struct fake_conn *)conn;
-	(void)t;
 	CHECK(f->snapshot && !f->in_transaction);
 	f->in_transaction = true;
-	return step("begin", conn, e) != 0 ? -1 : script.begin_rc;
+	return step_of_all("begin", conn, tables, e) != 0 ? -1 : script.begin_rc;
 }
 
-static int fake_lock_columns(PGconn *conn, const struct pg_table *t, struct err *e)
+static int fake_lock_columns(PGconn *conn, struct pg_snapshot_tables *tables, struct err *e)
 {
-	(void)t;
-	return step("lock_columns", conn, e);
+	return step_of_all("lock_columns", conn, tables, e);
 }
 
-static int fake_take(PGconn *conn, const struct pg_table *t, const char *system_id, uint32_t timeline, struct pg_snapshot *out,
+static int fake_take(PGconn *conn, struct pg_snapshot_tables *tables, const char *system_id, uint32_t timeline, struct pg_snapshot *out,
                      struct err *e)
 {
-	(void)t, (void)system_id, (void)timeline;
+	(void)system_id, (void)timeline;
 	CHECK(((struct fake_conn *)conn)->in_transaction);
 	CHECK(script.registered > 0); /* before there is a snapshot */
-	if (step("take", conn, e) != 0)
+	if (step_of_all("take", conn, tables, e) != 0)
 		return -1;
 	*out = (struct pg_snapshot){.xmin = 5, .xmax = 9, .nxip = 1, .insert_lsn = 70};
 	out->xip = mem_alloc(sizeof *out->xip);
@@ -382,13 +417,17 @@ static uint64_t fake_ground_version(struct shapes *s, uint32_t oid)
 	return 1;
 }
 
-static int fake_ground_born(struct shapes *s, PGconn *conn, const struct pg_table *t, struct ground_since since,
+static int fake_ground_born(struct shapes *s, PGconn *conn, struct pg_snapshot_tables *tables, const struct ground_since *since,
                             struct shape *const *shapes, int n, struct err *e)
 {
-	(void)s, (void)t, (void)since, (void)shapes, (void)n;
-	if (step("ground", conn, e) != 0)
+	(void)s, (void)shapes, (void)n;
+	for (size_t i = 0; i < tables->n; i++)
+		CHECK(since[i].version == 1 && since[i].publication_xmin == 3); /* each has joined */
+	if (step_of_all("ground", conn, tables, e) != 0)
 		return -1;
-	return script.nborn < (int)ARRAY_LEN(script.born) ? script.born[script.nborn++] : 0;
+	int rc = script.nborn < (int)ARRAY_LEN(script.born) ? script.born[script.nborn++] : 0;
+	tables->failed = rc != 0 ? tables->list[tables->n - 1] : NULL;
+	return rc;
 }
 
 static int fake_ground_look(struct shapes *s, PGconn *conn, uint32_t **gone, size_t *ngone, struct err *e)
@@ -398,8 +437,8 @@ static int fake_ground_look(struct shapes *s, PGconn *conn, uint32_t **gone, siz
 	*ngone = 0;
 	if (step("ground_look", conn, e) != 0)
 		return -1;
-	if (script.ground_gone)
-		(*gone)[(*ngone)++] = 7;
+	if (script.ground_gone != 0)
+		(*gone)[(*ngone)++] = script.ground_gone;
 	return 0;
 }
 
@@ -608,6 +647,8 @@ static void prep_close(struct prep *p)
 	shape_unref(p->other);
 	registry_free(s);
 	pg_table_unref(script.table);
+	for (size_t i = 0; i < script.ninner; i++)
+		pg_table_unref(script.inner[i]);
 	engine_free_locks(s);
 	free(s);
 }
@@ -625,6 +666,43 @@ static struct shape *prep_shape(struct prep *p, int n, const char *where)
 	struct err e;
 	struct shape *shape = shapes_get(p->engine, &d, &e);
 	CHECK(shape != NULL);
+	shape_def_clear(&d);
+	return shape;
+}
+
+/* A table of the catalog that conditions may name. */
+static inline void prep_inner(uint32_t oid, const char *name, const char *columns)
+{
+	REQUIRE(script.ninner < ARRAY_LEN(script.inner));
+	script.inner[script.ninner++] = table_make(oid, "public", name, columns);
+}
+
+/* A shape whose condition is `text`, with subqueries of the tables that prep_inner() made. */
+static inline struct shape *prep_shape_in(struct prep *p, const char *text)
+{
+	const struct pg_table *list[ARRAY_LEN(script.inner)];
+	struct pg_table *named[ARRAY_LEN(script.inner)];
+	struct where_tables tables = {.list = list, .n = script.ninner};
+	for (size_t i = 0; i < script.ninner; i++)
+		list[i] = script.inner[i];
+	char message[WHERE_MESSAGE_MAX];
+	struct where *w = NULL;
+	if (!CHECK(where_parse(script.table, &tables, text, strlen(text), NULL, NULL, false, &w, message) == 0))
+		printf("%s: %s\n", text, message);
+	size_t n = 0;
+	for (size_t i = 0; i < script.ninner; i++) /* the other way round, as they may come */
+		if (strstr(text, script.inner[script.ninner - 1 - i]->name) != NULL)
+			named[n++] = script.inner[script.ninner - 1 - i];
+	struct buf canonical = BUF_INIT(WHERE_CANONICAL_MAX);
+	where_canonical(w, &canonical);
+	where_free(w);
+	buf_putc(&canonical, '\0');
+	struct shape_def d = def_make(pg_table_ref(script.table), NULL, 0);
+	def_set_where(&d, canonical.data, named, n);
+	buf_clear(&canonical);
+	struct err e;
+	struct shape *shape = shapes_get(p->engine, &d, &e);
+	CHECK(shape != NULL && shape->def.ninner == n);
 	shape_def_clear(&d);
 	return shape;
 }

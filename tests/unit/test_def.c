@@ -101,6 +101,29 @@ static const char *build(struct pg_table *t, const char *columns, const char *qu
 	return out;
 }
 
+static void test_table_lists(void)
+{
+	static const char text[] = " public.members , Auth.*,\t\"Other\".\"a,b.*\",roles,\"x.y\".*";
+	static const char *const want[][2] = {
+		{"public", "members"}, {"auth", NULL}, {"Other", "a,b.*"}, {"public", "roles"}, {"x.y", NULL},
+	};
+	static const char *const wrong[] = {"a,,b", "a,", "*", ".*", "a.b.c", "a.b.*", "a b", "\"a", "a.*.*"};
+	struct arena a = ARENA_INIT;
+	struct def_table_name *list;
+	struct def_error e;
+	size_t n;
+	if (CHECK_INT(def_parse_tables(&a, text, strlen(text), &list, &n, &e), 0) && CHECK_INT(n, ARRAY_LEN(want)))
+		for (size_t i = 0; i < n; i++) {
+			CHECK_STR(list[i].schema, want[i][0]);
+			if (CHECK((list[i].name == NULL) == (want[i][1] == NULL)) && want[i][1] != NULL)
+				CHECK_STR(list[i].name, want[i][1]);
+		}
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+		if (!CHECK_INT(def_parse_tables(&a, wrong[i], strlen(wrong[i]), &list, &n, &e), -1))
+			printf("  %s\n", wrong[i]);
+	arena_clear(&a);
+}
+
 static void test_columns(void)
 {
 	struct pg_table *t = table_new(true, false), *nokey = table_new(false, false), *gen = table_new(true, true);
@@ -243,6 +266,7 @@ static void test_identity(void)
 int main(void)
 {
 	RUN(test_tables);
+	RUN(test_table_lists);
 	RUN(test_columns);
 	RUN(test_system_table);
 	RUN(test_name_lists);

@@ -21,7 +21,9 @@
 #include "base/mem.h"
 #include "check.h"
 #include "http/loop.h"
+#include "shapes/core/def.h"
 #include "shapes/core/wait.h"
+#include "where/where.h"
 
 #define GUARD_S 20 /* whoever waits longer has been forgotten: the test has failed */
 #define FOREVER_MS 600000
@@ -33,8 +35,15 @@
 
 enum look { LOOK_FOUND, LOOK_NONE, LOOK_PENDING, LOOK_FAILED };
 
+#define INNERS 3
+
+/* Of a table by its name; several requests share it. */
 struct table_lookup {
 	int refs;
+	unsigned asked;
+	const char *schema, *name;
+	enum look look;
+	struct pg_table *table;
 };
 
 struct shape {
@@ -70,7 +79,8 @@ struct shapes {
 	enum look look;
 	struct err err;       /* of what fails */
 	struct pg_table *table;
-	struct table_lookup lookup;
+	struct table_lookup lookup;        /* of the shape's own */
+	struct table_lookup inner[INNERS]; /* of others */
 	struct shape shape;
 	struct subset subset;
 	bool subsets_full;
@@ -162,11 +172,17 @@ bool shapes_store_failing(struct shapes *s, int64_t *since_ms, char *text, size_
 
 struct table_lookup *shapes_table_lookup(struct shapes *s, const char *schema, const char *name)
 {
+	struct table_lookup *l = strcmp(schema, "public") == 0 && strcmp(name, "items") == 0 ? &s->lookup : NULL;
 	locked();
-	s->strange = s->strange || strcmp(schema, "public") != 0 || strcmp(name, "items") != 0;
-	s->lookup.refs++;
+	for (size_t i = 0; i < INNERS; i++)
+		if (s->inner[i].name != NULL && strcmp(schema, s->inner[i].schema) == 0 && strcmp(name, s->inner[i].name) == 0)
+			l = &s->inner[i];
+	s->strange = s->strange || l == NULL;
+	l = l == NULL ? &s->lookup : l;
+	l->refs++;
+	l->asked++;
 	unlock();
-	return &s->lookup;
+	return l;
 }
 
 void table_lookup_unref(struct table_lookup *l)
@@ -178,16 +194,15 @@ void table_lookup_unref(struct table_lookup *l)
 
 int table_lookup_result(struct table_lookup *l, struct waiter *w, struct pg_table **out, struct err *e)
 {
-	(void)l;
 	locked();
-	enum look look = engine.look;
+	enum look look = l == &engine.lookup ? engine.look : l->look;
 	if (look == LOOK_PENDING)
 		wait_for(w);
 	if (engine.foreign_soon)
 		engine.currency = SHAPES_FOREIGN;
 	*e = engine.err;
+	*out = l == &engine.lookup ? engine.table : l->table;
 	unlock();
-	*out = engine.table;
 	return look == LOOK_FOUND ? 0 : look == LOOK_NONE ? 1 : look == LOOK_PENDING ? 2 : -1;
 }
 
@@ -461,19 +476,29 @@ static unsigned registered(void)
 		unlock(); \
 	} while (0)
 
-static const char table_json[] =
-	"{\"v\":2,\"oid\":20007,\"schema\":\"public\",\"name\":\"items\",\"relkind\":\"r\",\"columns\":["
-	"[\"id\",1,23,-1,\"int4\",0,true,false,false,0,-1],[\"name\",2,25,-1,\"text\",0,false,false,false,-1,0]],"
-	"\"leaves\":[],\"types\":[],\"collations\":[[100,\"pg_catalog\",\"default\",\"c\",true,\"C.UTF-8\",\"C.UTF-8\",null]]}";
+#define TABLE(oid, schema, name, key, column) \
+	"{\"v\":2,\"oid\":" #oid ",\"schema\":\"" schema "\",\"name\":\"" name "\",\"relkind\":\"r\",\"columns\":[" \
+	"[\"" key "\",1,23,-1,\"int4\",0,true,false,false,0,-1],[\"" column "\",2,25,-1,\"text\",0,false,false,false,-1,0]]," \
+	"\"leaves\":[],\"types\":[],\"collations\":[[100,\"pg_catalog\",\"default\",\"c\",true,\"C.UTF-8\",\"C.UTF-8\",null]]}"
 
 static char role[] = "somebody", publication[] = "pub", secret[] = "sesame";
 static struct config config;
 static struct http *http;
 
+static struct pg_table *table_of(const char *json)
+{
+	struct pg_table *t;
+	struct err e;
+	if (pg_table_from_json(json, strlen(json), &t, &e) != 0) {
+		printf("%s\n", e.text);
+		exit(2);
+	}
+	return t;
+}
+
 /* An engine that has all at once, with a shape of two lines once somebody asks; and a server with these settings. */
 static void begin(void)
 {
-	struct err e;
 	memset(&engine, 0, sizeof engine);
 	pthread_mutex_init(&engine.lock, NULL);
 	lock_rank(&engine.lock, LOCK_LEAF);
@@ -483,10 +508,7 @@ static void begin(void)
 	engine.shape.state = SHAPE_LIVE;
 	engine.shape.tail = 2;
 	engine.shape.hurdle = SHAPE_READ_MORE;
-	if (pg_table_from_json(table_json, sizeof table_json - 1, &engine.table, &e) != 0) {
-		printf("%s\n", e.text);
-		exit(2);
-	}
+	engine.table = table_of(TABLE(20007, "public", "items", "id", "name"));
 	config = (struct config){.tcp_send_timeout_ms = FOREVER_MS, .tcp_read_timeout_ms = FOREVER_MS,
 	                         .long_poll_timeout_ms = FOREVER_MS, .max_concurrent_initial = 100, .max_concurrent_existing = 100,
 	                         .cache_max_age_s = 60, .cache_stale_age_s = 300, .enable_integration_testing = true,
@@ -516,6 +538,10 @@ static void end(void)
 	CHECK(engine.waiting.head == NULL);
 	CHECK_INT(engine.refs, 0);
 	CHECK_INT(engine.lookup.refs, 0);
+	for (size_t i = 0; i < INNERS; i++) {
+		CHECK_INT(engine.inner[i].refs, 0);
+		pg_table_unref(engine.inner[i].table);
+	}
 	CHECK_INT(engine.subsets, engine.subsets_freed);
 	CHECK(engine.on_foreign == NULL);
 	CHECK(!engine.strange);
@@ -1189,6 +1215,211 @@ static void test_subset_refused(void)
 	end();
 }
 
+/* ---- subqueries ------------------------------------------------------------------------------------- */
+
+enum { MEMBERS, PROJECTS, SYSTEM };
+#define IN_MEMBERS "id IN (SELECT project FROM members WHERE user_id = 'ada')"
+#define IN_BOTH IN_MEMBERS " OR id IN (SELECT id FROM projects WHERE owner = 'ada')"
+#define NOT_THERE(schema, name) "{\"message\":\"Invalid request\",\"errors\":{\"table\":[\"Table \\\"" schema "\\\".\\\"" name \
+	"\\\" does not exist. If the table name contains capitals or special characters you must quote it.\"]}}"
+
+static void begin_with_inner(void)
+{
+	begin();
+	engine.inner[MEMBERS] = (struct table_lookup){.schema = "public", .name = "members",
+	                                             .table = table_of(TABLE(20008, "public", "members", "project", "user_id"))};
+	engine.inner[PROJECTS] = (struct table_lookup){.schema = "public", .name = "projects",
+	                                              .table = table_of(TABLE(20009, "public", "projects", "id", "owner"))};
+	engine.inner[SYSTEM] = (struct table_lookup){.schema = "pg_catalog", .name = "pg_secrets",
+	                                            .table = table_of(TABLE(1260, "pg_catalog", "pg_secrets", "id", "owner"))};
+}
+
+static const char *with_where(const char *start, const char *where)
+{
+	static char target[4096];
+	size_t n = (size_t)snprintf(target, sizeof target, "%s&where=", start);
+	for (; *where != '\0'; where++)
+		n += (size_t)snprintf(target + n, sizeof target - n, "%%%02X", (unsigned char)*where);
+	return target;
+}
+
+static void get_where(const char *where) { get(with_where(ITEMS "&offset=-1", where)); }
+
+/* The definition is made; shapes of it aren't yet (find_or_create()). */
+#define DEFINED 400, "{\"message\":\"Invalid request\",\"errors\":{\"where\":[\"subqueries are not supported by this version of Busbar\"]}}"
+
+static void test_inner_tables(void)
+{
+	begin_with_inner();
+	serve();
+	get_where(IN_MEMBERS);
+	got(DEFINED);
+	CHECK_INT(engine.inner[MEMBERS].asked, 1);
+	CHECK_INT(engine.inner[PROJECTS].asked, 0);
+	get_where(IN_BOTH);
+	got(DEFINED);
+	CHECK_INT(engine.inner[PROJECTS].asked, 1);
+	get_where("id IN (SELECT id FROM items WHERE name = 'x')"); /* its own table is there already */
+	got(DEFINED);
+	get_where("id IN (SELECT project FROM members WHERE project IN (SELECT id FROM projects WHERE id IN (SELECT id FROM items)))");
+	got(DEFINED);
+	get_where("id IN (SELECT project FROM members WHERE nothing = 1)");
+	got(400, NULL);
+	CHECK(strstr(answer.body, "{\"where\":[\"At location 41: unknown reference nothing\"]}") != NULL);
+	get(with_where(ITEMS "&offset=-1&experimental_compaction=true", IN_MEMBERS));
+	got(400, "{\"message\":\"Invalid request\",\"errors\":{\"experimental_compaction\":[\"can't be enabled for shapes with subqueries\"]}}");
+	get(ITEMS "&offset=now&subset__where=id+IN+(SELECT+project+FROM+members)");
+	got(400, "{\"message\":\"Invalid request\",\"errors\":{\"subset\":{\"where\":[\"Subqueries are not allowed in subsets\"]}}}");
+	end();
+}
+
+/* One after the other; each is asked for once, whatever wakes the request meanwhile. */
+static void test_inner_tables_pending(void)
+{
+	begin_with_inner();
+	engine.look = engine.inner[MEMBERS].look = engine.inner[PROJECTS].look = LOOK_PENDING;
+	serve();
+	get_where(IN_BOTH);
+	AWAIT(engine.registered == 1);
+	HAPPENS(engine.look = LOOK_FOUND);
+	AWAIT(engine.registered == 2 && engine.inner[MEMBERS].refs == 1);
+	HAPPENS((void)0);
+	AWAIT(engine.registered == 3);
+	HAPPENS(engine.inner[MEMBERS].look = LOOK_FOUND);
+	AWAIT(engine.registered == 4 && engine.inner[PROJECTS].refs == 1);
+	HAPPENS((void)0);
+	AWAIT(engine.registered == 5);
+	HAPPENS(engine.inner[PROJECTS].look = LOOK_FOUND);
+	got(DEFINED);
+	CHECK_INT(engine.inner[MEMBERS].asked, 1);
+	CHECK_INT(engine.inner[PROJECTS].asked, 1);
+	/* And one who hangs up. */
+	HAPPENS(engine.inner[PROJECTS].look = LOOK_PENDING);
+	get_where(IN_BOTH " OR name = 'y'");
+	AWAIT(engine.registered == 6);
+	client_close(&client);
+	AWAIT(engine.inner[PROJECTS].refs == 0 && engine.lookup.refs == 0);
+	end();
+}
+
+static void test_inner_tables_refused(void)
+{
+	begin_with_inner();
+	engine.inner[MEMBERS].look = LOOK_NONE;
+	serve();
+	get_where(IN_BOTH);
+	got(400, NOT_THERE("public", "members"));
+	CHECK_INT(engine.inner[PROJECTS].asked, 0);
+	get_where("id IN (SELECT id FROM pg_catalog.pg_secrets)");
+	got(400, NOT_THERE("pg_catalog", "pg_secrets"));
+	HAPPENS(engine.inner[MEMBERS].look = LOOK_FAILED; err_set(&engine.err, ERR_PG, "no right to look"));
+	get_where(IN_MEMBERS);
+	got(400, "{\"message\":\"Invalid request\",\"errors\":{\"table\":[\"no right to look\"]}}");
+	HAPPENS(err_set(&engine.err, ERR_PG_CONN, "gone"));
+	get_where(IN_MEMBERS);
+	got(503, "{\"message\":\"Cannot connect to the database to verify the shape. Please try again later.\"}");
+	end();
+}
+
+/* A table that may not be named is like one that isn't there, and nobody looks. */
+static void test_inner_tables_permitted(void)
+{
+	static char some[] = " public.projects , auth.*,\"Other\".\"a,b\"", all_public[] = "public.*", wrong[] = "members,,projects";
+	begin_with_inner();
+	config.subquery_tables = some;
+	serve();
+	get_where(IN_MEMBERS);
+	got(400, NOT_THERE("public", "members"));
+	get_where("id IN (SELECT id FROM projects WHERE id IN (SELECT project FROM members))");
+	got(400, NOT_THERE("public", "members"));
+	get_where("id IN (SELECT id FROM items WHERE name = 'x')");
+	got(400, NOT_THERE("public", "items"));
+	CHECK_INT(engine.inner[MEMBERS].asked, 0);
+	get_where("id IN (SELECT id FROM projects)");
+	got(DEFINED);
+	get_where("id = 1");
+	got(200, data(1, 2));
+	stop();
+	config.subquery_tables = all_public;
+	serve();
+	get_where(IN_BOTH);
+	got(DEFINED);
+	stop();
+	struct err e;
+	config.subquery_tables = wrong;
+	CHECK_INT(http_check_config(&config, &e), -1);
+	CHECK_STR(e.text, "BUSBAR_SUBQUERY_TABLES: Invalid zero-length delimited identifier. It is a list with commas, as in public.members, auth.*");
+	CHECK_INT(http_start(&http, &config, &engine, &e), -1);
+	end();
+}
+
+/* A shape of IN_BOTH, as if it had been there before us. */
+static void make_known(void)
+{
+	static struct where_param none;
+	struct where_params params = {&none, 0};
+	const struct pg_table *list[] = {engine.table, engine.inner[MEMBERS].table, engine.inner[PROJECTS].table};
+	struct where_tables tables = {.list = list, .n = 3};
+	struct buf canonical = BUF_INIT(WHERE_CANONICAL_MAX);
+	struct arena a = ARENA_INIT;
+	char message[WHERE_MESSAGE_MAX];
+	struct def_error complaint;
+	struct where *w;
+	struct pg_table *inner[] = {engine.inner[MEMBERS].table, engine.inner[PROJECTS].table};
+	CHECK_INT(where_parse(engine.table, &tables, IN_BOTH, strlen(IN_BOTH), &params, NULL, false, &w, message), 0);
+	where_canonical(w, &canonical);
+	where_free(w);
+	CHECK_INT(def_build(&a, engine.table, &(struct def_request){.log_mode = LOG_MODE_FULL}, 150000, &engine.shape.def, &complaint), 0);
+	def_set_where(&engine.shape.def, canonical.data, inner, 2);
+	engine.shape.made = true;
+	buf_clear(&canonical);
+	arena_clear(&a);
+}
+
+/* Its tables are those of the shape that the request names: no database is asked, now and again. */
+static void test_inner_tables_known(void)
+{
+	begin_with_inner();
+	make_known();
+	engine.look = engine.inner[MEMBERS].look = engine.inner[PROJECTS].look = LOOK_FAILED;
+	err_set(&engine.err, ERR_PG_CONN, "gone");
+	serve();
+	for (int i = 0; i < 4; i++) {
+		get(with_where(ITEMS "&offset=1_0&handle=" HANDLE, IN_BOTH));
+		got(200, data(2, 2));
+	}
+	CHECK_INT(engine.lookup.asked, 0);
+	CHECK_INT(engine.inner[MEMBERS].asked, 0);
+	get(with_where(ITEMS "&offset=1_0&handle=other", IN_BOTH));
+	got(503, NULL);
+	CHECK_INT(engine.lookup.asked, 2);
+	end();
+}
+
+/* What is remembered of a text holds until one of its tables is another. On one connection, which is one loop's. */
+static void test_inner_tables_remembered(void)
+{
+	static struct pg_table *now;
+	static const char *const columns[] = {"user_id", "user_id", "member", "user_id"};
+	begin_with_inner();
+	serve();
+	client_open(&client);
+	for (size_t i = 0; i < ARRAY_LEN(columns); i++) {
+		now = table_of(strcmp(columns[i], "member") == 0 ? TABLE(20008, "public", "members", "project", "member")
+		                                                : TABLE(20008, "public", "members", "project", "user_id"));
+		HAPPENS(pg_table_unref(engine.inner[MEMBERS].table); engine.inner[MEMBERS].table = now);
+		for (int again = 0; again < 2; again++) {
+			ask(&client, "GET", with_where(ITEMS "&offset=-1", IN_BOTH), "");
+			read_answer(&client, &answer, true);
+			CHECK_INT(answer.status, 400);
+			CHECK(strstr(answer.body, strcmp(columns[i], "member") == 0 ? "unknown reference user_id" : "subqueries are not supported") != NULL);
+		}
+	}
+	CHECK_INT(engine.inner[MEMBERS].asked, 8);
+	client_close(&client);
+	end();
+}
+
 /* ---- deletion --------------------------------------------------------------------------------------- */
 
 static void test_delete(void)
@@ -1359,6 +1590,12 @@ int main(void)
 	RUN(test_events);
 	RUN(test_subset);
 	RUN(test_subset_refused);
+	RUN(test_inner_tables);
+	RUN(test_inner_tables_pending);
+	RUN(test_inner_tables_refused);
+	RUN(test_inner_tables_permitted);
+	RUN(test_inner_tables_known);
+	RUN(test_inner_tables_remembered);
 	RUN(test_delete);
 	RUN(test_not_modified);
 	RUN(test_classes);

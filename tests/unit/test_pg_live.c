@@ -889,6 +889,18 @@ static int copy(PGconn *conn, const struct pg_table *t, struct rows *r, const ch
 	return pg_snapshot_copy(conn, t, all, t->ncolumns, where_sql, put_row, r, cancelled, NULL, e);
 }
 
+/* One table; until the next call. */
+static struct pg_snapshot_tables *only(const struct pg_table *t)
+{
+	static struct pg_snapshot_tables tables[4]; /* some are used by threads */
+	static struct pg_table *list[4];
+	static atomic_uint next;
+	unsigned i = atomic_fetch_add(&next, 1) % 4;
+	list[i] = (struct pg_table *)t;
+	tables[i] = (struct pg_snapshot_tables){.list = &list[i], .n = 1};
+	return &tables[i];
+}
+
 static void test_snapshot(void)
 {
 	run(admin, "CREATE TABLE bb_live.snap (id int PRIMARY KEY, v text, b bool, ts timestamptz, i interval, f float8, y bytea);"
@@ -907,10 +919,10 @@ static void test_snapshot(void)
 
 	run(other, "BEGIN; INSERT INTO bb_live.snap VALUES (10)");
 	uint32_t xid = (uint32_t)strtoul(value(other, "SELECT pg_current_xact_id()::text"), NULL, 10);
-	CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
+	CHECK_INT(pg_snapshot_begin(conn, only(t), &e), 0);
 	/* what is committed between the lock and take is seen */
 	run(admin, "INSERT INTO bb_live.snap (id, v) VALUES (5, 'five')");
-	CHECK_INT(pg_snapshot_take(conn, t, system_id, timeline, &s, &e), 0);
+	CHECK_INT(pg_snapshot_take(conn, only(t), system_id, timeline, &s, &e), 0);
 	run(admin, "INSERT INTO bb_live.snap (id, v) VALUES (6, 'six')");
 	CHECK_INT(s.nxip, 1);
 	CHECK(s.nxip == 1 && (uint32_t)s.xip[0] == xid);
@@ -930,19 +942,19 @@ static void test_snapshot(void)
 	CHECK_STR(value(conn, "SHOW timezone"), "Asia/Tokyo");
 
 	/* another server */
-	CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
-	CHECK_INT(pg_snapshot_take(conn, t, "1", timeline, &s, &e), -1);
+	CHECK_INT(pg_snapshot_begin(conn, only(t), &e), 0);
+	CHECK_INT(pg_snapshot_take(conn, only(t), "1", timeline, &s, &e), -1);
 	CHECK(e.kind == ERR_CONFIG && strstr(e.text, "system identifier") != NULL);
 	CHECK_INT(pg_snapshot_end(conn, &e), 0);
-	CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
-	CHECK_INT(pg_snapshot_take(conn, t, system_id, timeline + 1, &s, &e), -1);
+	CHECK_INT(pg_snapshot_begin(conn, only(t), &e), 0);
+	CHECK_INT(pg_snapshot_take(conn, only(t), system_id, timeline + 1, &s, &e), -1);
 	CHECK(e.kind == ERR_CONFIG && strstr(e.text, "timeline") != NULL);
 	CHECK_INT(pg_snapshot_end(conn, &e), 0);
 
 	/* stopped by the row function, by the caller, by an error in the middle */
 	run(admin, "INSERT INTO bb_live.snap (id, v) SELECT n, repeat('x', 100) FROM generate_series(100, 200000) n");
-	CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
-	CHECK_INT(pg_snapshot_take(conn, t, NULL, 0, &s, &e), 0);
+	CHECK_INT(pg_snapshot_begin(conn, only(t), &e), 0);
+	CHECK_INT(pg_snapshot_take(conn, only(t), NULL, 0, &s, &e), 0);
 	pg_snapshot_clear(&s);
 	r.stop_at = 5000;
 	CHECK_INT(copy(conn, t, &r, NULL, never, &e), -1);
@@ -950,17 +962,17 @@ static void test_snapshot(void)
 	CHECK_INT(pg_snapshot_end(conn, &e), 0);
 	CHECK(PQtransactionStatus(conn) == PQTRANS_IDLE);
 	r.stop_at = 0;
-	CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
+	CHECK_INT(pg_snapshot_begin(conn, only(t), &e), 0);
 	CHECK_INT(copy(conn, t, &r, "pg_catalog.pg_sleep(20) IS NOT NULL", always, &e), -1);
 	CHECK_INT(e.kind, ERR_CANCELLED);
 	CHECK_INT(pg_snapshot_end(conn, &e), 0);
-	CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
+	CHECK_INT(pg_snapshot_begin(conn, only(t), &e), 0);
 	CHECK_INT(copy(conn, t, &r, "1 / (id - 150000) < 5", never, &e), -1);
 	CHECK_INT(e.kind, ERR_PG);
 	CHECK_STR(e.sqlstate, "22012");
 	CHECK(r.n > 1000);
 	CHECK_INT(pg_snapshot_end(conn, &e), 0);
-	CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
+	CHECK_INT(pg_snapshot_begin(conn, only(t), &e), 0);
 	int64_t from_ms = clock_mono_ms();
 	CHECK_INT(copy(conn, t, &r, NULL, never, &e), 0);
 	printf("  %d rows in %lld ms\n", r.n, (long long)(clock_mono_ms() - from_ms));
@@ -968,7 +980,7 @@ static void test_snapshot(void)
 	CHECK_INT(e.kind, ERR_NOT_FOUND);
 	CHECK_INT(pg_snapshot_end(conn, &e), 0);
 	if (getenv("BUSBAR_TEST_SLOW") != NULL) {
-		CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
+		CHECK_INT(pg_snapshot_begin(conn, only(t), &e), 0);
 		CHECK_INT(copy(conn, t, &r, "pg_catalog.pg_sleep(100) IS NULL", never, &e), -1);
 		CHECK_STR(e.text, "Snapshot query took too long to return data (cancelled after 30000ms). Please ensure snapshot "
 		                  "queries are using an index to avoid taking up all database connections.");
@@ -994,7 +1006,7 @@ static void test_snapshot(void)
 
 	/* the lock */
 	run(other, "BEGIN; LOCK TABLE bb_live.snap");
-	CHECK_INT(pg_snapshot_begin(conn, t, &e), -1);
+	CHECK_INT(pg_snapshot_begin(conn, only(t), &e), -1);
 	CHECK_INT(e.kind, ERR_TIMEOUT);
 	CHECK_STR(e.text, "Snapshot timed out while waiting for a table lock: others hold one on \"bb_live.snap\"");
 	CHECK_INT(pg_snapshot_end(conn, &e), 0);
@@ -1002,17 +1014,17 @@ static void test_snapshot(void)
 
 	/* changed, renamed, gone */
 	run(admin, "ALTER TABLE bb_live.snap ALTER v TYPE varchar(500)");
-	CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
-	CHECK_INT(pg_snapshot_take(conn, t, NULL, 0, &s, &e), -1);
+	CHECK_INT(pg_snapshot_begin(conn, only(t), &e), 0);
+	CHECK_INT(pg_snapshot_take(conn, only(t), NULL, 0, &s, &e), -1);
 	CHECK_INT(e.kind, ERR_NOT_FOUND);
 	CHECK_INT(pg_snapshot_end(conn, &e), 0);
 	run(admin, "ALTER TABLE bb_live.snap RENAME TO snap2; CREATE TABLE bb_live.snap (id int PRIMARY KEY)");
-	CHECK_INT(pg_snapshot_begin(conn, t, &e), 0);
-	CHECK_INT(pg_snapshot_take(conn, t, NULL, 0, &s, &e), -1);
+	CHECK_INT(pg_snapshot_begin(conn, only(t), &e), 0);
+	CHECK_INT(pg_snapshot_take(conn, only(t), NULL, 0, &s, &e), -1);
 	CHECK_INT(e.kind, ERR_NOT_FOUND);
 	CHECK_INT(pg_snapshot_end(conn, &e), 0);
 	run(admin, "DROP TABLE bb_live.snap");
-	CHECK_INT(pg_snapshot_begin(conn, t, &e), -1);
+	CHECK_INT(pg_snapshot_begin(conn, only(t), &e), -1);
 	CHECK_INT(e.kind, ERR_NOT_FOUND);
 	CHECK_INT(pg_snapshot_end(conn, &e), 0);
 	pg_table_unref(t);
@@ -1030,7 +1042,7 @@ struct begin_job {
 static void *begin_run(void *ctx)
 {
 	struct begin_job *j = ctx;
-	j->rc = pg_snapshot_begin(j->conn, j->t, &j->e);
+	j->rc = pg_snapshot_begin(j->conn, only(j->t), &j->e);
 	return NULL;
 }
 
@@ -1054,7 +1066,7 @@ static void test_rewrite_before_lock(void)
 	run(other, "COMMIT");
 	pthread_join(thread, NULL);
 	CHECK_INT(j.rc, 0);
-	CHECK_INT(pg_snapshot_take(j.conn, t, NULL, 0, &s, &e), 0);
+	CHECK_INT(pg_snapshot_take(j.conn, only(t), NULL, 0, &s, &e), 0);
 	CHECK_INT(copy(j.conn, t, &r, NULL, never, &e), 0);
 	CHECK_STR(r.text.data, "1|v1!\n2|v2!\n3|v3!\n4|v4!\n5|v5!\n");
 	/* nobody can rewrite it now */
@@ -1079,24 +1091,24 @@ static void test_snapshot_privileges(void)
 	struct err e;
 	struct rows r = {.text = BUF_INIT(1 << 20)};
 	run(conn, "SET ROLE bb_live_role");
-	CHECK_INT(pg_snapshot_begin(conn, priv, &e), -1);
+	CHECK_INT(pg_snapshot_begin(conn, only(priv), &e), -1);
 	CHECK_STR(e.text, "Unable to create initial snapshot: permission denied for table priv");
 	CHECK_STR(e.sqlstate, "42501");
 	CHECK_INT(pg_snapshot_end(conn, &e), 0);
-	CHECK_INT(pg_snapshot_begin(conn, rls, &e), 0);
-	CHECK_INT(pg_snapshot_take(conn, rls, NULL, 0, &s, &e), -1);
+	CHECK_INT(pg_snapshot_begin(conn, only(rls), &e), 0);
+	CHECK_INT(pg_snapshot_take(conn, only(rls), NULL, 0, &s, &e), -1);
 	CHECK_INT(e.kind, ERR_CONFIG);
 	CHECK(strstr(e.text, "bb_live.rls") != NULL && strstr(e.text, "\"my own\"") != NULL && strstr(e.text, "bb_live_role") != NULL);
 	printf("  %s\n", e.text);
 	CHECK_INT(pg_snapshot_end(conn, &e), 0);
 	/* and even unasked no row is left out silently */
-	CHECK_INT(pg_snapshot_begin(conn, rls, &e), 0);
+	CHECK_INT(pg_snapshot_begin(conn, only(rls), &e), 0);
 	CHECK_INT(copy(conn, rls, &r, NULL, never, &e), -1);
 	CHECK_STR(e.sqlstate, "42501");
 	CHECK_INT(pg_snapshot_end(conn, &e), 0);
 	run(conn, "RESET ROLE");
-	CHECK_INT(pg_snapshot_begin(conn, rls, &e), 0);
-	CHECK_INT(pg_snapshot_take(conn, rls, NULL, 0, &s, &e), 0);
+	CHECK_INT(pg_snapshot_begin(conn, only(rls), &e), 0);
+	CHECK_INT(pg_snapshot_take(conn, only(rls), NULL, 0, &s, &e), 0);
 	pg_snapshot_clear(&s);
 	CHECK_INT(pg_snapshot_end(conn, &e), 0);
 	pg_table_unref(priv);
@@ -1108,7 +1120,7 @@ static void test_snapshot_privileges(void)
 static void *lock_columns_run(void *ctx)
 {
 	struct begin_job *j = ctx;
-	j->rc = pg_snapshot_lock_columns(j->conn, j->t, &j->e);
+	j->rc = pg_snapshot_lock_columns(j->conn, only(j->t), &j->e);
 	return NULL;
 }
 
@@ -1120,7 +1132,7 @@ static int lock_columns_behind(PGconn *conn, const struct pg_table *t, const cha
 	pthread_t thread;
 	run(other, "BEGIN");
 	run(other, change);
-	CHECK_INT(pg_snapshot_begin(conn, t, &e), 1);
+	CHECK_INT(pg_snapshot_begin(conn, only(t), &e), 1);
 	REQUIRE(pthread_create(&thread, NULL, lock_columns_run, &j) == 0);
 	char ask[128];
 	snprintf(ask, sizeof ask, "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = %d", PQbackendPID(conn));
@@ -1156,9 +1168,9 @@ static void test_tableoid_grant(void)
 	uint16_t first = 0;
 	run(conn, "SET ROLE bb_live_role");
 	for (int granted = 0; granted < 2; granted++) {
-		CHECK_INT(pg_snapshot_begin(conn, t, &e), 1);
-		CHECK_INT(pg_snapshot_lock_columns(conn, t, &e), 0);
-		CHECK_INT(pg_snapshot_take(conn, t, NULL, 0, &s, &e), 0);
+		CHECK_INT(pg_snapshot_begin(conn, only(t), &e), 1);
+		CHECK_INT(pg_snapshot_lock_columns(conn, only(t), &e), 0);
+		CHECK_INT(pg_snapshot_take(conn, only(t), NULL, 0, &s, &e), 0);
 		CHECK_INT(pg_snapshot_copy(conn, t, &first, 1, NULL, put_row, &r, never, NULL, &e), granted - 1);
 		pg_snapshot_clear(&s);
 		CHECK_INT(pg_snapshot_end(conn, &e), 0);
@@ -1202,9 +1214,9 @@ static void test_column_grants(void)
 	struct rows r = {.text = BUF_INIT(1 << 20), .ncolumns = 2};
 	uint16_t columns[] = {0, 2};
 	run(conn, "SET ROLE bb_live_role");
-	CHECK_INT(pg_snapshot_begin(conn, t, &e), 1);
-	CHECK_INT(pg_snapshot_lock_columns(conn, t, &e), 0);
-	CHECK_INT(pg_snapshot_take(conn, t, NULL, 0, &s, &e), 0);
+	CHECK_INT(pg_snapshot_begin(conn, only(t), &e), 1);
+	CHECK_INT(pg_snapshot_lock_columns(conn, only(t), &e), 0);
+	CHECK_INT(pg_snapshot_take(conn, only(t), NULL, 0, &s, &e), 0);
 	CHECK_INT(pg_command(other, "SET lock_timeout = 100; TRUNCATE bb_live.granted_1", &e), -1);
 	CHECK_STR(e.sqlstate, "55P03");
 	run(other, "RESET lock_timeout");
@@ -1218,8 +1230,8 @@ static void test_column_grants(void)
 	CHECK_INT(lock_columns_behind(conn, t, "ALTER TABLE bb_live.granted DROP v; ALTER TABLE bb_live.granted ADD v text;"
 	                                       "GRANT SELECT (v) ON bb_live.granted TO bb_live_role"), -1);
 	run(admin, "REVOKE ALL ON bb_live.granted FROM bb_live_role; REVOKE ALL (id, v) ON bb_live.granted FROM bb_live_role");
-	CHECK_INT(pg_snapshot_begin(conn, t, &e), 1); /* what is known of rights may be old */
-	CHECK_INT(pg_snapshot_lock_columns(conn, t, &e), -1);
+	CHECK_INT(pg_snapshot_begin(conn, only(t), &e), 1); /* what is known of rights may be old */
+	CHECK_INT(pg_snapshot_lock_columns(conn, only(t), &e), -1);
 	CHECK_STR(e.sqlstate, "42501");
 	CHECK_INT(pg_snapshot_end(conn, &e), 0);
 	pg_table_unref(t);
@@ -1339,7 +1351,7 @@ static void test_savepoint(void)
 	struct err e = {0};
 	run(admin, "CREATE TABLE bb_live.shared (id int)");
 	struct pg_table *t = lookup("shared");
-	CHECK_INT(pg_snapshot_begin(admin, t, &e), 0);
+	CHECK_INT(pg_snapshot_begin(admin, only(t), &e), 0);
 	CHECK_INT(pg_snapshot_save(admin, &e), 0);
 	CHECK_INT(pg_snapshot_back(admin), 0);
 	for (int i = 0; i < 2; i++) {

@@ -20,8 +20,10 @@ static void check_at_rest(struct prep *p, struct shape **shapes, int n)
 	struct shapes *s = p->engine;
 	const struct fake_conn *snap = (const struct fake_conn *)p->create.snap;
 	CHECK(snap == NULL || !snap->in_transaction);
-	const struct table_state *t = registry_table(s, TABLE_OID);
-	CHECK(t != NULL && !t->joining);
+	CHECK(registry_table(s, TABLE_OID) != NULL);
+	const struct table_state *t;
+	for (size_t i = 0; (t = map_next(&s->tables, &i)) != NULL;)
+		CHECK(!t->joining);
 	for (size_t i = 0; i < ARRAY_LEN(s->preparing); i++)
 		CHECK_INT(s->preparing[i], 0);
 	CHECK_INT(script.registered, 0);
@@ -69,16 +71,33 @@ static void test_goes_well(void)
 	prep_close(&p);
 }
 
-/* `steps`: how many there were; returns the first shape's state. */
-static enum shape_state run_with(bool warmed, int shapes, int at, enum act act, int *steps)
+/* One has a smaller oid than the shape's own, one a larger. */
+static void add_inner_tables(void)
+{
+	prep_inner(TABLE_OID - 2, "members", "item_id:23:pk0 team_id:23");
+	prep_inner(TABLE_OID + 2, "teams", "id:23:pk0 size:23");
+}
+
+/* A shape whose condition names both; `n` tells them apart. */
+static struct shape *inner_shape(struct prep *p, int n)
+{
+	char text[200];
+	snprintf(text, sizeof text, "id IN (SELECT item_id FROM members WHERE team_id IN (SELECT id FROM teams WHERE size > %d))", n);
+	return prep_shape_in(p, text);
+}
+
+/* `steps`: how many there were; returns the first shape's state. `inner`: their conditions name two other tables. */
+static enum shape_state run_over(bool inner, bool warmed, int shapes, int at, enum act act, int *steps)
 {
 	struct prep p;
 	struct shape *all[4];
 	prep_open(&p);
+	if (inner)
+		add_inner_tables();
 	if (warmed)
 		warm(&p);
 	for (int i = 0; i < shapes; i++)
-		all[i] = prep_shape(&p, i, NULL);
+		all[i] = inner ? inner_shape(&p, i) : prep_shape(&p, i, NULL);
 	script_at(at, act);
 	err_set(&script.refusal, ERR_PG, "canceling statement due to statement timeout");
 	snprintf(script.refusal.sqlstate, sizeof script.refusal.sqlstate, "57014");
@@ -98,6 +117,11 @@ static enum shape_state run_with(bool warmed, int shapes, int at, enum act act, 
 	let_go(all, shapes);
 	prep_close(&p);
 	return state;
+}
+
+static enum shape_state run_with(bool warmed, int shapes, int at, enum act act, int *steps)
+{
+	return run_over(false, warmed, shapes, at, act, steps);
 }
 
 /* Dropped between the last piece and the first row of a child, and nobody asks before the copy's end: nothing of it is kept,
@@ -135,15 +159,21 @@ static void test_dropped_before_a_child(void)
 }
 
 /* What happens at each step of a birth, on sessions that are opened for it or were idle. */
-static void test_every_step(enum act act)
+static void every_step(bool inner, enum act act)
 {
 	for (int warmed = 0; warmed < 2; warmed++)
 		for (int shapes = 1; shapes <= 3; shapes += 2) {
 			int steps, unused;
-			CHECK_INT(run_with(warmed, shapes, -1, ACT_NONE, &steps), SHAPE_LIVE);
+			CHECK_INT(run_over(inner, warmed, shapes, -1, ACT_NONE, &steps), SHAPE_LIVE);
 			for (int at = 0; at < steps; at++)
-				run_with(warmed, shapes, at, act, &unused);
+				run_over(inner, warmed, shapes, at, act, &unused);
 		}
+}
+
+static void test_every_step(enum act act)
+{
+	every_step(false, act);
+	every_step(true, act);
 }
 
 /* join begin REGISTER take children ground FILTER copy…: what broke while it was idle is opened anew, once. */
@@ -299,6 +329,155 @@ static void test_came_back(void)
 	prep_close(&p);
 }
 
+/* ---- conditions that name other tables ---- */
+
+static void test_inner_tables(void)
+{
+	struct prep p;
+	prep_open(&p);
+	add_inner_tables();
+	struct shape *shape = inner_shape(&p, 1);
+	script.begin_rc = 1;
+	CHECK(run_next(&p, &p.create));
+	CHECK_STR(script.log,
+	          "connect encoding join.members join join.teams connect begin REGISTER lock_columns take "
+	          "children.members children children.teams ground FILTER copy row row row end");
+	drain(&p);
+	check_at_rest(&p, &shape, 1);
+	CHECK_INT(tail_state(shape), SHAPE_LIVE);
+	for (uint32_t oid = TABLE_OID - 2; oid <= TABLE_OID + 2; oid += 2)
+		CHECK(registry_table(p.engine, oid)->joined);
+	CHECK_INT(p.tables, 3); /* records of their joins */
+	shape_unref(shape);
+	prep_close(&p);
+}
+
+/* What clients are told when a step of an inner table is refused: it is that table's. */
+static void test_inner_refusals(void)
+{
+	static const struct {
+		const char *at, *table;
+	} cases[] = {{"join.members", "members"}, {"join", "items"}, {"join.teams", "teams"}, {"begin", "teams"}, {"take", "teams"},
+	             {"children.members", "members"}, {"children", "items"}, {"children.teams", "teams"}, {"ground", "teams"},
+	             {"copy", NULL}};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct prep p;
+		prep_open(&p);
+		add_inner_tables();
+		struct shape *shape = inner_shape(&p, 1);
+		script_refuse(cases[i].at, ERR_PG, "42501", "permission denied");
+		CHECK(run_next(&p, &p.create));
+		CHECK(script.happened);
+		drain(&p);
+		check_at_rest(&p, &shape, 1);
+		struct err e = why_of(shape);
+		char grant[100];
+		snprintf(grant, sizeof grant, "GRANT SELECT ON \"public\".\"%s\" TO", cases[i].table != NULL ? cases[i].table : "");
+		if (cases[i].table != NULL ? !CHECK(strstr(e.text, grant) != NULL) : !CHECK(strstr(e.text, "GRANT") == NULL))
+			printf("%s: %s\n", cases[i].at, e.text);
+		shape_unref(shape);
+		prep_close(&p);
+	}
+}
+
+/* The publication is all tables': they all join again. */
+static void test_inner_joined_again(void)
+{
+	struct prep p;
+	prep_open(&p);
+	add_inner_tables();
+	struct shape *shape = inner_shape(&p, 1);
+	script.born[0] = GROUND_JOIN;
+	CHECK(run_next(&p, &p.create));
+	CHECK(strstr(script.log, "ground UNREGISTER end join.members join join.teams begin REGISTER take") != NULL);
+	drain(&p);
+	check_at_rest(&p, &shape, 1);
+	CHECK_INT(tail_state(shape), SHAPE_LIVE);
+	shape_unref(shape);
+	shape = inner_shape(&p, 2);
+	script.nborn = 0;
+	for (size_t i = 0; i < ARRAY_LEN(script.born); i++)
+		script.born[i] = GROUND_JOIN;
+	CHECK(run_next(&p, &p.create));
+	drain(&p);
+	CHECK(strstr(why_of(shape).text, "kept being altered while the snapshot of table \"public.teams\"") != NULL);
+	shape_unref(shape);
+	prep_close(&p);
+}
+
+/* Between the look and the lock an inner table got a partition, or a child. */
+static void test_inner_leaves(void)
+{
+	for (int i = 0; i < 2; i++) {
+		struct prep p;
+		prep_open(&p);
+		add_inner_tables();
+		struct shape *shape = inner_shape(&p, 1);
+		struct pg_table *then = script.inner[i], *now = table_make(then->oid, "public", then->name, "item_id:23:pk0 team_id:23");
+		then->relkind = now->relkind = 'p';
+		now->leaves = mem_alloc(sizeof *now->leaves);
+		now->leaves[0] = 30;
+		now->nleaves = 1;
+		script.inner[i] = now;
+		CHECK(run_next(&p, &p.create));
+		drain(&p);
+		check_at_rest(&p, &shape, 1);
+		struct err e = why_of(shape);
+		CHECK_INT(e.kind, ERR_NOT_FOUND);
+		CHECK(strstr(e.text, i == 0 ? "public.members" : "public.teams") != NULL);
+		pg_table_unref(then);
+		shape_unref(shape);
+		prep_close(&p);
+	}
+}
+
+/* Only shapes that name the same tables share a snapshot, as the same descriptions have them. */
+static void test_inner_shared(void)
+{
+	struct prep p;
+	prep_open(&p);
+	add_inner_tables();
+	struct shape *all[] = {inner_shape(&p, 1), prep_shape(&p, 9, NULL), prep_shape_in(&p, "id IN (SELECT item_id FROM members)"),
+	                       inner_shape(&p, 2), NULL};
+	pg_table_unref(script.inner[1]);
+	script.inner[1] = table_make(TABLE_OID + 2, "public", "teams", "id:23:pk0 size:23");
+	all[4] = inner_shape(&p, 3);
+	static const unsigned together[] = {1u << 0 | 1u << 3, 1u << 1, 1u << 2, 1u << 4};
+	unsigned done = 0;
+	for (size_t run = 0; run < ARRAY_LEN(together); run++) {
+		CHECK(run_next(&p, &p.create));
+		drain(&p);
+		done |= together[run];
+		for (unsigned i = 0; i < ARRAY_LEN(all); i++)
+			CHECK_INT(tail_state(all[i]), done & 1u << i ? SHAPE_LIVE : SHAPE_CREATING);
+	}
+	check_at_rest(&p, all, 5);
+	let_go(all, 5);
+	prep_close(&p);
+}
+
+/* An inner table that left the publication and came back: older shapes that name it missed changes of it. */
+static void test_inner_came_back(void)
+{
+	struct prep p;
+	prep_open(&p);
+	add_inner_tables();
+	struct shape *all[] = {inner_shape(&p, 1), prep_shape(&p, 9, NULL), NULL};
+	CHECK(run_next(&p, &p.create));
+	CHECK(run_next(&p, &p.create));
+	drain(&p);
+	script.back = TABLE_OID + 2;
+	all[2] = inner_shape(&p, 2);
+	CHECK(run_next(&p, &p.create));
+	drain(&p);
+	check_at_rest(&p, all, 3);
+	CHECK_INT(tail_state(all[0]), SHAPE_GONE);
+	CHECK_INT(tail_state(all[1]), SHAPE_LIVE);
+	CHECK_INT(tail_state(all[2]), SHAPE_LIVE);
+	let_go(all, 3);
+	prep_close(&p);
+}
+
 /* log=changes_only: there are no rows to copy. */
 static void test_changes_only(void)
 {
@@ -351,6 +530,12 @@ int main(void)
 	RUN(test_lock_by_columns);
 	RUN(test_shared);
 	RUN(test_came_back);
+	RUN(test_inner_tables);
+	RUN(test_inner_refusals);
+	RUN(test_inner_joined_again);
+	RUN(test_inner_leaves);
+	RUN(test_inner_shared);
+	RUN(test_inner_came_back);
 	RUN(test_changes_only);
 	RUN(test_pieces);
 	return check_done("prep_create");

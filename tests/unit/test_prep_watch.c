@@ -56,7 +56,7 @@ static void test_watch_gone(void)
 {
 	struct prep p;
 	struct shape *shape = live(&p);
-	script.ground_gone = true;
+	script.ground_gone = TABLE_OID;
 	other_table(TABLE_OID + 1, "items", "id:23:pk0 name:25");
 	watch_run(&p.admin);
 	drain(&p);
@@ -150,6 +150,174 @@ static void test_ground(void)
 	drain(&p);
 	CHECK_INT(p.last.result, 0); /* it would be refused again: the shapes begin again */
 	CHECK_INT(tail_state(shape), SHAPE_GONE);
+	end(&p, shape);
+}
+
+/* ---- a table that only the condition names ---- */
+
+#define INNER_OID 9
+#define INNER_COLUMNS "item_id:23:pk0 user_id:23 note:25"
+
+static struct shape *live_inner(struct prep *p)
+{
+	prep_open(p);
+	prep_inner(INNER_OID, "members", INNER_COLUMNS);
+	struct shape *shape = prep_shape_in(p, "id IN (SELECT item_id FROM members WHERE user_id = 1)");
+	CHECK(run_next(p, &p->create));
+	struct err e;
+	CHECK(session_admin(&p->admin, &e) != NULL);
+	drain(p);
+	CHECK_INT(tail_state(shape), SHAPE_LIVE);
+	watch_run(&p->admin); /* the first look is at all there is */
+	drain(p);
+	CHECK_INT(tail_state(shape), SHAPE_LIVE);
+	p->tables = 0;
+	script_at(-1, ACT_NONE);
+	return shape;
+}
+
+static void change_inner(struct pg_table *now)
+{
+	pg_table_unref(script.inner[0]);
+	script.inner[0] = now;
+}
+
+/* What the watch makes of it. */
+static enum shape_state watched_inner(struct pg_table *now)
+{
+	struct prep p;
+	struct shape *shape = live_inner(&p);
+	change_inner(now);
+	registry_table(p.engine, INNER_OID)->ground_version++;
+	watch_run(&p.admin);
+	drain(&p);
+	enum shape_state state = tail_state(shape);
+	CHECK(!registry_table(p.engine, INNER_OID)->joining);
+	end(&p, shape);
+	return state;
+}
+
+static struct pg_table *with_leaf(struct pg_table *t, char relkind)
+{
+	t->relkind = relkind;
+	t->nleaves = 1;
+	t->leaves = mem_alloc(sizeof *t->leaves);
+	t->leaves[0] = 30;
+	return t;
+}
+
+static struct pg_table *with_keys(struct pg_table *t, enum pg_keys keys)
+{
+	t->keys = keys;
+	return t;
+}
+
+static struct pg_table *inner_as(const char *name, const char *columns) { return table_make(INNER_OID, "public", name, columns); }
+
+static void test_watch_inner(void)
+{
+	CHECK_INT(watched_inner(inner_as("members", INNER_COLUMNS)), SHAPE_LIVE);
+	CHECK_INT(watched_inner(inner_as("members2", INNER_COLUMNS)), SHAPE_GONE);
+	CHECK_INT(watched_inner(NULL), SHAPE_GONE);
+	/* A column that the condition looks at; another one is nobody's concern. */
+	CHECK_INT(watched_inner(inner_as("members", "item_id:23:pk0 uid:23 note:25")), SHAPE_GONE);
+	CHECK_INT(watched_inner(inner_as("members", "item_id:23:pk0 user_id:20 note:25")), SHAPE_GONE);
+	CHECK_INT(watched_inner(inner_as("members", "item_id:23:pk0 user_id:23")), SHAPE_LIVE);
+	CHECK_INT(watched_inner(inner_as("members", INNER_COLUMNS " more:25")), SHAPE_LIVE);
+	/* What tells its rows apart isn't, either. */
+	CHECK_INT(watched_inner(inner_as("members", "item_id:23 user_id:23 note:25")), SHAPE_LIVE);
+	CHECK_INT(watched_inner(with_keys(inner_as("members", INNER_COLUMNS), PG_KEYS_CLASH)), SHAPE_LIVE);
+	/* A child comes with rows that the stream hasn't told of; a partition is told of from its first row on. */
+	CHECK_INT(watched_inner(with_leaf(inner_as("members", INNER_COLUMNS), 'r')), SHAPE_GONE);
+	CHECK_INT(watched_inner(with_leaf(inner_as("members", INNER_COLUMNS), 'p')), SHAPE_LIVE);
+}
+
+/* Both tables are looked at; a look that INGEST waits for may be at the inner one. */
+static void test_look_inner(void)
+{
+	struct prep p;
+	struct shape *shape = live_inner(&p);
+	reconcile_run(&p.admin);
+	CHECK(strstr(script.log, "check.members keep.members") != NULL && strstr(script.log, "check keep") != NULL);
+	change_inner(inner_as("members", "item_id:20:pk0 user_id:23 note:25"));
+	struct job *j = mem_zalloc(sizeof *j);
+	j->kind = JOB_LOOK;
+	j->number = 1;
+	j->oids = mem_alloc(sizeof *j->oids);
+	j->oids[0] = INNER_OID;
+	j->noids = 1;
+	job_post(p.engine, j);
+	CHECK(run_next(&p, &p.admin));
+	drain(&p);
+	CHECK_INT(p.last.result, 0);
+	CHECK_INT(tail_state(shape), SHAPE_GONE);
+	end(&p, shape);
+}
+
+/* Whose transaction is not visible yet, and whose new partition had rows. */
+static void test_resolve_inner(void)
+{
+	struct prep p;
+	struct shape *shape = live_inner(&p);
+	script.ancestor = INNER_OID;
+	script_at_name("attached", ACT_REFUSE);
+	struct job *j = mem_zalloc(sizeof *j);
+	j->kind = JOB_RESOLVE;
+	j->oid = 20;
+	j->xid = 50;
+	snprintf(j->relation, sizeof j->relation, "public.leaf");
+	job_post(p.engine, j);
+	CHECK(run_next(&p, &p.admin));
+	drain(&p);
+	CHECK_INT(p.last.ancestors[0], INNER_OID);
+	CHECK(p.last.had_rows[0]);
+	CHECK_INT(tail_state(shape), SHAPE_LIVE); /* INGEST does that */
+	end(&p, shape);
+}
+
+static void test_out_of_publication_inner(void)
+{
+	struct prep p;
+	struct shape *shape = live_inner(&p);
+	script.out = INNER_OID;
+	reconcile_run(&p.admin);
+	drain(&p);
+	CHECK_INT(tail_state(shape), SHAPE_GONE);
+	end(&p, shape);
+}
+
+/* It stays published for as long as a shape names it, and lingers like any other. */
+static void test_lingers_inner(void)
+{
+	struct prep p;
+	struct shape *shape = live_inner(&p);
+	script.now_ms += 2 * TABLE_LINGER_MS;
+	reconcile_run(&p.admin);
+	CHECK(strstr(script.log, "leave") == NULL);
+	shape_rotate(shape, "a test drops it");
+	drain(&p);
+	CHECK_INT(registry_table(p.engine, INNER_OID)->nshapes, 0);
+	registry_table(p.engine, TABLE_OID)->idle_since_ms = registry_table(p.engine, INNER_OID)->idle_since_ms = script.now_ms;
+	reconcile_run(&p.admin);
+	CHECK(strstr(script.log, "leave") == NULL);
+	script.now_ms += TABLE_LINGER_MS + 1;
+	reconcile_run(&p.admin);
+	CHECK(strstr(script.log, "leave.members") != NULL);
+	CHECK(registry_table(p.engine, INNER_OID) == NULL && registry_table(p.engine, TABLE_OID) == NULL);
+	drain(&p);
+	end(&p, shape);
+}
+
+/* The name stands for another table now; a request finds that out. */
+static void test_swapped_inner(void)
+{
+	struct prep p;
+	struct shape *shape = live_inner(&p);
+	struct pg_table *was = script.inner[0], *now = table_make(INNER_OID + 1, "public", "members", INNER_COLUMNS);
+	look_up_differs(p.engine, was, now);
+	drain(&p);
+	CHECK_INT(tail_state(shape), SHAPE_GONE);
+	pg_table_unref(now);
 	end(&p, shape);
 }
 
@@ -410,6 +578,12 @@ int main(void)
 	RUN(test_watch_rests);
 	RUN(test_watch_every_step, ACT_STOP);
 	RUN(test_watch_every_step, ACT_DROP);
+	RUN(test_watch_inner);
+	RUN(test_look_inner);
+	RUN(test_resolve_inner);
+	RUN(test_out_of_publication_inner);
+	RUN(test_lingers_inner);
+	RUN(test_swapped_inner);
 	RUN(test_ground);
 	RUN(test_look);
 	RUN(test_look_unseen);

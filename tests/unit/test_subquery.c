@@ -241,6 +241,38 @@ static void test_refused(void)
 	CHECK_STR(tables.missing_name, "");
 }
 
+/* Where a table isn't there nothing else is looked at: who asks again with it pays for the rest once. */
+static void test_missing_first(void)
+{
+	static const char *const texts[] = {
+		"nothing = 1 AND project IN (SELECT project FROM nowhere)",
+		"project IN (SELECT project FROM members WHERE user_id IN (SELECT 1 / 0 FROM nowhere) AND nothing = 1)",
+		"project IN (SELECT project FROM members) OR project > ANY (SELECT nothing FROM nowhere)",
+	};
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		CHECK(parse(texts[i]) == NULL);
+		CHECK_STR(tables.missing_name, "nowhere");
+		CHECK(strstr(message, "the table public.nowhere isn't there") != NULL);
+	}
+	CHECK(parse("project IN (SELECT nothing FROM members, nowhere)") == NULL);
+	CHECK_STR(tables.missing_name, "");
+	CHECK(parse("project IN (WITH nowhere AS (SELECT 1 AS project) SELECT project FROM nowhere)") == NULL);
+	CHECK_STR(tables.missing_name, "");
+}
+
+/* What its constants may cost is the whole condition's. */
+static void test_costs_together(void)
+{
+#define COSTLY "length(repeat('x', 3000000)) > 0"
+	struct where *w = parse("project IN (SELECT project FROM members WHERE " COSTLY ")");
+	CHECK(w != NULL);
+	where_free(w);
+	CHECK(parse("project IN (SELECT project FROM members WHERE " COSTLY ") OR id IN (SELECT id FROM projects WHERE " COSTLY " AND owner "
+	            "IN (SELECT user_id FROM members WHERE " COSTLY ")) OR " COSTLY) == NULL);
+	CHECK(strstr(message, "take too much work") != NULL);
+#undef COSTLY
+}
+
 static void test_limits(void)
 {
 	struct buf text = BUF_INIT(1u << 20);
@@ -434,6 +466,8 @@ int main(void)
 	RUN(test_taken);
 	RUN(test_what_it_looks_at);
 	RUN(test_refused);
+	RUN(test_missing_first);
+	RUN(test_costs_together);
 	RUN(test_limits);
 	if (url != NULL)
 		RUN(test_against_postgres, url);

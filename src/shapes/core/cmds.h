@@ -19,6 +19,10 @@ enum cmd_kind {
 	CMD_SUBSET_BEGIN, CMD_SUBSET_END, /* around the snapshot of a subset query; always both */
 };
 
+/* A snapshot is to be taken again: what was registered for it stays as it is; or has lost something, and is to be registered again. */
+#define CMD_AGAIN 1
+#define CMD_ANEW 3
+
 struct cmd {
 	struct cmd *next;
 	enum cmd_kind kind;
@@ -38,7 +42,7 @@ struct cmd {
 	int nancestors;
 	bool had_rows[16];         /* CMD_RESOLVED: it came to this ancestor with rows: its older shapes rotate */
 	bool waited, done;         /* under cmd_lock; not waited: freed by INGEST */
-	int result;                /* CMD_FILTER, CMD_SUBSET_END: 1 take the snapshot again; -1 no stream */
+	int result;                /* CMD_FILTER, CMD_SUBSET_END: 0, CMD_AGAIN, CMD_ANEW; -1 no stream */
 };
 
 void cmd_post(struct shapes *s, struct cmd *c);             /* not waited for; INGEST frees it */

@@ -15,6 +15,7 @@
 #define IDENTITY_BYTES_MAX (4u << 20) /* 1,600 columns of 252 bytes with room to spare */
 #define LIST_PARTS_MAX 10000          /* a table has at most 1,600 columns; a name has two parts */
 #define TEXT_BYTES_MAX (64u << 10)    /* an error text quotes at most what the request said */
+#define BLANKS " \t\r\n"
 #define PG_GENERATED_REPLICATED 180000
 #define PG_FIRST_NORMAL_OID 16384 /* below are the catalogs and information_schema, made by initdb */
 
@@ -204,6 +205,34 @@ int def_parse_table(struct arena *a, const char *text, size_t len, struct def_ta
 	return 0;
 }
 
+static struct def_name trim(struct def_name n)
+{
+	while (n.len > 0 && strchr(BLANKS, n.p[0]) != NULL) {
+		n.p++;
+		n.len--;
+	}
+	while (n.len > 0 && strchr(BLANKS, n.p[n.len - 1]) != NULL)
+		n.len--;
+	return n;
+}
+
+int def_parse_tables(struct arena *a, const char *text, size_t len, struct def_table_name **out, size_t *n, struct def_error *e)
+{
+	struct def_name *parts = split(a, (struct def_name){text, len}, ',', n), schema;
+	*out = arena_alloc(a, *n * sizeof **out);
+	for (size_t i = 0; i < *n; i++) {
+		struct def_name part = trim(parts[i]);
+		bool all = part.len > 2 && memcmp(part.p + part.len - 2, ".*", 2) == 0;
+		if (!all && def_parse_table(a, part.p, part.len, &(*out)[i], e) < 0)
+			return -1;
+		if (all && parse_identifier(a, (struct def_name){part.p, part.len - 2}, &schema, "table", e) < 0)
+			return -1;
+		if (all)
+			(*out)[i] = (struct def_table_name){.schema = schema.p};
+	}
+	return 0;
+}
+
 /* COMPAT: Electric prints the names as Elixir strings: `"` and `\` with a backslash before them. */
 static void put_inspected(struct buf *out, const char *name)
 {
@@ -226,6 +255,8 @@ void def_no_such_table(struct arena *a, const struct def_table_name *t, struct d
 	buf_puts(&text, " does not exist. If the table name contains capitals or special characters you must quote it.");
 	fail(a, e, "table", &text);
 }
+
+bool def_is_system_table(const struct pg_table *t) { return t->oid < PG_FIRST_NORMAL_OID; }
 
 static int fail_system_table(struct arena *a, const struct pg_table *t, struct def_error *e)
 {
@@ -383,7 +414,7 @@ int def_build(struct arena *a, struct pg_table *table, const struct def_request 
               struct shape_def *out, struct def_error *e)
 {
 	*out = (struct shape_def){0};
-	if (table->oid < PG_FIRST_NORMAL_OID)
+	if (def_is_system_table(table))
 		return fail_system_table(a, table, e);
 	bool listed = r->columns.given, restricted = r->queryable_columns.given;
 	uint8_t *queryable = arena_alloc(a, table->ncolumns + 1u), *chosen = arena_alloc(a, table->ncolumns + 1u);

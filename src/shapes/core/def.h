@@ -30,6 +30,13 @@ struct def_table_name {
 int def_parse_table(struct arena *a, const char *text, size_t len, struct def_table_name *out, struct def_error *e)
 	MUST_USE;
 
+/* A list of such names with commas between them, for a setting; SCHEMA.* stands for all tables of a schema, `name` NULL. */
+int def_parse_tables(struct arena *a, const char *text, size_t len, struct def_table_name **out, size_t *n, struct def_error *e)
+	MUST_USE;
+
+/* One that initdb made: it can't be replicated. */
+bool def_is_system_table(const struct pg_table *t);
+
 /* The text for a table that isn't there. */
 void def_no_such_table(struct arena *a, const struct def_table_name *t, struct def_error *e);
 

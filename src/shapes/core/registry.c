@@ -20,6 +20,7 @@
 #include "shapes/logs/writer.h"
 
 #define REMOVED_TOGETHER_MS 1000 /* shapes that go by one cause within this are counted, not named */
+#define WHY_MAX 1000 /* of why a shape ends: what Postgres said, and a table's name */
 #define HANDLE_HASH_MASK ((1u << 27) - 1) /* as Electric's: phash2's range */
 
 static void link_to(struct shapes *s, struct shape *shape, struct shape_link *l, struct pg_table *table)
@@ -338,6 +339,17 @@ void shape_rotate(struct shape *shape, const char *why)
 		post_drop(shape->engine, shape);
 }
 
+void shape_rotate_for(struct shape *shape, uint32_t oid, const char *why)
+{
+	const struct pg_table *t = shape_def_table(&shape->def, oid);
+	char of_which[WHY_MAX];
+	if (t != NULL && t != shape->def.table) {
+		snprintf(of_which, sizeof of_which, "table %s.%s of its condition: %s", t->schema, t->name, why);
+		why = of_which;
+	}
+	shape_rotate(shape, why);
+}
+
 void shape_set_failed(struct shape *shape, const struct err *e)
 {
 	struct shapes *s = shape->engine;
@@ -365,7 +377,7 @@ static void rotate_all_of(struct shapes *s, uint32_t oid, const char *why)
 	struct shape **doomed = registry_shapes(s, oid, &n);
 	registry_cache_doubt(s, oid);
 	for (size_t i = 0; i < n; i++) {
-		shape_rotate(doomed[i], why);
+		shape_rotate_for(doomed[i], oid, why);
 		shape_unref(doomed[i]);
 	}
 	free(doomed);

@@ -31,6 +31,8 @@ struct table_state {
 struct shape *shape_make(struct shapes *s, const struct shape_def *def, uint64_t id, const char *handle);
 /* Takes the shape out of the registry (idempotent) and has INGEST drop it. `why` is logged. Any thread. */
 void shape_rotate(struct shape *s, const char *why);
+/* The same for what happened to a table that the shape names: of one that only its condition names, the log says which. */
+void shape_rotate_for(struct shape *s, uint32_t oid, const char *why);
 /* The condition was too costly for a row: for a while, longer each time, no shape of it is made. */
 void registry_note_costly(struct shapes *s, const struct shape_def *def);
 /* Its first half: out of the registry; false if it was out already. */

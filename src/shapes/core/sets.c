@@ -227,12 +227,12 @@ static int note_row(struct sets *s, size_t i, const struct where_text_value *row
 	return s->texts.failed || s->bytes > SETS_BYTES_MAX ? too_many(e) : 0;
 }
 
-int sets_put(struct sets *s, size_t i, const struct where_text_value *row, struct err *e)
+int sets_put(struct sets *s, size_t i, const struct where_text_value *row, int64_t times, struct err *e)
 {
 	bool made = false;
 	REQUIRE(i < s->n && s->bound == NULL);
 	open_step(s, i);
-	if (take_row(s, i, row, 1, &made, e) != 0)
+	if (take_row(s, i, row, times, &made, e) != 0)
 		return -1;
 	return made ? note_row(s, i, row, e) : 0;
 }

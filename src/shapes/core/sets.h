@@ -49,7 +49,7 @@ static inline const struct where *sets_plan_inner(const struct sets_plan *p, siz
  * Postgres sends it, NULL for null. -1: too many (ERR_REQUEST, it names the limit), or a value can't be read.
  */
 struct sets *sets_new(struct sets_plan *plan);
-int sets_put(struct sets *s, size_t i, const struct where_text_value *row, struct err *e) MUST_USE;
+int sets_put(struct sets *s, size_t i, const struct where_text_value *row, int64_t times, struct err *e) MUST_USE;
 int sets_finish(struct sets *s, struct err *e) MUST_USE;
 /* From the texts of a record; how often each row is there isn't known. */
 int sets_restore(const struct shape_def *d, const char *texts, size_t len, struct sets **out, struct err *e) MUST_USE;

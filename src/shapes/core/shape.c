@@ -94,6 +94,16 @@ struct shape *shape_make(struct shapes *s, const struct shape_def *def, uint64_t
 	return shape;
 }
 
+struct shape_link *shape_link_to(struct shape *s, uint32_t oid)
+{
+	struct shape_link *l = s->def.table->oid == oid ? &s->link : NULL;
+	for (uint16_t i = 0; l == NULL && i < s->def.ninner; i++)
+		if (s->def.inner[i]->oid == oid)
+			l = &s->inner_links[i];
+	REQUIRE(l != NULL);
+	return l;
+}
+
 /* Where the column that the definition calls `column` is now, -1: it is gone. */
 static int column_in(const struct pg_table *now, const struct shape *shape, uint16_t column)
 {

@@ -22,10 +22,11 @@ struct header {
 
 struct sets;
 
-/* A shape in the list of a table that it names. Under registry_lock. */
+/* A shape in the list of a table that it names. Under registry_lock, but for `grounded`. */
 struct shape_link {
 	struct shape *shape;
 	struct shape_link *next, **at;
+	_Atomic bool grounded; /* it stands on this table's ground (ground.c) */
 };
 
 struct shape {
@@ -42,7 +43,6 @@ struct shape {
 	_Atomic bool dropped; /* no request finds it any more; its snapshot is given up */
 	struct shape_link link;       /* to its table */
 	struct shape_link *inner_links; /* to each of def.inner */
-	_Atomic bool grounded; /* it stands on its table's ground (ground.c) */
 
 	struct sets *sets; /* of its condition's subqueries, else NULL; who may do what: core/sets.h */
 
@@ -50,6 +50,9 @@ struct shape {
 	struct shape_in in;     /* INGEST's */
 	struct shape_wr wr;     /* WRITER's */
 };
+
+/* Its link to a table that it names, by oid. Of a shape that has been in the registry; it lives as long as the shape. */
+struct shape_link *shape_link_to(struct shape *s, uint32_t oid);
 
 /*
  * The table is described as `now`: columns may have become NOT NULL, or not, which changes nothing but the electric-schema

@@ -146,13 +146,13 @@ static void filter_shapes(struct shapes *s, struct cmd *c)
 			continue;
 		joined = c->shapes[i]->in.joined_txn < joined ? c->shapes[i]->in.joined_txn : joined;
 		if (c->result == 0 && c->shapes[i]->in.overflowed)
-			c->result = 1;
+			c->result = CMD_ANEW;
 	}
 	if (c->result == 0 && joined != UINT64_MAX && (passed_not_held(in, c->snap, joined) || passed_doubtful(in, c->snap)))
-		c->result = 1;
+		c->result = CMD_AGAIN;
 	for (int i = 0; i < c->nshapes && c->result == 0; i++)
 		if (sets_of(c, i) != NULL && c->shapes[i]->in.joining && !inner_counts(c->shapes[i], c->sets[i], c->snap))
-			c->result = 1;
+			c->result = CMD_AGAIN;
 	if (c->result != 0)
 		return;
 	snapshot_counts(s, c->snap); /* in the queue before the shapes, which are durable before a client sees them */
@@ -192,7 +192,7 @@ static void subset_end(struct shapes *s, struct cmd *c)
 	struct ingest *in = s->ingest;
 	c->result = -1;
 	if (c->snap != NULL && in->streaming && c->snap->incarnation_us == s->server.incarnation_us)
-		c->result = passed_not_held(in, c->snap, c->joined) || passed_doubtful(in, c->snap) ? 1 : 0;
+		c->result = passed_not_held(in, c->snap, c->joined) || passed_doubtful(in, c->snap) ? CMD_AGAIN : 0;
 	passed_watch(in, false);
 	if (c->result != 0)
 		return;

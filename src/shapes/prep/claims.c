@@ -59,7 +59,7 @@ void claim_rotate_older(struct shapes *s, uint32_t oid, struct shape *const *kee
 		for (int k = 0; k < nkeep; k++)
 			ours = ours || keep[k] == old[i];
 		if (!ours && tail_state(old[i]) != SHAPE_CREATING)
-			shape_rotate(old[i], why);
+			shape_rotate_for(old[i], oid, why);
 		shape_unref(old[i]);
 	}
 	free(old);

@@ -1,13 +1,16 @@
 /*
- * create.c - the birth of shapes of one table, up to their rows: the table joins the publication, INGEST registers the shapes, the
- * snapshot is taken, and taken again until INGEST agrees to it. The rows are copy.c's.
+ * create.c - the birth of shapes of one table, up to their rows: the table, and those that their conditions name, join the
+ * publication one after the other, INGEST registers the shapes, the snapshot is taken, and taken again until INGEST agrees to
+ * it. The rows are copy.c's.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "pg/catalog.h"
 #include "pg/conn.h"
 #include "pg/encoding.h"
@@ -18,10 +21,18 @@
 #include "shapes/core/engine.h"
 #include "shapes/core/jobs.h"
 #include "shapes/core/registry.h"
+#include "shapes/core/sets.h"
 #include "shapes/prep/prep.h"
 
 #define QUICK_COPY_MS 20 /* for a shape, on average */
-#define JOINS_MAX 3 /* of a table for one snapshot: the publication was altered in between */
+#define JOINS_MAX 3 /* of the tables for one snapshot: the publication was altered in between */
+
+/* What subqueries select is read before their shapes are registered, and again in their snapshot. If it has changed in between, so
+ * often at most before who changes that fast is given up. */
+#define GUESSES_MAX 5
+
+/* Of take_once(): what is left to do. GROUND_JOIN is another. */
+enum taken { TAKEN = 0, TAKE_ANEW = 1, TAKE_AGAIN = 3 /* the registration stands */, TAKE_GUESSED = 4 /* what was guessed has changed */ };
 
 /* Retaking a snapshot that calls running what the stream has passed (a synchronous standby may be slow). */
 #define SNAPSHOT_RETAKE_MAX_MS 20000
@@ -30,7 +41,11 @@ struct creation {
 	struct pg_thread *w;
 	struct shape **shapes;
 	int n;
-	uint32_t publication_xmin; /* as the join saw it */
+	struct pg_snapshot_tables tables; /* that all of them name */
+	struct ground_since *since;       /* of each table */
+	bool registered;
+	int guesses;
+	struct sets *found[SNAPSHOT_SHARED_MAX]; /* what subqueries select in the snapshot, by shape; their `sets` are the guesses */
 };
 
 static bool creation_cancelled(void *ctx)
@@ -44,7 +59,7 @@ static bool creation_cancelled(void *ctx)
 	return true;
 }
 
-static int join_table(struct creation *c, struct pg_table *table, struct err *e)
+static int join_table(struct creation *c, struct pg_table *table, struct ground_since *since, struct err *e)
 {
 	struct shapes *s = c->w->s;
 	struct pg_join known = {0}, now = {0};
@@ -69,8 +84,20 @@ static int join_table(struct creation *c, struct pg_table *table, struct err *e)
 	if (rc == 0 && has_known && known.publication_rel_oid != now.publication_rel_oid)
 		claim_rotate_older(s, table->oid, c->shapes, c->n, "the table left the publication and came back");
 	claim_release(s, table, rc == 0 ? &now : NULL, NULL);
-	c->publication_xmin = now.publication_xmin;
+	since->publication_xmin = now.publication_xmin;
 	return rc;
+}
+
+/* One after the other, each claimed for itself: nobody holds a claim while he waits for another. */
+static int join_tables(struct creation *c, struct err *e)
+{
+	for (size_t i = 0; i < c->tables.n; i++) {
+		c->tables.failed = c->tables.list[i];
+		if (join_table(c, c->tables.list[i], &c->since[i], e) != 0)
+			return -1;
+	}
+	c->tables.failed = NULL;
+	return 0;
 }
 
 static struct cmd command(enum cmd_kind kind, const struct creation *c)
@@ -89,7 +116,7 @@ static void end_snapshot(struct pg_thread *w)
 }
 
 /*
- * In the snapshot the table has the leaves that the shapes' definition knows. INGEST asks whose partition a
+ * In the snapshot the table has the leaves that the shapes' definition knows of it. INGEST asks whose partition a
  * relation is when it is described while a shape wants to know, so from the registration on; what the stream
  * had passed by then is in the snapshot, or that is taken again.
  */
@@ -100,7 +127,7 @@ static int check_leaves(PGconn *conn, const struct pg_table *table, struct err *
 		struct pg_table *now;
 		int rc = pg_catalog_lookup_oid(conn, table->oid, &now, e);
 		if (rc != 0)
-			return rc > 0 ? err_set(e, ERR_NOT_FOUND, "the table was dropped meanwhile") : -1;
+			return rc > 0 ? err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" was dropped meanwhile", table->schema, table->name) : -1;
 		same = leaves_same(table, now);
 		pg_table_unref(now);
 	} else {
@@ -109,75 +136,24 @@ static int check_leaves(PGconn *conn, const struct pg_table *table, struct err *
 			return -1;
 		same = !has;
 	}
-	return same ? 0 : err_set(e, ERR_NOT_FOUND, "the table's partitions or children changed meanwhile");
+	return same ? 0 : err_set(e, ERR_NOT_FOUND, "the partitions or children of table \"%s.%s\" changed meanwhile", table->schema, table->name);
 }
 
-/* Begins, registers, takes, and hands the snapshot to INGEST. 1: take it again; GROUND_JOIN: after another join. */
-static int take_once(struct creation *c, struct pg_table *table, struct pg_snapshot *snap, struct err *e)
+static int check_all_leaves(struct creation *c, PGconn *conn, struct err *e)
 {
-	struct shapes *s = c->w->s;
-	PGconn *conn = session_snapshot(c->w, e);
-	if (conn == NULL)
-		return -1;
-	struct ground_since since = {ground_version(s, table->oid), c->publication_xmin};
-	c->w->snapshot_open = true;
-	int rc = pg_snapshot_begin(conn, table, e);
-	if (rc < 0)
-		return -1;
-	struct cmd reg = command(CMD_REGISTER, c);
-	if (cmd_call(s, &reg) != 0)
-		return err_set(e, ERR_PG_CONN, "Database connection not available");
-	if (rc == 1 && (rc = pg_snapshot_lock_columns(conn, table, e)) != 0)
-		return rc;
-	struct server_id server = server_id(s);
-	if (pg_snapshot_take(conn, table, server.system_id, server.timeline, snap, e) != 0 || check_leaves(conn, table, e) != 0)
-		return -1;
-	rc = ground_born(s, conn, table, since, c->shapes, c->n, e);
-	if (rc != 0)
-		return rc;
-	struct cmd filter = command(CMD_FILTER, c);
-	filter.snap = snap;
-	rc = cmd_call(s, &filter);
-	if (rc < 0)
-		return err_set(e, ERR_PG_CONN, "Database connection not available");
-	return rc;
-}
-
-static int take_snapshot(struct creation *c, struct pg_table *table, struct pg_snapshot *snap, struct err *e)
-{
-	int64_t until = clock_mono_ms() + SNAPSHOT_RETAKE_MAX_MS;
-	bool retried = false;
-	for (int joins = 1;;) {
-		bool fresh = c->w->snap == NULL;
-		int rc = take_once(c, table, snap, e);
-		if (rc == 0)
-			return 0;
-		struct cmd undo = command(CMD_UNREGISTER, c);
-		cmd_call(c->w->s, &undo);
-		end_snapshot(c->w);
-		pg_snapshot_clear(snap);
-		if (creation_cancelled(c))
-			return err_set(e, ERR_CANCELLED, "stopping");
-		if (rc < 0 && e->kind == ERR_PG_CONN && !fresh && !retried) {
-			retried = true;
-			continue;
-		}
-		if (rc < 0)
+	for (size_t i = 0; i < c->tables.n; i++) {
+		c->tables.failed = c->tables.list[i];
+		if (check_leaves(conn, c->tables.list[i], e) != 0)
 			return -1;
-		if (rc == GROUND_JOIN) {
-			if (joins++ == JOINS_MAX)
-				return err_set(e, ERR_TIMEOUT, "Publication \"%s\" kept being altered while the snapshot of table \"%s.%s\" was taken",
-				               c->w->s->config->publication_name, table->schema, table->name);
-			if (join_table(c, table, e) != 0)
-				return -1;
-			until = clock_mono_ms() + SNAPSHOT_RETAKE_MAX_MS;
-			continue;
-		}
-		if (clock_mono_ms() > until)
-			return pg_snapshot_outrun(c->w->snap, e);
-		struct timespec ts = {0, RETAKE_WAIT_MS * 1000000};
-		nanosleep(&ts, NULL); /* the transaction in question must end on the server; nothing tells us */
 	}
+	c->tables.failed = NULL;
+	return 0;
+}
+
+/* NULL: one of several. */
+static const struct pg_table *table_at_fault(const struct creation *c)
+{
+	return c->tables.failed != NULL ? c->tables.failed : c->tables.n == 1 ? c->tables.list[0] : NULL;
 }
 
 /* The client's text for what went wrong (docs/protocol.md 8.3). */
@@ -188,9 +164,10 @@ static void client_text(const struct creation *c, struct err *e)
 		snprintf(e->text, sizeof e->text, "Database connection not available");
 		return;
 	}
-	const struct pg_table *t = c->shapes[0]->def.table;
+	const struct pg_table *t = table_at_fault(c);
 	err_hide_values(e);
-	pg_advise(e, c->w->s->config, c->w->snap != NULL ? PG_ROLE_SNAPSHOT : PG_ROLE_ADMIN, t->schema, t->name);
+	if (t != NULL)
+		pg_advise(e, c->w->s->config, c->w->snap != NULL ? PG_ROLE_SNAPSHOT : PG_ROLE_ADMIN, t->schema, t->name);
 }
 
 /*
@@ -200,6 +177,205 @@ static void client_text(const struct creation *c, struct err *e)
 static int go_on_without(struct pg_thread *w, const struct err *failed)
 {
 	return failed->kind == ERR_PG_CONN ? -1 : pg_snapshot_back(w->snap);
+}
+
+/* Not among those that are being made any more; the job lets go of it. */
+static void drop_out(struct creation *c, int i, const struct err *why)
+{
+	struct shape *shape = c->shapes[i];
+	shape_set_failed(shape, why);
+	sets_free(c->found[i]);
+	c->n--;
+	c->shapes[i] = c->shapes[c->n];
+	c->found[i] = c->found[c->n];
+	c->shapes[c->n] = shape;
+	c->found[c->n] = NULL;
+}
+
+static void forget_found(struct creation *c)
+{
+	for (int i = 0; i < c->n; i++) {
+		sets_free(c->found[i]);
+		c->found[i] = NULL;
+	}
+}
+
+/* Reads what the subqueries of each shape select. A shape whose subqueries fail fails alone. */
+static int read_sets(struct creation *c, PGconn *conn, struct err *e)
+{
+	if (c->n > 1 && pg_snapshot_save(conn, e) != 0)
+		return -1;
+	for (int i = 0; i < c->n; i++) {
+		struct err own = {0};
+		REQUIRE(c->found[i] == NULL);
+		if (selects_read(conn, c->shapes[i], creation_cancelled, c, &c->found[i], &own) == 0)
+			continue;
+		*e = own;
+		if (c->n == 1 || own.kind == ERR_CANCELLED || own.kind == ERR_TIMEOUT || go_on_without(c->w, &own) != 0)
+			return -1;
+		client_text(c, &own);
+		drop_out(c, i--, &own);
+	}
+	return c->n > 0 ? 0 : err_set(e, ERR_CANCELLED, "no shape is left to be made");
+}
+
+static int register_shapes(struct creation *c, struct err *e)
+{
+	struct cmd reg = command(CMD_REGISTER, c);
+	if (c->registered)
+		return 0;
+	c->registered = true;
+	return cmd_call(c->w->s, &reg) == 0 ? 0 : err_set(e, ERR_PG_CONN, "Database connection not available");
+}
+
+static void unregister_shapes(struct creation *c)
+{
+	struct cmd undo = command(CMD_UNREGISTER, c);
+	if (c->registered)
+		cmd_call(c->w->s, &undo);
+	c->registered = false;
+}
+
+/* What was read is what the shapes are registered with next. */
+static void guess(struct creation *c)
+{
+	REQUIRE(!c->registered);
+	for (int i = 0; i < c->n; i++) {
+		sets_free(c->shapes[i]->sets);
+		c->shapes[i]->sets = c->found[i];
+		c->found[i] = NULL;
+	}
+	c->guesses++;
+}
+
+static bool has_subqueries(const struct creation *c) { return c->n > 0 && c->shapes[0]->def.has_subqueries; }
+
+/* Before the first registration: what subqueries select a moment earlier. */
+static int guess_first(struct creation *c, struct err *e)
+{
+	struct server_id server = server_id(c->w->s);
+	struct pg_snapshot snap = {0};
+	PGconn *conn = session_snapshot(c->w, e);
+	if (conn == NULL)
+		return -1;
+	c->w->snapshot_open = true;
+	int rc = pg_snapshot_begin(conn, &c->tables, e);
+	if (rc == 1)
+		rc = pg_snapshot_lock_columns(conn, &c->tables, e); /* TAKE_ANEW */
+	if (rc == 0)
+		rc = pg_snapshot_take(conn, &c->tables, server.system_id, server.timeline, &snap, e);
+	if (rc == 0)
+		rc = read_sets(c, conn, e);
+	pg_snapshot_clear(&snap);
+	if (rc == 0)
+		guess(c);
+	else
+		forget_found(c);
+	return rc != 0 ? rc : TAKE_GUESSED;
+}
+
+/* Whether the shapes are registered with what their subqueries select in this snapshot. Those that never are are given up. */
+static int compare_sets(struct creation *c, PGconn *conn, struct err *e)
+{
+	struct err changes = {.kind = ERR_TIMEOUT};
+	bool last = c->guesses >= GUESSES_MAX, same = true;
+	if (read_sets(c, conn, e) != 0)
+		return -1;
+	snprintf(changes.text, sizeof changes.text, "What the subqueries of this condition select changed %d times while the shape was made. "
+	         "Retry when it changes less often than a snapshot takes", GUESSES_MAX);
+	for (int i = 0; i < c->n; i++) {
+		if (sets_same(c->shapes[i]->sets, c->found[i]))
+			continue;
+		same = false;
+		if (last)
+			drop_out(c, i--, &changes);
+	}
+	if (same || (last && c->n > 0))
+		return 0;
+	if (last) {
+		*e = changes;
+		return -1;
+	}
+	unregister_shapes(c); /* INGEST looks at what it was guessed to be */
+	guess(c);
+	return TAKE_GUESSED;
+}
+
+/* INGEST agrees to the snapshot, or not. */
+static int hand_over(struct creation *c, struct pg_snapshot *snap, struct err *e)
+{
+	struct cmd filter = command(CMD_FILTER, c);
+	filter.snap = snap;
+	filter.sets = has_subqueries(c) ? c->found : NULL;
+	int rc = cmd_call(c->w->s, &filter);
+	if (rc < 0)
+		return err_set(e, ERR_PG_CONN, "Database connection not available");
+	return rc == 0 ? TAKEN : rc == CMD_AGAIN ? TAKE_AGAIN : TAKE_ANEW;
+}
+
+/* Begins, registers, takes, and hands the snapshot to INGEST: an enum taken, or GROUND_JOIN, after another join. */
+static int take_once(struct creation *c, struct pg_snapshot *snap, struct err *e)
+{
+	struct shapes *s = c->w->s;
+	PGconn *conn = session_snapshot(c->w, e);
+	if (conn == NULL)
+		return -1;
+	for (size_t i = 0; i < c->tables.n; i++)
+		c->since[i].version = ground_version(s, c->tables.list[i]->oid);
+	c->w->snapshot_open = true;
+	int rc = pg_snapshot_begin(conn, &c->tables, e);
+	if (rc < 0 || register_shapes(c, e) != 0)
+		return -1;
+	if (rc == 1 && (rc = pg_snapshot_lock_columns(conn, &c->tables, e)) != 0)
+		return rc;
+	struct server_id server = server_id(s);
+	if (pg_snapshot_take(conn, &c->tables, server.system_id, server.timeline, snap, e) != 0 || check_all_leaves(c, conn, e) != 0)
+		return -1;
+	rc = ground_born(s, conn, &c->tables, c->since, c->shapes, c->n, e);
+	if (rc == 0 && has_subqueries(c))
+		rc = compare_sets(c, conn, e);
+	return rc == 0 ? hand_over(c, snap, e) : rc;
+}
+
+static int take_snapshot(struct creation *c, struct pg_snapshot *snap, struct err *e)
+{
+	int64_t until = clock_mono_ms() + SNAPSHOT_RETAKE_MAX_MS;
+	bool retried = false;
+	for (int joins = 1;;) {
+		bool fresh = c->w->snap == NULL;
+		int rc = has_subqueries(c) && c->guesses == 0 ? guess_first(c, e) : take_once(c, snap, e);
+		forget_found(c);
+		if (rc == TAKEN)
+			return 0;
+		if (rc != TAKE_AGAIN)
+			unregister_shapes(c);
+		end_snapshot(c->w);
+		pg_snapshot_clear(snap);
+		if (creation_cancelled(c))
+			return err_set(e, ERR_CANCELLED, "stopping");
+		if (rc < 0 && e->kind == ERR_PG_CONN && !fresh && !retried) {
+			retried = true;
+			continue;
+		}
+		if (rc < 0)
+			return -1;
+		if (rc == TAKE_GUESSED)
+			continue;
+		if (rc == GROUND_JOIN) {
+			const struct pg_table *about = c->tables.failed;
+			if (joins++ == JOINS_MAX)
+				return err_set(e, ERR_TIMEOUT, "Publication \"%s\" kept being altered while the snapshot of table \"%s.%s\" was taken",
+				               c->w->s->config->publication_name, about->schema, about->name);
+			if (join_tables(c, e) != 0)
+				return -1;
+			until = clock_mono_ms() + SNAPSHOT_RETAKE_MAX_MS;
+			continue;
+		}
+		if (clock_mono_ms() > until)
+			return pg_snapshot_outrun(c->w->snap, e);
+		struct timespec ts = {0, RETAKE_WAIT_MS * 1000000};
+		nanosleep(&ts, NULL); /* the transaction in question must end on the server; nothing tells us */
+	}
 }
 
 /*
@@ -222,39 +398,60 @@ static void refuse_unheld(struct creation *c)
 			return;
 		if (e.kind != ERR_REQUEST)
 			continue;
-		shape_set_failed(shape, &e);
-		c->shapes[i--] = c->shapes[--c->n];
-		c->shapes[c->n] = shape; /* the job lets go of it */
+		drop_out(c, i--, &e);
 	}
 }
 
 /* Nothing of it is anywhere yet; it may have been given up while it waited. */
-static void check_unborn(struct shape *shape, const struct pg_table *table)
+static void check_unborn(struct shape *shape, const struct shape_def *first)
 {
 	enum shape_state state = tail_state(shape);
 	REQUIRE(state == SHAPE_CREATING || (state == SHAPE_GONE && atomic_load(&shape->dropped)));
-	REQUIRE(shape->def.table == table);
+	REQUIRE(same_tables(&shape->def, first));
+}
+
+/* All tables that the definition names, in the order in which they are joined and locked. */
+static void list_tables(const struct shape_def *def, struct creation *c)
+{
+	struct pg_table **list = mem_alloc((def->ninner + 1u) * sizeof *list);
+	size_t n = 0;
+	uint16_t i = 0;
+	for (; i < def->ninner && def->inner[i]->oid < def->table->oid; i++)
+		list[n++] = def->inner[i];
+	list[n++] = def->table;
+	for (; i < def->ninner; i++)
+		list[n++] = def->inner[i];
+	c->tables = (struct pg_snapshot_tables){.list = list, .n = n};
+	c->since = mem_zalloc(n * sizeof *c->since);
+}
+
+/* What the catalog said of them is asked again. */
+static void doubt_tables(struct creation *c)
+{
+	for (size_t i = 0; i < c->tables.n; i++)
+		registry_cache_doubt(c->w->s, c->tables.list[i]->oid);
 }
 
 void create_run(struct pg_thread *w, struct job *j)
 {
 	struct shapes *s = w->s;
 	struct creation c = {.w = w, .shapes = j->shapes, .n = j->nshapes};
-	struct pg_table *table = j->shapes[0]->def.table;
+	const struct shape_def *def = &j->shapes[0]->def;
 	struct pg_snapshot snap = {0};
 	struct err e = {0};
 	int done = 0;
 	REQUIRE(w->creates && c.n > 0 && c.n <= SNAPSHOT_SHARED_MAX);
 	for (int i = 0; i < c.n; i++)
-		check_unborn(c.shapes[i], table);
+		check_unborn(c.shapes[i], def);
 	refuse_unheld(&c);
 	if (c.n == 0) {
 		queue_prepared(w);
 		return;
 	}
-	int rc = join_table(&c, table, &e);
+	list_tables(def, &c);
+	int rc = join_tables(&c, &e);
 	if (rc == 0)
-		rc = take_snapshot(&c, table, &snap, &e);
+		rc = take_snapshot(&c, &snap, &e);
 	if (rc == 0 && c.n > 1)
 		rc = pg_snapshot_save(w->snap, &e); /* one for all: going back to it keeps it */
 	queue_prepared(w);
@@ -273,17 +470,19 @@ void create_run(struct pg_thread *w, struct job *j)
 		shape_set_failed(j->shapes[done], &own);
 	}
 	if (rc == 0 && clock_mono_ms() - began_ms <= (int64_t)QUICK_COPY_MS * c.n)
-		queue_quick(s, table->oid);
+		queue_quick(s, def->table->oid);
 	end_snapshot(w);
 	if (w->large)
 		pg_disconnect(&w->snap);
 	w->large = false;
 	if (rc != 0) {
 		if (e.kind == ERR_NOT_FOUND)
-			registry_cache_doubt(s, table->oid);
+			doubt_tables(&c);
 		client_text(&c, &e);
 		for (int i = done; i < c.n; i++)
 			shape_set_failed(j->shapes[i], &e);
 	}
 	pg_snapshot_clear(&snap);
+	free((void *)c.tables.list);
+	free(c.since);
 }

@@ -5,6 +5,9 @@
  * that stand there, rotates those it doesn't bear, and only then is it the table's: a shape's birth by its
  * snapshot, the start of the stream, and the watch. `ground_version` tells whether somebody else was quicker:
  * then what was read may be the older of the two, and is read again.
+ *
+ * A shape whose condition names other tables stands on the ground of each, and on each by itself (shape_link.grounded):
+ * while it is born it may stand on the first already, whose changes then concern it, when the second isn't settled yet.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -87,12 +90,12 @@ static void judge(struct shapes *s, uint32_t oid, const char *then, const char *
 	struct shape **standing = registry_shapes(s, oid, &n);
 	for (size_t i = 0; i < n; i++) {
 		char why[WHY_MAX];
-		if (!atomic_load(&standing[i]->grounded))
+		if (!atomic_load(&shape_link_to(standing[i], oid)->grounded))
 			continue;
 		if (gap != NULL)
-			shape_rotate(standing[i], gap);
+			shape_rotate_for(standing[i], oid, gap);
 		else if (misfit(standing[i], oid, &rewritten, why, sizeof why))
-			shape_rotate(standing[i], why);
+			shape_rotate_for(standing[i], oid, why);
 	}
 	for (size_t i = 0; i < n; i++)
 		shape_unref(standing[i]);
@@ -120,7 +123,7 @@ static int move(struct shapes *s, uint32_t oid, const char *now, uint64_t versio
 			if (!same)
 				set_ground(s, t, now);
 			for (int i = 0; i < nborn; i++)
-				atomic_store(&born[i]->grounded, true);
+				atomic_store(&shape_link_to(born[i], oid)->grounded, true);
 			t->ground_births += nborn > 0;
 		} else if (t != NULL && t->ground_version == version) {
 			then = mem_strdup(t->ground);
@@ -134,29 +137,43 @@ static int move(struct shapes *s, uint32_t oid, const char *now, uint64_t versio
 	}
 }
 
-int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, struct ground_since since, struct shape *const *shapes,
-                int n, struct err *e)
+/* `now`: what the snapshot says of the table, NULL: nothing. */
+static int born_onto(struct shapes *s, const struct pg_table *table, const char *now, struct ground_since since,
+                     struct shape *const *shapes, int n, struct err *e)
 {
-	REQUIRE(n > 0);
-	/* It may be the second snapshot: what the first showed is nothing they stand on. */
-	for (int i = 0; i < n; i++)
-		atomic_store(&shapes[i]->grounded, false);
-	char oids[16];
-	snprintf(oids, sizeof oids, "{%" PRIu32 "}", table->oid);
-	struct pg_texts read;
-	if (pg_ground_read(snap, s->config->publication_name, oids, &read, e) != 0)
-		return -1;
-	int rc;
-	const char *now = pg_texts_of(&read, table->oid);
 	if (now == NULL)
-		rc = err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" is gone", table->schema, table->name);
-	else
-		rc = pg_ground_check(now, s->config, table->schema, table->name, e);
+		return err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" is gone", table->schema, table->name);
+	if (pg_ground_check(now, s->config, table->schema, table->name, e) != 0)
+		return -1;
 	/* It may have published less in between. Who wrote then, and hasn't ended yet, is neither in the snapshot nor to come. */
-	if (rc == 0 && pg_ground_publication_xmin(now) != since.publication_xmin)
-		rc = GROUND_JOIN;
-	if (rc == 0)
-		rc = move(s, table->oid, now, since.version, shapes, n);
+	if (pg_ground_publication_xmin(now) != since.publication_xmin)
+		return GROUND_JOIN;
+	return move(s, table->oid, now, since.version, shapes, n);
+}
+
+int ground_born(struct shapes *s, PGconn *snap, struct pg_snapshot_tables *tables, const struct ground_since *since,
+                struct shape *const *shapes, int n, struct err *e)
+{
+	REQUIRE(n > 0 && tables->n > 0);
+	struct buf oids = BUF_INIT(RECORD_BYTES_MAX);
+	for (size_t i = 0; i < tables->n; i++) {
+		/* It may be the second snapshot: what the first showed is nothing they stand on. */
+		for (int k = 0; k < n; k++)
+			atomic_store(&shape_link_to(shapes[k], tables->list[i]->oid)->grounded, false);
+		buf_printf(&oids, "%s%" PRIu32, i == 0 ? "{" : ",", tables->list[i]->oid);
+	}
+	buf_putc(&oids, '}');
+	struct pg_texts read;
+	tables->failed = NULL;
+	int rc = pg_ground_read(snap, s->config->publication_name, oids.data, &read, e);
+	buf_clear(&oids);
+	if (rc != 0)
+		return -1;
+	for (size_t i = 0; rc == 0 && i < tables->n; i++) {
+		const struct pg_table *t = tables->list[i];
+		rc = born_onto(s, t, pg_texts_of(&read, t->oid), since[i], shapes, n, e);
+		tables->failed = rc != 0 ? t : NULL;
+	}
 	pg_texts_clear(&read);
 	return rc;
 }

@@ -69,7 +69,7 @@ static const char *shape_misfit(const struct shape *x, const struct pg_table *no
 /* The same for a table that only its condition names: what rows of it are called, and what tells them apart, doesn't matter. */
 static const char *inner_misfit(const struct shape *x, const struct pg_table *then, const struct pg_table *now)
 {
-	return same_name(then, now) ? condition_misfit(x, then, now) : "a table of the condition was renamed";
+	return same_name(then, now) ? condition_misfit(x, then, now) : "the table was renamed";
 }
 
 void misfits_rotate(struct shapes *s, struct pg_table *now)
@@ -85,7 +85,7 @@ void misfits_rotate(struct shapes *s, struct pg_table *now)
 			as_was = then;
 		const char *why = then == as_was ? NULL : own ? shape_misfit(all[i], now) : inner_misfit(all[i], then, now);
 		if (why != NULL)
-			shape_rotate(all[i], why);
+			shape_rotate_for(all[i], now->oid, why);
 		else if (own && then != now)
 			shape_renew_header(all[i], now);
 		shape_unref(all[i]);

@@ -97,6 +97,11 @@ void claim_rotate_older(struct shapes *s, uint32_t oid, struct shape *const *kee
 /* create.c: JOB_CREATE */
 void create_run(struct pg_thread *w, struct job *j);
 
+/* selects.c: what the subqueries of a shape's condition select, in the snapshot that is open on `conn`; bound, the caller's. Of
+ * errors ERR_REQUEST is the condition's fault. */
+int selects_read(PGconn *conn, const struct shape *shape, bool (*cancelled)(void *), void *cancel_ctx, struct sets **out,
+                 struct err *e) MUST_USE;
+
 /* copy.c: the rows of one shape, over `w`'s snapshot; it is complete then, or dropped. */
 int copy_shape(struct pg_thread *w, struct shape *shape, const struct pg_snapshot *snap, bool (*cancelled)(void *), void *cancel_ctx,
                struct err *e) MUST_USE;
@@ -131,6 +136,8 @@ bool prep_stopping(void *engine); /* for what asks whether to go on; any thread 
  * index into shape_def_table(). */
 bool shape_uses(const struct shape *s, uint32_t oid, uint16_t column);
 bool condition_uses(const struct shape_def *d, uint32_t oid, uint16_t column); /* the last of these */
+/* They name the same tables, as the same descriptions have them: their shapes may share a snapshot. */
+bool same_tables(const struct shape_def *a, const struct shape_def *b);
 /* Puts the table's record into the writer's queue; with registry_lock held. */
 void table_save(struct shapes *s, const struct table_state *t);
 
@@ -143,13 +150,14 @@ struct ground_since {
 	uint32_t publication_xmin; /* as the table's join saw it */
 };
 /*
- * In a snapshot that is taken: its shapes stand on what it shows of table and publication; older ones that don't bear
- * the difference rotate. 1: take the snapshot again. GROUND_JOIN: the publication was altered since the table joined: join
- * it again, then take the snapshot. -1: not everything is published (ERR_CONFIG), or an error.
+ * In a snapshot that is taken: its shapes stand on what it shows of the publication and of each of their tables; older ones
+ * that don't bear the difference rotate. `since`: of each table. 1: take the snapshot again. GROUND_JOIN: the publication was
+ * altered since a table joined: join all again, for it is the publication of all, then take the snapshot. -1: not everything
+ * is published (ERR_CONFIG), or an error. But for 0 `failed` is the table that it is about.
  */
 #define GROUND_JOIN 2
-int ground_born(struct shapes *s, PGconn *snap, const struct pg_table *table, struct ground_since since, struct shape *const *shapes,
-                int n, struct err *e) MUST_USE;
+int ground_born(struct shapes *s, PGconn *snap, struct pg_snapshot_tables *tables, const struct ground_since *since,
+                struct shape *const *shapes, int n, struct err *e) MUST_USE;
 /* One look at the ground of all tables with shapes; what doesn't bear the difference rotates. *gone: those that don't
  * exist any more, the caller's to free, also after an error. PG threads. */
 int ground_look(struct shapes *s, PGconn *conn, uint32_t **gone, size_t *ngone, struct err *e) MUST_USE;

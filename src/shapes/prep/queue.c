@@ -1,5 +1,5 @@
 /*
- * queue.c - what a PG thread does next: jobs in their order, one thread to a table where shapes are made, and whose turn the
+ * queue.c - what a PG thread does next: jobs in their order, one thread to a table whose shapes are made, and whose turn the
  * watch and the reconciliation are. What says "held" wants job_lock held; the others take it.
  */
 #include <stdlib.h>
@@ -90,7 +90,7 @@ static struct job *pop_create(struct pg_thread *w)
 	return NULL;
 }
 
-/* Takes others of the same table along: they share the snapshot. With job_lock held. */
+/* Takes others of the same tables along: they share the snapshot. With job_lock held. */
 static void gather(struct shapes *s, struct job *first)
 {
 	struct job **at = &s->create_jobs;
@@ -98,7 +98,7 @@ static void gather(struct shapes *s, struct job *first)
 	int max = is_quick(s, first->shapes[0]->def.table->oid) ? SNAPSHOT_SHARED_MAX : SNAPSHOT_SHARED_SLOW_MAX;
 	while (*at != NULL && first->nshapes < max) {
 		struct job *j = *at;
-		if (j->shapes[0]->def.table != first->shapes[0]->def.table) {
+		if (!same_tables(&j->shapes[0]->def, &first->shapes[0]->def)) {
 			at = &j->next;
 			continue;
 		}

@@ -427,17 +427,19 @@ static int take_once(struct worker *w, struct err *e)
 {
 	struct shapes *s = w->all->engine;
 	struct subset *q = w->q;
+	/* Its own table alone: the shape's subqueries are constants by now. */
+	struct pg_snapshot_tables tables = {.list = &q->def.table, .n = 1};
 	PGconn *conn = connection(w, e);
-	int locks = conn == NULL ? -1 : pg_snapshot_begin(conn, q->def.table, e);
+	int locks = conn == NULL ? -1 : pg_snapshot_begin(conn, &tables, e);
 	if (locks < 0)
 		return -1;
 	struct cmd c = {.kind = CMD_SUBSET_BEGIN};
 	bool streaming = cmd_call(s, &c) == 0;
 	struct server_id server = server_id(s);
-	int rc = streaming && locks == 1 ? pg_snapshot_lock_columns(conn, q->def.table, e) : streaming ? 0 : -1;
+	int rc = streaming && locks == 1 ? pg_snapshot_lock_columns(conn, &tables, e) : streaming ? 0 : -1;
 	bool again = rc == 1;
 	if (rc == 0)
-		rc = pg_snapshot_take(conn, q->def.table, server.system_id, server.timeline, &q->snap, e);
+		rc = pg_snapshot_take(conn, &tables, server.system_id, server.timeline, &q->snap, e);
 	struct cmd end = {.kind = CMD_SUBSET_END, .snap = rc == 0 ? &q->snap : NULL, .joined = c.joined};
 	int shows = cmd_call(s, &end);
 	w->mark_pending = end.mark_pending;

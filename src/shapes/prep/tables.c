@@ -1,5 +1,6 @@
 /*
- * tables.c - what the other files of this room ask of a table with shapes: its record, and which shapes a column matters to.
+ * tables.c - what the other files of this room ask of a table with shapes: its record, which shapes a column matters to, and
+ * which name the same tables.
  */
 #include <stdlib.h>
 
@@ -20,6 +21,14 @@ void table_save(struct shapes *s, const struct table_state *t)
 	struct buf b = BUF_INIT(RECORD_BYTES_MAX);
 	record_table(t, &b);
 	writer_put(s, item_table_new(t->oid, &b));
+}
+
+bool same_tables(const struct shape_def *a, const struct shape_def *b)
+{
+	bool same = a->table == b->table && a->ninner == b->ninner;
+	for (uint16_t i = 0; same && i < a->ninner; i++)
+		same = a->inner[i] == b->inner[i];
+	return same;
 }
 
 /* Whether the shape's condition looks at a column of a table that it names; a condition that can't be read might. */
