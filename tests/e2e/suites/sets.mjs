@@ -50,28 +50,6 @@ function follow(w, shape, mode, t, more) {
 
 // ---------------------------------------------------------------- what must hold at a pause
 
-async function agree(w, session, committed, ms) {
-  const wanted = new Map()
-  for (const { shape } of w.followers) {
-    if (wanted.has(shape.where)) continue
-    const { rows } = await session.query(`SELECT ${COLUMNS.join(', ')} FROM items WHERE ${shape.where}`)
-    const texts = (row) => Object.fromEntries([...COLUMNS].sort().map((c) => [c, row[c] === null ? null : String(row[c])]))
-    wanted.set(shape.where, rows.map((row) => JSON.stringify(texts(row))).sort())
-  }
-  const differs = (f) => f.confirmedAt === undefined || JSON.stringify(f.contents()) !== JSON.stringify(wanted.get(f.shape.where))
-  let left = w.followers
-  await until(
-    () => left.map((f) => `${f.name}: ${difference(f.contents(), wanted.get(f.shape.where))}; ${f.state()}`).slice(0, 3).join('\n'),
-    () => (left = left.filter(differs)).length === 0,
-    Math.max(ms - (Date.now() - committed), 10),
-    20,
-  )
-  // Those that had it early must still have it.
-  for (const f of w.followers) assert(!differs(f), `${f.name} lost rows that it had: ${difference(f.contents(), wanted.get(f.shape.where))}`)
-  for (const f of w.followers) f.check()
-  return Date.now() - committed
-}
-
 // The oracle itself sees what Postgres selects.
 async function sane(oracle, query) {
   await oracle.pull()
@@ -81,6 +59,33 @@ async function sane(oracle, query) {
     const got = oracle.visible(shape)
     assert(JSON.stringify(got) === JSON.stringify(wanted), `the oracle is wrong about ${shape.where}: ${difference(got, wanted)}`)
   }
+}
+
+async function agree(w, oracle, session, committed, ms) {
+  const wanted = new Map()
+  for (const { shape } of w.followers) {
+    if (wanted.has(shape.where)) continue
+    const { rows } = await session.query(`SELECT ${COLUMNS.join(', ')} FROM items WHERE ${shape.where}`)
+    const texts = (row) => Object.fromEntries([...COLUMNS].sort().map((c) => [c, row[c] === null ? null : String(row[c])]))
+    wanted.set(shape.where, rows.map((row) => JSON.stringify(texts(row))).sort())
+  }
+  const differs = (f) => f.confirmedAt === undefined || JSON.stringify(f.contents()) !== JSON.stringify(wanted.get(f.shape.where))
+  let left = []
+  const all = () => (left = w.followers.filter(differs)).length === 0
+  const told = () => left.map((f) => `${f.name}: ${difference(f.contents(), wanted.get(f.shape.where))}; ${f.state()}`).slice(0, 3).join('\n')
+  await until(told, all, Math.max(ms - (Date.now() - committed), 10), 20)
+  const took = Date.now() - committed
+  await sane(oracle, session.query)
+  // A shape may have had the right rows before it was told that its set had changed.
+  const behind = (f) => f.life.snapshot === undefined || oracle.firstAfter(f.shape.where, f.life.snapshot) !== undefined
+  await until(
+    () => `all shapes whose set changed are rotated: ${left.map((f) => `${f.name}, ${f.life.handle}`).join('; ')}; ${told()}`,
+    () => all() && (left = w.followers.filter(behind)).length === 0,
+    AGREE_MS,
+    20,
+  )
+  for (const f of w.followers) f.check()
+  return took
 }
 
 // ---------------------------------------------------------------- histories
@@ -184,8 +189,7 @@ async function run(t, chosen, kind, ms, total) {
         count('transactions', x.counts.committed)
         count('savepoints undone', x.undone)
       }
-      worst = Math.max(worst, await agree(w, { query }, committed, AGREE_MS + (mishap ? RECOVERY_MS : 0)))
-      await sane(oracle, query)
+      worst = Math.max(worst, await agree(w, oracle, { query }, committed, AGREE_MS + (mishap ? RECOVERY_MS : 0)))
       judge(w.followers, oracle, { exact: kind === 'quiet', reasons })
       count('histories')
       // Some go, so that others come.
@@ -193,7 +197,7 @@ async function run(t, chosen, kind, ms, total) {
     }
   } finally {
     for (const [what, n] of Object.entries(oracle.counts)) count(what, n)
-    for (const line of w.busbar.output.match(/Removing shape .*/g) ?? []) count(`reason: ${line.replace(/^.*? : |^[^:]*: /, '').replace(/\d+(-\d+)?|"[^"]*"/g, '#').slice(0, 110)}`)
+    for (const [, more, why] of w.busbar.output.matchAll(/Remov(?:ing shape \S+|ed (\d+) more shapes) of public\.items: (.*)/g)) count(`reason: ${why.slice(0, 110)}`, Number(more ?? 1))
     total['slowest pause, ms'] = Math.max(total['slowest pause, ms'] ?? 0, worst)
   }
   for (const f of w.followers.splice(0)) await f.stop()

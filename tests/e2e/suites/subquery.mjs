@@ -215,7 +215,7 @@ const REFUSED = [
   ['i4 IN (SELECT s.i4 FROM s JOIN other.s x ON x.i4 = s.i4)', /join|one table|single table/i], ['i4 IN (SELECT s.i4 FROM s, other.s x)', /join|one table|single table|several tables/i],
   ['i4 IN (SELECT i4 FROM (SELECT i4 FROM s) x)', /table/i], ['i4 IN (WITH x AS (SELECT i4 FROM s) SELECT i4 FROM x)', /WITH/i],
   ['i4 IN (SELECT i4 FROM s FOR UPDATE)', /FOR UPDATE|lock/i], ['i4 IN (SELECT DISTINCT ON (k) i4 FROM s)', /DISTINCT ON/i],
-  ['i4 IN (SELECT row_number() OVER () FROM s)', /window|OVER|row_number/i],
+  ['i4 IN (SELECT row_number() OVER () FROM s)', /window|OVER|row_number|aggregat/i],
   ['i4 IN (SELECT i4 FROM s WHERE EXISTS (SELECT 1 FROM other.s x WHERE x.i4 = o.i4))', /o\.i4|correlat|enclos|outer|levels?/i],
   ['EXISTS (SELECT 1 FROM s WHERE s.k = 1 AND EXISTS (SELECT 1 FROM other.s x WHERE x.i4 = o.i4 AND x.id = s.id))', /o\.i4|correlat|enclos|outer|levels?/i],
   ['i4 IN (SELECT i4 FROM nope)', /nope/], ['i4 IN (SELECT i4 FROM other.nope)', /nope/], ['i4 IN (SELECT i4 FROM missing.s)', /missing/],
