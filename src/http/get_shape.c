@@ -70,13 +70,9 @@ static enum step keys_clash(struct request *r, const struct pg_table *t)
 	return step;
 }
 
-#define SUBQUERIES_REFUSED "subqueries are not supported by this version of Busbar"
-
 /* The shape of this definition, made if there is none. */
 static enum step find_or_create(struct request *r, const struct shape_def *def)
 {
-	if (def->has_subqueries)
-		return reply_error(r, "where", SUBQUERIES_REFUSED);
 	struct shapes *s = r->http->shapes;
 	struct shape *found = shapes_find(s, def);
 	if (found == NULL) {

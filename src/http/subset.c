@@ -371,7 +371,7 @@ static enum step begin_query(struct request *r)
 	if (step != STEP_NEXT)
 		return step;
 	struct subset_spec spec = {.def = &q->def, .where = q->where, .order_by = q->order_by, .limit = q->limit,
-	                           .offset = q->offset, .from = address_of(r->conn)};
+	                           .offset = q->offset, .shape = r->shape, .from = address_of(r->conn)};
 	q->query = shapes_subset_start(r->http->shapes, &spec);
 	if (q->query == NULL)
 		return reply_too_many(r);

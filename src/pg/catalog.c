@@ -220,11 +220,11 @@ static struct pg_table *table_from_rows(const PGresult *res)
 	return t;
 }
 
-static int lookup(PGconn *conn, const char *sql, int nparams, const char *const *params, struct pg_table **out,
-                  struct err *e)
+static int lookup(PGconn *conn, const char *statement, const char *sql, int nparams, const char *const *params,
+                  struct pg_table **out, struct err *e)
 {
 	*out = NULL;
-	PGresult *res = pg_query(conn, sql, nparams, params, e);
+	PGresult *res = pg_query_kept(conn, statement, sql, nparams, params, e);
 	if (res == NULL)
 		return -1;
 	int n = PQntuples(res), rc = 0;
@@ -249,7 +249,7 @@ int pg_catalog_lookup(PGconn *conn, const char *schema, const char *name, struct
 {
 	/* As text: a parameter of type name would be cut to 63 bytes and find another table. */
 	static const char sql[] = LOOKUP_SQL("n.nspname = $1::pg_catalog.text AND c.relname = $2::pg_catalog.text");
-	int rc = lookup(conn, sql, 2, (const char *const[]){schema, name}, out, e);
+	int rc = lookup(conn, "busbar_table_by_name", sql, 2, (const char *const[]){schema, name}, out, e);
 	if (rc < 0 && e->kind == ERR_PG && pg_sqlstate_is(e, PG_SQLSTATE_UNTRANSLATABLE))
 		return 1; /* a name that the database's encoding can't have */
 	return rc;
@@ -260,7 +260,7 @@ int pg_catalog_lookup_oid(PGconn *conn, uint32_t oid, struct pg_table **out, str
 	static const char sql[] = LOOKUP_SQL("c.oid = $1::pg_catalog.oid");
 	char text[12];
 	snprintf(text, sizeof text, "%" PRIu32, oid);
-	return lookup(conn, sql, 1, (const char *const[]){text}, out, e);
+	return lookup(conn, "busbar_table", sql, 1, (const char *const[]){text}, out, e);
 }
 
 int pg_catalog_ancestors(PGconn *conn, uint32_t oid, uint32_t *out, int max, struct err *e)
@@ -324,8 +324,8 @@ int pg_catalog_has_children(PGconn *conn, uint32_t oid, bool *has, struct err *e
 {
 	char text[12];
 	snprintf(text, sizeof text, "%" PRIu32, oid);
-	PGresult *res = pg_query(conn, "SELECT FROM pg_catalog.pg_inherits WHERE inhparent = $1::pg_catalog.oid LIMIT 1", 1,
-	                         (const char *const[]){text}, e);
+	PGresult *res = pg_query_kept(conn, "busbar_children", "SELECT FROM pg_catalog.pg_inherits WHERE inhparent = $1::pg_catalog.oid LIMIT 1",
+	                              1, (const char *const[]){text}, e);
 	*has = res != NULL && PQntuples(res) > 0;
 	PQclear(res);
 	return res != NULL ? 0 : -1;
@@ -378,5 +378,5 @@ int pg_catalog_types_said(PGconn *conn, const char *oids, struct pg_texts *out, 
 		" WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0), '') FROM pg_catalog.pg_type t WHERE t.oid = ANY ($1::pg_catalog.oid[])"
 		" UNION ALL"
 		" SELECT c.oid, c.xmin::pg_catalog.text FROM pg_catalog.pg_collation c WHERE c.oid = ANY ($1::pg_catalog.oid[])";
-	return pg_texts_query(conn, said_sql, 1, (const char *const[]){oids}, out, e);
+	return pg_texts_query(conn, NULL, said_sql, 1, (const char *const[]){oids}, out, e);
 }

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "pg/kept.h"
 #include "pg/query.h"
 #include "pg/tls.h"
 
@@ -28,11 +29,12 @@
 #define ERROR_TEXT_MAX 600 /* of a message from Postgres; a struct err holds 800 bytes */
 
 /* Without JIT: our statements on the catalog are cheap and look costly (they are recursive), and compiling them takes
- * seconds; of a snapshot the first rows are what is waited for. */
+ * seconds; of a snapshot the first rows are what is waited for. With plans for any parameters: they are keys and lists of oids,
+ * planning takes longer than the rest, and a plan made for a certain list reads whole catalogs. */
 #define DISPLAY_SETTINGS(set) \
 	set "client_encoding = 'UTF8'; " set "search_path = pg_catalog; " set "bytea_output = 'hex'; " \
 	set "DateStyle = 'ISO, DMY'; " set "TimeZone = 'UTC'; " set "extra_float_digits = 1; " \
-	set "IntervalStyle = 'iso_8601'; " set "jit = off"
+	set "IntervalStyle = 'iso_8601'; " set "jit = off; " set "plan_cache_mode = force_generic_plan"
 
 /* ---- parameters ---- */
 
@@ -219,11 +221,13 @@ static int run_settings(PGconn *conn, enum pg_role role, struct err *e)
 		return 0;
 	char sql[600];
 	/* A role's own default may be "read only". */
-	snprintf(sql, sizeof sql, "%s; SET default_transaction_read_only = off; SET statement_timeout = %d",
+	snprintf(sql, sizeof sql, "%s; SET default_transaction_read_only = off; SET statement_timeout = %d; SELECT pg_catalog.pg_backend_pid()",
 	         pg_session_settings_sql(false),
 	         role == PG_ROLE_ADMIN ? PG_ADMIN_STATEMENT_TIMEOUT_MS : 0);
 	PGresult *res = PQexec(conn, sql);
-	int r = PQresultStatus(res) == PGRES_COMMAND_OK ? 0 : pg_error(e, conn, res);
+	int r = PQresultStatus(res) == PGRES_TUPLES_OK ? 0 : pg_error(e, conn, res);
+	if (r == 0 && role == PG_ROLE_ADMIN)
+		pg_keep_statements(conn, (int)strtol(PQgetvalue(res, 0, 0), NULL, 10));
 	PQclear(res);
 	return r;
 }

@@ -1,6 +1,7 @@
 /* ground.c - reading the ground that shapes depend on, and comparing two readings; see ground.h. */
 #include "pg/ground.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,7 @@
  * it has: only a filter of its own matters. */
 /* clang-format off */
 static const char family_sql[] =
-	"WITH RECURSIVE t (oid) AS (SELECT DISTINCT c.oid FROM pg_catalog.pg_class c WHERE c.oid = ANY ($2::pg_catalog.oid[])),"
+	"),"
 	" family (root, oid) AS ("
 	"  SELECT t.oid, t.oid FROM t"
 	"  UNION SELECT f.root, i.inhrelid FROM family f JOIN pg_catalog.pg_inherits i ON i.inhparent = f.oid),"
@@ -73,8 +74,10 @@ static const char filtered_entries_sql[] =
 	"   JOIN pg_catalog.pg_publication_namespace n ON n.pnnspid = c.relnamespace JOIN pub ON pub.oid = n.pnpubid";
 /* clang-format on */
 
-static void put_sql(int server_version, struct buf *sql)
+static void put_sql(int server_version, bool one, struct buf *sql)
 {
+	buf_puts(sql, "WITH RECURSIVE t (oid) AS (SELECT DISTINCT c.oid FROM pg_catalog.pg_class c WHERE c.oid = ");
+	buf_puts(sql, one ? "$2::pg_catalog.oid" : "ANY ($2::pg_catalog.oid[])");
 	buf_puts(sql, family_sql);
 	buf_puts(sql, "SELECT t.oid, 'p' || pub.oid::pg_catalog.text || '.' || pub.altered || '.' || pg_catalog.translate(pg_catalog.concat("
 	              "pub.pubinsert, pub.pubupdate, pub.pubdelete, pub.pubtruncate, pub.pubviaroot, ");
@@ -89,13 +92,25 @@ static void put_sql(int server_version, struct buf *sql)
 	              " SELECT t.oid, coalesce(said.text, '-') FROM t LEFT JOIN said ON said.root = t.oid");
 }
 
-int pg_ground_read(PGconn *conn, const char *publication, const char *oids, struct pg_texts *out, struct err *e)
+static int read_ground(PGconn *conn, const char *publication, bool one, const char *oids, struct pg_texts *out, struct err *e)
 {
 	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
-	put_sql(PQserverVersion(conn), &sql);
-	int rc = pg_texts_query(conn, sql.data, 2, (const char *const[]){publication, oids}, out, e);
+	put_sql(PQserverVersion(conn), one, &sql);
+	int rc = pg_texts_query(conn, one ? "busbar_ground" : NULL, sql.data, 2, (const char *const[]){publication, oids}, out, e);
 	buf_clear(&sql);
 	return rc;
+}
+
+int pg_ground_read(PGconn *conn, const char *publication, const char *oids, struct pg_texts *out, struct err *e)
+{
+	return read_ground(conn, publication, false, oids, out, e);
+}
+
+int pg_ground_read_one(PGconn *conn, const char *publication, uint32_t oid, struct pg_texts *out, struct err *e)
+{
+	char text[12];
+	snprintf(text, sizeof text, "%" PRIu32, oid);
+	return read_ground(conn, publication, true, text, out, e);
 }
 
 /* ---- words ---- */
@@ -170,6 +185,17 @@ uint32_t pg_ground_publication_xmin(const char *ground)
 	struct word pub = word_of(ground, 'p');
 	size_t at = up_to_dot(pub, 1);
 	return at < pub.len ? (uint32_t)strtoul(pub.p + at + 1, NULL, 10) : 0;
+}
+
+bool pg_ground_has_entry(const char *ground, uint32_t publication_rel_oid)
+{
+	char name[16];
+	struct word entry = {name, (size_t)snprintf(name, sizeof name, "r%" PRIu32, publication_rel_oid)};
+	if (has_word(ground, entry))
+		return true;
+	struct word pub = word_of(ground, 'p');
+	bool whole = word_of(ground, 'a').len > 0 || word_of(ground, 's').len > 0;
+	return whole && pub.len > 0 && (uint32_t)strtoul(pub.p + 1, NULL, 10) == publication_rel_oid;
 }
 
 static bool is_published(const char *ground)

@@ -25,7 +25,7 @@
  * a fast default changes the column's row, too: it has no missing value any more, and the same default, which a
  * TYPE would have replaced.
  *
- * Pure functions, but for pg_ground_read(), on the caller's thread and connection.
+ * Pure functions, but for pg_ground_read…(), on the caller's thread and connection.
  */
 #ifndef BUSBAR_PG_GROUND_H
 #define BUSBAR_PG_GROUND_H
@@ -40,12 +40,16 @@
 
 /* The texts of those of the tables `oids` ("{1,2}") that exist. */
 int pg_ground_read(PGconn *conn, const char *publication, const char *oids, struct pg_texts *out, struct err *e) MUST_USE;
+/* The same of one table: by a statement that a connection keeps, since each snapshot asks. */
+int pg_ground_read_one(PGconn *conn, const char *publication, uint32_t oid, struct pg_texts *out, struct err *e) MUST_USE;
 
 /* 0: all changes of the table come. Else ERR_CONFIG with what is missing; ERR_TIMEOUT for what changed just now. */
 int pg_ground_check(const char *ground, const struct config *c, const char *schema, const char *name, struct err *e) MUST_USE;
 
 /* pg_publication.xmin, which each ALTER of the publication changes; 0: there is no publication. */
 uint32_t pg_ground_publication_xmin(const char *ground);
+/* Whether this is among what publishes the table: a pg_join's publication_rel_oid. */
+bool pg_ground_has_entry(const char *ground, uint32_t publication_rel_oid);
 
 /* Whether the column's values may have been written anew between two readings, as ALTER TABLE … TYPE … USING does.
  * `generated`: it is a stored generated column, of which partitions may have expressions of their own. */

@@ -91,7 +91,7 @@ int pg_join_read(struct join *j, struct err *e)
 	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
 	put_state_sql(j->server_version, &sql);
 	PQclear(j->state);
-	j->state = pg_query(j->conn, sql.data, 2, (const char *const[]){j->config->publication_name, oid}, e);
+	j->state = pg_query_kept(j->conn, "busbar_join", sql.data, 2, (const char *const[]){j->config->publication_name, oid}, e);
 	buf_clear(&sql);
 	if (j->state == NULL)
 		return -1;

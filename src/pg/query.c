@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "pg/conn.h"
+#include "pg/kept.h"
 
 PGresult *pg_query(PGconn *conn, const char *sql, int nparams, const char *const *params, struct err *e)
 {
@@ -14,6 +15,49 @@ PGresult *pg_query(PGconn *conn, const char *sql, int nparams, const char *const
 	(void)pg_error(e, conn, res);
 	PQclear(res);
 	return NULL;
+}
+
+/* 0: the connection has it. */
+static int prepare(PGconn *conn, const char *name, const char *sql, struct err *e)
+{
+	if (pg_kept_has(conn, name))
+		return 0;
+	PGresult *res = PQprepare(conn, name, sql, 0, NULL);
+	int rc = PQresultStatus(res) == PGRES_COMMAND_OK ? 0 : pg_error(e, conn, res);
+	PQclear(res);
+	if (rc == 0)
+		pg_kept_add(conn, name);
+	return rc;
+}
+
+static PGresult *run_prepared(PGconn *conn, const char *name, const char *sql, int nparams, const char *const *params, struct err *e)
+{
+	if (prepare(conn, name, sql, e) != 0)
+		return NULL;
+	PGresult *res = PQexecPrepared(conn, name, nparams, params, NULL, NULL, 0);
+	if (PQresultStatus(res) == PGRES_TUPLES_OK)
+		return res;
+	(void)pg_error(e, conn, res);
+	PQclear(res);
+	return NULL;
+}
+
+PGresult *pg_query_kept(PGconn *conn, const char *name, const char *sql, int nparams, const char *const *params, struct err *e)
+{
+	if (!pg_keeps_statements(conn))
+		return pg_query(conn, sql, nparams, params, e);
+	PGresult *res = run_prepared(conn, name, sql, nparams, params, e);
+	if (res != NULL || e->kind != ERR_PG ||
+	    (!pg_sqlstate_is(e, PG_SQLSTATE_NO_STATEMENT) && !pg_sqlstate_is(e, PG_SQLSTATE_DUPLICATE_STATEMENT)))
+		return res;
+	/* Something on the way took them away. */
+	pg_kept_give_up(conn);
+	if (PQtransactionStatus(conn) != PQTRANS_IDLE) {
+		e->kind = ERR_PG_CONN; /* the transaction has to begin anew, as after an outage */
+		return NULL;
+	}
+	err_clear(e);
+	return pg_query(conn, sql, nparams, params, e);
 }
 
 int pg_command(PGconn *conn, const char *sql, struct err *e)

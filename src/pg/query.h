@@ -28,10 +28,18 @@
 #define PG_SQLSTATE_LOCK_TIMEOUT "55P03"
 #define PG_SQLSTATE_DEADLOCK "40P01"
 #define PG_SQLSTATE_UNTRANSLATABLE "22P05"
+#define PG_SQLSTATE_NO_STATEMENT "26000"
+#define PG_SQLSTATE_DUPLICATE_STATEMENT "42P05"
 #define PG_SQLSTATE_CANCELLED "57014" /* by a timeout, too */
 
 /* The rows of one statement, or NULL with `e`. PQclear() is the caller's. */
 PGresult *pg_query(PGconn *conn, const char *sql, int nparams, const char *const *params, struct err *e) MUST_USE;
+
+/*
+ * The same for a statement that is asked again and again, with another `name` for each text: if the connection keeps statements
+ * (kept.h) it is parsed there once, and mostly planned once.
+ */
+PGresult *pg_query_kept(PGconn *conn, const char *name, const char *sql, int nparams, const char *const *params, struct err *e) MUST_USE;
 
 /* Statements without rows, several if separated by semicolons; the first that fails ends them. */
 int pg_command(PGconn *conn, const char *sql, struct err *e) MUST_USE;

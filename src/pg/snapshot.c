@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "pg/conn.h"
 #include "pg/encoding.h"
+#include "pg/kept.h"
 #include "pg/query.h"
 
 #define COPY_POLL_MS 100        /* how often `cancelled` is asked while nothing comes */
@@ -328,11 +329,13 @@ static int read_snapshot(PGconn *conn, uint32_t timeline, bool *may_ask_system_i
 		" CASE WHEN NOT r THEN pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text END,"
 		" CASE WHEN NOT r THEN pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) END,"
 		" pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'),"
-		" coalesce((SELECT (extract(epoch FROM w.stats_reset) * 1000000)::pg_catalog.int8 FROM pg_catalog.pg_stat_wal w), 0) "
+		" coalesce((SELECT (extract(epoch FROM w.stats_reset) * 1000000)::pg_catalog.int8 FROM pg_catalog.pg_stat_wal w), 0),"
+		" pg_catalog.pg_backend_pid() "
 		"FROM pg_catalog.pg_is_in_recovery() AS f (r)";
-	PGresult *res = pg_query(conn, sql, 0, NULL, e);
+	PGresult *res = pg_query_kept(conn, "busbar_snapshot", sql, 0, NULL, e);
 	if (res == NULL)
 		return -1;
+	pg_keep_statements(conn, (int)pg_value_int(res, 0, 6));
 	int rc = 0;
 	char wal_timeline[TIMELINE_HEX_DIGITS + 1];
 	snprintf(wal_timeline, sizeof wal_timeline, "%s", pg_value(res, 0, 3));
@@ -354,7 +357,7 @@ static int read_snapshot(PGconn *conn, uint32_t timeline, bool *may_ask_system_i
 
 static int check_system_id(PGconn *conn, const char *system_id, struct err *e)
 {
-	PGresult *res = pg_query(conn, "SELECT system_identifier FROM pg_catalog.pg_control_system()", 0, NULL, e);
+	PGresult *res = pg_query_kept(conn, "busbar_system", "SELECT system_identifier FROM pg_catalog.pg_control_system()", 0, NULL, e);
 	if (res == NULL)
 		return -1;
 	int rc = 0;
@@ -375,7 +378,7 @@ static int check_row_security(PGconn *conn, const struct pg_table *t, struct err
 		"  FROM pg_catalog.pg_policy WHERE polrelid = $1::pg_catalog.oid)";
 	char oid[12];
 	snprintf(oid, sizeof oid, "%" PRIu32, t->oid);
-	PGresult *res = pg_query(conn, sql, 1, (const char *const[]){oid}, e);
+	PGresult *res = pg_query_kept(conn, "busbar_row_security", sql, 1, (const char *const[]){oid}, e);
 	if (res == NULL)
 		return -1;
 	int rc = 0;

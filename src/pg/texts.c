@@ -23,10 +23,11 @@ void pg_texts_clear(struct pg_texts *t)
 	t->rows = NULL;
 }
 
-int pg_texts_query(PGconn *conn, const char *sql, int nparams, const char *const *params, struct pg_texts *out, struct err *e)
+int pg_texts_query(PGconn *conn, const char *name, const char *sql, int nparams, const char *const *params, struct pg_texts *out,
+                   struct err *e)
 {
 	*out = (struct pg_texts)PG_TEXTS_INIT;
-	out->rows = pg_query(conn, sql, nparams, params, e);
+	out->rows = name != NULL ? pg_query_kept(conn, name, sql, nparams, params, e) : pg_query(conn, sql, nparams, params, e);
 	if (out->rows == NULL)
 		return -1;
 	for (int i = 0; i < PQntuples(out->rows); i++) {

@@ -20,7 +20,9 @@ struct pg_texts {
 const char *pg_texts_of(const struct pg_texts *t, uint32_t oid);
 void pg_texts_clear(struct pg_texts *t);
 
-/* Private to src/pg: the rows (oid, text) of a statement. After -1 there is nothing to clear. */
-int pg_texts_query(PGconn *conn, const char *sql, int nparams, const char *const *params, struct pg_texts *out, struct err *e) MUST_USE;
+/* Private to src/pg: the rows (oid, text) of a statement; `name`: for pg_query_kept(), or NULL. After -1 there is nothing to
+ * clear. */
+int pg_texts_query(PGconn *conn, const char *name, const char *sql, int nparams, const char *const *params, struct pg_texts *out,
+                   struct err *e) MUST_USE;
 
 #endif

@@ -267,6 +267,7 @@ struct subset_spec {
 	const char *where;           /* NULL: none; the definition's own condition holds as well */
 	const char *order_by;        /* "ORDER BY …", NULL: none */
 	int64_t limit, offset;       /* limit below 0: none */
+	struct shape *shape;         /* whose subset it is */
 	uint64_t from;               /* who asks (an address, say): sessions are shared evenly among those that wait */
 };
 

@@ -422,7 +422,7 @@ static int fake_ground_born(struct shapes *s, PGconn *conn, struct pg_snapshot_t
 {
 	(void)s, (void)shapes, (void)n;
 	for (size_t i = 0; i < tables->n; i++)
-		CHECK(since[i].version == 1 && since[i].publication_xmin == 3); /* each has joined */
+		CHECK(since[i].version == 1 && since[i].publication_xmin == 3 && since[i].publication_rel_oid == rel_of(tables->list[i]->oid));
 	if (step_of_all("ground", conn, tables, e) != 0)
 		return -1;
 	int rc = script.nborn < (int)ARRAY_LEN(script.born) ? script.born[script.nborn++] : 0;

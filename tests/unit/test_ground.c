@@ -82,6 +82,20 @@ static void test_publication_xmin(void)
 	CHECK_INT(pg_ground_publication_xmin("p1"), 0);
 }
 
+static void test_has_entry(void)
+{
+	CHECK(pg_ground_has_entry("k1.5.0.0 p1.5.111100 r17 r7 x7.100.", 7));
+	CHECK(pg_ground_has_entry("p1.5.111100 r17", 17));
+	CHECK(!pg_ground_has_entry("p1.5.111100 r17", 7));
+	CHECK(!pg_ground_has_entry("c9.r7 f7.7 p7.5.111100 r17", 7)); /* a child's, a filter's, the publication itself */
+	CHECK(pg_ground_has_entry("a p16400.5.111100", 16400));
+	CHECK(pg_ground_has_entry("p16400.5.111100 r9 s12", 16400));
+	CHECK(!pg_ground_has_entry("a p16401.5.111100", 16400)); /* made again */
+	CHECK(!pg_ground_has_entry("p16400.5.111100 s12", 12));
+	CHECK(!pg_ground_has_entry("a", 0));
+	CHECK(!pg_ground_has_entry("-", 0));
+}
+
 static void rewrote(const char *then, const char *now, bool generated, bool want)
 {
 	if (!CHECK(pg_ground_rewrote(then, now, 3, generated) == want))
@@ -116,6 +130,7 @@ int main(void)
 	RUN(test_children);
 	RUN(test_check);
 	RUN(test_publication_xmin);
+	RUN(test_has_entry);
 	RUN(test_columns);
 	return check_done("ground");
 }

@@ -165,12 +165,14 @@ static void end_two_tables(struct shapes *s)
 	free(s);
 }
 
+static uint32_t entry = 7; /* of the first table, when it joined */
+
 static struct pg_table *const both[] = {&described, &inner_described};
 
 static int born(struct shapes *s, struct pg_snapshot_tables *tables, uint32_t xmin, uint32_t inner_xmin, struct err *e)
 {
 	struct shape *one = &second;
-	struct ground_since since[] = {{the_table.ground_version, xmin}, {the_inner.ground_version, inner_xmin}};
+	struct ground_since since[] = {{the_table.ground_version, xmin, entry}, {the_inner.ground_version, inner_xmin, 9}};
 	*tables = (struct pg_snapshot_tables){.list = both, .n = 2};
 	return ground_born(s, NULL, tables, since, &one, 1, e);
 }
@@ -204,6 +206,11 @@ static void test_not_born_onto_two(void)
 	struct shapes *s = two_tables(&config);
 	CHECK_INT(born(s, &tables, 5, 4, &e), GROUND_JOIN);
 	CHECK(tables.failed == &inner_described && !atomic_load(&second.inner_links[0].grounded));
+	/* The first left the publication and came back, while the second waited for writers. */
+	entry = 6;
+	CHECK_INT(born(s, &tables, 5, 5, &e), GROUND_JOIN);
+	CHECK(tables.failed == &described);
+	entry = 7;
 	/* Another snapshot, in which the first table isn't published: it stands on neither. */
 	said[0] = "k1.5.0.0 p1.5.111100 x7.100.";
 	CHECK_INT(born(s, &tables, 5, 5, &e), -1);

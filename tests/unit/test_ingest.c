@@ -345,10 +345,14 @@ static void filter(struct world *w, struct slot *slot)
 	struct cmd c = about(CMD_FILTER, slot);
 	c.snap = &snap;
 	int rc = call(w, &c);
-	CHECK(rc == 0 || rc == 1);
-	CHECK(rc == 1 || !must_refuse(w, slot, true));
+	CHECK(rc == 0 || rc == CMD_AGAIN || rc == CMD_ANEW);
+	CHECK(rc != 0 || !must_refuse(w, slot, true));
 	CHECK(rc == 0 || must_refuse(w, slot, false) || slot->disturbed);
-	if (rc == 1) {
+	CHECK(rc != CMD_ANEW || slot->disturbed);
+	/* The next snapshot may be of the same registration, unless that has lost something. */
+	if (rc == CMD_AGAIN && rng_below(w->rng, 2) == 0) {
+		w->refusals++;
+	} else if (rc != 0) {
 		struct cmd undo = about(CMD_UNREGISTER, slot);
 		call(w, &undo);
 		w->refusals++;

@@ -14,7 +14,9 @@
 #include "pg/catalog.h"
 #include "pg/conn.h"
 #include "pg/encoding.h"
+#include "pg/ground.h"
 #include "pg/horizon.h"
+#include "pg/kept.h"
 #include "pg/publication.h"
 #include "pg/query.h"
 #include "pg/snapshot.h"
@@ -131,10 +133,29 @@ static bool job_waits(struct job *j)
 	return !atomic_load(&j->done);
 }
 
+/* What a snapshot says of the table agrees with what its join brought, however it is published. */
+static void check_ground(const struct config *c, const struct pg_table *t, const struct pg_join *join)
+{
+	char oids[16];
+	snprintf(oids, sizeof oids, "{%u}", t->oid);
+	struct pg_texts read;
+	struct err e;
+	if (!CHECK_INT(pg_ground_read(admin, c->publication_name, oids, &read, &e), 0))
+		return;
+	const char *ground = pg_texts_of(&read, t->oid);
+	if (!CHECK(ground != NULL && pg_ground_has_entry(ground, join->publication_rel_oid)))
+		printf("  %s of %s: %u isn't in %s\n", t->name, c->publication_name, join->publication_rel_oid, ground != NULL ? ground : "nothing");
+	CHECK(ground != NULL && pg_ground_publication_xmin(ground) == join->publication_xmin);
+	pg_texts_clear(&read);
+}
+
 static int join_as(PGconn *conn, int version, const struct pg_table *t, const struct pg_join *known, struct pg_join *out, struct err *e)
 {
 	err_clear(e);
-	return pg_publication_join(conn, &config, version, t, known, NULL, NULL, out, e);
+	int rc = pg_publication_join(conn, &config, version, t, known, NULL, NULL, out, e);
+	if (rc == 0)
+		check_ground(&config, t, out);
+	return rc;
 }
 
 static int join(const struct pg_table *t, const struct pg_join *known, struct pg_join *out, struct err *e)
@@ -563,6 +584,7 @@ static void test_join_and_leave(void)
 	all.publication_name = mem_strdup("bb_live_all");
 	CHECK_INT(pg_publication_join(admin, &all, OLD_MINOR, t, NULL, NULL, NULL, &j, &e), 0);
 	CHECK(!j.added_by_us);
+	check_ground(&all, t, &j);
 	CHECK_STR(value(admin, "SELECT relreplident FROM pg_class WHERE oid = 'bb_live.alls'::regclass"), "f");
 	CHECK_INT(pg_publication_check(admin, &all, t->oid, &rel, &e), 0);
 	CHECK(rel == j.publication_rel_oid && rel == strtoul(value(admin, "SELECT oid FROM pg_publication WHERE pubname = 'bb_live_all'"), NULL, 10));
@@ -572,6 +594,7 @@ static void test_join_and_leave(void)
 		CHECK_INT(pg_publication_join(admin, &all, NEW_MINOR, t, NULL, NULL, NULL, &j, &e), 0);
 		CHECK_INT(pg_publication_check(admin, &all, t->oid, &rel, &e), 0);
 		CHECK(rel == j.publication_rel_oid && !j.added_by_us && rel != 0);
+		check_ground(&all, t, &j);
 		run(admin, "DROP PUBLICATION bb_live_all");
 	}
 	run(admin, "CREATE PUBLICATION bb_live_all WITH (publish = 'insert')");
@@ -1240,6 +1263,224 @@ static void test_column_grants(void)
 	buf_clear(&json);
 }
 
+/* ---- a snapshot of several tables ---- */
+
+#define TABLES 3
+
+struct family {
+	struct pg_table *list[TABLES];
+	struct pg_snapshot_tables tables;
+	PGconn *conn;
+};
+
+/* Made one after the other, so by oid. */
+static void family_open(struct family *f, const char *a, const char *b, const char *c)
+{
+	const char *const names[TABLES] = {a, b, c};
+	for (size_t i = 0; i < TABLES; i++) {
+		char sql[200];
+		snprintf(sql, sizeof sql, "CREATE TABLE bb_live.%s (id int PRIMARY KEY, v text, secret text); INSERT INTO bb_live.%s VALUES (1, 'a')",
+		         names[i], names[i]);
+		run(admin, sql);
+		f->list[i] = lookup(names[i]);
+		CHECK(i == 0 || f->list[i - 1]->oid < f->list[i]->oid);
+	}
+	f->tables = (struct pg_snapshot_tables){.list = f->list, .n = TABLES};
+	f->conn = connect_db();
+}
+
+static void family_look(struct family *f)
+{
+	for (size_t i = 0; i < TABLES; i++) {
+		struct pg_table *then = f->list[i];
+		f->list[i] = lookup(then->name);
+		pg_table_unref(then);
+	}
+}
+
+static void family_close(struct family *f)
+{
+	for (size_t i = 0; i < TABLES; i++)
+		pg_table_unref(f->list[i]);
+	PQfinish(f->conn);
+}
+
+/* Which of the tables a session has locked, by name: "a b". */
+static const char *locked(struct family *f, const char *schema)
+{
+	char ask[300];
+	snprintf(ask, sizeof ask, "SELECT string_agg(c.relname, ' ' ORDER BY c.oid) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+	         " WHERE l.granted AND l.mode = 'AccessShareLock' AND l.pid = %d AND c.relkind = 'r' AND c.relnamespace = '%s'::regnamespace",
+	         PQbackendPID(f->conn), schema);
+	return value(admin, ask);
+}
+
+static void *family_begin(void *ctx)
+{
+	struct family *f = ctx;
+	struct err e;
+	CHECK_INT(pg_snapshot_begin(f->conn, &f->tables, &e), 0);
+	return NULL;
+}
+
+static void wait_for_lock(PGconn *conn)
+{
+	char ask[128];
+	snprintf(ask, sizeof ask, "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = %d", PQbackendPID(conn));
+	int64_t deadline_ms = clock_mono_ms() + 4000;
+	while (strcmp(value(admin, ask), "1") != 0 && clock_mono_ms() < deadline_ms)
+		tiny_pause();
+}
+
+/* All are locked before there is a snapshot, in their order; errors name the table that they are about. */
+static void test_snapshot_of_several(void)
+{
+	struct family f;
+	struct pg_snapshot s;
+	struct err e;
+	pthread_t thread;
+	family_open(&f, "sev_a", "sev_b", "sev_c");
+
+	/* A rewrite of the second is waited for: the first is locked by then, the third isn't. */
+	run(other, "BEGIN; ALTER TABLE bb_live.sev_b ALTER v TYPE text USING v || '!'");
+	REQUIRE(pthread_create(&thread, NULL, family_begin, &f) == 0);
+	wait_for_lock(f.conn);
+	CHECK_STR(locked(&f, "bb_live"), "sev_a");
+	run(admin, "INSERT INTO bb_live.sev_c VALUES (2, 'b')");
+	run(other, "COMMIT");
+	pthread_join(thread, NULL);
+	CHECK_STR(locked(&f, "bb_live"), "sev_a sev_b sev_c");
+	CHECK_INT(pg_snapshot_take(f.conn, &f.tables, NULL, 0, &s, &e), 0);
+	pg_snapshot_clear(&s);
+	CHECK_STR(value(f.conn, "SELECT (SELECT v FROM bb_live.sev_b) || (SELECT count(*) FROM bb_live.sev_c)"), "a!2");
+	CHECK_INT(pg_command(other, "SET lock_timeout = 100; TRUNCATE bb_live.sev_c", &e), -1);
+	CHECK_STR(e.sqlstate, "55P03");
+	run(other, "RESET lock_timeout");
+	CHECK_INT(pg_snapshot_end(f.conn, &e), 0);
+
+	/* who keeps us waiting */
+	run(other, "BEGIN; LOCK TABLE bb_live.sev_b");
+	CHECK_INT(pg_snapshot_begin(f.conn, &f.tables, &e), -1);
+	CHECK_INT(e.kind, ERR_TIMEOUT);
+	CHECK(strstr(e.text, "\"bb_live.sev_b\"") != NULL && f.tables.failed == f.list[1]);
+	CHECK_INT(pg_snapshot_end(f.conn, &e), 0);
+	run(other, "ROLLBACK");
+
+	/* changed, gone */
+	run(admin, "ALTER TABLE bb_live.sev_b ADD more int");
+	CHECK_INT(pg_snapshot_begin(f.conn, &f.tables, &e), 0);
+	CHECK_INT(pg_snapshot_take(f.conn, &f.tables, NULL, 0, &s, &e), -1);
+	CHECK(e.kind == ERR_NOT_FOUND && strstr(e.text, "bb_live.sev_b") != NULL && f.tables.failed == f.list[1]);
+	CHECK_INT(pg_snapshot_end(f.conn, &e), 0);
+	family_look(&f);
+	run(admin, "ALTER TABLE bb_live.sev_c RENAME TO sev_d; CREATE TABLE bb_live.sev_c (id int PRIMARY KEY, v text, secret text)");
+	CHECK_INT(pg_snapshot_begin(f.conn, &f.tables, &e), 0);
+	CHECK_INT(pg_snapshot_take(f.conn, &f.tables, NULL, 0, &s, &e), -1);
+	CHECK(e.kind == ERR_NOT_FOUND && f.tables.failed == f.list[2]);
+	CHECK_INT(pg_snapshot_end(f.conn, &e), 0);
+	run(admin, "DROP TABLE bb_live.sev_c");
+	CHECK_INT(pg_snapshot_begin(f.conn, &f.tables, &e), -1);
+	CHECK(e.kind == ERR_NOT_FOUND && f.tables.failed == f.list[2]);
+	CHECK_INT(pg_snapshot_end(f.conn, &e), 0);
+	CHECK_INT(pg_snapshot_begin(f.conn, only(f.list[0]), &e), 0); /* the connection is usable */
+	CHECK_INT(pg_snapshot_end(f.conn, &e), 0);
+	family_close(&f);
+}
+
+static void *family_lock_columns(void *ctx)
+{
+	struct family *f = ctx;
+	struct err e;
+	CHECK_INT(pg_snapshot_lock_columns(f->conn, &f->tables, &e), 1);
+	return NULL;
+}
+
+/* The role may read all of the first table, some columns of the second, and all of the third. */
+static void test_rights_of_several(void)
+{
+	struct family f;
+	struct pg_snapshot s;
+	struct err e;
+	pthread_t thread;
+	family_open(&f, "rig_a", "rig_b", "rig_c");
+	run(admin, "GRANT SELECT ON bb_live.rig_a, bb_live.rig_c TO bb_live_role; GRANT SELECT (id, v) ON bb_live.rig_b TO bb_live_role;"
+	           "SELECT set_config('" PG_READER_SETTING "', 'bb_live_role', false)");
+	family_look(&f);
+	CHECK(f.list[1]->columns[2].denied && !f.list[0]->columns[2].denied);
+	run(f.conn, "SET ROLE bb_live_role");
+
+	/* Those with rights on the whole are locked before the snapshot exists, the other by reading. */
+	CHECK_INT(pg_snapshot_begin(f.conn, &f.tables, &e), 1);
+	CHECK_STR(locked(&f, "bb_live"), "rig_a rig_c");
+	run(admin, "INSERT INTO bb_live.rig_c VALUES (2, 'b')");
+	CHECK_INT(pg_snapshot_lock_columns(f.conn, &f.tables, &e), 0);
+	CHECK_STR(locked(&f, "bb_live"), "rig_a rig_b rig_c");
+	CHECK_INT(pg_snapshot_take(f.conn, &f.tables, NULL, 0, &s, &e), 0);
+	pg_snapshot_clear(&s);
+	CHECK_STR(value(f.conn, "SELECT count(*) FROM bb_live.rig_a WHERE id IN (SELECT id FROM bb_live.rig_b WHERE v = 'a')"), "1");
+	CHECK_STR(value(f.conn, "SELECT count(*) FROM bb_live.rig_c"), "2");
+	CHECK_INT(pg_snapshot_end(f.conn, &e), 0);
+
+	/* The snapshot is older than that lock: a TRUNCATE in between isn't overlooked. */
+	run(other, "BEGIN; TRUNCATE bb_live.rig_b");
+	CHECK_INT(pg_snapshot_begin(f.conn, &f.tables, &e), 1);
+	REQUIRE(pthread_create(&thread, NULL, family_lock_columns, &f) == 0);
+	wait_for_lock(f.conn);
+	run(other, "COMMIT");
+	pthread_join(thread, NULL);
+	CHECK_INT(pg_snapshot_end(f.conn, &e), 0);
+
+	/* Two of them by columns: whichever was rewritten is found. */
+	run(admin, "REVOKE SELECT ON bb_live.rig_c FROM bb_live_role; GRANT SELECT (id) ON bb_live.rig_c TO bb_live_role");
+	family_look(&f);
+	run(other, "BEGIN; ALTER TABLE bb_live.rig_c ALTER v TYPE text USING v || '!'");
+	CHECK_INT(pg_snapshot_begin(f.conn, &f.tables, &e), 1);
+	CHECK_STR(locked(&f, "bb_live"), "rig_a");
+	REQUIRE(pthread_create(&thread, NULL, family_lock_columns, &f) == 0);
+	wait_for_lock(f.conn);
+	run(other, "COMMIT");
+	pthread_join(thread, NULL);
+	CHECK_INT(pg_snapshot_end(f.conn, &e), 0);
+
+	/* No right: of the one that is read by columns, of one that is read whole. */
+	run(admin, "REVOKE SELECT (id, v) ON bb_live.rig_b FROM bb_live_role");
+	CHECK_INT(pg_snapshot_begin(f.conn, &f.tables, &e), 1);
+	CHECK_INT(pg_snapshot_lock_columns(f.conn, &f.tables, &e), -1);
+	CHECK(f.tables.failed == f.list[1]);
+	CHECK_STR(e.text, "Unable to create initial snapshot: permission denied for table rig_b");
+	CHECK_INT(pg_snapshot_end(f.conn, &e), 0);
+	run(admin, "REVOKE SELECT ON bb_live.rig_a FROM bb_live_role");
+	CHECK_INT(pg_snapshot_begin(f.conn, &f.tables, &e), -1);
+	CHECK(f.tables.failed == f.list[0]);
+	CHECK_STR(e.sqlstate, "42501");
+	CHECK_INT(pg_snapshot_end(f.conn, &e), 0);
+	run(admin, "SELECT set_config('" PG_READER_SETTING "', '', false)");
+	family_close(&f);
+}
+
+/* Policies of any of them would hide rows. */
+static void test_row_security_of_several(void)
+{
+	struct family f;
+	struct pg_snapshot s;
+	struct err e;
+	family_open(&f, "rows_a", "rows_b", "rows_c");
+	run(admin, "GRANT SELECT ON bb_live.rows_a, bb_live.rows_b, bb_live.rows_c TO bb_live_role;"
+	           "ALTER TABLE bb_live.rows_b ENABLE ROW LEVEL SECURITY; CREATE POLICY mine ON bb_live.rows_b USING (id > 1)");
+	run(f.conn, "SET ROLE bb_live_role");
+	CHECK_INT(pg_snapshot_begin(f.conn, &f.tables, &e), 0);
+	CHECK_INT(pg_snapshot_take(f.conn, &f.tables, NULL, 0, &s, &e), -1);
+	CHECK(e.kind == ERR_CONFIG && strstr(e.text, "bb_live.rows_b") != NULL && strstr(e.text, "policies: mine") != NULL);
+	CHECK(f.tables.failed == f.list[1]);
+	CHECK_INT(pg_snapshot_end(f.conn, &e), 0);
+	run(admin, "ALTER TABLE bb_live.rows_b DISABLE ROW LEVEL SECURITY");
+	CHECK_INT(pg_snapshot_begin(f.conn, &f.tables, &e), 0);
+	CHECK_INT(pg_snapshot_take(f.conn, &f.tables, NULL, 0, &s, &e), 0);
+	pg_snapshot_clear(&s);
+	CHECK_INT(pg_snapshot_end(f.conn, &e), 0);
+	family_close(&f);
+}
+
 /* What no value of the database can hold. */
 static void test_encoding(void)
 {
@@ -1365,6 +1606,88 @@ static void test_savepoint(void)
 	run(admin, "DROP TABLE bb_live.shared");
 }
 
+/* How many of our statements a session keeps. */
+static const char *kept(PGconn *conn) { return value(conn, "SELECT count(*) FROM pg_catalog.pg_prepared_statements"); }
+
+static bool has_family(PGconn *conn, uint32_t oid, struct err *e)
+{
+	bool has = false;
+	CHECK_INT(pg_catalog_has_children(conn, oid, &has, e), 0);
+	return has;
+}
+
+/* Kept where the session is the connection's own; what is kept has today's answer, whatever became of the transaction. */
+static void test_kept(void)
+{
+	struct err e = {0};
+	run(admin, "CREATE TABLE bb_live.kept (id int PRIMARY KEY); CREATE TABLE bb_live.kept_child () INHERITS (bb_live.kept)");
+	struct pg_table *t = lookup("kept");
+	PGconn *conn = connect_db();
+	int pid = atoi(value(conn, "SELECT pg_backend_pid()"));
+	pg_keep_statements(conn, pid + 1);
+	CHECK(has_family(conn, t->oid, &e));
+	CHECK_STR(kept(conn), "0");
+	pg_keep_statements(conn, pid);
+	run(conn, "BEGIN");
+	CHECK(has_family(conn, t->oid, &e));
+	run(conn, "ROLLBACK");
+	pg_keep_statements(conn, pid);
+	run(admin, "DROP TABLE bb_live.kept_child");
+	CHECK(!has_family(conn, t->oid, &e));
+	CHECK_STR(kept(conn), "1");
+	for (int i = 0; i < 8; i++) { /* the plan for any oid comes after five for one */
+		struct pg_table *found;
+		char add[100];
+		snprintf(add, sizeof add, "ALTER TABLE bb_live.kept ADD COLUMN c%d text", i);
+		run(admin, add);
+		CHECK_INT(pg_catalog_lookup(conn, "bb_live", "kept", &found, &e), 0);
+		CHECK_INT(found->ncolumns, i + 2);
+		pg_table_unref(found);
+	}
+	CHECK_STR(kept(conn), "2");
+
+	/* taken away: outside of a transaction it is asked anyway; inside, the transaction has to begin anew */
+	run(conn, "DEALLOCATE ALL");
+	CHECK(!has_family(conn, t->oid, &e));
+	CHECK(!has_family(conn, t->oid, &e));
+	CHECK_STR(kept(conn), "0");
+	PQfinish(conn);
+	conn = connect_db();
+	pg_keep_statements(conn, atoi(value(conn, "SELECT pg_backend_pid()")));
+	CHECK(!has_family(conn, t->oid, &e));
+	run(conn, "DEALLOCATE ALL; BEGIN");
+	bool has;
+	CHECK_INT(pg_catalog_has_children(conn, t->oid, &has, &e), -1);
+	CHECK_INT(e.kind, ERR_PG_CONN);
+	run(conn, "ROLLBACK; BEGIN");
+	CHECK(!has_family(conn, t->oid, &e));
+	run(conn, "COMMIT");
+	PQfinish(conn);
+
+	/* a name that somebody else has given */
+	conn = connect_db();
+	run(conn, "PREPARE busbar_children AS SELECT 1");
+	pg_keep_statements(conn, atoi(value(conn, "SELECT pg_backend_pid()")));
+	CHECK(!has_family(conn, t->oid, &e));
+	PQfinish(conn);
+
+	/* a snapshot's first statement finds out whose the session is */
+	conn = connect_db();
+	pg_table_unref(t);
+	t = lookup("kept");
+	for (int i = 0; i < 2; i++) {
+		struct pg_snapshot snap;
+		CHECK_INT(pg_snapshot_begin(conn, only(t), &e), 0);
+		CHECK_INT(pg_snapshot_take(conn, only(t), NULL, 0, &snap, &e), 0);
+		CHECK_STR(kept(conn), i == 0 ? "2" : "3");
+		pg_snapshot_clear(&snap);
+		CHECK_INT(pg_snapshot_end(conn, &e), 0);
+	}
+	PQfinish(conn);
+	pg_table_unref(t);
+	run(admin, "DROP TABLE bb_live.kept");
+}
+
 static void test_sessions(void)
 {
 	struct err e = {0};
@@ -1403,11 +1726,15 @@ int main(void)
 	RUN(test_rewrite_before_lock);
 	RUN(test_snapshot_privileges);
 	RUN(test_column_grants);
+	RUN(test_snapshot_of_several);
+	RUN(test_rights_of_several);
+	RUN(test_row_security_of_several);
 	RUN(test_encoding);
 	RUN(test_horizon);
 	RUN(test_children);
 	RUN(test_types_said);
 	RUN(test_savepoint);
+	RUN(test_kept);
 	RUN(test_sessions);
 	teardown();
 	PQfinish(admin);

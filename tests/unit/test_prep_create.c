@@ -405,6 +405,14 @@ static void test_inner_joined_again(void)
 	prep_close(&p);
 }
 
+static bool is_believed(struct prep *p, const char *name)
+{
+	struct table_lookup *l = shapes_table_lookup(p->engine, "public", name);
+	bool believed = l->done;
+	table_lookup_unref(l);
+	return believed;
+}
+
 /* Between the look and the lock an inner table got a partition, or a child. */
 static void test_inner_leaves(void)
 {
@@ -419,7 +427,11 @@ static void test_inner_leaves(void)
 		now->leaves[0] = 30;
 		now->nleaves = 1;
 		script.inner[i] = now;
+		/* From just now, however slow this test is. */
+		pg_table_unref(registry_cache_put(p.engine, then, real_mono_ms() + 60000));
+		CHECK(is_believed(&p, then->name));
 		CHECK(run_next(&p, &p.create));
+		CHECK(!is_believed(&p, then->name)); /* who comes next asks the catalog */
 		drain(&p);
 		check_at_rest(&p, &shape, 1);
 		struct err e = why_of(shape);
@@ -497,6 +509,30 @@ static void test_changes_only(void)
 	prep_close(&p);
 }
 
+/* A job goes to who has a connection, if one waits; else to anybody. */
+static void test_warm_first(void)
+{
+	struct prep p;
+	prep_open(&p);
+	struct shape *shapes[] = {prep_shape(&p, 1, NULL), prep_shape(&p, 2, NULL)};
+	p.engine->ready_create = 1;
+	CHECK(!run_next(&p, &p.create));
+	p.engine->ready_create = 0;
+	p.engine->ready_admin = 1;
+	CHECK(run_next(&p, &p.create));
+	drain(&p);
+	check_at_rest(&p, shapes, 2);
+	let_go(shapes, 2);
+	shapes[0] = prep_shape(&p, 3, NULL);
+	p.engine->ready_create = 1;
+	CHECK(run_next(&p, &p.create));
+	drain(&p);
+	shape_unref(shapes[0]);
+
+	p.engine->ready_create = p.engine->ready_admin = 0;
+	prep_close(&p);
+}
+
 /* Many rows are many pieces; chunks end where they should. */
 static void test_pieces(void)
 {
@@ -538,5 +574,6 @@ int main(void)
 	RUN(test_inner_came_back);
 	RUN(test_changes_only);
 	RUN(test_pieces);
+	RUN(test_warm_first);
 	return check_done("prep_create");
 }

@@ -123,6 +123,15 @@ void cmd_done(struct shapes *s, struct cmd *c)
 
 /* ---- jobs ---- */
 
+/* Then a thread takes the table's jobs when it is (queue_prepared()), and tells the others: with the lock held. */
+static bool is_being_prepared(const struct shapes *s, uint32_t oid)
+{
+	for (size_t i = 0; i < ARRAY_LEN(s->preparing); i++)
+		if (s->preparing[i] == oid)
+			return true;
+	return false;
+}
+
 void job_post(struct shapes *s, struct job *j)
 {
 	pthread_mutex_lock(&s->job_lock);
@@ -130,7 +139,8 @@ void job_post(struct shapes *s, struct job *j)
 	j->next = NULL;
 	**tail = j;
 	*tail = &j->next;
-	pthread_cond_broadcast(&s->job_cond);
+	if (j->kind != JOB_CREATE || !is_being_prepared(s, j->shapes[0]->def.table->oid))
+		pthread_cond_broadcast(&s->job_cond);
 	pthread_mutex_unlock(&s->job_lock);
 }
 

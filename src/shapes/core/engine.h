@@ -97,6 +97,7 @@ struct shapes {
 	uint32_t quick[32];     /* tables whose shapes are quickly copied, as of late; next_quick: the place for one more */
 	unsigned next_quick;
 	uint32_t preparing[16]; /* by thread: the table that it joins and takes a snapshot of, 0: none */
+	int ready_admin, ready_create; /* threads that wait, with a connection for what they do: they go first */
 	int npg;
 	bool pg_stop;
 	int64_t next_reconcile_ms, next_watch_ms;

@@ -18,6 +18,7 @@
 
 /* The store takes a first byte of 1 for a record or batch without a seal: versions of those that have one are even. */
 #define RECORD_VERSION 2
+#define RECORD_VERSION_SETS 4 /* with what its condition's subqueries select: others stay readable for a Busbar that knows none */
 #define RECORD_VERSION_UNSEALED 1
 #define TABLE_RECORD_VERSION 2
 #define TABLE_RECORD_VERSION_OLDEST 1 /* without the publication's xmin and a ground */
@@ -28,7 +29,6 @@
 #define FLAG_SELECTS_ALL 8u
 #define FLAG_COMPLETE 16u
 #define FLAG_WHERE 32u
-#define FLAG_SETS 64u
 
 /* ---- writing ---- */
 
@@ -131,11 +131,11 @@ static void put_sets(const struct shape *s, struct buf *scratch, struct buf *out
 void record_shape(const struct shape *s, const struct pg_snapshot *snap, bool complete, uint32_t nchunks, struct buf *out)
 {
 	const struct shape_def *d = &s->def;
-	put_u8(out, RECORD_VERSION);
+	put_u8(out, d->has_subqueries ? RECORD_VERSION_SETS : RECORD_VERSION);
 	put_u8(out, (uint8_t)((d->replica == REPLICA_FULL ? FLAG_REPLICA_FULL : 0) |
 	                      (d->log_mode == LOG_MODE_CHANGES_ONLY ? FLAG_CHANGES_ONLY : 0) | (d->explicit_columns ? FLAG_EXPLICIT : 0) |
 	                      (d->selects_all ? FLAG_SELECTS_ALL : 0) | (complete ? FLAG_COMPLETE : 0) |
-	                      (d->where != NULL ? FLAG_WHERE : 0) | (d->has_subqueries ? FLAG_SETS : 0)));
+	                      (d->where != NULL ? FLAG_WHERE : 0)));
 	put_text(out, s->handle);
 	put_u64(out, s->chunk_bytes);
 	put_u32(out, nchunks);
@@ -219,7 +219,7 @@ int record_shape_parse(const char *p, size_t len, struct map *tables, struct sha
 	struct cursor c = {p, len, false};
 	memset(out, 0, sizeof *out);
 	uint8_t version = get_u8(&c);
-	if (!c.bad && !is_known(version))
+	if (!c.bad && version != RECORD_VERSION_SETS && !is_known(version))
 		return err_set(e, ERR_CONFIG, "store: a shape record of an unknown version: run the Busbar that wrote it");
 	uint8_t flags = get_u8(&c);
 	out->def.replica = flags & FLAG_REPLICA_FULL ? REPLICA_FULL : REPLICA_DEFAULT;
@@ -258,7 +258,7 @@ int record_shape_parse(const char *p, size_t len, struct map *tables, struct sha
 		out->def.where = out->def.identity + n - nwhere;
 	const char *table = get_bytes(&c, &n);
 	int rc = c.bad ? err_set(e, ERR_DAMAGED, "store: a damaged shape record") : intern_table(tables, table, n, &out->def.table, e);
-	if (rc == 0 && (flags & FLAG_SETS))
+	if (rc == 0 && version == RECORD_VERSION_SETS)
 		rc = parse_sets(&c, tables, out, e);
 	if (rc == 0 && !is_done(&c))
 		rc = err_set(e, ERR_DAMAGED, "store: a damaged shape record");

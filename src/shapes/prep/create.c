@@ -85,6 +85,7 @@ static int join_table(struct creation *c, struct pg_table *table, struct ground_
 		claim_rotate_older(s, table->oid, c->shapes, c->n, "the table left the publication and came back");
 	claim_release(s, table, rc == 0 ? &now : NULL, NULL);
 	since->publication_xmin = now.publication_xmin;
+	since->publication_rel_oid = now.publication_rel_oid;
 	return rc;
 }
 

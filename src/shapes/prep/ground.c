@@ -145,8 +145,9 @@ static int born_onto(struct shapes *s, const struct pg_table *table, const char 
 		return err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" is gone", table->schema, table->name);
 	if (pg_ground_check(now, s->config, table->schema, table->name, e) != 0)
 		return -1;
-	/* It may have published less in between. Who wrote then, and hasn't ended yet, is neither in the snapshot nor to come. */
-	if (pg_ground_publication_xmin(now) != since.publication_xmin)
+	/* It may have published less in between, or nothing of the table. Who wrote then, and hasn't ended yet, is neither in the
+	 * snapshot nor to come. While other tables joined there was time for that. */
+	if (pg_ground_publication_xmin(now) != since.publication_xmin || !pg_ground_has_entry(now, since.publication_rel_oid))
 		return GROUND_JOIN;
 	return move(s, table->oid, now, since.version, shapes, n);
 }
@@ -165,7 +166,8 @@ int ground_born(struct shapes *s, PGconn *snap, struct pg_snapshot_tables *table
 	buf_putc(&oids, '}');
 	struct pg_texts read;
 	tables->failed = NULL;
-	int rc = pg_ground_read(snap, s->config->publication_name, oids.data, &read, e);
+	int rc = tables->n == 1 ? pg_ground_read_one(snap, s->config->publication_name, tables->list[0]->oid, &read, e)
+	                        : pg_ground_read(snap, s->config->publication_name, oids.data, &read, e);
 	buf_clear(&oids);
 	if (rc != 0)
 		return -1;

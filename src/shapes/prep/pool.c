@@ -57,7 +57,7 @@ static void *worker_main(void *arg)
 		bool reconcile = j == NULL && !w->creates && queue_reconcile(s);
 		bool watch = j == NULL && !w->creates && !reconcile && queue_watch(s);
 		if (j == NULL && !reconcile && !watch) {
-			queue_wait(s);
+			queue_wait(w);
 			if (clock_mono_ms() - w->used_ms > CONNECTION_IDLE_MS && (w->admin != NULL || w->snap != NULL)) {
 				pthread_mutex_unlock(&s->job_lock);
 				session_close(w);

@@ -51,7 +51,7 @@ bool session_refused(const PGconn *conn, const struct err *e);
 struct job *queue_take(struct pg_thread *w);
 bool queue_reconcile(struct shapes *s);
 bool queue_watch(struct shapes *s);
-void queue_wait(struct shapes *s);
+void queue_wait(struct pg_thread *w);
 void queue_clear(struct shapes *s);
 /* Not held. */
 void queue_free(struct job *j);
@@ -147,12 +147,13 @@ uint64_t ground_version(struct shapes *s, uint32_t oid);
 /* What a snapshot of a table is measured by. */
 struct ground_since {
 	uint64_t version;          /* ground_version() before it began */
-	uint32_t publication_xmin; /* as the table's join saw it */
+	uint32_t publication_xmin; /* as the table's join saw it… */
+	uint32_t publication_rel_oid; /* …and this */
 };
 /*
  * In a snapshot that is taken: its shapes stand on what it shows of the publication and of each of their tables; older ones
  * that don't bear the difference rotate. `since`: of each table. 1: take the snapshot again. GROUND_JOIN: the publication was
- * altered since a table joined: join all again, for it is the publication of all, then take the snapshot. -1: not everything
+ * altered, or a table left it and came back, since it joined: join all again, then take the snapshot. -1: not everything
  * is published (ERR_CONFIG), or an error. But for 0 `failed` is the table that it is about.
  */
 #define GROUND_JOIN 2

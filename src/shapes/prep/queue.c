@@ -112,20 +112,32 @@ static void gather(struct shapes *s, struct job *first)
 		s->create_tail = &(*s->create_tail)->next;
 }
 
+static bool is_ready(const struct pg_thread *w) { return (w->creates ? w->snap : w->admin) != NULL; }
+
+static int *ready(struct pg_thread *w) { return w->creates ? &w->s->ready_create : &w->s->ready_admin; }
+
+/* A session that is new to Postgres takes several times as long for what we ask: one that waits goes first. All who wait have
+ * been woken, and so are they for what it leaves. */
 struct job *queue_take(struct pg_thread *w)
 {
 	struct shapes *s = w->s;
-	if (!w->creates)
-		return pop(&s->admin_jobs, &s->admin_tail);
-	struct job *j = pop_create(w);
-	if (j != NULL)
+	if (!is_ready(w) && *ready(w) > 0)
+		return NULL;
+	struct job *j = w->creates ? pop_create(w) : pop(&s->admin_jobs, &s->admin_tail);
+	if (j != NULL && w->creates)
 		gather(s, j);
+	if (j != NULL && (w->creates ? s->create_jobs : s->admin_jobs) != NULL)
+		pthread_cond_broadcast(&s->job_cond);
 	return j;
 }
 
-void queue_wait(struct shapes *s)
+void queue_wait(struct pg_thread *w)
 {
+	struct shapes *s = w->s;
+	bool counts = is_ready(w);
+	*ready(w) += counts;
 	clock_cond_wait(&s->job_cond, &s->job_lock, atomic_load(&s->watch_soon) ? TABLE_WATCH_SOON_MS : TABLE_WATCH_MS);
+	*ready(w) -= counts;
 }
 
 void queue_clear(struct shapes *s)

@@ -24,6 +24,7 @@
 #include "shapes/core/def.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/registry.h"
+#include "shapes/core/sets.h"
 #include "shapes/logs/writer.h"
 #include "shapes/prep/prep.h"
 #include "shapes/routing/keys.h"
@@ -43,6 +44,12 @@
 #define SUBSET_RETAKE_MAX_MS 20000
 #define SUBSET_SQL_BYTES_MAX (8u << 20) /* of the shape's condition; the statement as a whole is bounded by pg */
 #define LOOK_MS 100
+/* A subset of a shape with subqueries waits so long for the stream; longer, it is far behind. */
+#define SUBSET_PASS_MAX_MS 10000
+/* Of WAL, as Postgres is built unless told otherwise; with others a subset waits for the next record. */
+#define WAL_PAGE_BYTES 8192
+#define WAL_PAGE_HEADER 24
+#define WAL_PAGE_LONG_HEADER 40
 #define SNAPSHOT_MARK_MASK 0x7fffffffu
 
 struct subset {
@@ -51,6 +58,7 @@ struct subset {
 	struct subset *next;   /* in its asker's queue */
 	uint64_t from;
 	struct shape_def def;
+	struct shape *shape;   /* of a shape with subqueries, whose sets it has; else NULL */
 	char *where, *order_by;
 	int64_t limit, offset;
 	_Atomic bool cancelled;
@@ -99,6 +107,7 @@ static void subset_unref(struct subset *q)
 		return;
 	atomic_fetch_sub(&q->all->bytes, q->rows.len - q->taken);
 	shape_def_clear(&q->def);
+	shape_unref(q->shape);
 	pg_snapshot_clear(&q->snap);
 	buf_clear(&q->rows);
 	free(q->where);
@@ -114,6 +123,8 @@ static struct subset *subset_new(struct subsets *all, const struct subset_spec *
 	atomic_init(&q->refs, 2);
 	q->all = all;
 	shape_def_copy(&q->def, spec->def);
+	if (q->def.has_subqueries)
+		q->shape = shape_ref(spec->shape);
 	q->where = spec->where != NULL ? mem_strdup(spec->where) : NULL;
 	q->order_by = spec->order_by != NULL ? mem_strdup(spec->order_by) : NULL;
 	q->limit = spec->limit;
@@ -488,11 +499,82 @@ static int wait_mark(struct worker *w, struct err *e)
 	return w->mark_pending ? writer_flush(w->all->engine, e) : 0;
 }
 
+/* Woken when the stream has passed a position. */
+struct passing {
+	struct waiter waiter;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	bool woken;
+};
+
+static void passed(struct waiter *waiter)
+{
+	struct passing *p = CONTAINER_OF(waiter, struct passing, waiter);
+	pthread_mutex_lock(&p->lock);
+	p->woken = true;
+	pthread_cond_signal(&p->cond);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* Where a record that begins at `insert` follows is where the last one ended: page headers are no record. */
+static lsn_t end_before(lsn_t insert)
+{
+	lsn_t in_page = insert % WAL_PAGE_BYTES;
+	return in_page == WAL_PAGE_HEADER || in_page == WAL_PAGE_LONG_HEADER ? insert - in_page : insert;
+}
+
+static bool pass_given_up(const struct worker *w, int64_t until)
+{
+	return given_up(w) || atomic_load(&w->q->shape->dropped) || clock_mono_ms() >= until;
+}
+
+/*
+ * Of a shape with subqueries: the stream has passed all that the snapshot shows, and the shape is still there. So what its
+ * subqueries select was at that snapshot what the shape compares with: nobody sees a row by a grant that was revoked before.
+ */
+static int wait_passed(struct worker *w, struct err *e)
+{
+	struct subset *q = w->q;
+	struct passing p = {.waiter.wake = passed};
+	lsn_t upto = end_before(q->snap.insert_lsn) - 1;
+	int64_t until = clock_mono_ms() + SUBSET_PASS_MAX_MS;
+	if (q->shape == NULL)
+		return 0;
+	pthread_mutex_init(&p.lock, NULL);
+	lock_rank(&p.lock, LOCK_WAITER);
+	pthread_cond_init(&p.cond, NULL);
+	while (!pass_given_up(w, until) && shapes_wait_lsn(w->all->engine, upto, &p.waiter)) {
+		pthread_mutex_lock(&p.lock);
+		if (!p.woken)
+			clock_cond_wait(&p.cond, &p.lock, LOOK_MS);
+		p.woken = false;
+		pthread_mutex_unlock(&p.lock);
+		waiter_cancel(&p.waiter);
+	}
+	pthread_cond_destroy(&p.cond);
+	pthread_mutex_destroy(&p.lock);
+	if (atomic_load(&q->shape->dropped))
+		return err_set(e, ERR_NOT_FOUND, "the shape was rotated");
+	if (given_up(w))
+		return err_set(e, ERR_CANCELLED, "given up");
+	if (atomic_load(&w->all->engine->seen) < upto)
+		return err_set(e, ERR_TIMEOUT, "The replication stream is behind: it has not passed within %d s what a subset of this shape shows. "
+		               "Please retry", SUBSET_PASS_MAX_MS / 1000);
+	return 0;
+}
+
+static int where_own_sql(const struct subset *q, struct buf *own, struct err *e)
+{
+	if (q->shape == NULL)
+		return def_where_sql(&q->def, own, e);
+	return sets_where_sql(&q->shape->def, q->shape->sets->texts.data, q->shape->sets->texts.len, own, e);
+}
+
 static int copy_rows(struct worker *w, struct err *e)
 {
 	struct subset *q = w->q;
 	struct buf own = BUF_INIT(SUBSET_SQL_BYTES_MAX);
-	int rc = def_where_sql(&q->def, &own, e);
+	int rc = where_own_sql(q, &own, e);
 	if (rc == 0) {
 		struct pg_rows rows = {.where = {own.data, q->where}, .order_by = q->order_by, .limit = q->limit, .offset = q->offset};
 		rc = pg_snapshot_rows(w->conn, q->def.table, q->def.selected, q->def.nselected, &rows, take_row, w, is_over, w, e);
@@ -527,6 +609,8 @@ static void run(struct worker *w, struct subset *q)
 	int rc = take(w, &e);
 	if (rc == 0)
 		rc = wait_mark(w, &e);
+	if (rc == 0)
+		rc = wait_passed(w, &e);
 	if (rc == 0)
 		rc = copy_rows(w, &e);
 	/* The session is free before the client is told: who asks again finds it. */
