@@ -99,11 +99,11 @@ function statements(random) {
   return () => (r.chance(0.03) ? r.pick(bulk)() : r.pick(ops)())
 }
 
-class Writer {
-  constructor(w, random) {
+export class Writer {
+  constructor(w, random, next = statements(random)) {
     this.w = w
     this.random = random
-    this.next = statements(random)
+    this.next = next
     this.counts = { committed: 0, rolledBack: 0, failed: 0, statements: 0, lost: 0 }
   }
 

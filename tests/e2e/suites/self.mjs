@@ -4,6 +4,7 @@
 import http from 'node:http'
 import { checkForSecrets, leaks, watchForSecrets } from '../lib/busbar.mjs'
 import { Follower } from '../lib/follower.mjs'
+import { isIn, judge, Oracle, select } from '../lib/oracle.mjs'
 import { test } from '../lib/runner.mjs'
 import { assert, equal, until } from '../lib/util.mjs'
 
@@ -124,3 +125,52 @@ test('secrets and passwords in an output of the daemon are seen', () => {
   }
   equal(seen('postgresql://user:password@host:5432/database\nsecret=[REDACTED]&x=1\nELECTRIC_SECRET is missing, secret= is empty\n'), [], 'good lines')
 })
+
+// ---------------------------------------------------------------- the oracle of subqueries
+
+const GRANTED = {
+  where: 'p IN (SELECT p FROM members)', kind: 'IN', inner: ['members'],
+  sets: (db) => [select(db.members, () => true, (m) => [m.p])], visible: (row, [s]) => isIn([row.p], s),
+}
+const put = (table, id, p) => ({ table, kind: 'INSERT', row: { id, p } })
+const gone = (table, id, p) => ({ table, kind: 'DELETE', old: { id, p } })
+// Transactions 10 to 13: a grant with an item; an item of nobody; a revocation with another item of its project; one of afterwards.
+const HISTORY = [
+  [put('members', '1', 'a'), put('items', '1', 'a')],
+  [put('items', '2', 'b'), put('items', '9', 'a'), gone('items', '9', 'a')],
+  [put('items', '3', 'a'), gone('members', '1', 'a'), put('members', '2', 'b')],
+  [put('items', '4', 'b')],
+]
+const until_ = (xid) => ({ xmin: BigInt(xid), xmax: BigInt(xid), xip: new Set() })
+const sent = (id, p, xid) => ({ text: JSON.stringify([id, p]), xid })
+
+// [what, lives, what is said]; the last life lasts.
+const LIVES = [
+  ['nothing wrong', [{ snapshot: until_(11), sent: [sent('1', 'a')] }, { snapshot: until_(13), sent: [sent('2', 'b'), sent('4', 'b', 13)] }]],
+  ['nothing wrong with the last row', [{ snapshot: until_(13), sent: [sent('2', 'b'), sent('4', 'b', 13)] }]],
+  ['nothing wrong with a row of a moment in a transaction', [{ snapshot: until_(11), sent: [sent('9', 'a', 11)] }, { snapshot: until_(13), sent: [] }]],
+  ['nothing wrong with a snapshot that is no prefix', [{ snapshot: { xmin: 12n, xmax: 14n, xip: new Set(['12']) }, sent: [sent('1', 'a')] }, { snapshot: until_(14), sent: [] }]],
+  ['a row that nobody could see', [{ snapshot: until_(13), sent: [sent('3', 'a')] }], /doesn't have/],
+  ['a row that was visible under another set', [{ snapshot: until_(12), sent: [sent('2', 'b')] }, { snapshot: until_(14), sent: [] }], /doesn't have/],
+  ['a row that such a snapshot lacks', [{ snapshot: { xmin: 12n, xmax: 14n, xip: new Set(['12']) }, sent: [sent('2', 'b')] }, { snapshot: until_(14), sent: [] }], /doesn't have/],
+  ['a change of the transaction that took the grant', [{ snapshot: until_(12), sent: [sent('3', 'a', 12)] }, { snapshot: until_(13), sent: [] }], /with or after the one that changed/],
+  ['a change of afterwards', [{ snapshot: until_(12), sent: [sent('4', 'b', 13)] }, { snapshot: until_(13), sent: [] }], /with or after the one that changed/],
+  ['a row before it could be seen', [{ snapshot: until_(11), sent: [sent('1', 'b', 11)] }, { snapshot: until_(13), sent: [] }], /nobody could see/],
+  ['a transaction that never was', [{ snapshot: until_(13), sent: [sent('4', 'b', 99)] }], /never was/],
+  ['no rotation', [{ snapshot: until_(12), sent: [] }], /wasn't rotated/],
+  ['a rotation for nothing', [{ snapshot: until_(13), sent: [] }, { snapshot: until_(14), sent: [] }], /although its set hadn't changed/],
+]
+
+for (const [what, lives, said] of LIVES)
+  test(`oracle: ${what}`, () => {
+    const oracle = new Oracle({ names: ['members', 'items'], outer: 'items', columns: ['id', 'p'], shapes: [GRANTED] })
+    HISTORY.forEach((changes, i) => oracle.step({ xid: BigInt(10 + i), changes }))
+    const mine = lives.map((life) => ({ ...life, sent: [...life.sent] }))
+    let told = ''
+    try {
+      judge([{ name: 'f', shape: GRANTED, lives: mine, life: mine.at(-1) }], oracle, { exact: true })
+    } catch (e) {
+      told = e.message
+    }
+    assert(said ? said.test(told) : told === '', `it said: ${told}`)
+  })
