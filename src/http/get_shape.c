@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/log.h"
 #include "http/admit.h"
@@ -170,6 +171,16 @@ static enum step read_params(struct request *r, struct shape_params *p)
 	return step;
 }
 
+/* Before its text is understood, which it may not be any more: a column of it may have gone. */
+static bool may_have_subqueries(const struct shape_params *p)
+{
+	static const char word[] = "select";
+	for (size_t i = 0; p->where != NULL && i + sizeof word - 1 <= p->where_len; i++)
+		if (strncasecmp(p->where + i, word, sizeof word - 1) == 0)
+			return true;
+	return false;
+}
+
 static enum step phase_start(struct request *r)
 {
 	struct shape_params p;
@@ -178,6 +189,7 @@ static enum step phase_start(struct request *r)
 	if (step != STEP_NEXT)
 		return step;
 	struct shape *known = p.handle == NULL ? NULL : shapes_by_handle(r->http->shapes, p.handle, p.handle_len);
+	r->gone_first = p.handle != NULL && known == NULL && p.offset_kind == OFFSET_AT && may_have_subqueries(&p);
 	/* A subset is about the table as it is now. */
 	step = resolve_def(r, &p, p.subset == NULL ? known : NULL, &def);
 	if (step == STEP_NEXT) {
@@ -271,6 +283,12 @@ static enum step phase_started(struct request *r)
 
 static enum step phase_conflict(struct request *r)
 {
+	struct err ignored;
+	request_cancel(r);
+	enum shape_state state = r->gone_first ? shape_started(r->shape, &r->waiter, &ignored) : SHAPE_LIVE;
+	request_cancel(r);
+	if (state == SHAPE_CREATING || state == SHAPE_FAILED) /* its successor may take its time */
+		return reply_must_refetch(r, NULL);
 	enum step step = wait_started(r);
 	return step == STEP_NEXT ? reply_must_refetch(r, shape_handle(r->shape)) : step;
 }

@@ -325,8 +325,19 @@ enum step reply_unauthorized(struct request *r)
 	return reply_text(r, &p, body, sizeof body - 1);
 }
 
+/*
+ * Clients drop their rows when they are told to fetch anew, and by nothing else. So who still shows what a revoked grant let him
+ * see gets that, and the refusal when he asks again. Not where another instance may know the handle.
+ */
+static bool tells_gone(const struct request *r)
+{
+	return r->gone_first && shapes_currency(r->http->shapes) == SHAPES_CURRENT;
+}
+
 enum step reply_errors(struct request *r, const struct params_errors *e)
 {
+	if (tells_gone(r))
+		return reply_must_refetch(r, NULL);
 	struct reply p;
 	struct buf body = BUF_INIT(BODY_BYTES_MAX * 7u);
 	reply_begin_shape(r, &p, 400, NULL, TYPE_JSON);
@@ -345,6 +356,8 @@ enum step reply_message(struct request *r, unsigned status, const char *text, in
 {
 	struct reply p;
 	struct buf body = BUF_INIT(1u << 20);
+	if (tells_gone(r))
+		return reply_must_refetch(r, NULL);
 	reply_begin_shape(r, &p, status, NULL, TYPE_JSON);
 	if (known)
 		reply_header(&p, "electric-internal-known-error", "true");

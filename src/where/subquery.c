@@ -348,8 +348,9 @@ static node_ref target_value(struct link *l, const json_t *target)
 {
 	const json_t *res, *node = target_node(target, &res);
 	if (is_star(node)) {
+		int location = syntax_location(res); /* of TABLE t there is none */
 		build_fail_plain(&l->in, "At location %d: Expected a plain column reference: name the columns instead of *",
-		                 syntax_location(res));
+		                 location >= 0 ? location : l->location);
 		return NULL;
 	}
 	node_ref n = l->in.parse->expr(&l->in, node);
