@@ -232,17 +232,19 @@ static void test_taken_again(void)
 	struct prep p;
 	prep_open(&p);
 	struct shape *shape = prep_shape(&p, 1, NULL);
-	script.filter[0] = 1;
-	script.born[1] = 1;
-	script.born[2] = GROUND_JOIN;
+	script.filter[0] = CMD_AGAIN;
+	script.filter[1] = CMD_ANEW;
+	script.born[2] = 1;
+	script.born[3] = GROUND_JOIN;
 	int64_t before = script.now_ms;
 	CHECK(run_next(&p, &p.create));
 	CHECK_STR(script.log,
-	          "connect join connect begin REGISTER take children ground FILTER UNREGISTER end "
+	          "connect join connect begin REGISTER take children ground FILTER end " /* what it is registered for it keeps */
+	          "begin take children ground FILTER UNREGISTER end "
 	          "begin REGISTER take children ground UNREGISTER end "
 	          "begin REGISTER take children ground UNREGISTER end join "
 	          "begin REGISTER take children ground FILTER copy row row row end");
-	CHECK_INT(script.now_ms - before, 2 * RETAKE_WAIT_MS);
+	CHECK_INT(script.now_ms - before, 3 * RETAKE_WAIT_MS);
 	drain(&p);
 	check_at_rest(&p, &shape, 1);
 	CHECK_INT(tail_state(shape), SHAPE_LIVE);
@@ -340,8 +342,9 @@ static void test_inner_tables(void)
 	script.begin_rc = 1;
 	CHECK(run_next(&p, &p.create));
 	CHECK_STR(script.log,
-	          "connect encoding join.members join join.teams connect begin REGISTER lock_columns take "
-	          "children.members children children.teams ground FILTER copy row row row end");
+	          "connect encoding join.members join join.teams connect begin lock_columns take select select end "
+	          "begin REGISTER lock_columns take "
+	          "children.members children children.teams ground select select FILTER copy row row row end");
 	drain(&p);
 	check_at_rest(&p, &shape, 1);
 	CHECK_INT(tail_state(shape), SHAPE_LIVE);
@@ -359,7 +362,7 @@ static void test_inner_refusals(void)
 		const char *at, *table;
 	} cases[] = {{"join.members", "members"}, {"join", "items"}, {"join.teams", "teams"}, {"begin", "teams"}, {"take", "teams"},
 	             {"children.members", "members"}, {"children", "items"}, {"children.teams", "teams"}, {"ground", "teams"},
-	             {"copy", NULL}};
+	             {"select", NULL}, {"copy", NULL}};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct prep p;
 		prep_open(&p);
@@ -390,6 +393,7 @@ static void test_inner_joined_again(void)
 	script.born[0] = GROUND_JOIN;
 	CHECK(run_next(&p, &p.create));
 	CHECK(strstr(script.log, "ground UNREGISTER end join.members join join.teams begin REGISTER take") != NULL);
+	CHECK_INT(script.selects, 2 + 2); /* what was guessed is as good as before */
 	drain(&p);
 	check_at_rest(&p, &shape, 1);
 	CHECK_INT(tail_state(shape), SHAPE_LIVE);
