@@ -66,8 +66,9 @@ static struct script {
 	int born[4];            /* what ground_born() returns, one after the other */
 	uint32_t ground_gone;   /* ground_look() finds no such table */
 	int begin_rc;           /* of pg_snapshot_begin() */
-	int filter[4];          /* what INGEST says of snapshots, one after the other */
-	int nborn, nfilter;
+	int filter[4], then;    /* what INGEST says of snapshots, one after the other; and of all after them */
+	int locked[4];          /* what pg_snapshot_lock_columns() returns, in the same way */
+	int nborn, nfilter, nlocked;
 	int rows;               /* of a copy */
 	const char *value;      /* of each column, NULL: "1" */
 	int turn;               /* from this row on they are the child's, if the table has one */
@@ -350,7 +351,9 @@ static int fake_begin(PGconn *conn, struct pg_snapshot_tables *tables, struct er
 
 static int fake_lock_columns(PGconn *conn, struct pg_snapshot_tables *tables, struct err *e)
 {
-	return step_of_all("lock_columns", conn, tables, e);
+	if (step_of_all("lock_columns", conn, tables, e) != 0)
+		return -1;
+	return script.nlocked < (int)ARRAY_LEN(script.locked) ? script.locked[script.nlocked++] : 0;
 }
 
 static int fake_take(PGconn *conn, struct pg_snapshot_tables *tables, const char *system_id, uint32_t timeline, struct pg_snapshot *out,
@@ -534,7 +537,7 @@ static int fake_call(struct shapes *s, struct cmd *c)
 	if (c->kind != CMD_FILTER)
 		return 0;
 	CHECK(script.registered >= c->nshapes && script.registered_then >= c->nshapes); /* before there was a snapshot */
-	int rc = script.nfilter < (int)ARRAY_LEN(script.filter) ? script.filter[script.nfilter++] : 0;
+	int rc = script.nfilter < (int)ARRAY_LEN(script.filter) ? script.filter[script.nfilter++] : script.then;
 	for (int i = 0; rc == 0 && i < c->nshapes; i++) {
 		CHECK_INT(c->shapes[i]->def.has_subqueries, c->sets != NULL);
 		if (atomic_load(&c->shapes[i]->dropped))
@@ -685,6 +688,7 @@ static void drain(struct prep *p)
 		if (c->kind == CMD_LOOKED || c->kind == CMD_RESOLVED || c->kind == CMD_GROUND)
 			p->last = *c;
 		if (c->kind == CMD_DROP) {
+			script.registered -= script.registered > 0; /* INGEST lets go of it */
 			set_state(c->shapes[0], SHAPE_GONE);
 			shape_unref(c->shapes[0]); /* the registry's, which goes with the item that INGEST makes of this */
 		}
