@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "shapes/core/engine.h"
+#include "shapes/core/sets.h"
 #include "shapes/logs/record.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -25,6 +26,17 @@ static void touch(const char *p, size_t n)
 	sum = s;
 }
 
+/* At a start: whatever the sets are, they are well-formed or refused. */
+static void restore(const struct shape_record *r)
+{
+	struct sets *sets;
+	struct err e;
+	if (r->sets == NULL || sets_restore(&r->def, r->sets, r->sets_len, &sets, &e) != 0)
+		return;
+	REQUIRE(sets_same(sets, sets) && sets->bound[sets->n] != NULL);
+	sets_free(sets);
+}
+
 static void shape(const char *p, size_t n)
 {
 	struct map tables = MAP_INIT;
@@ -34,9 +46,13 @@ static void shape(const char *p, size_t n)
 		REQUIRE(strlen(a.handle) < HANDLE_TEXT_MAX);
 		for (uint16_t i = 0; i < a.def.nselected; i++)
 			touch(a.def.table->columns[a.def.selected[i]].name, 1);
+		for (uint16_t i = 0; i < a.def.ninner; i++)
+			touch(a.def.inner[i]->name, 1);
 		struct shape *s = mem_zalloc(sizeof *s);
+		struct sets sets = {.texts = {.data = a.sets, .len = a.sets_len}}; /* what the record is written from */
 		memcpy(s->handle, a.handle, sizeof s->handle);
 		s->def = a.def;
+		s->sets = a.def.has_subqueries ? &sets : NULL;
 		s->chunk_bytes = a.chunk_bytes;
 		struct buf again = BUF_INIT(RECORD_BYTES_MAX * 2);
 		record_shape(s, &a.snap, a.complete, a.nchunks, &again);
@@ -44,12 +60,13 @@ static void shape(const char *p, size_t n)
 		REQUIRE(strcmp(a.handle, b.handle) == 0 && a.def.nselected == b.def.nselected && a.snap.nxip == b.snap.nxip);
 		REQUIRE(a.def.identity_len == b.def.identity_len);
 		REQUIRE(memcmp(a.def.identity, b.def.identity, b.def.identity_len) == 0);
+		REQUIRE(a.def.has_subqueries == b.def.has_subqueries && a.def.ninner == b.def.ninner && a.sets_len == b.sets_len);
+		REQUIRE(a.sets == NULL || memcmp(a.sets, b.sets, b.sets_len) == 0);
+		restore(&a);
 		free(s);
 		buf_clear(&again);
-		shape_def_clear(&b.def);
-		pg_snapshot_clear(&b.snap);
-		shape_def_clear(&a.def);
-		pg_snapshot_clear(&a.snap);
+		shape_record_clear(&b);
+		shape_record_clear(&a);
 	}
 	interned_clear(&tables);
 }

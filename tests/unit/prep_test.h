@@ -33,6 +33,7 @@
 #include "shapes/core/items.h"
 #include "shapes/core/jobs.h"
 #include "shapes/core/registry.h"
+#include "shapes/core/sets.h"
 #include "shapes/logs/record.h"
 #include "shapes/logs/writer.h"
 #include "shapes/prep/prep.h"
@@ -65,8 +66,9 @@ static struct script {
 	int born[4];            /* what ground_born() returns, one after the other */
 	uint32_t ground_gone;   /* ground_look() finds no such table */
 	int begin_rc;           /* of pg_snapshot_begin() */
-	int filter[4];          /* what INGEST says of snapshots, one after the other */
-	int nborn, nfilter;
+	int filter[4], then;    /* what INGEST says of snapshots, one after the other; and of all after them */
+	int locked[4];          /* what pg_snapshot_lock_columns() returns, in the same way */
+	int nborn, nfilter, nlocked;
 	int rows;               /* of a copy */
 	const char *value;      /* of each column, NULL: "1" */
 	int turn;               /* from this row on they are the child's, if the table has one */
@@ -74,7 +76,11 @@ static struct script {
 	int failing_shape;      /* the copy with this number (from 1) ends in an error of data */
 	int copies;
 	const char *unheld;     /* the condition that the encoding lacks */
-	int registered;         /* shapes, in INGEST, whose snapshot it hasn't agreed to */
+	/* What a subquery selects, at its call with this number: rows as "1,2;3,\\N"; NULL: always "1;2", or one number. */
+	const char *(*select)(const char *sql, int call);
+	int selects;
+	int registered;         /* shapes, in INGEST, whose snapshot it hasn't agreed to… */
+	int registered_then;    /* …and when the snapshot was taken */
 	int64_t now_ms;
 } script;
 
@@ -345,7 +351,9 @@ static int fake_begin(PGconn *conn, struct pg_snapshot_tables *tables, struct er
 
 static int fake_lock_columns(PGconn *conn, struct pg_snapshot_tables *tables, struct err *e)
 {
-	return step_of_all("lock_columns", conn, tables, e);
+	if (step_of_all("lock_columns", conn, tables, e) != 0)
+		return -1;
+	return script.nlocked < (int)ARRAY_LEN(script.locked) ? script.locked[script.nlocked++] : 0;
 }
 
 static int fake_take(PGconn *conn, struct pg_snapshot_tables *tables, const char *system_id, uint32_t timeline, struct pg_snapshot *out,
@@ -353,7 +361,7 @@ static int fake_take(PGconn *conn, struct pg_snapshot_tables *tables, const char
 {
 	(void)system_id, (void)timeline;
 	CHECK(((struct fake_conn *)conn)->in_transaction);
-	CHECK(script.registered > 0); /* before there is a snapshot */
+	script.registered_then = script.registered;
 	if (step_of_all("take", conn, tables, e) != 0)
 		return -1;
 	*out = (struct pg_snapshot){.xmin = 5, .xmax = 9, .nxip = 1, .insert_lsn = 70};
@@ -390,6 +398,44 @@ static int fake_copy(PGconn *conn, const struct pg_table *t, const uint16_t *sel
 		err_set(e, ERR_PG, "division by zero");
 		snprintf(e->sqlstate, sizeof e->sqlstate, "22012");
 		return -1;
+	}
+	return 0;
+}
+
+/* A row of `n` values; returns what follows it. */
+static const char *split_row(const char *text, struct pg_copy_value *values, uint16_t n)
+{
+	for (uint16_t i = 0; i < n; i++) {
+		size_t len = strcspn(text, ",;");
+		values[i] = (struct pg_copy_value){text, (uint32_t)len, false};
+		text += len;
+		CHECK(*text == (i + 1 < n ? ',' : *text == '\0' ? '\0' : ';'));
+		text += *text != '\0';
+	}
+	return text;
+}
+
+static int fake_select(PGconn *conn, const char *sql, uint16_t ncolumns,
+                       int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
+                       bool (*cancelled)(void *), void *cancel_ctx, struct err *e)
+{
+	struct pg_copy_value values[8];
+	CHECK(((struct fake_conn *)conn)->in_transaction && ncolumns > 0 && ncolumns <= ARRAY_LEN(values));
+	if (step("select", conn, e) != 0)
+		return -1;
+	if (cancelled(cancel_ctx))
+		return err_set(e, ERR_CANCELLED, "the snapshot was cancelled");
+	int call = script.selects++;
+	const char *rows = script.select != NULL ? script.select(sql, call) : strstr(sql, "count(*)") != NULL ? "2" : "1;2";
+	if (rows == NULL) {
+		err_set(e, ERR_PG, "division by zero");
+		snprintf(e->sqlstate, sizeof e->sqlstate, "22012");
+		return -1;
+	}
+	while (*rows != '\0') {
+		rows = split_row(rows, values, ncolumns);
+		if (row(ctx, values, e) != 0)
+			return -1;
 	}
 	return 0;
 }
@@ -458,6 +504,18 @@ static void set_state(struct shape *shape, enum shape_state state)
 	pthread_mutex_unlock(shape_lock(shape));
 }
 
+/* What the snapshot shows of its subqueries is the shape's, as inner_take() has it. */
+static void take_sets(const struct cmd *c, int i)
+{
+	struct shape *shape = c->shapes[i];
+	if (!CHECK(c->sets[i] != NULL && sets_same(shape->sets, c->sets[i])))
+		return;
+	sets_unbind(c->sets[i]);
+	sets_free(shape->sets);
+	shape->sets = c->sets[i];
+	c->sets[i] = NULL;
+}
+
 /* INGEST. Of a shape that it agrees to, the record becomes durable at once. */
 static int fake_call(struct shapes *s, struct cmd *c)
 {
@@ -471,14 +529,23 @@ static int fake_call(struct shapes *s, struct cmd *c)
 		script.registered = 0;
 	if (lost != 0)
 		return -1;
-	if (c->kind == CMD_REGISTER)
-		script.registered += c->nshapes;
+	for (int i = 0; c->kind == CMD_REGISTER && i < c->nshapes; i++) {
+		const struct shape *shape = c->shapes[i];
+		CHECK(shape->def.has_subqueries ? shape->sets != NULL && shape->sets->bound != NULL : shape->sets == NULL);
+		script.registered++;
+	}
 	if (c->kind != CMD_FILTER)
 		return 0;
-	CHECK(script.registered >= c->nshapes);
-	int rc = script.nfilter < (int)ARRAY_LEN(script.filter) ? script.filter[script.nfilter++] : 0;
-	for (int i = 0; rc == 0 && i < c->nshapes; i++)
+	CHECK(script.registered >= c->nshapes && script.registered_then >= c->nshapes); /* before there was a snapshot */
+	int rc = script.nfilter < (int)ARRAY_LEN(script.filter) ? script.filter[script.nfilter++] : script.then;
+	for (int i = 0; rc == 0 && i < c->nshapes; i++) {
+		CHECK_INT(c->shapes[i]->def.has_subqueries, c->sets != NULL);
+		if (atomic_load(&c->shapes[i]->dropped))
+			continue;
+		if (c->sets != NULL)
+			take_sets(c, i);
 		set_state(c->shapes[i], SHAPE_SNAPSHOTTING);
+	}
 	if (rc == 0)
 		script.registered = 0;
 	return rc;
@@ -531,6 +598,7 @@ static int fake_nanosleep(const struct timespec *ts, struct timespec *left)
 #define pg_snapshot_lock_columns fake_lock_columns
 #define pg_snapshot_take fake_take
 #define pg_snapshot_copy fake_copy
+#define pg_snapshot_select fake_select
 #define pg_snapshot_save fake_save
 #define pg_snapshot_back fake_back
 #define pg_snapshot_end fake_end
@@ -551,6 +619,7 @@ static int fake_nanosleep(const struct timespec *ts, struct timespec *left)
 #include "shapes/prep/leaves.c"
 #include "shapes/prep/claims.c"
 #include "shapes/prep/copy.c"
+#include "shapes/prep/selects.c"
 #include "shapes/prep/create.c"
 #include "shapes/prep/misfit.c"
 #include "shapes/prep/inspect.c"
@@ -619,6 +688,7 @@ static void drain(struct prep *p)
 		if (c->kind == CMD_LOOKED || c->kind == CMD_RESOLVED || c->kind == CMD_GROUND)
 			p->last = *c;
 		if (c->kind == CMD_DROP) {
+			script.registered -= script.registered > 0; /* INGEST lets go of it */
 			set_state(c->shapes[0], SHAPE_GONE);
 			shape_unref(c->shapes[0]); /* the registry's, which goes with the item that INGEST makes of this */
 		}

@@ -4,11 +4,13 @@
  * the sanitizers see a byte too many.
  */
 #include "shape_test.h"
+#include "shapes/core/def.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/items.h"
 #include "shapes/core/limits.h"
 #include "shapes/core/line.h"
 #include "shapes/core/registry.h"
+#include "shapes/core/sets.h"
 #include "shapes/core/shape.h"
 #include "shapes/logs/record.h"
 
@@ -31,12 +33,6 @@ static void shape_done(struct shape *s)
 {
 	shape_def_clear(&s->def);
 	free(s);
-}
-
-static void record_done(struct shape_record *r)
-{
-	shape_def_clear(&r->def);
-	pg_snapshot_clear(&r->snap);
 }
 
 /* Parses a copy of exactly `len` bytes. */
@@ -103,7 +99,7 @@ static void test_shape(void)
 		struct shape_record r;
 		CHECK_OK(parse_shape(rec.data, rec.len, &tables, &r), &e);
 		check_same(&r, s, &snap, (i & 16) != 0, (uint32_t)i * 1000);
-		record_done(&r);
+		shape_record_clear(&r);
 		buf_clear(&rec);
 		shape_done(s);
 	}
@@ -137,7 +133,7 @@ static void test_interned(void)
 	CHECK_STR(r[1].def.table->columns[1].name, "\xc3\xa9\"\\");
 	interned_clear(&tables); /* the records have references of their own */
 	for (int i = 0; i < 3; i++)
-		record_done(&r[i]);
+		shape_record_clear(&r[i]);
 	buf_clear(&a);
 	buf_clear(&b);
 }
@@ -170,14 +166,136 @@ static void test_damaged_shape(uint64_t seed)
 			CHECK(strlen(r.handle) < HANDLE_TEXT_MAX);
 			for (uint16_t c = 0; c < r.def.nselected; c++)
 				CHECK(r.def.selected[c] < r.def.table->ncolumns);
-			record_done(&r);
+			shape_record_clear(&r);
 		}
 		rec.data[where] = was;
 	}
 	CHECK_OK(parse_shape(rec.data, rec.len, &tables, &r), &e);
-	record_done(&r);
+	shape_record_clear(&r);
 	interned_clear(&tables);
 	buf_clear(&rec);
+}
+
+/* ---- shapes with subqueries ---- */
+
+/* A shape whose condition names two other tables; its sets are what the record has of them. */
+static struct shape *shape_with_sets(struct sets *sets)
+{
+	struct pg_table *t = table_make(20000, "public", "items", "id:23:pk0 name:25");
+	struct pg_table *others[] = {table_make(30000, "public", "teams", "id:23:pk0"), table_make(10000, "public", "members", "item_id:23 team_id:23")};
+	const struct pg_table *list[] = {others[0], others[1]};
+	struct where_tables tables = {.list = list, .n = 2};
+	static const char condition[] = "id IN (SELECT item_id FROM members WHERE team_id IN (SELECT id FROM teams))";
+	char message[WHERE_MESSAGE_MAX];
+	struct where *w = NULL;
+	struct buf canonical = BUF_INIT(WHERE_CANONICAL_MAX);
+	CHECK_INT(where_parse(t, &tables, condition, strlen(condition), NULL, NULL, false, &w, message), 0);
+	where_canonical(w, &canonical);
+	where_free(w);
+	buf_putc(&canonical, '\0');
+	struct shape_def d = def_make(t, NULL, REPLICA_DEFAULT);
+	def_set_where(&d, canonical.data, others, 2);
+	buf_clear(&canonical);
+	pg_table_unref(others[0]);
+	pg_table_unref(others[1]);
+	struct sets_plan *plan = sets_plan_new(&d, &e);
+	CHECK_OK(plan != NULL ? 0 : -1, &e);
+	struct sets *read = sets_new(plan);
+	for (size_t i = 0; i < 2; i++)
+		CHECK_OK(sets_put(read, i, &(struct where_text_value){i == 0 ? "7" : "12345", i == 0 ? 1 : 5}, 1, &e), &e);
+	CHECK_OK(sets_finish(read, &e), &e);
+	buf_init(&sets->texts, LIMIT);
+	buf_put(&sets->texts, read->texts.data, read->texts.len);
+	sets_free(read);
+	struct shape *s = shape_of(d, "1-2", 10485760);
+	s->sets = sets;
+	return s;
+}
+
+/* What it has of sets is enough to restore them, or is refused. */
+static void check_sets(const struct shape_record *r, bool whole)
+{
+	struct sets *restored;
+	int rc = r->sets == NULL ? -1 : sets_restore(&r->def, r->sets, r->sets_len, &restored, &e);
+	if (whole)
+		CHECK_OK(rc, &e);
+	if (rc == 0)
+		sets_free(restored);
+}
+
+static void test_shape_with_sets(void)
+{
+	struct map tables = MAP_INIT;
+	struct sets sets = {.n = 2};
+	struct shape *s = shape_with_sets(&sets);
+	struct pg_snapshot snap = {.xmin = 7, .xmax = 9, .insert_lsn = 1000};
+	struct buf rec = BUF_INIT(LIMIT);
+	record_shape(s, &snap, true, 3, &rec);
+	CHECK_INT(rec.data[0], 4);
+	struct shape_record r;
+	CHECK_OK(parse_shape(rec.data, rec.len, &tables, &r), &e);
+	check_same(&r, s, &snap, true, 3);
+	CHECK(r.def.has_subqueries && r.def.ninner == 2);
+	for (uint16_t i = 0; i < 2; i++)
+		CHECK(pg_table_identical(r.def.inner[i], s->def.inner[i]));
+	CHECK(r.sets_len == sets.texts.len && memcmp(r.sets, sets.texts.data, r.sets_len) == 0);
+	check_sets(&r, true);
+	/* Inner tables are shared like all others. */
+	struct shape_record other;
+	CHECK_OK(parse_shape(rec.data, rec.len, &tables, &other), &e);
+	CHECK(other.def.inner[0] == r.def.inner[0] && other.def.inner[1] == r.def.inner[1] && other.def.inner[0] != other.def.inner[1]);
+	CHECK_INT(tables.len, 3);
+	shape_record_clear(&other);
+	shape_record_clear(&r);
+	/* One without subqueries is written as ever: a Busbar that knows none reads it. */
+	struct buf plain = BUF_INIT(LIMIT);
+	put_shape(&plain, "public", "items", "id:23:pk0", "a = 1");
+	CHECK_INT(plain.data[0], 2);
+	CHECK_OK(parse_shape(plain.data, plain.len, &tables, &r), &e);
+	CHECK(r.sets == NULL && !r.def.has_subqueries && r.def.ninner == 0);
+	shape_record_clear(&r);
+	/* Sets belong to a condition that has subqueries. */
+	plain.data[0] = 4;
+	buf_put(&plain, "\0\0\0\0\0\0", 6);
+	CHECK(parse_shape(plain.data, plain.len, &tables, &r) == -1 && e.kind == ERR_DAMAGED);
+	buf_clear(&plain);
+	buf_clear(&rec);
+	buf_clear(&sets.texts);
+	shape_done(s);
+	interned_clear(&tables);
+}
+
+static void test_damaged_sets(void)
+{
+	static const char flips[] = {1, 4, 16, (char)0xff};
+	struct map tables = MAP_INIT;
+	struct sets sets = {.n = 2};
+	struct shape *s = shape_with_sets(&sets);
+	struct pg_snapshot snap = {.xmin = 7, .xmax = 9, .insert_lsn = 1000};
+	struct buf rec = BUF_INIT(LIMIT);
+	struct shape_record r;
+	record_shape(s, &snap, true, 3, &rec);
+	for (size_t at = 0; at < rec.len; at++) {
+		CHECK(parse_shape(rec.data, at, &tables, &r) == -1 && e.kind == ERR_DAMAGED);
+		CHECK(r.def.table == NULL && r.def.inner == NULL && r.sets == NULL); /* nothing to free */
+		for (size_t f = 0; f < ARRAY_LEN(flips); f++) {
+			rec.data[at] ^= flips[f];
+			if (parse_shape(rec.data, rec.len, &tables, &r) == 0) {
+				CHECK(r.def.has_subqueries == (r.sets != NULL));
+				check_sets(&r, false);
+				shape_record_clear(&r);
+			} else {
+				CHECK(e.text[0] != '\0' && (e.kind != ERR_CONFIG || at == 0)); /* that ends the start */
+			}
+			rec.data[at] ^= flips[f];
+		}
+	}
+	buf_putc(&rec, '\0');
+	CHECK(parse_shape(rec.data, rec.len, &tables, &r) == -1 && e.kind == ERR_DAMAGED);
+	buf_clear(&rec);
+	buf_clear(&sets.texts);
+	shape_done(s);
+	interned_clear(&tables);
 }
 
 /* ---- tables ---- */
@@ -433,6 +551,8 @@ int main(void)
 	RUN(test_shape);
 	RUN(test_interned);
 	RUN(test_damaged_shape, seed);
+	RUN(test_shape_with_sets);
+	RUN(test_damaged_sets);
 	RUN(test_table, seed);
 	RUN(test_journal, seed);
 	RUN(test_journal_size);
