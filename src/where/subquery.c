@@ -28,6 +28,7 @@ struct link {
 	uint32_t n;             /* what is compared, so far */
 	node_ref *left, *values;
 	const struct where_oper **opers;
+	bool differ;            /* two sides that no operator compares; the message says so already */
 };
 
 /* ---- names ---------------------------------------------------------------------------------------------- */
@@ -61,10 +62,10 @@ node_ref subquery_not_here(struct builder *b, const json_t *parts, int location)
 	if (around == NULL)
 		return build_fail(b, location, "unknown reference %s", syntax_dotted(b, parts));
 	if (around != b->outer)
-		return build_fail(b, location, "%s belongs to a query further out: a subquery may refer to the one right around it only",
-		                  syntax_dotted(b, parts));
-	return build_fail(b, location, "%s belongs to the query around this one: only EXISTS may refer to that, by conditions "
-	                  "\"inner column = outer column\" that are joined by AND", syntax_dotted(b, parts));
+		return build_fail(b, location, "unknown reference %s: it belongs to a query further out, and a subquery may refer to the one "
+		                  "right around it only", syntax_dotted(b, parts));
+	return build_fail(b, location, "unknown reference %s: it belongs to the query around this one, and only EXISTS may refer to "
+	                  "that, by conditions \"inner column = outer column\" that are joined by AND", syntax_dotted(b, parts));
 }
 
 /* Which queries' columns an expression names. */
@@ -126,16 +127,16 @@ static const struct clause *find_clause(const json_t *select)
 static bool check_clauses(struct builder *b, const json_t *select)
 {
 	static const struct clause on = {NULL, "DISTINCT ON", "select the columns that are compared"};
-	static const struct clause sets = {NULL, "UNION, INTERSECT or EXCEPT", "join two IN (SELECT ...) by OR, AND or AND NOT"};
 	const struct clause *found = find_clause(select);
 	const char *op = syntax_text(select, "op");
 	if (found == NULL && !plain_distinct(syntax_field(select, "distinctClause")))
 		found = &on;
-	if (found == NULL && op[0] != '\0' && strcmp(op, "SETOP_NONE") != 0)
-		found = &sets;
 	if (found != NULL)
 		build_fail_plain(b, "SELECT statement must not contain any clauses, this has %s: %s", found->name, found->instead);
-	return found == NULL;
+	else if (op[0] != '\0' && strcmp(op, "SETOP_NONE") != 0)
+		build_fail_plain(b, "Expected a single table reference: in place of UNION, INTERSECT or EXCEPT join two IN (SELECT ...) by "
+		                 "OR, AND or AND NOT");
+	return !b->failed;
 }
 
 /* The fields of the only table; NULL: there are others, or none. */
@@ -298,9 +299,8 @@ static bool compare(struct link *l, node_ref left, node_ref value)
 	const struct where_type *type = value == NULL ? NULL : build_same_type(b->w, build_base(value->type));
 	if (type == NULL && !l->in.failed)
 		build_fail(b, l->location, "Could not select an operator overload");
-	if (type == NULL)
-		return false;
-	const struct where_oper *o = resolve_oper(b, "=", left->type, type, l->location, declared, &result);
+	const struct where_oper *o = type == NULL ? NULL : resolve_oper(b, "=", left->type, type, l->location, declared, &result);
+	l->differ = o == NULL && !l->in.failed;
 	if (o == NULL)
 		return false;
 	node_ref as = resolve_coerce(b, left, declared[0], -1, COERCE_IMPLICIT, l->location);
@@ -359,6 +359,29 @@ static node_ref target_value(struct link *l, const json_t *target)
 	return n;
 }
 
+/* All that is selected; NULL: one of it is refused. */
+static node_ref *target_values(struct link *l, const json_t *targets)
+{
+	size_t n = json_array_size(targets);
+	node_ref *values = arena_alloc(l->in.mem, (n + 1) * sizeof *values);
+	for (size_t i = 0; i < n; i++)
+		if ((values[i] = target_value(l, json_array_get(targets, i))) == NULL)
+			return NULL;
+	return values;
+}
+
+/* "int4", or "row of (int4, text)": as much as a message holds. */
+static const char *types_text(struct builder *b, node_ref const *nodes, size_t n)
+{
+	char *text = arena_alloc(b->mem, WHERE_MESSAGE_MAX);
+	size_t at = (size_t)snprintf(text, WHERE_MESSAGE_MAX, "%s", n != 1 ? "row of (" : "");
+	for (size_t i = 0; i < n && at < WHERE_MESSAGE_MAX; i++)
+		at += (size_t)snprintf(text + at, WHERE_MESSAGE_MAX - at, "%s%s", i > 0 ? ", " : "", build_type_text(b, nodes[i]->type));
+	if (n != 1 && at < WHERE_MESSAGE_MAX)
+		snprintf(text + at, WHERE_MESSAGE_MAX - at, ")");
+	return text;
+}
+
 static node_ref any(struct link *l, const json_t *f, const json_t *select)
 {
 	const json_t *targets = syntax_field(select, "targetList"), *where = syntax_field(select, "whereClause");
@@ -370,11 +393,19 @@ static node_ref any(struct link *l, const json_t *f, const json_t *select)
 	make_room(l, n);
 	if (n > WHERE_SUBQUERY_WIDTH_MAX)
 		return build_fail(l->b, l->location, "ROW expressions can have at most %d entries", WHERE_SUBQUERY_WIDTH_MAX);
-	if (have != n)
-		return build_fail(l->b, l->location, "subquery has too %s columns", have > n ? "many" : "few");
-	for (size_t i = 0; i < n; i++)
-		if (!compare(l, left->kind == WHERE_ROW ? left->args[i] : left, target_value(l, json_array_get(targets, i))))
+	node_ref *values = target_values(l, targets);
+	if (values == NULL)
+		return finish(l);
+	node_ref const *sides = left->kind == WHERE_ROW ? left->args : &left;
+	l->differ = have != n;
+	for (size_t i = 0; i < n && !l->differ; i++)
+		if (!compare(l, sides[i], values[i]) && !l->differ)
 			return finish(l);
+	if (l->differ) {
+		l->b->failed = false; /* Electric's words in place of the operator's */
+		return build_fail(l->b, l->location, "left side of `IN (SELECT ...)` has type %s but subquery returns %s[]",
+		                  types_text(l->b, sides, n), types_text(l->b, values, have));
+	}
 	if (where != NULL)
 		l->in.w->root = l->in.parse->condition(&l->in, where);
 	return finish(l);
