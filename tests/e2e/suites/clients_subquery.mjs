@@ -1,0 +1,268 @@
+// The official clients on shapes with a subquery: what is granted is there and what is revoked is gone in every one, whatever
+// came between; none asks without end; and what they do while there is nothing to fetch in place of a rotated shape.
+
+import * as newest from '@electric-sql/client'
+import * as client10 from '@electric-sql/client-1.0'
+import * as client08 from '@electric-sql/client-0.8'
+import { PGlite } from '@electric-sql/pglite'
+import { electricSync } from '@electric-sql/pglite-sync'
+import { useShape } from '@electric-sql/react'
+import { createCollection, createLiveQueryCollection } from '@tanstack/db'
+import { electricCollectionOptions } from '@tanstack/electric-db-collection'
+import { setMaxListeners } from 'node:events'
+import { createElement } from 'react'
+import { create } from 'react-test-renderer'
+import { difference } from '../lib/follower.mjs'
+import { test } from '../lib/runner.mjs'
+import { world } from '../lib/setup.mjs'
+import { assert, delay, equal, until } from '../lib/util.mjs'
+
+const ITEMS = 'CREATE TABLE items (id int PRIMARY KEY, project int, name text)'
+const TABLES = [
+  ITEMS,
+  'CREATE TABLE members (user_id int, project int, role text, PRIMARY KEY (user_id, project))',
+  'CREATE TABLE projects (id int PRIMARY KEY, open bool NOT NULL)',
+  'INSERT INTO projects SELECT n, true FROM generate_series(1, 9) n',
+  "INSERT INTO items SELECT n, n % 5, 'item ' || n FROM generate_series(1, 60) n",
+  "INSERT INTO items VALUES (100, NULL, 'nowhere')",
+  "INSERT INTO members VALUES (7, 1, 'owner'), (8, 1, 'owner'), (8, 2, 'owner'), (8, 3, 'guest')",
+]
+const WHERE = 'project IN (SELECT project FROM members WHERE user_id = $1)'
+const PARAMS = { table: 'items', where: WHERE, params: ['7'] }
+const VISIBLE = WHERE.replace('$1', '7')
+
+const normal = (rows) =>
+  [...rows]
+    .map(({ id, project, name }) => ({ id: Number(id), project: project === null ? null : Number(project), name }))
+    .sort((a, b) => a.id - b.id)
+    .map((row) => JSON.stringify(row))
+
+const visible = async (w, condition = VISIBLE) => normal((await w.sql(`SELECT * FROM items WHERE ${condition}`)).rows)
+
+// Counts what a client asks and what it is answered.
+function counting() {
+  const seen = { requests: 0, sse: 0, statuses: {} }
+  seen.fetch = async (input, init) => {
+    seen.requests++
+    if (/live_sse=true/.test(String(input))) seen.sse++
+    const answer = await fetch(input, init)
+    seen.statuses[answer.status] = (seen.statuses[answer.status] ?? 0) + 1
+    return answer
+  }
+  return seen
+}
+
+const BACKOFF = { initialDelay: 10, maxDelay: 100, multiplier: 1.5 }
+
+// Each starts a client and gives { rows(), seen, errors }. `sse`: over event streams.
+const stream =
+  (module, options) =>
+  (t, w, { sse, params = PARAMS, onError }) => {
+    const seen = counting()
+    const abort = new AbortController()
+    setMaxListeners(0, abort.signal)
+    t.cleanup(() => abort.abort())
+    const errors = []
+    const s = new module.ShapeStream({
+      url: `${w.busbar.url}/v1/shape`,
+      signal: abort.signal,
+      fetchClient: seen.fetch,
+      backoffOptions: BACKOFF,
+      onError: (e) => {
+        errors.push(e)
+        return onError?.(e)
+      },
+      ...options(params, sse),
+    })
+    const shape = new module.Shape(s)
+    return { rows: () => normal(shape.currentRows ?? shape.currentValue.values()), seen, errors, stream: s }
+  }
+
+const shapeNewest = stream(newest, (params, sse) => ({ params, liveSse: sse }))
+const shape10 = stream(client10, (params, sse) => ({ params, experimentalLiveSse: sse }))
+const shape08 = stream(client08, ({ table, where, params }) => ({ table, where, params: Object.fromEntries(params.map((v, i) => [`params[${i + 1}]`, v])) }))
+
+async function react(t, w, { sse, params = PARAMS, onError }) {
+  const seen = counting()
+  const errors = []
+  const options = {
+    url: `${w.busbar.url}/v1/shape`,
+    params,
+    liveSse: sse,
+    fetchClient: seen.fetch,
+    backoffOptions: BACKOFF,
+    onError: (e) => {
+      errors.push(e)
+      return onError?.(e)
+    },
+  }
+  let last
+  function View() {
+    last = useShape(options)
+    return createElement('span', null, String(last.data.length))
+  }
+  // React says on the error stream that this renderer is going away.
+  const { error } = console
+  console.error = () => {}
+  t.cleanup(() => (console.error = error))
+  const root = create(createElement(View))
+  t.cleanup(() => root.unmount())
+  await until('the first sync', () => last && !last.isLoading)
+  return { rows: () => normal(last.data), seen, errors, state: () => ({ isError: last.isError, isLoading: last.isLoading }) }
+}
+
+const tanstack =
+  (syncMode) =>
+  async (t, w, { sse, params = PARAMS, onError, handlers = {} }) => {
+    const seen = counting()
+    const errors = []
+    const collection = createCollection(
+      electricCollectionOptions({
+        id: `items-${syncMode}-${sse}`,
+        syncMode,
+        getKey: (row) => row.id,
+        shapeOptions: {
+          url: `${w.busbar.url}/v1/shape`,
+          params,
+          liveSse: sse,
+          fetchClient: seen.fetch,
+          backoffOptions: BACKOFF,
+          onError: (e) => {
+            errors.push(e)
+            return onError?.(e)
+          },
+        },
+        ...handlers,
+      }),
+    )
+    t.cleanup(() => collection.cleanup())
+    // On demand, a query is what asks for rows.
+    const query = createLiveQueryCollection({ query: (q) => q.from({ item: collection }), startSync: true })
+    t.cleanup(() => query.cleanup())
+    await query.preload()
+    // One that nobody looks at is cleared after five seconds.
+    query.subscribeChanges(() => {})
+    return { rows: () => normal(query.toArray), seen, errors, collection }
+  }
+
+async function pglite(t, w, { sse, params = PARAMS, onError }) {
+  const seen = counting()
+  const errors = []
+  const lite = await PGlite.create({ extensions: { electric: electricSync() } })
+  t.cleanup(() => lite.close())
+  await lite.exec(ITEMS)
+  const sync = await lite.electric.syncShapeToTable({
+    shape: {
+      url: `${w.busbar.url}/v1/shape`,
+      params,
+      liveSse: sse,
+      fetchClient: seen.fetch,
+      backoffOptions: BACKOFF,
+      onError: (e) => {
+        errors.push(e)
+        return onError?.(e)
+      },
+    },
+    table: 'items',
+    primaryKey: ['id'],
+    shapeKey: 'items',
+  })
+  t.cleanup(() => sync.unsubscribe())
+  return { rows: async () => normal((await lite.query('SELECT * FROM items')).rows), seen, errors }
+}
+
+const CLIENTS = [
+  { name: 'ShapeStream and Shape', start: shapeNewest },
+  { name: 'Shape of 1.0', start: shape10, pollOnly: true },
+  { name: 'Shape of 0.8', start: shape08, pollOnly: true },
+  { name: 'useShape', start: react },
+  { name: 'TanStack DB, eager', start: tanstack('eager') },
+  { name: 'TanStack DB, on demand', start: tanstack('on-demand') },
+  { name: 'TanStack DB, progressive', start: tanstack('progressive') },
+  { name: 'PGlite sync', start: pglite, pollOnly: true },
+]
+
+async function converges(w, what, c, ms = 20000) {
+  let a
+  let b
+  await until(
+    () => `${what}, the client has what Postgres selects: ${difference(a, b)}; ${JSON.stringify(c.seen)} ${c.errors.map(String)}`,
+    async () => {
+      b = await visible(w)
+      a = await c.rows()
+      return JSON.stringify(a) === JSON.stringify(b)
+    },
+    ms,
+    30,
+  )
+}
+
+// A client that has what it wants asks once a poll, and a poll takes 20 seconds.
+async function rests(c) {
+  const before = c.seen.requests
+  await delay(1500)
+  assert(c.seen.requests - before <= 2, `${c.seen.requests - before} requests in 1.5 s of rest`)
+}
+
+const GRANT = 'INSERT INTO members VALUES (7, 2)'
+const REVOKE = 'DELETE FROM members WHERE user_id = 7 AND project = 2'
+
+const FLIPS = 30
+
+const STORY = [
+  ['a grant', GRANT],
+  ['an insert', "INSERT INTO items VALUES (200, 2, 'new')"],
+  ['a row that leaves', 'UPDATE items SET project = 3 WHERE id = 2'],
+  ['a row that comes', 'UPDATE items SET project = 2 WHERE id = 3'],
+  ['a row that changes its key and its parent', 'UPDATE items SET id = 300, project = 1 WHERE id = 200'],
+  ['a grant to somebody else', 'INSERT INTO members VALUES (9, 4)'],
+  ['a membership that changes without the set', "UPDATE members SET role = 'guest' WHERE user_id = 7"],
+  ['a revocation', 'DELETE FROM members WHERE user_id = 7 AND project = 1'],
+  ['a grant and rows in a transaction', "BEGIN; INSERT INTO members VALUES (7, 4); UPDATE items SET name = 'seen' WHERE project IN (2, 4); DELETE FROM items WHERE id = 4; COMMIT"],
+  ['a revocation and a secret in a transaction', "BEGIN; DELETE FROM members WHERE user_id = 7 AND project = 4; INSERT INTO items VALUES (400, 4, 'secret'); COMMIT"],
+  ['the last revocation', 'DELETE FROM members WHERE user_id = 7'],
+  ['a grant after that', 'INSERT INTO members VALUES (7, 2), (7, 1)'],
+]
+
+// Granted and revoked faster than a client fetches; rows come and go meanwhile.
+async function flips(w, count, ms) {
+  for (let i = 0; i < count; i++) {
+    await w.sql(i % 2 ? GRANT : REVOKE)
+    await w.sql(`UPDATE items SET project = ${i % 4}, name = 'flip ${i}' WHERE id = ${10 + (i % 9)}`)
+    await delay(ms)
+  }
+}
+
+// One over long-poll and one over event streams. pglite-sync has no event streams.
+async function startBoth(t, w, client, options = {}) {
+  const both = []
+  for (const sse of client.pollOnly ? [false] : [false, true]) both.push(await client.start(t, w, { sse, ...options }))
+  return both
+}
+
+for (const client of CLIENTS)
+  test(`${client.name}: grants, revocations, flips`, { timeout: 180000 }, async (t) => {
+    const w = await world(t, { sql: TABLES })
+    const clients = await startBoth(t, w, client)
+    const all = (what) => Promise.all(clients.map((c) => converges(w, what, c)))
+    await all('at first')
+    for (const [what, text] of STORY) {
+      await w.sql(text)
+      await all(what)
+    }
+    const before = clients.map(({ seen }) => ({ requests: seen.requests, refetches: seen.statuses[409] }))
+    await flips(w, FLIPS, 80)
+    await all('after the flips')
+    for (const [i, { seen }] of clients.entries()) {
+      const { requests, refetches } = before[i]
+      const asked = seen.requests - requests
+      t.note(`${i ? 'SSE' : 'long-poll'}: ${STORY.length} steps ${requests} requests (${refetches} 409s), ${FLIPS} flips ${asked} (${seen.statuses[409] - refetches} 409s)`)
+      // A flip: the 409, the rows, the rest of them, the next poll; and what on-demand asks for its queries.
+      assert(asked <= FLIPS * 8, `${asked} requests for ${FLIPS} flips`)
+    }
+    await Promise.all(clients.map(rests))
+    await w.sql("INSERT INTO items VALUES (900, 1, 'after all')")
+    await all('afterwards')
+    for (const c of clients) equal(c.errors.map(String), [], 'errors')
+    if (clients[1]) assert(clients[1].seen.sse > 0, 'the client never asked for an event stream')
+  })
