@@ -181,6 +181,20 @@ static bool may_have_subqueries(const struct shape_params *p)
 	return false;
 }
 
+/* That a shape is gone is told when it is durably so: its handle must not come again after a crash. */
+static enum step wait_left(struct request *r, const struct shape_params *p)
+{
+	struct shape *leaving = shapes_leaving(r->http->shapes, p->handle, p->handle_len);
+	request_set_shape(r, leaving);
+	if (leaving == NULL || !shape_wait_gone(leaving, &r->waiter))
+		return STEP_NEXT;
+	int64_t until = r->began_ms + SHAPE_START_MAX_MS;
+	if (now(r) < until && !stopping(r))
+		return request_park(r, until);
+	r->gone_first = false;
+	return reply_message(r, 503, "The end of this shape could not be stored yet, please retry", 5, false);
+}
+
 static enum step phase_start(struct request *r)
 {
 	struct shape_params p;
@@ -190,6 +204,8 @@ static enum step phase_start(struct request *r)
 		return step;
 	struct shape *known = p.handle == NULL ? NULL : shapes_by_handle(r->http->shapes, p.handle, p.handle_len);
 	r->gone_first = p.handle != NULL && known == NULL && p.offset_kind == OFFSET_AT && may_have_subqueries(&p);
+	if (r->gone_first && (step = wait_left(r, &p)) != STEP_NEXT)
+		return step;
 	/* A subset is about the table as it is now. */
 	step = resolve_def(r, &p, p.subset == NULL ? known : NULL, &def);
 	if (step == STEP_NEXT) {

@@ -157,6 +157,8 @@ void shape_unref(struct shape *s); /* NULL is fine */
 
 /* A reference to the active shape of this handle / identity, or NULL. */
 struct shape *shapes_by_handle(struct shapes *s, const char *handle, size_t len);
+/* One that had this handle and has rotated, or was deleted, as long as that isn't durable (shape_wait_gone()); a reference, or NULL. */
+struct shape *shapes_leaving(struct shapes *s, const char *handle, size_t len);
 struct shape *shapes_find(struct shapes *s, const struct shape_def *def);
 /*
  * How many seconds nobody gets a shape of this definition, and what to tell whoever asks for one: a changed row was too costly for

@@ -128,6 +128,27 @@ struct shape *shapes_by_handle(struct shapes *s, const char *handle, size_t len)
 	return shape;
 }
 
+struct shape *shapes_leaving(struct shapes *s, const char *handle, size_t len)
+{
+	pthread_rwlock_rdlock(&s->registry_lock);
+	struct shape *shape = map_get(&s->leaving, handle, len);
+	if (shape != NULL)
+		shape_ref(shape);
+	pthread_rwlock_unlock(&s->registry_lock);
+	return shape;
+}
+
+void registry_left(struct shapes *s, struct shape *shape)
+{
+	pthread_rwlock_wrlock(&s->registry_lock);
+	bool was_in = map_get(&s->leaving, shape->handle, strlen(shape->handle)) == shape;
+	if (was_in)
+		map_del(&s->leaving, shape->handle, strlen(shape->handle));
+	pthread_rwlock_unlock(&s->registry_lock);
+	if (was_in)
+		shape_unref(shape);
+}
+
 struct shape *shapes_find(struct shapes *s, const struct shape_def *def)
 {
 	pthread_rwlock_rdlock(&s->registry_lock);
@@ -199,6 +220,7 @@ static bool unlink_shape(struct shapes *s, struct shape *shape)
 	bool was_in = !atomic_exchange(&shape->dropped, true);
 	if (was_in) {
 		map_del(&s->by_handle, shape->handle, strlen(shape->handle));
+		map_put(&s->leaving, shape->handle, strlen(shape->handle), shape_ref(shape));
 		if (map_get(&s->by_identity, shape->def.identity, shape->def.identity_len) == shape)
 			map_del(&s->by_identity, shape->def.identity, shape->def.identity_len);
 		atomic_fetch_sub(&s->nshapes, 1);
@@ -346,6 +368,9 @@ void registry_free(struct shapes *s)
 	struct shape *shape;
 	for (size_t i = 0; (shape = map_next(&s->by_handle, &i)) != NULL;)
 		shape_unref(shape);
+	for (size_t i = 0; (shape = map_next(&s->leaving, &i)) != NULL;)
+		shape_unref(shape);
+	map_clear(&s->leaving);
 	struct table_state *t;
 	for (size_t i = 0; (t = map_next(&s->tables, &i)) != NULL;) {
 		pg_table_unref(t->table);

@@ -45,6 +45,8 @@ struct table_state *registry_table(struct shapes *s, uint32_t oid); /* with regi
 /* The shapes that name a table, be it in their condition, those being made too; or all shapes (0): references, in memory of the
  * caller's. */
 struct shape **registry_shapes(struct shapes *s, uint32_t oid, size_t *n);
+/* Its end is durable. */
+void registry_left(struct shapes *s, struct shape *shape);
 /* Takes a shape from the tables that it names, registry_lock held for writing. */
 void registry_leave(struct shapes *s, struct shape *shape);
 /* Of the server that streams: what a snapshot's must be. */

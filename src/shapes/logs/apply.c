@@ -138,6 +138,7 @@ static void drop_committed(struct shapes *s, const struct item_drop *it)
 	it->shape->wr.dropped = true;
 	s->writer.gc_pending = true;
 	set_state(it->shape, SHAPE_GONE);
+	registry_left(s, it->shape);
 	shape_unref(it->shape); /* the engine's own reference: nothing points to it from here on */
 }
 
