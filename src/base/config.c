@@ -58,8 +58,7 @@ static const struct { enum var var; int64_t min, max; } ranges[] = {
 	{V_ELECTRIC_PORT, 0, 65535}, /* 0: the system chooses */
 	{V_ELECTRIC_LONG_POLL_TIMEOUT, 1, TIME_MS_MAX},
 	{V_ELECTRIC_CACHE_MAX_AGE, 0, INT32_MAX},
-	{V_ELECTRIC_CACHE_STALE_AGE, 0, INT32_MAX},
-	{V_BUSBAR_SUBQUERY_CACHE_MAX_AGE, 0, INT32_MAX},
+	{V_ELECTRIC_CACHE_STALE_AGE, 0, INT32_MAX}, {V_BUSBAR_SUBQUERY_CACHE_MAX_AGE, 0, INT32_MAX},
 	{V_ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD, 1, INT64_MAX},
 	{V_ELECTRIC_TWEAKS_CONN_MAX_REQUESTS, 0, INT32_MAX},
 	{V_ELECTRIC_MAX_SHAPES, 0, INT64_MAX},
@@ -809,8 +808,7 @@ static int load_http(struct loader *l, struct config *c)
 	c->chunk_bytes_threshold = l->num[V_ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD];
 	c->enable_integration_testing = l->num[V_ELECTRIC_ENABLE_INTEGRATION_TESTING];
 	c->conn_max_requests = l->num[V_ELECTRIC_TWEAKS_CONN_MAX_REQUESTS];
-	if (l->text[V_BUSBAR_SUBQUERY_TABLES] != NULL)
-		c->subquery_tables = mem_strdup(l->text[V_BUSBAR_SUBQUERY_TABLES]);
+	c->subquery_tables = l->text[V_BUSBAR_SUBQUERY_TABLES] != NULL ? mem_strdup(l->text[V_BUSBAR_SUBQUERY_TABLES]) : NULL;
 	return load_admission(l, c) < 0 || load_secret(l, c) < 0 ? -1 : 0;
 }
 

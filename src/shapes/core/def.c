@@ -459,11 +459,13 @@ static void clear_inner(struct shape_def *d)
 	d->ninner = 0;
 }
 
+bool def_has_subqueries(const char *canonical) { return canonical != NULL && where_has_subqueries(canonical); }
+
 void def_set_where(struct shape_def *d, const char *canonical, struct pg_table *const *tables, size_t ntables)
 {
 	REQUIRE(ntables <= WHERE_SUBQUERIES_MAX);
 	set_identity(d, canonical);
-	d->has_subqueries = canonical != NULL && where_has_subqueries(canonical);
+	d->has_subqueries = def_has_subqueries(canonical);
 	clear_inner(d);
 	if (ntables == 0)
 		return;

@@ -73,6 +73,8 @@ int def_build(struct arena *a, struct pg_table *table, const struct def_request 
 /* Gives the definition a condition, in its stored form; its identity changes with it. `tables`: of its subqueries, in any order. */
 void def_set_where(struct shape_def *d, const char *canonical, struct pg_table *const *tables, size_t ntables);
 
+/* Whether a condition in its stored form has any. */
+bool def_has_subqueries(const char *canonical);
 /* Its condition, to be freed; *out NULL if it has none. -1: it doesn't fit the tables any more. */
 int def_load_where(const struct shape_def *d, struct where **out, struct err *e) MUST_USE;
 

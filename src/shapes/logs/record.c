@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "shapes/core/def.h"
 #include "shapes/core/items.h"
 #include "shapes/core/limits.h"
 #include "shapes/core/registry.h"
@@ -199,7 +200,7 @@ static int parse_sets(struct cursor *c, struct map *tables, struct shape_record 
 	out->sets = mem_strndup(texts, n);
 	out->sets_len = n;
 	uint16_t ninner = get_u16(c);
-	if (c->bad || ninner > WHERE_SUBQUERIES_MAX || out->def.where == NULL)
+	if (c->bad || ninner > WHERE_SUBQUERIES_MAX || !def_has_subqueries(out->def.where))
 		return err_set(e, ERR_DAMAGED, "store: a damaged shape record (subqueries)");
 	out->def.has_subqueries = true;
 	out->def.inner = mem_alloc((ninner + 1u) * sizeof *out->def.inner);
