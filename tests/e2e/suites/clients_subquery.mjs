@@ -39,6 +39,10 @@ const normal = (rows) =>
 
 const visible = async (w, condition = VISIBLE) => normal((await w.sql(`SELECT * FROM items WHERE ${condition}`)).rows)
 
+// The client warns of each 409 without a handle; a shape that rotates while it is waited for has no successor yet.
+const { warn } = console
+console.warn = (text, ...more) => /409 response without a shape handle/.test(text) || warn(text, ...more)
+
 // Counts what a client asks and what it is answered.
 function counting() {
   const seen = { requests: 0, sse: 0, statuses: {} }
@@ -363,7 +367,8 @@ test('TanStack DB: awaitTxId of what changes the set, and of what does not', { t
     await converges(w, mode, c)
     const arrives = async (what, text) => {
       await c.collection.utils.awaitTxId(await write(text), 20000).catch((e) => assert(false, `${mode}, ${what}: ${e.message}`))
-      if (mode !== 'on-demand') equal(await c.rows(), await visible(w), `${mode}: rows after ${what}`)
+      // The collection has them by then; on demand, and for a query of a progressive one, they come in a moment.
+      if (mode !== 'on-demand') equal(normal(c.collection.toArray), await visible(w), `${mode}: rows after ${what}`)
       await converges(w, `${mode}, ${what}`, c)
     }
     await arrives('a grant', GRANT)
