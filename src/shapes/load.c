@@ -128,7 +128,8 @@ static int load_shape(void *ctx, uint64_t id, const void *p, size_t len, struct 
 		log_info("Removing shape %s of %s.%s: keys of its rows may be the same, which the Busbar that made it didn't tell apart",
 		         r.handle, r.def.table->schema, r.def.table->name);
 		doom(l, id);
-	} else if (r.sets != NULL && sets_restore(&r.def, r.sets, r.sets_len, &sets, e) != 0) {
+	} else if (r.sets != NULL && (sets_restore(&r.def, r.sets, r.sets_len, &sets, e) != 0 ||
+	                              sets_charge(sets, &s->sets_bytes, SIZE_MAX, e) != 0)) {
 		rc = doom_record(l, id, p, len, e);
 	} else {
 		take_shape(l, id, &r, sets);

@@ -648,12 +648,15 @@ static void test_one_fails(void)
 		let_go(all, 3);
 		prep_close(&p);
 	}
-	/* All, each with its own error, then one that is alone. */
-	for (int n = 1; n <= 3; n += 2) {
+	/* One that is alone, or among others, which go on; the same of one that takes too long. */
+	for (int n = 1; n <= 6; n += n == 3 ? 1 : 2) {
 		struct prep p;
-		struct shape *all[3];
+		struct shape *all[6];
 		prep_open(&p);
-		script_refuse("select", ERR_PG, "22012", "division by zero");
+		if (n <= 3)
+			script_refuse("select", ERR_PG, "22012", "division by zero");
+		else
+			script_refuse("select", ERR_TIMEOUT, "", "Snapshot query took too long to return data");
 		for (int i = 0; i < n; i++)
 			all[i] = set_shape(&p, i + 1);
 		birth(&p, all, n);

@@ -387,8 +387,16 @@ static void test_limits(void)
 	struct sets *restored;
 	CHECK_OK(restore(&d, s->texts.data, s->texts.len, &restored), &e);
 	CHECK(sets_same(s, restored));
+	/* Of all shapes together, for as long as they are there. */
+	_Atomic size_t all = 0;
+	CHECK_OK(sets_charge(s, &all, SIZE_MAX, &e), &e);
+	size_t one = all;
+	CHECK(one > SET_ROWS_MAX * sizeof(struct where_value));
+	CHECK(sets_charge(restored, &all, 2 * one - 1, &e) == -1 && e.kind == ERR_LIMIT && all == 2 * one);
 	sets_free(restored);
+	CHECK(all == one);
 	sets_free(s);
+	CHECK(all == 0);
 	s = begin(&d);
 	CHECK(fill(s, SET_ROWS_MAX + 1, row, 1) == -1 && e.kind == ERR_REQUEST);
 	CHECK(strstr(e.text, "more than 250000 different values") != NULL);

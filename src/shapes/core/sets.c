@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "shapes/core/def.h"
 
-#define TEXTS_MAX (SETS_BYTES_MAX + (16u << 20)) /* with their lengths */
+#define TEXTS_MAX (SETS_BYTES_MAX + (6u << 20)) /* with their lengths: a shape's record has them, and has room for more */
 
 /* ---- a condition taken apart ------------------------------------------------------------------------------ */
 
@@ -286,11 +286,27 @@ void sets_unbind(struct sets *s)
 	s->plan = NULL;
 }
 
+int sets_charge(struct sets *s, _Atomic size_t *all, size_t max, struct err *e)
+{
+	size_t n = s->texts.len;
+	for (size_t i = 0; i < s->n; i++)
+		n += where_bag_bytes(s->bags[i]);
+	REQUIRE(s->charged_to == NULL);
+	s->charged_to = all;
+	s->charged = n;
+	if (atomic_fetch_add(all, n) + n <= max)
+		return 0;
+	return err_set(e, ERR_LIMIT, "what the subqueries of all shapes select takes more than %zu MB. Delete shapes that nobody needs, or "
+	               "narrow their subqueries", max >> 20);
+}
+
 void sets_free(struct sets *s)
 {
 	if (s == NULL)
 		return;
 	sets_unbind(s);
+	if (s->charged_to != NULL)
+		atomic_fetch_sub(s->charged_to, s->charged);
 	for (size_t i = 0; i < s->n; i++)
 		where_bag_free(s->bags[i]);
 	free(s->bags);

@@ -10,6 +10,8 @@
 #ifndef BUSBAR_SHAPES_SETS_H
 #define BUSBAR_SHAPES_SETS_H
 
+#include <stdatomic.h>
+
 #include "base/buf.h"
 #include "shapes/shapes.h"
 #include "where/bag.h"
@@ -17,6 +19,7 @@
 
 #define SET_ROWS_MAX 250000         /* different rows of values of one subquery */
 #define SETS_BYTES_MAX (6u << 20)   /* of all values of a shape, as texts */
+#define SETS_ALL_BYTES_MAX ((size_t)512 << 20) /* of all shapes, in memory */
 #define SET_COUNT_LOST INT64_MAX    /* at least one: how many was known to an earlier process */
 
 /* A condition taken apart. Its own; constant. */
@@ -31,6 +34,8 @@ struct sets {
 	size_t n;
 	struct buf texts;        /* of different rows, encoded */
 	size_t opened, counted_at, bytes; /* while they are read: numbers so far; where the newest has its count; bytes of values */
+	_Atomic size_t *charged_to; /* sets_charge() */
+	size_t charged;
 	/* Until INGEST watches them: */
 	struct sets_plan *plan;
 	struct where **bound;    /* by number, then the outermost: conditions on one table each, with constants for subqueries */
@@ -52,6 +57,8 @@ int sets_put(struct sets *s, size_t i, const struct where_text_value *row, int64
 int sets_finish(struct sets *s, struct err *e) MUST_USE;
 /* From the texts of a record; how often each row is there isn't known. */
 int sets_restore(const struct shape_def *d, const char *texts, size_t len, struct sets **out, struct err *e) MUST_USE;
+/* Counts their memory into that of all, until they are freed: -1 if it is more than `max` then. */
+int sets_charge(struct sets *s, _Atomic size_t *all, size_t max, struct err *e) MUST_USE;
 /* What only INGEST's registration needs is gone. */
 void sets_unbind(struct sets *s);
 void sets_free(struct sets *s);

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "pg/query.h"
 #include "pg/snapshot.h"
+#include "shapes/core/engine.h"
 #include "shapes/core/sets.h"
 #include "shapes/prep/prep.h"
 
@@ -79,6 +80,8 @@ int selects_read(PGconn *conn, const struct shape *shape, bool (*cancelled)(void
 		rc = read_one(&r, conn, plan, cancelled, cancel_ctx, e);
 	if (rc == 0)
 		rc = sets_finish(r.sets, e);
+	if (rc == 0)
+		rc = sets_charge(r.sets, &shape->engine->sets_bytes, SETS_ALL_BYTES_MAX, e);
 	buf_clear(&r.raw);
 	if (rc != 0) {
 		sets_free(r.sets);
