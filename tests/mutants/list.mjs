@@ -80,10 +80,42 @@ export const mutants = [
   },
   {
     rule: '6.4', what: 'a shape that joins inside a transaction gets its second half', file: 'src/shapes/ingest/cmd.c', test: 'test_ingest',
-    from: '\t\tif (in->in_txn)\n\t\t\tpassed_add(in, in->xid);\n', to: '',
+    from: '\telse if (in->in_txn)\n\t\tpassed_add(in, in->xid);\n', to: '',
   },
   {
     rule: '6.4', what: 'what was kept is not judged by the snapshot', file: 'src/shapes/ingest/cmd.c', test: 'test_ingest',
     from: 'if (en.at.tx < shape->in.filter.snap.insert_lsn && pg_snapshot_holds(', to: 'if (false && pg_snapshot_holds(',
+  },
+  {
+    rule: '7.1', what: 'what subqueries select in the snapshot is not compared', file: 'src/shapes/prep/create.c', test: 'test_prep_create',
+    from: 'if (sets_same(c->shapes[i]->sets, c->found[i]))', to: 'if (c->found[i] != NULL)',
+  },
+  {
+    rule: '7.1', what: 'what changed a set while the shape joined is forgotten', file: 'src/shapes/ingest/inner.c', test: 'test_ingest_sets',
+    from: 'if (!shown && apply(', to: 'if (shown && apply(',
+  },
+  {
+    rule: '7.2', what: 'a shape gets what is behind the change of its set', file: 'src/shapes/ingest/commit.c', test: 'test_ingest_sets',
+    from: '\tinner_commit(in);\n\trotate_touched(s);\n\tsize_t total', to: '\trotate_touched(s);\n\tinner_commit(in);\n\tsize_t total',
+  },
+  {
+    rule: '7.2', what: 'a staged transaction changes no set', file: 'src/shapes/ingest/commit.c', test: 'test_ingest_sets',
+    from: '\tinner_commit(in);\n\trotate_touched(s);\n\t/* The writer', to: '\trotate_touched(s);\n\t/* The writer',
+  },
+  {
+    rule: '7.3', what: 'a lost count is as good as any', file: 'src/shapes/ingest/inner.c', test: 'test_ingest_sets',
+    from: '\t\tif (was == SET_COUNT_LOST && by < 0)\n\t\t\treturn UNSURE;\n', to: '',
+  },
+  {
+    rule: '7.3', what: 'TRUNCATE of a table inside is nothing', file: 'src/shapes/ingest/ingest.c', test: 'test_ingest_sets',
+    from: '\t\tinner_rotate(in, route, "a table in its condition was truncated");\n', to: '\t\treturn;\n',
+  },
+  {
+    rule: '7.3', what: 'a row without its old values takes nothing away', file: 'src/shapes/ingest/inner.c', test: 'test_ingest_sets',
+    from: '\t\t\trotate_selection(in, route, sel, false, NO_OLD_ROW);\n', to: '\t\t\treturn;\n',
+  },
+  {
+    rule: '7.3', what: 'what a lost transaction counted stays', file: 'src/shapes/ingest/commit.c', test: 'test_ingest_sets',
+    from: '\tinner_txn_clear(in);\n\ttxn_forget(in);', to: '\ttxn_forget(in);',
   },
 ]
