@@ -76,14 +76,31 @@ int inner_add(struct ingest *in, struct shape *shape, struct err *e)
 	return 0;
 }
 
+static void leave_touched(struct inner *i)
+{
+	if (i->touched_at == NULL)
+		return;
+	*i->touched_at = i->next_touched;
+	if (i->next_touched != NULL)
+		i->next_touched->touched_at = i->touched_at;
+	i->touched_at = NULL;
+}
+
+static void touch(struct ingest *in, struct inner *i)
+{
+	if (i->touched_at != NULL)
+		return;
+	i->next_touched = in->inner_touched;
+	i->touched_at = &in->inner_touched;
+	if (i->next_touched != NULL)
+		i->next_touched->touched_at = &i->next_touched;
+	in->inner_touched = i;
+}
+
+/* What the running transaction changes of it is forgotten. */
 static void untouch(struct ingest *in, struct inner *i)
 {
-	struct inner **at = &in->inner_touched;
-	while (i->touched && *at != i)
-		at = &(*at)->next_touched;
-	if (i->touched)
-		*at = i->next_touched;
-	i->touched = false;
+	leave_touched(i);
 	if (i->delta != NULL)
 		in->deltas_bytes -= where_bag_bytes(i->delta);
 	where_bag_free(i->delta);
@@ -151,14 +168,10 @@ static int64_t *delta_of(struct ingest *in, struct inner *i, const struct where_
 	char reason[WHERE_REASON_MAX];
 	if (i->delta == NULL)
 		i->delta = where_bag_like(i->bag);
-	size_t before = i->touched ? where_bag_bytes(i->delta) : 0;
+	size_t before = i->touched_at != NULL ? where_bag_bytes(i->delta) : 0;
 	int64_t *count = where_bag_count(i->delta, types, row, NULL, reason);
 	in->deltas_bytes += where_bag_bytes(i->delta) - before;
-	if (!i->touched) {
-		i->touched = true;
-		i->next_touched = in->inner_touched;
-		in->inner_touched = i;
-	}
+	touch(in, i);
 	return count;
 }
 
@@ -285,11 +298,13 @@ static void keep(struct ingest *in, struct inner *i)
 	struct shape *shape = i->shape;
 	if (shape->in.overflowed)
 		return;
-	struct inner_kept *k = mem_zalloc(sizeof *k), **end = &shape->in.kept;
-	while (*end != NULL)
-		end = &(*end)->next;
+	struct inner_kept *k = mem_zalloc(sizeof *k);
 	*k = (struct inner_kept){.tx = in->tx, .xid = in->xid, .number = (uint16_t)(i - shape->in.inner), .delta = i->delta};
-	*end = k;
+	if (shape->in.kept == NULL)
+		shape->in.kept = k;
+	else
+		shape->in.last_kept->next = k;
+	shape->in.last_kept = k;
 	in->deltas_bytes -= where_bag_bytes(i->delta);
 	shape->in.kept_bytes += where_bag_bytes(i->delta) + sizeof *k;
 	i->delta = NULL;
@@ -322,12 +337,8 @@ void inner_commit(struct ingest *in)
 
 void inner_txn_clear(struct ingest *in)
 {
-	for (struct inner *i; (i = in->inner_touched) != NULL;) {
-		in->inner_touched = i->next_touched;
-		i->touched = false;
-		where_bag_free(i->delta);
-		i->delta = NULL;
-	}
+	for (struct inner *i; (i = in->inner_touched) != NULL;)
+		untouch(in, i);
 	in->deltas_bytes = 0;
 }
 

@@ -26,8 +26,7 @@ struct inner {
 	uint32_t nvalues;
 	struct where_bag *bag;   /* what there is: the shape's, of its sets */
 	struct where_bag *delta; /* what the running transaction changes of that, NULL: nothing */
-	struct inner *next_touched;
-	bool touched;
+	struct inner *next_touched, **touched_at; /* among those that the running transaction touches; NULL: it doesn't */
 };
 
 /* The shape's subqueries, as its sets have them bound, from the next change on. -1: a condition doesn't fit; nothing was added. */

@@ -46,7 +46,7 @@ struct shape_in {
 	struct entry *buffered; /* while joining; entries with xid */
 	uint32_t *buffered_xid;
 	size_t nbuffered, buffered_cap, buffered_bytes;
-	struct inner_kept *kept; /* ... of its sets (inner.h) */
+	struct inner_kept *kept, *last_kept; /* ... of its sets (inner.h) */
 	size_t kept_bytes;
 	bool overflowed;
 	uint64_t open_bytes;  /* Σ text since the last chunk end */
