@@ -570,6 +570,30 @@ static void test_guess_was_wrong(void)
 	prep_close(&p);
 }
 
+static struct prep *looked_into;
+
+static const char *select_holds_nobody_up(const char *sql, int call)
+{
+	(void)sql, (void)call;
+	CHECK_INT(looked_into->engine->preparing[looked_into->create.index], 0);
+	return "11";
+}
+
+/* Subqueries may be slow: while they are read another thread may make shapes of the same table. */
+static void test_slow_subquery(void)
+{
+	struct prep p;
+	prep_open(&p);
+	looked_into = &p;
+	struct shape *shape = set_shape(&p, 1);
+	script.select = select_holds_nobody_up;
+	birth(&p, &shape, 1);
+	CHECK(strstr(script.log, "select") != NULL);
+	CHECK_INT(tail_state(shape), SHAPE_LIVE);
+	shape_unref(shape);
+	prep_close(&p);
+}
+
 static const char *select_others(const char *sql, int call)
 {
 	static char rows[2][16];
@@ -970,6 +994,7 @@ int main(void)
 	RUN(test_inner_shared);
 	RUN(test_inner_came_back);
 	RUN(test_guess_was_wrong);
+	RUN(test_slow_subquery);
 	RUN(test_never_the_same);
 	RUN(test_none_the_same);
 	RUN(test_one_fails);

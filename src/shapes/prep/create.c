@@ -455,6 +455,9 @@ void create_run(struct pg_thread *w, struct job *j)
 	}
 	list_tables(def, &c);
 	int rc = join_tables(&c, &e);
+	/* A subquery may take its time, twice: births of other conditions on the table don't wait for that. */
+	if (rc == 0 && has_subqueries(&c))
+		queue_prepared(w);
 	if (rc == 0)
 		rc = take_snapshot(&c, &snap, &e);
 	if (rc == 0 && c.n > 1)
