@@ -11,7 +11,7 @@ import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
 import { LONG, Random, assert, delay, seed as newSeed, until } from '../lib/util.mjs'
 
-const SECONDS = Number(process.env.SETS_SECONDS ?? (LONG ? 3600 : 90))
+const SECONDS = Number(process.env.SETS_SECONDS ?? (LONG ? 3600 : 60))
 const WORLD_MS = 40000 // then another database: the model remembers all that happened
 const AGREE_MS = process.env.E2E_SANITIZED === '1' ? 30000 : 5000
 const RECOVERY_MS = 20000 // what a server may take to be back after it was killed
