@@ -15,7 +15,7 @@ import { create } from 'react-test-renderer'
 import { difference } from '../lib/follower.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
-import { assert, delay, equal, until } from '../lib/util.mjs'
+import { LONG, assert, delay, equal, until } from '../lib/util.mjs'
 
 const ITEMS = 'CREATE TABLE items (id int PRIMARY KEY, project int, name text)'
 const TABLES = [
@@ -211,7 +211,7 @@ async function rests(c) {
 const GRANT = 'INSERT INTO members VALUES (7, 2)'
 const REVOKE = 'DELETE FROM members WHERE user_id = 7 AND project = 2'
 
-const FLIPS = process.env.E2E_LONG === '1' ? 30 : 12
+const FLIPS = LONG ? 30 : 12
 
 const STORY = [
   ['a grant', GRANT],

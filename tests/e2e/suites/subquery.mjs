@@ -7,7 +7,7 @@ import { difference, tableRows } from '../lib/follower.mjs'
 import { get, readAll, shape, shapeUrl } from '../lib/http.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
-import { assert, delay, equal, pause, Random, seed, until } from '../lib/util.mjs'
+import { LONG, assert, delay, equal, pause, Random, seed, until } from '../lib/util.mjs'
 
 // ---------------------------------------------------------------- the language
 
@@ -191,7 +191,7 @@ test('each form through random changes of both tables: the rows that Postgres se
   const all = [...Object.values(FORMS).flat().map((where) => ({ where })), ...PARAMS]
   all.forEach((form, i) => w.follow({ table: 'o', columns: 'id,i4', ...form, replica: i % 3 === 0 ? 'full' : undefined }, i % 4 === 1 ? 'sse' : 'poll'))
   await w.agree(w.followers, 90000)
-  for (let round = 0; round < (process.env.E2E_LONG === '1' ? 8 : 4); round++) {
+  for (let round = 0; round < (LONG ? 8 : 4); round++) {
     for (let n = 0; n < 4; n++) {
       await session.query('BEGIN')
       for (let i = random.int(1, 5); i > 0; i--) {
