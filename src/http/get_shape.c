@@ -297,13 +297,19 @@ static enum step phase_started(struct request *r)
 	return enter(r, PHASE_SLICE);
 }
 
+/* Who shows what was revoked waits for the handle of the successor for a moment only. */
+#define SUCCESSOR_WAIT_MS 1000
+
 static enum step phase_conflict(struct request *r)
 {
 	struct err ignored;
+	int64_t until = r->phase_began_ms + SUCCESSOR_WAIT_MS;
 	request_cancel(r);
 	enum shape_state state = r->gone_first ? shape_started(r->shape, &r->waiter, &ignored) : SHAPE_LIVE;
+	if (state == SHAPE_CREATING && now(r) < until && !stopping(r))
+		return request_park(r, until);
 	request_cancel(r);
-	if (state == SHAPE_CREATING || state == SHAPE_FAILED) /* its successor may take its time */
+	if (state == SHAPE_CREATING || state == SHAPE_FAILED)
 		return reply_must_refetch(r, NULL);
 	enum step step = wait_started(r);
 	return step == STEP_NEXT ? reply_must_refetch(r, shape_handle(r->shape)) : step;
