@@ -1,6 +1,6 @@
 /*
- * members.h - the table inside of subqueries: who is in which project. A shape of it shows a user the rows whose group is
- * one of the user's projects.
+ * members.h - the table inside of subqueries: who is in which project. A shape shows a user the rows whose group is one
+ * of the user's projects.
  */
 #ifndef BUSBAR_BENCH_MEMBERS_H
 #define BUSBAR_BENCH_MEMBERS_H
@@ -10,8 +10,8 @@
 #define MEMBERS_SET 10 /* projects of each user of members_fill() */
 
 /*
- * Makes SCHEMA.name (user_id, project_id, note) and, as tables of rows.h have one, a procedure put_NAME(from, to, groups, per_txn).
- * What that inserts is about as wide as a row of rows.h, and of users who have no shape. bench_drop() removes both.
+ * Makes SCHEMA.name (user_id, project_id, note) and, as tables of rows.h have it, a procedure put_NAME(from, to, groups,
+ * per_txn): its rows are about as wide as those, and of users who have no shape. bench_drop() removes both.
  */
 int members_create(struct bench *b, char name[NAME_BYTES]) MUST_USE;
 

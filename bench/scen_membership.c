@@ -1,10 +1,10 @@
 /*
- * scen_membership.c - shapes whose condition is a subquery: what a change of a membership takes until the clients have their new
- * rows, for one client and for many by one transaction, and what such shapes cost while nothing changes.
+ * scen_membership.c - shapes whose condition is a subquery: what a change of a membership takes until the clients have
+ * their new rows, for one client and for many by one transaction, and what such shapes cost while nothing changes.
  *
- * Each user is in a project of their own and, while granted, in a second one. User u's are u and `users` + u; the table's
- * rows are spread over all projects in turn. A round has users of its own: a server may hold back a condition whose rows have
- * changed several times in a row.
+ * Each user is in a project of their own and, while granted, in a second one. User u's are u and `users` + u; the
+ * table's rows are spread over all projects in turn. A round has users of its own: a server may hold back a condition
+ * whose rows have changed several times in a row.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -81,7 +81,7 @@ static void *beside_main(void *arg)
 	struct beside *s = arg;
 
 	/* Longer than all waits of a round. */
-	(void)crowd_run(&s->crowd, now_ns() + 10 * PATIENCE_S * NS_PER_S, "the client of another table's shape waited too long");
+	(void)crowd_run(&s->crowd, now_ns() + 10 * PATIENCE_S * NS_PER_S, "the other table's client waited too long");
 	return NULL;
 }
 
@@ -263,7 +263,7 @@ static bool grant_msg(struct crowd *c, struct client *who, const struct msg *m, 
 	if (f->told_ns == 0 || f->whole_ns != 0)
 		return true;
 	if (f->rows != rows_due(r))
-		return crowd_wrong(c, who, "%" PRId64 " rows, not %" PRId64 ", after its membership has changed", f->rows, rows_due(r));
+		return crowd_wrong(c, who, "%" PRId64 " rows, not %" PRId64 ", after the change", f->rows, rows_due(r));
 	f->whole_ns = now;
 	if (++r->finished == c->size)
 		c->done = true;
@@ -329,12 +329,11 @@ static int commit_change(struct grant_run *r)
 
 	if (!r->granted)
 		return db_exec(&b->admin, &b->err,
-			       "DELETE FROM " SCHEMA ".%s WHERE user_id BETWEEN %" PRId64 " AND %" PRId64 " AND project_id >= %" PRId64,
-			       members, r->first, last, g->users);
+			       "DELETE FROM " SCHEMA ".%s WHERE user_id BETWEEN %" PRId64 " AND %" PRId64
+			       " AND project_id >= %" PRId64, members, r->first, last, g->users);
 	return db_exec(&b->admin, &b->err,
-		       "INSERT INTO " SCHEMA ".%s SELECT u, %" PRId64 " + u - %" PRId64 " FROM generate_series(%" PRId64 "::bigint, %" PRId64
-		       ") u",
-		       members, g->users, r->first, r->first, last);
+		       "INSERT INTO " SCHEMA ".%s SELECT u, u + %" PRId64 " FROM generate_series(%" PRId64 "::bigint, %" PRId64
+		       ") u", members, g->users - r->first, r->first, last);
 }
 
 static int change(struct grant_run *r, bool grant, struct times *t)
@@ -393,8 +392,12 @@ static void grant_sample(const struct grant_run *r, const struct times t[2], dou
 {
 	struct grants *g = r->g;
 	struct results *all = &g->bench->results;
-	struct sample *s = sample_new(all, "membership", g->beside ? "many shapes" : "one shape", g->beside ? "shapes" : "rows",
-				      (double)(g->beside ? g->users : g->rows), r->server->name, round);
+	struct sample *s;
+
+	if (g->beside)
+		s = sample_new(all, "membership", "many shapes", "shapes", (double)g->users, r->server->name, round);
+	else
+		s = sample_new(all, "membership", "one shape", "rows", (double)g->rows, r->server->name, round);
 
 	sample_variant(s, "%s", g->variant);
 	sample_metric(s, "granted: all rows", "ms", t[1].whole_ms, -1);
@@ -412,16 +415,17 @@ static void grant_sample(const struct grant_run *r, const struct times t[2], dou
 
 static int follow(struct grant_run *r)
 {
+	const struct server *sv = r->server;
 	struct grants *g = r->g;
+	size_t n = (size_t)g->users;
 
-	if (crowd_start(&r->crowd, g->bench, &r->server->url, r->server->secret, r->shape, (size_t)g->users, g->users, CLIENT_POLL,
-			false))
+	if (crowd_start(&r->crowd, g->bench, &sv->url, sv->secret, r->shape, n, g->users, CLIENT_POLL, false))
 		return -1;
 	r->crowd.on_msg = grant_msg;
 	r->crowd.on_refetch = grant_refetch;
 	r->crowd.ctx = r;
 	r->crowd.refetch = true;
-	r->crowd.loop.busy_max = (unsigned)g->users; /* as so many browsers would, all ask at once */
+	r->crowd.loop.busy_max = (unsigned)n; /* as so many browsers would, all ask at once */
 	r->crowd.loop.tick = grant_tick;
 	for (int64_t i = 0; i < g->users; i++)
 		r->crowd.client[i].fast = grant_fast;
@@ -450,6 +454,8 @@ static void run_clear(struct grant_run *r)
 
 	if (g->beside)
 		beside_clear(&r->beside, g->bench, r->server);
+	for (int64_t i = 0; i < g->users; i++)
+		r->shape[i].handle[0] = '\0'; /* whichever is there now */
 	shapes_delete(g->bench, r->server, r->shape, (size_t)g->users);
 	shapes_free(r->shape, (size_t)g->users);
 	free(r->seen);
@@ -491,17 +497,18 @@ cleanup:
 static int grant_tables(struct grants *g, int which)
 {
 	struct bench *b = g->bench;
-	int64_t from = first_row(g);
+	const char *items = g->items[which], *members = g->members[which];
+	int64_t from = first_row(g), to = from + g->users * g->rows;
 
 	if (bench_table(b, g->items[which], "items", false) || members_create(b, g->members[which]) ||
-	    rows_insert(&b->admin, g->items[which], from, from + g->users * g->rows, 2 * g->users, b->opt.payload, &b->err) ||
-	    db_exec(&b->admin, &b->err, "CREATE INDEX ON " SCHEMA ".%s (n)", g->items[which]) ||
+	    rows_insert(&b->admin, items, from, to, 2 * g->users, b->opt.payload, &b->err) ||
+	    db_exec(&b->admin, &b->err, "CREATE INDEX ON " SCHEMA ".%s (n)", items) ||
 	    db_exec(&b->admin, &b->err,
-		    "INSERT INTO " SCHEMA ".%s SELECT u, u %% %" PRId64 " + p * %" PRId64 " FROM generate_series(0::bigint, %" PRId64
-		    ") u, generate_series(0, 1) p",
-		    g->members[which], g->users, g->users, g->users * b->opt.rounds - 1))
+		    "INSERT INTO " SCHEMA ".%s SELECT u, u %% %" PRId64 " + p * %" PRId64
+		    " FROM generate_series(0::bigint, %" PRId64 ") u, generate_series(0, 1) p",
+		    members, g->users, g->users, g->users * b->opt.rounds - 1))
 		return -1;
-	return db_exec(&b->admin, &b->err, "VACUUM ANALYZE " SCHEMA ".%s, " SCHEMA ".%s", g->items[which], g->members[which]);
+	return db_exec(&b->admin, &b->err, "VACUUM ANALYZE " SCHEMA ".%s, " SCHEMA ".%s", items, members);
 }
 
 static void grant_case(struct bench *b, int64_t users, int64_t rows, bool beside)
@@ -576,11 +583,12 @@ static int birth_tables(struct births *k)
 	return k->sets && (members_create(b, k->members) || members_fill(b, k->members, k->n)) ? -1 : 0;
 }
 
-static void birth_sample(struct births *k, const struct server *sv, const struct sync_stats *st, const struct proc_stat *empty,
-			 int round)
+static void birth_sample(struct births *k, const struct server *sv, const struct sync_stats *st,
+			 const struct proc_stat *empty, int round)
 {
 	struct bench *b = k->bench;
 	struct sample *s = sample_new(&b->results, "membership", k->kind, "shapes", (double)k->n, sv->name, round);
+	bool fresh = round == 0 || (b->opt.start_cmd != NULL && sv == &b->server[0]);
 	struct proc_stat now;
 
 	sample_variant(s, "%s", k->variant);
@@ -588,7 +596,7 @@ static void birth_sample(struct births *k, const struct server *sv, const struct
 	sample_metric(s, "p50", "ms", (double)hist_percentile(st->each, 50) / 1e6, -1);
 	sample_metric(s, "p99", "ms", p99_ms(st->each), -1);
 	/* Memory that a server keeps from earlier shapes isn't new: only a process that has made none tells. */
-	if (sv->pid > 0 && (round == 0 || (b->opt.start_cmd != NULL && sv == &b->server[0])) && proc_read(sv->pid, &now) == 0) {
+	if (sv->pid > 0 && fresh && proc_read(sv->pid, &now) == 0) {
 		sample_metric(s, "RssAnon before", "MB", (double)empty->anon_kb / 1024, -1);
 		sample_metric(s, "RssAnon", "MB", (double)now.anon_kb / 1024, -1);
 		sample_metric(s, "RssAnon a shape", "KB", (double)(now.anon_kb - empty->anon_kb) / (double)k->n, -1);
@@ -656,8 +664,8 @@ static void birth_case(struct bench *b, const char *kind, int64_t n)
 
 void scen_membership(struct bench *b)
 {
-	static const int64_t shapes[] = {10000}, few_shapes[] = {1000}, rows[] = {10, 1000, 100000}, few_rows[] = {10, 1000};
-	static const int64_t clients[] = {1000}, few_clients[] = {100};
+	static const int64_t shapes[] = {10000}, few_shapes[] = {1000}, clients[] = {1000}, few_clients[] = {100};
+	static const int64_t rows[] = {10, 1000, 100000}, few_rows[] = {10, 1000};
 	static const char *const kinds[] = {"subquery", "eq"};
 	struct list n = list_or(&b->opt.shapes, 1, shapes, 1, few_shapes, b->opt.quick);
 	struct list r = list_or(&b->opt.rows, 3, rows, 2, few_rows, b->opt.quick);

@@ -402,8 +402,8 @@ static int load_go(struct load *l, struct tp *t, int which)
 	stuck = which == 2 || fill_sockets(t, 1);
 	rows_last_sql(sql, sizeof sql, t->side[which].table, l->gate, b->opt.payload);
 	if (db_exec(&b->admin, &b->err, "SET synchronous_commit = off") ||
-	    db_exec(&b->admin, &b->err, "CALL " SCHEMA ".put_%s(%" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ")", written_table(t, which),
-		    l->first, l->gate, groups_of(t), l->mode == M_ROWS ? b->opt.txn_rows : 1) ||
+	    db_exec(&b->admin, &b->err, "CALL " SCHEMA ".put_%s(%" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ")",
+		    written_table(t, which), l->first, l->gate, groups_of(t), l->mode == M_ROWS ? b->opt.txn_rows : 1) ||
 	    db_exec(&b->admin, &b->err, "RESET synchronous_commit") || db_exec(&b->admin, &b->err, "%s", sql))
 		return -1;
 	from = wal_position(b);
@@ -656,7 +656,8 @@ static int side_prepare(struct tp *t, int which)
 		return -1;
 	if (which == 2)
 		return 0;
-	if ((t->kind == K_SUBQUERY || t->kind == K_INNER) && (members_create(b, side->members) || members_fill(b, side->members, t->n)))
+	if ((t->kind == K_SUBQUERY || t->kind == K_INNER) &&
+	    (members_create(b, side->members) || members_fill(b, side->members, t->n)))
 		return -1;
 	side->shape = mem_zalloc(sizeof *side->shape * (n + 1));
 	for (size_t k = 0; k < n; k++)
