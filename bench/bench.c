@@ -339,6 +339,8 @@ static void crowd_event(struct client *who, enum client_event what)
 	case CLIENT_REFETCH:
 		c->refetches++;
 		if (c->refetch) {
+			if (c->on_refetch != NULL)
+				c->on_refetch(c, who);
 			client_start(who, who->mode, NULL, NULL);
 			return;
 		}

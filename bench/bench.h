@@ -45,6 +45,7 @@ void scen_concurrent(struct bench *b);
 void scen_create(struct bench *b);
 void scen_restart(struct bench *b);
 void scen_idle(struct bench *b);
+void scen_membership(struct bench *b);
 void scen_soak(struct bench *b);
 
 /* A line on the terminal that says what is going on; nothing if stderr isn't one. */
@@ -111,6 +112,7 @@ struct crowd {
 	void *ctx;
 	bool done, failed;
 	bool refetch; /* a 409 isn't the end: the client starts over */
+	void (*on_refetch)(struct crowd *c, struct client *who); /* before it does; may be NULL */
 	uint64_t refetches;
 	/* Which clients a server that stops has let go: answered, or dropped. NULL: not asked for. */
 	uint8_t *let_go;

@@ -15,13 +15,13 @@ static void (*const scenario[SCENARIOS])(struct bench *) = {
 	[SCEN_LAG] = scen_lag,		   [SCEN_THROUGHPUT] = scen_throughput, [SCEN_FANOUT] = scen_fanout,
 	[SCEN_DIVERSE] = scen_diverse,	   [SCEN_INITIAL] = scen_initial,	[SCEN_CONCURRENT] = scen_concurrent,
 	[SCEN_CREATE] = scen_create,	   [SCEN_RESTART] = scen_restart,	[SCEN_IDLE] = scen_idle,
-	[SCEN_SOAK] = scen_soak,
+	[SCEN_MEMBERSHIP] = scen_membership, [SCEN_SOAK] = scen_soak,
 };
 
 /* The restart comes last: it may change the server's process. */
 static const enum scenario_id order[SCENARIOS] = {
-	SCEN_IDLE, SCEN_LAG, SCEN_THROUGHPUT, SCEN_FANOUT, SCEN_DIVERSE, SCEN_INITIAL, SCEN_CONCURRENT, SCEN_CREATE, SCEN_RESTART,
-	SCEN_SOAK,
+	SCEN_IDLE, SCEN_LAG, SCEN_THROUGHPUT, SCEN_FANOUT, SCEN_DIVERSE, SCEN_INITIAL, SCEN_CONCURRENT, SCEN_CREATE,
+	SCEN_MEMBERSHIP, SCEN_RESTART, SCEN_SOAK,
 };
 
 static int server_init(struct server *s, const struct server_opt *o, const char *secret, struct err *e)

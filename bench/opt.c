@@ -9,7 +9,7 @@
 #include <string.h>
 
 const char *const scenario_names[SCENARIOS] = {
-	"lag", "throughput", "fanout", "diverse", "initial", "concurrent", "create", "restart", "idle", "soak",
+	"lag", "throughput", "fanout", "diverse", "initial", "concurrent", "create", "restart", "idle", "membership", "soak",
 };
 
 static const char help[] =
@@ -28,6 +28,7 @@ static const char help[] =
 	"  create       new shapes a second\n"
 	"  restart      time to active, handles kept (needs --restart-cmd, or --pid with --start-cmd)\n"
 	"  idle         memory with N shapes and C clients (needs --pid)\n"
+	"  membership   subqueries: a grant or revocation to the client's new rows; births, memory (only if named)\n"
 	"  soak         two hours of churn: memory, descriptors and store come to rest (needs --pid; only if named)\n"
 	"\n"
 	"What is measured\n"
@@ -47,11 +48,13 @@ static const char help[] =
 	"  --rate N             lag: commits a second (50)\n"
 	"  --duration SECONDS   lag: of each round (4); soak: of all (7200)\n"
 	"  --sse                lag: event streams instead of long-polls\n"
-	"  --clients N,N,…      lag (1,100), fanout (100,1000), concurrent (200), idle (0,1000,2000,4000), restart (100)\n"
+	"  --clients N,N,…      lag (1,100), fanout (100,1000), concurrent (200), idle (0,1000,2000,4000), restart (100),\n"
+	"                       membership (1000: shapes that one transaction changes)\n"
 	"  --shapes N,N,…       throughput (1,100,1000), diverse (100,1000), create (1000), restart (1000),\n"
-	"                       idle (1,1000; an empty server always)\n"
-	"  --rows N,N,…         initial (10000,100000,1000000)\n"
-	"  --kinds LIST         throughput: table,eq,range,array,like,ilike,all,subquery; default all but subquery\n"
+	"                       idle (1,1000; an empty server always), membership (10000: births and memory)\n"
+	"  --rows N,N,…         initial (10000,100000,1000000), membership (10,1000,100000)\n"
+	"  --kinds LIST         throughput: table,eq,range,array,like,ilike,all,subquery,inner; default all but the last two;\n"
+	"                       membership's births: eq,subquery\n"
 	"  --modes LIST         throughput: live,backlog,rows,huge\n"
 	"  --changes N          throughput: of each round (50000; live an eighth of it)\n"
 	"  --txn-rows N         throughput, mode rows: rows in a transaction (50)\n"
@@ -232,7 +235,7 @@ static int option(struct options *o, int c, const char *name, const char *v, str
 	case O_JSON: o->json = v; return 0;
 	case O_HTML: o->html = v; return 0;
 	case O_KINDS:
-		return words(name, v, "table,eq,range,array,like,ilike,all,subquery", o->kinds, sizeof o->kinds, e);
+		return words(name, v, "table,eq,range,array,like,ilike,all,subquery,inner", o->kinds, sizeof o->kinds, e);
 	case O_MODES:
 		return words(name, v, "live,backlog,rows,huge", o->modes, sizeof o->modes, e);
 	default: return option_number(o, c, name, v, e);
@@ -250,7 +253,7 @@ static int scenarios(struct options *o, int argc, char **argv, struct err *e)
 		o->run[k] = o->chosen = true;
 	}
 	for (int k = 0; !o->chosen && k < SCENARIOS; k++)
-		o->run[k] = k != SCEN_SOAK;
+		o->run[k] = k != SCEN_MEMBERSHIP && k != SCEN_SOAK;
 	return 0;
 }
 

@@ -22,7 +22,8 @@ enum scenario_id {
 	SCEN_CREATE,
 	SCEN_RESTART,
 	SCEN_IDLE,
-	SCEN_SOAK, /* only where it is asked for: it takes hours */
+	SCEN_MEMBERSHIP, /* only where it is asked for: not every server knows subqueries */
+	SCEN_SOAK, /* likewise: it takes hours */
 	SCENARIOS
 };
 

@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "bench/bench.h"
 #include "bench/floors.h"
+#include "bench/members.h"
 #include "bench/walker.h"
 #include "bench/writer.h"
 
@@ -41,8 +42,8 @@
 #define RUN_UP_MAX 10000
 #define EVALUATIONS_MAX 5000000 /* of a round of ILIKE shapes: enough to measure, and a slow server gets done */
 
-enum kind { K_TABLE, K_EQ, K_RANGE, K_ARRAY, K_LIKE, K_ILIKE, K_ALL, K_SUBQUERY, KINDS };
-static const char *const kind_names[KINDS] = {"table", "eq", "range", "array", "like", "ilike", "all", "subquery"};
+enum kind { K_TABLE, K_EQ, K_RANGE, K_ARRAY, K_LIKE, K_ILIKE, K_ALL, K_SUBQUERY, K_INNER, KINDS };
+static const char *const kind_names[KINDS] = {"table", "eq", "range", "array", "like", "ilike", "all", "subquery", "inner"};
 #define KINDS_DEFAULT "table,eq,range,array,like,ilike,all"
 
 enum mode { M_LIVE, M_BACKLOG, M_ROWS, M_HUGE, MODES };
@@ -54,7 +55,7 @@ struct tp {
 	int64_t n;
 	char title[80]; /* "1,000 eq shapes" */
 	struct tp_side {
-		char table[NAME_BYTES];
+		char table[NAME_BYTES], members[NAME_BYTES]; /* members: of subqueries; else "" */
 		struct shape *shape; /* n of them, and behind them the witness's */
 		struct shape *probe; /* some of them again, with positions of their own; queries borrowed */
 		int64_t *probe_of;
@@ -63,7 +64,6 @@ struct tp {
 		bool broken;
 	} side[3]; /* the servers, the floor */
 	bool walking; /* the floor is measured too */
-	char groups[NAME_BYTES]; /* K_SUBQUERY */
 	char filler[NAME_BYTES]; /* a table of large rows that no shape shows */
 	struct shape filling[2]; /* the servers' shapes of it: so that its rows are in their streams */
 	int64_t filled;          /* ids used in it */
@@ -94,8 +94,10 @@ static void continue_server(struct bench *b)
 
 /* ---- shapes of a kind ---- */
 
-static char *kind_query(const struct tp *t, const char *table, int64_t k)
+static char *kind_query(const struct tp *t, const struct tp_side *side, int64_t k)
 {
+	const char *table = side->table;
+
 	switch (t->kind) {
 	case K_EQ: return shape_query(table, "n = %" PRId64, k);
 	case K_RANGE:
@@ -105,7 +107,7 @@ static char *kind_query(const struct tp *t, const char *table, int64_t k)
 	case K_ILIKE: return shape_query(table, "name ILIKE '%%nothing-%" PRId64 "-%%'", k);
 	case K_ALL: return shape_query(table, "v >= %" PRId64, -1000000 - k);
 	case K_SUBQUERY:
-		return shape_query(table, "n IN (SELECT id FROM " SCHEMA ".%s WHERE team = %" PRId64 ")", t->groups, k);
+	case K_INNER: return members_query(table, side->members, k);
 	default: return shape_query(table, NULL);
 	}
 }
@@ -113,7 +115,7 @@ static char *kind_query(const struct tp *t, const char *table, int64_t k)
 /* How many rows of [from, to) a shape must show; the last row of the batch is `to`, and the gate (0: none) is in it. */
 static int64_t kind_expects(const struct tp *t, int64_t k, int64_t gate, int64_t from, int64_t to)
 {
-	if (t->kind == K_ILIKE)
+	if (t->kind == K_ILIKE || t->kind == K_INNER)
 		return 0;
 	if (t->kind == K_ALL)
 		return to - from + 1;
@@ -147,7 +149,7 @@ static bool probe_msg(void *ctx, size_t i, const struct msg *m, const char **why
 	if (!row_check(m, &p->want, &id, &group, why))
 		return false;
 	*why = "a row of another shape";
-	if (p->t->kind == K_ILIKE || (p->t->kind != K_ALL && group != p->side->probe_of[i]))
+	if (p->t->kind == K_ILIKE || p->t->kind == K_INNER || (p->t->kind != K_ALL && group != p->side->probe_of[i]))
 		return false;
 	*why = "a row twice, or of another run";
 	p->count[i]++;
@@ -212,10 +214,16 @@ static int64_t load_size(const struct tp *t, enum mode mode)
 	return n;
 }
 
+/* Where the load goes; gate and last row always go to the shapes' table. */
+static const char *written_table(const struct tp *t, int which)
+{
+	return t->kind == K_INNER && which < 2 ? t->side[which].members : t->side[which].table;
+}
+
 static int load_open(struct load *l, struct tp *t, int which, enum mode mode)
 {
 	struct bench *b = t->bench;
-	const char *table = t->side[which].table;
+	const char *table = written_table(t, which);
 	int sessions = mode == M_LIVE ? LIVE_SESSIONS : mode == M_HUGE ? 1 : PILE_SESSIONS;
 	int64_t n = load_size(t, mode), per = mode == M_ROWS ? b->opt.txn_rows : 1;
 
@@ -245,7 +253,7 @@ static int load_open(struct load *l, struct tp *t, int which, enum mode mode)
 	}
 	/* Its commit flushes what the others have left in Postgres's buffers. */
 	size_t at = (size_t)snprintf(l->crew.last_sql, sizeof l->crew.last_sql, "SET synchronous_commit = on; ");
-	rows_last_sql(l->crew.last_sql + at, sizeof l->crew.last_sql - at, table, l->to, b->opt.payload);
+	rows_last_sql(l->crew.last_sql + at, sizeof l->crew.last_sql - at, t->side[which].table, l->to, b->opt.payload);
 	return 0;
 }
 
@@ -394,8 +402,8 @@ static int load_go(struct load *l, struct tp *t, int which)
 	stuck = which == 2 || fill_sockets(t, 1);
 	rows_last_sql(sql, sizeof sql, t->side[which].table, l->gate, b->opt.payload);
 	if (db_exec(&b->admin, &b->err, "SET synchronous_commit = off") ||
-	    db_exec(&b->admin, &b->err, "CALL " SCHEMA ".put_%s(%" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ")", t->side[which].table,
-		    l->first, l->gate, groups_of(t), l->mode == M_ROWS ? b->opt.txn_rows : 1) ||
+	    db_exec(&b->admin, &b->err, "CALL " SCHEMA ".put_%s(%" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ")",
+		    written_table(t, which), l->first, l->gate, groups_of(t), l->mode == M_ROWS ? b->opt.txn_rows : 1) ||
 	    db_exec(&b->admin, &b->err, "RESET synchronous_commit") || db_exec(&b->admin, &b->err, "%s", sql))
 		return -1;
 	from = wal_position(b);
@@ -648,9 +656,12 @@ static int side_prepare(struct tp *t, int which)
 		return -1;
 	if (which == 2)
 		return 0;
+	if ((t->kind == K_SUBQUERY || t->kind == K_INNER) &&
+	    (members_create(b, side->members) || members_fill(b, side->members, t->n)))
+		return -1;
 	side->shape = mem_zalloc(sizeof *side->shape * (n + 1));
 	for (size_t k = 0; k < n; k++)
-		side->shape[k].query = kind_query(t, side->table, (int64_t)k);
+		side->shape[k].query = kind_query(t, side, (int64_t)k);
 	side->shape[n].query = shape_query(side->table, "n = %d", LAST_GROUP);
 	progress("throughput, %s: making the shapes on %s", t->title, b->server[which].name);
 	if (shapes_sync(b, &b->server[which], side->shape, t->kind == K_TABLE ? n : n + 1, WORKERS, CLIENT_SYNC, NULL, NULL,
@@ -677,6 +688,7 @@ static void side_clear(struct tp *t, int which)
 	free(side->probe);
 	free(side->probe_of);
 	bench_drop(b, side->table);
+	bench_drop(b, side->members);
 }
 
 /* Which modes a case runs when --modes doesn't say. */
@@ -685,6 +697,8 @@ static bool mode_wanted(const struct tp *t, enum mode mode)
 	const struct options *o = &t->bench->opt;
 	bool pause = can_pause(t->bench, 0), main_kind = t->kind == K_EQ || t->kind == K_TABLE;
 
+	if (t->kind == K_INNER && mode == M_HUGE)
+		return false;
 	if (o->modes[0])
 		return opt_lists(o->modes, "", mode_names[mode]);
 	switch (mode) {
@@ -729,19 +743,6 @@ static void run_mode(struct tp *t, enum mode mode)
 	}
 }
 
-static int groups_prepare(struct tp *t)
-{
-	struct bench *b = t->bench;
-
-	if (t->kind != K_SUBQUERY)
-		return 0;
-	snprintf(t->groups, sizeof t->groups, "groups_%u", b->tables++);
-	if (db_exec(&b->admin, &b->err, "CREATE TABLE " SCHEMA ".%s (id integer PRIMARY KEY, team integer NOT NULL)", t->groups))
-		return -1;
-	return db_exec(&b->admin, &b->err, "INSERT INTO " SCHEMA ".%s SELECT i, i FROM generate_series(0, %" PRId64 ") i",
-		       t->groups, t->n - 1);
-}
-
 static void tp_case(struct bench *b, enum kind kind, int64_t n)
 {
 	struct tp t = {.bench = b, .kind = kind, .n = n};
@@ -753,10 +754,6 @@ static void tp_case(struct bench *b, enum kind kind, int64_t n)
 	else
 		snprintf(t.title, sizeof t.title, "%s %s shape%s", number, kind_names[kind], n == 1 ? "" : "s");
 	err_clear(&b->err);
-	if (groups_prepare(&t)) {
-		case_failed(b, "throughput", t.title, "preparation");
-		return;
-	}
 	for (int i = 0; i < b->servers && !stopping(); i++)
 		if (side_prepare(&t, i)) {
 			t.side[i].broken = true;
@@ -778,8 +775,6 @@ cleanup:
 	for (int i = 0; i < 3; i++)
 		side_clear(&t, i);
 	filler_clear(&t);
-	if (t.groups[0])
-		bench_drop(b, t.groups);
 }
 
 void scen_throughput(struct bench *b)

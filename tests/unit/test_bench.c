@@ -422,6 +422,9 @@ static void test_options(void)
 	      step.clients.n == 1 && step.clients.v[0] == 7 && step.rounds == 2);
 	CHECK(opt_step(&o, "lag --url x", &step, &e) != 0 && opt_step(&o, "odd", &step, &e) != 0);
 	CHECK(o.run[SCEN_RESTART] && !o.chosen && o.rounds == 3);
+	CHECK(!o.run[SCEN_MEMBERSHIP] && !o.run[SCEN_SOAK]);
+	CHECK_INT(parse(&o, &e, "membership --kinds subquery,inner"), OPT_RUN);
+	CHECK(o.run[SCEN_MEMBERSHIP] && !o.run[SCEN_RESTART] && !o.run[SCEN_SOAK]);
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		CHECK_INT(parse(&o, &e, bad[i]), OPT_USAGE);
 		CHECK(e.text[0] != '\0');
