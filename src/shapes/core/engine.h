@@ -45,6 +45,7 @@ struct shapes {
 	pthread_rwlock_t registry_lock;
 	struct map held_back;              /* identity -> struct held_back: definitions that are not made for a while (held_back.c) */
 	struct map by_handle, by_identity; /* active shapes; each holds one reference (by_handle's) */
+	int64_t held_back_tidied_ms;
 	struct map leaving;                /* handle -> shape, a reference: it has been taken out, which isn't durable yet */
 	struct map tables;                 /* oid -> table_state */
 	struct map cache;                  /* "schema\0name" -> struct cached */

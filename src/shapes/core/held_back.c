@@ -21,7 +21,8 @@
 #define CHANGES_FORGET_MS 10000
 #define CHANGES_WAIT_MAX_S 4   /* from 1 s on, doubled each time */
 
-#define HELD_BACK_MAX 16384    /* beyond, the one that was noted first is forgotten */
+#define HELD_BACK_MAX 16384    /* beyond, the one that would be forgotten first is */
+#define TIDY_MS 1000
 
 struct held_back {
 	int64_t noted_ms, until_ms;
@@ -36,17 +37,32 @@ static int64_t forgotten_ms(const struct held_back *h)
 	return h->costly ? h->until_ms + COSTLY_FORGET_MS : h->noted_ms + CHANGES_FORGET_MS;
 }
 
-/* Makes room. */
-static void tidy(struct shapes *s)
+static void forget(struct shapes *s, struct held_back *h)
+{
+	map_del(&s->held_back, h->identity, h->identity_len);
+	free(h);
+}
+
+/* Makes room: what is long past goes, now and then, and at the limit one that isn't. */
+static void tidy(struct shapes *s, int64_t now)
 {
 	struct held_back *first = NULL, *h;
-	if (s->held_back.len < HELD_BACK_MAX)
+	size_t n = 0;
+	if (s->held_back.len < HELD_BACK_MAX && now - s->held_back_tidied_ms < TIDY_MS)
 		return;
-	for (size_t i = 0; (h = map_next(&s->held_back, &i)) != NULL;)
-		if (first == NULL || forgotten_ms(h) < forgotten_ms(first))
+	s->held_back_tidied_ms = now;
+	struct held_back **past = mem_alloc((s->held_back.len + 1) * sizeof *past);
+	for (size_t i = 0; (h = map_next(&s->held_back, &i)) != NULL;) {
+		if (now > forgotten_ms(h))
+			past[n++] = h;
+		else if (first == NULL || forgotten_ms(h) < forgotten_ms(first))
 			first = h;
-	map_del(&s->held_back, first->identity, first->identity_len);
-	free(first);
+	}
+	if (n == 0 && s->held_back.len >= HELD_BACK_MAX)
+		past[n++] = first;
+	for (size_t i = 0; i < n; i++)
+		forget(s, past[i]);
+	free(past);
 }
 
 /* With registry_lock held for writing. One that was noted so long ago that it doesn't count any more is as if new. */
@@ -54,7 +70,7 @@ static struct held_back *note(struct shapes *s, const struct shape_def *def, int
 {
 	struct held_back *h = map_get(&s->held_back, def->identity, def->identity_len);
 	if (h == NULL) {
-		tidy(s);
+		tidy(s, now);
 		h = mem_zalloc(sizeof *h + def->identity_len);
 		h->identity_len = def->identity_len;
 		memcpy(h->identity, def->identity, def->identity_len);

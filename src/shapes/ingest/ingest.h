@@ -253,6 +253,15 @@ void selection_costly(struct ingest *in, struct shape *shape);
 int select_add(struct route *route, struct shape *shape, struct err *e) MUST_USE;
 void select_remove(struct route *route, struct shape *shape);
 
+/* Once a transaction and not once a change: it looks at all shapes of the table. Those that come meanwhile
+ * don't see the transaction. */
+static inline bool first_in_txn(const struct ingest *in, uint64_t *told)
+{
+	bool first = *told != in->txn_number;
+	*told = in->txn_number;
+	return first;
+}
+
 /* ingest/select.c: whom a change concerns */
 /* Fills in->hits with the shapes of the selection whose condition holds before or after the change. */
 void select_hits(struct shapes *s, struct selection *sel, const struct relation *rel, const struct wal_change *c);

@@ -225,13 +225,6 @@ static void rotate_selection(struct ingest *in, const struct route *route, const
 			rotate(in, route->watches[i], why);
 }
 
-static bool first_in_txn(const struct ingest *in, uint64_t *told)
-{
-	bool first = *told != in->txn_number;
-	*told = in->txn_number;
-	return first;
-}
-
 static void change_for(struct shapes *s, struct route *route, struct selection *sel, const struct relation *rel, const struct wal_change *c)
 {
 	struct ingest *in = s->ingest;

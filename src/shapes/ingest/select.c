@@ -123,15 +123,6 @@ static void rotate_unsure(struct shapes *s, const struct selection *sel, const s
 			txn_rotate(s->ingest, route->shapes[i], "a row came without its old values: the table's replica identity is not FULL");
 }
 
-/* Once a transaction and not once a change: it looks at all shapes of the table. Those that come meanwhile
- * don't see the transaction. */
-static bool first_in_txn(const struct ingest *in, uint64_t *told)
-{
-	bool first = *told != in->txn_number;
-	*told = in->txn_number;
-	return first;
-}
-
 void select_hits(struct shapes *s, struct selection *sel, const struct relation *rel, const struct wal_change *c)
 {
 	const struct route *route = route_get(s->ingest, sel->table->oid, false);
