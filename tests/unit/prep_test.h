@@ -511,7 +511,8 @@ static void take_sets(const struct cmd *c, int i)
 	if (!CHECK(c->sets[i] != NULL && sets_same(shape->sets, c->sets[i])))
 		return;
 	sets_unbind(c->sets[i]);
-	sets_free(shape->sets);
+	if (c->sets[i] != shape->sets)
+		sets_free(shape->sets);
 	shape->sets = c->sets[i];
 	c->sets[i] = NULL;
 }
@@ -519,7 +520,6 @@ static void take_sets(const struct cmd *c, int i)
 /* INGEST. Of a shape that it agrees to, the record becomes durable at once. */
 static int fake_call(struct shapes *s, struct cmd *c)
 {
-	(void)s;
 	struct err e;
 	static const char *const names[] = {
 		[CMD_REGISTER] = "REGISTER", [CMD_FILTER] = "FILTER", [CMD_UNREGISTER] = "UNREGISTER", [CMD_COUNTS] = "COUNTS", [CMD_NOP] = "NOP",
@@ -536,7 +536,10 @@ static int fake_call(struct shapes *s, struct cmd *c)
 	}
 	if (c->kind != CMD_FILTER)
 		return 0;
-	CHECK(script.registered >= c->nshapes && script.registered_then >= c->nshapes); /* before there was a snapshot */
+	/* Before there was a snapshot, or with what it shows. */
+	bool own = c->sets != NULL && c->sets[0] == c->shapes[0]->sets;
+	CHECK(script.registered >= c->nshapes && (own || script.registered_then >= c->nshapes));
+	CHECK(atomic_load(&s->snapshots_ahead) > 0);
 	int rc = script.nfilter < (int)ARRAY_LEN(script.filter) ? script.filter[script.nfilter++] : script.then;
 	for (int i = 0; rc == 0 && i < c->nshapes; i++) {
 		CHECK_INT(c->shapes[i]->def.has_subqueries, c->sets != NULL);

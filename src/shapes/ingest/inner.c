@@ -357,6 +357,8 @@ void inner_forget_kept(struct shape *shape)
 bool inner_counts(struct shape *shape, struct sets *sets, const struct pg_snapshot *snap)
 {
 	REQUIRE(sets->n == shape->in.ninner);
+	if (sets == shape->sets && shape->in.kept != NULL)
+		return false; /* it must stay what the shape is registered with */
 	for (const struct inner_kept *k = shape->in.kept; k != NULL; k = k->next) {
 		bool shown = k->tx < snap->insert_lsn && pg_snapshot_holds(snap, k->xid);
 		if (!shown && apply(sets->bags[k->number], k->delta) != SAME)
@@ -369,7 +371,8 @@ void inner_take(struct shape *shape, struct sets *sets)
 {
 	inner_forget_kept(shape);
 	sets_unbind(sets);
-	sets_free(shape->sets);
+	if (sets != shape->sets)
+		sets_free(shape->sets);
 	shape->sets = sets;
 	for (uint16_t i = 0; i < shape->in.ninner; i++)
 		shape->in.inner[i].bag = sets->bags[i];

@@ -41,11 +41,12 @@ void inner_commit(struct ingest *in);
 /* The transaction is over, or lost. */
 void inner_txn_clear(struct ingest *in);
 /*
- * A shape that joins has its snapshot, and its sets read in that, equal to those that it joined with. What was kept meanwhile and
- * the snapshot doesn't show is counted into them. False: they have changed since, another snapshot is needed.
+ * A shape that joins has its snapshot, and its sets read in that: those that it joined with, or others that are equal. What was
+ * kept meanwhile and the snapshot doesn't show is counted into them, but not into the former. False: they have changed since, or
+ * may have, another snapshot is needed.
  */
 bool inner_counts(struct shape *shape, struct sets *sets, const struct pg_snapshot *snap) MUST_USE;
-/* From now on its counts are these; they are the shape's. */
+/* From now on its counts are these; they are the shape's, if they weren't. */
 void inner_take(struct shape *shape, struct sets *sets);
 void inner_forget_kept(struct shape *shape);
 #endif

@@ -28,12 +28,12 @@
 #define QUICK_COPY_MS 20 /* for a shape, on average */
 #define JOINS_MAX 3 /* of the tables for one snapshot: the publication was altered in between */
 
-/* What subqueries select is read before their shapes are registered, and again in their snapshot. If it has changed in between, so
- * often at most before who changes that fast is given up. */
+/* What subqueries select in a snapshot is what their shapes are registered with, for that snapshot or for the next. If it has
+ * changed in between, so often at most before who changes that fast is given up. */
 #define GUESSES_MAX 5
 
 /* Of take_once(): what is left to do. GROUND_JOIN is another. */
-enum taken { TAKEN = 0, TAKE_ANEW = 1, TAKE_AGAIN = 3 /* the registration stands */, TAKE_GUESSED = 4 /* what was guessed has changed */ };
+enum taken { TAKEN = 0, TAKE_ANEW = 1, TAKE_AGAIN = 3 /* the registration stands */, TAKE_GUESSED = 4 /* there is another guess */ };
 
 /* Retaking a snapshot that calls running what the stream has passed (a synchronous standby may be slow). */
 #define SNAPSHOT_RETAKE_MAX_MS 20000
@@ -46,7 +46,8 @@ struct creation {
 	struct ground_since *since;       /* of each table */
 	bool registered;
 	int guesses;
-	struct sets *found[SNAPSHOT_SHARED_MAX]; /* what subqueries select in the snapshot, by shape; their `sets` are the guesses */
+	struct sets *found[SNAPSHOT_SHARED_MAX]; /* what subqueries select in the snapshot, by shape; their `sets` are the guesses, which
+	                                            for the first snapshot are the same */
 };
 
 static bool creation_cancelled(void *ctx)
@@ -261,28 +262,14 @@ static void guess(struct creation *c)
 
 static bool has_subqueries(const struct creation *c) { return c->n > 0 && c->shapes[0]->def.has_subqueries; }
 
-/* Before the first registration: what subqueries select a moment earlier. */
-static int guess_first(struct creation *c, struct err *e)
+/* What the first snapshot shows is what the shapes are registered with, after it: whatever the stream passes in between INGEST
+ * holds against that snapshot, which then isn't taken. The next one finds them registered. */
+static int guess_first(struct creation *c, PGconn *conn, struct err *e)
 {
-	struct server_id server = server_id(c->w->s);
-	struct pg_snapshot snap = {0};
-	PGconn *conn = session_snapshot(c->w, e);
-	if (conn == NULL)
+	if (read_sets(c, conn, e) != 0)
 		return -1;
-	c->w->snapshot_open = true;
-	int rc = pg_snapshot_begin(conn, &c->tables, e);
-	if (rc == 1)
-		rc = pg_snapshot_lock_columns(conn, &c->tables, e); /* TAKE_ANEW */
-	if (rc == 0)
-		rc = pg_snapshot_take(conn, &c->tables, server.system_id, server.timeline, &snap, e);
-	if (rc == 0)
-		rc = read_sets(c, conn, e);
-	pg_snapshot_clear(&snap);
-	if (rc == 0)
-		guess(c);
-	else
-		forget_found(c);
-	return rc != 0 ? rc : TAKE_GUESSED;
+	guess(c);
+	return register_shapes(c, e);
 }
 
 /* Whether the shapes are registered with what their subqueries select in this snapshot. Those that never are are given up. */
@@ -318,8 +305,11 @@ static int compare_sets(struct creation *c, PGconn *conn, struct err *e)
 static int hand_over(struct creation *c, struct pg_snapshot *snap, struct err *e)
 {
 	struct cmd filter = command(CMD_FILTER, c);
+	struct sets *own[SNAPSHOT_SHARED_MAX];
+	for (int i = 0; i < c->n; i++)
+		own[i] = c->shapes[i]->sets;
 	filter.snap = snap;
-	filter.sets = has_subqueries(c) ? c->found : NULL;
+	filter.sets = !has_subqueries(c) ? NULL : c->found[0] != NULL ? c->found : own;
 	int rc = cmd_call(c->w->s, &filter);
 	if (rc < 0)
 		return err_set(e, ERR_PG_CONN, "Database connection not available");
@@ -335,9 +325,10 @@ static int take_once(struct creation *c, struct pg_snapshot *snap, struct err *e
 		return -1;
 	for (size_t i = 0; i < c->tables.n; i++)
 		c->since[i].version = ground_version(s, c->tables.list[i]->oid);
+	bool first = has_subqueries(c) && c->guesses == 0;
 	c->w->snapshot_open = true;
 	int rc = pg_snapshot_begin(conn, &c->tables, e);
-	if (rc < 0 || register_shapes(c, e) != 0)
+	if (rc < 0 || (!first && register_shapes(c, e) != 0))
 		return -1;
 	if (rc == 1 && (rc = pg_snapshot_lock_columns(conn, &c->tables, e)) != 0)
 		return rc;
@@ -346,8 +337,17 @@ static int take_once(struct creation *c, struct pg_snapshot *snap, struct err *e
 		return -1;
 	rc = ground_born(s, conn, &c->tables, c->since, c->shapes, c->n, e);
 	if (rc == 0 && has_subqueries(c))
-		rc = compare_sets(c, conn, e);
+		rc = first ? guess_first(c, conn, e) : compare_sets(c, conn, e);
 	return rc == 0 ? hand_over(c, snap, e) : rc;
+}
+
+/* What INGEST remembers of passed transactions must reach back to before the snapshot, also while no shape is registered. */
+static int take_once_kept(struct creation *c, struct pg_snapshot *snap, struct err *e)
+{
+	atomic_fetch_add(&c->w->s->snapshots_ahead, 1);
+	int rc = take_once(c, snap, e);
+	atomic_fetch_sub(&c->w->s->snapshots_ahead, 1);
+	return rc;
 }
 
 static int take_snapshot(struct creation *c, struct pg_snapshot *snap, struct err *e)
@@ -355,8 +355,8 @@ static int take_snapshot(struct creation *c, struct pg_snapshot *snap, struct er
 	int64_t until = clock_mono_ms() + SNAPSHOT_RETAKE_MAX_MS;
 	bool retried = false;
 	for (int joins = 1;;) {
-		bool fresh = c->w->snap == NULL;
-		int rc = has_subqueries(c) && c->guesses == 0 ? guess_first(c, e) : take_once(c, snap, e);
+		bool fresh = c->w->snap == NULL, first = c->guesses == 0;
+		int rc = take_once_kept(c, snap, e);
 		forget_found(c);
 		if (rc == TAKEN)
 			return 0;
@@ -372,7 +372,7 @@ static int take_snapshot(struct creation *c, struct pg_snapshot *snap, struct er
 		}
 		if (rc < 0)
 			return -1;
-		if (rc == TAKE_GUESSED)
+		if (rc == TAKE_GUESSED || (rc == TAKE_AGAIN && first && c->guesses == 1)) /* that one is newer than the registration */
 			continue;
 		if (rc == GROUND_JOIN) {
 			const struct pg_table *about = c->tables.failed;
