@@ -834,6 +834,60 @@ static void begin_shape(struct world *w, struct slot *slot, uint32_t table)
 	slot->phase = ALIVE;
 }
 
+static uint64_t staging_in_store(struct world *w)
+{
+	uint64_t staging = 0;
+	CHECK(writer_flush(w->s, &e) == 0);
+	struct store_read *r = store_read_begin(w->s->store, &e);
+	CHECK(store_get_meta_u64(r, "staging", &staging, &e) == 0);
+	store_read_end(r);
+	return staging;
+}
+
+/* The connection is lost when half of a transaction is staged: what of it is in the store is cut, also where chunks would end
+ * counts from before it, and when it comes again it is there once. */
+static void test_lost_staged(uint64_t seed)
+{
+	struct rng rng = rng_seeded(seed);
+	static struct history h;
+	char dir[TEMP_DIR_MAX];
+	struct world w;
+	make_history(&h, &rng, false);
+	for (size_t i = 0; i < 5; i++)
+		if (h.txns[i].n > 0 && h.txns[i].ops[h.txns[i].n - 1].kind == 'T')
+			h.txns[i].n--;
+	struct txn *t = &h.txns[5];
+	t->huge = true;
+	t->n = 0;
+	while (t->n < OPS)
+		add_op(t, ITEMS, 'U', (int)t->n % IDS, 1000 + (int)t->n);
+	temp_dir_new(dir);
+	world_open(&w, dir, &h, &rng);
+	w.quiet = true;
+	start(&w);
+	begin_shape(&w, &w.slots[0], ITEMS);
+	while (w.at < 5)
+		send_txn(&w);
+	struct shape *shape = w.slots[0].shape;
+	uint64_t open_bytes = shape->in.open_bytes = 100; /* as if there had been rows in its chunk */
+	for (int times = 0; times < 2; times++) {
+		send_begin(&w, t);
+		w.inside = true;
+		for (size_t k = 0; k < OPS - 2; k++)
+			send_op(&w, t, &t->ops[k]);
+		CHECK(w.staged);
+		CHECK_INT(staging_in_store(&w), t->lsn);
+		lose(&w);
+		CHECK_INT(staging_in_store(&w), 0);
+		CHECK_INT(shape->in.open_bytes, open_bytes);
+	}
+	send_txn(&w);
+	CHECK(!atomic_load(&shape->dropped));
+	check_logs(&w);
+	world_close(&w);
+	temp_dir_remove(dir);
+}
+
 static void keep_logs(struct world *w, struct buf kept[2])
 {
 	CHECK(writer_flush(w->s, &e) == 0);
@@ -901,6 +955,7 @@ int main(void)
 	log_init(LOG_EMERGENCY);
 	RUN(test_replayed_while_joining, seed, false);
 	RUN(test_replayed_while_joining, seed, true);
+	RUN(test_lost_staged, seed);
 	RUN(test_same_bytes, seed);
 	for (uint64_t i = 0; i < 4; i++)
 		RUN(test_history, seed + i);
