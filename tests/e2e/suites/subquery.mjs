@@ -242,9 +242,10 @@ test('refused: 400, and the text names it', async (t) => {
     if (a.status !== (where.includes('unlogged') ? 503 : 400) || !names.test(a.text())) bad.push(`${where}: ${a.status} ${a.text().slice(0, 250)}`)
   }
   none(bad, REFUSED.length)
-  // Who asks for what is refused makes nothing of a table inside. (The shape's own has joined when the unlogged one is refused.)
-  const left = await w.sql("SELECT relname FROM pg_class WHERE relname IN ('s', 'unlogged') AND relreplident = 'f'")
+  // Who asks for what is refused alters no table, neither one inside nor the shape's own.
+  const left = await w.sql("SELECT relname FROM pg_class WHERE relkind = 'r' AND relreplident = 'f'")
   equal(left.rows.map((r) => r.relname).sort(), [], 'tables made REPLICA IDENTITY FULL')
+  equal((await w.sql('SELECT tablename FROM pg_publication_tables WHERE pubname = $1', [w.publication])).rows, [], 'published tables')
 })
 
 test('a subset takes no subquery of its own', async (t) => {
