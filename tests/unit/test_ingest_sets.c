@@ -1082,19 +1082,24 @@ static void end_txn(struct world *w)
 		w->slots[i].in_midst = false;
 }
 
-/* A row of members comes, or goes; `note` is so long. */
-static void member(struct world *w, char kind, const char *user, const char *item, char note, size_t len)
+/* A row of members, or of a partition, comes, or goes; `note` is so long. */
+static void member_of(struct world *w, uint32_t relation, char kind, const char *user, const char *item, char note, size_t len)
 {
 	struct wal_change c = {.kind = (enum wal_kind)kind};
 	char *text_of_note = mem_alloc(len + 1);
 	memset(text_of_note, note, len);
 	struct wal_value values[] = {text(user, strlen(user)), item != NULL ? text(item, strlen(item)) : (struct wal_value){WAL_NULL, 0, NULL},
 	                             text(text_of_note, len)};
-	c.u.row.relation_oid = MEMBERS;
+	c.u.row.relation_oid = relation;
 	c.u.row.old_kind = kind == 'I' ? 0 : 'O';
 	*(kind == 'I' ? &c.u.row.new_tuple : &c.u.row.old_tuple) = (struct wal_tuple){3, values};
 	CHECK(send(w, &c) == 0);
 	free(text_of_note);
+}
+
+static void member(struct world *w, char kind, const char *user, const char *item, char note, size_t len)
+{
+	member_of(w, MEMBERS, kind, user, item, note, len);
 }
 
 static void item(struct world *w, int id, size_t pad)
@@ -1284,6 +1289,67 @@ static void test_misfits(void)
 	}
 }
 
+/* As the catalog describes it from now on: partitioned, with this one partition, or none (0). */
+static void describe_members(char relkind, uint32_t leaf)
+{
+	struct pg_table *now = table_make(MEMBERS, "public", "members", "usr:23 item:23 note:25");
+	now->relkind = relkind;
+	now->nleaves = leaf != 0;
+	if (leaf != 0)
+		now->leaves = mem_alloc(sizeof *now->leaves);
+	if (leaf != 0)
+		now->leaves[0] = leaf;
+	pg_table_unref(members);
+	members = now;
+}
+
+/* A PG thread's answer to a relation that INGEST hadn't met: it is a partition of members, which came with rows or without. */
+static void attached(struct world *w, uint32_t leaf, bool had_rows)
+{
+	static const struct wal_column of_members[] = {{"usr", 23, -1, true}, {"item", 23, -1, true}, {"note", 25, -1, true}};
+	CHECK_INT(relate(w, leaf, "members_2", 3, of_members), 0);
+	CHECK_INT(w->s->ingest->resolving, leaf); /* it waits for that */
+	struct cmd c = {.kind = CMD_RESOLVED, .oid = leaf, .xid = w->s->ingest->xid, .ancestors = {MEMBERS}, .nancestors = 1, .had_rows = {had_rows}};
+	call(w, &c);
+	CHECK_INT(w->s->ingest->resolving, 0);
+}
+
+/* A table inside gets a partition. With rows it changes sets, and nothing in the stream tells of them: whoever doesn't have it in
+ * his snapshot goes. What comes into an empty one counts. */
+static void test_partition_attached(void)
+{
+	enum { LEAF = 150 };
+	for (int had_rows = 0; had_rows < 2; had_rows++) {
+		struct stage st;
+		struct found found = {.count[0][3] = 1};
+		describe_members('p', 0);
+		struct world *w = stage_open(&st);
+		begin_shape(w, &w->slots[0], conditions[IN_SET], IN_SET, &found);
+		begin_shape(w, &w->slots[1], conditions[CORRELATED], CORRELATED, &found);
+		begin_shape(w, &w->slots[2], "id IN (SELECT id FROM teams WHERE size > 5)", IN_SET, &found);
+		describe_members('p', LEAF);
+		begin_shape(w, &w->slots[3], "id IN (SELECT item FROM members WHERE usr = 6)", IN_SET, &found);
+		begin_txn(w);
+		attached(w, LEAF, had_rows);
+		item(w, 3, 5);
+		end_txn(w);
+		for (int i = 0; i < 4; i++) {
+			CHECK_INT(gone(&w->slots[i]), had_rows && i < 2);
+			CHECK_INT(w->slots[i].shape->tail.last.tx == w->h->txns[0].lsn, !(had_rows && i < 2));
+		}
+		begin_txn(w);
+		member_of(w, LEAF, 'I', "1", "5", 'x', 1);
+		end_txn(w);
+		CHECK(gone(&w->slots[0]) && gone(&w->slots[1]) == had_rows && !gone(&w->slots[2]) && !gone(&w->slots[3]));
+		begin_txn(w);
+		member_of(w, LEAF, 'I', "6", "5", 'x', 1);
+		end_txn(w);
+		CHECK(gone(&w->slots[3]) && !gone(&w->slots[2]));
+		stage_close(&st);
+	}
+	describe_members('r', 0);
+}
+
 /* What is kept while a shape joins has an end: it is to be registered anew then. The same for a transaction's changes, which
  * end the shape, though they come to nothing. */
 static void test_bounds(void)
@@ -1367,6 +1433,7 @@ int main(void)
 	RUN(test_lost_amid);
 	RUN(test_evaluation_fails);
 	RUN(test_misfits);
+	RUN(test_partition_attached);
 	RUN(test_bounds);
 	RUN(test_restarted);
 	for (uint64_t i = 0; i < 6; i++)
