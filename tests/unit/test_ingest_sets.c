@@ -201,7 +201,7 @@ static int value_of(enum kind k, const struct member *m, const struct found *own
 	case IN_SET: return m->user == 1 ? m->item : -1;
 	case NOT_IN_SET: return m->user == 2 ? m->item : -1;
 	case ANY_ROW: return m->user == 3 ? 0 : -1;
-	case CORRELATED: return m->user == 4 ? m->item : -1;
+	case CORRELATED: return m->user == 4 && m->item != 0 ? m->item : -1; /* NULL is like nobody's: it isn't in the set */
 	case NESTED: return m->user < IDS && own->count[0][m->user] > 0 ? m->item : -1;
 	default: return m->user < 3 ? m->item * 4 + m->note : -1;
 	}

@@ -894,7 +894,11 @@ static void test_kinds_of_sets(void)
 		{"EXISTS (SELECT 1 FROM members WHERE team_id = 3)", {"1", "0", "0"}, 2},
 		/* of what is correlated: the values */
 		{"EXISTS (SELECT 1 FROM members WHERE members.item_id = items.id)", {"1;2;2", "2;1"}, 1},
-		{"EXISTS (SELECT 1 FROM members WHERE members.item_id = items.id)", {"1;2", "1;2;\\N", "\\N;2;1"}, 2},
+		{"EXISTS (SELECT 1 FROM members WHERE members.item_id = items.id)", {"1;2", "1;2;\\N"}, 1}, /* which match nobody */
+		{"NOT EXISTS (SELECT 1 FROM members WHERE members.item_id = items.id)", {"1;2;\\N", "1;2"}, 1},
+		{"id IN (SELECT item_id FROM members)", {"1;2", "1;2;\\N", "\\N;2;1"}, 2},
+		{"id NOT IN (SELECT item_id FROM members)", {"1;2", "1;2;\\N", "\\N;2;1"}, 2},
+		{"EXISTS (SELECT 1 FROM members WHERE members.item_id = items.id AND members.note = items.name)", {"1,a", "1,a;\\N,b;2,\\N"}, 1},
 		{"EXISTS (SELECT 1 FROM members WHERE members.item_id = items.id AND members.note = items.name)", {"1,a;2,b", "2,b;1,a"}, 1},
 		{"EXISTS (SELECT 1 FROM members WHERE members.item_id = items.id AND members.note = items.name)", {"1,a", "1,b", "1,b"}, 2},
 		{"(id, name) IN (SELECT item_id, note FROM members)", {"1,a;\\N,\\N", "1,a", "1,a"}, 2},
