@@ -195,6 +195,13 @@ static enum step wait_left(struct request *r, const struct shape_params *p)
 	return reply_message(r, 503, "The end of this shape could not be stored yet, please retry", 5, false);
 }
 
+/* When the shape rotates under a client that waits, the request is resolved once more, to tell of the successor (rotated()). Not one
+ * with a body, which would be kept for that. */
+static bool may_rotate_under(const struct request *r, const struct shape_params *p)
+{
+	return p->live && !p->sse && p->subset == NULL && r->body.len == 0 && shape_definition(r->shape)->has_subqueries;
+}
+
 static enum step phase_start(struct request *r)
 {
 	struct shape_params p;
@@ -222,7 +229,7 @@ static enum step phase_start(struct request *r)
 	r->offset_kind = (uint8_t)p.offset_kind;
 	r->live = p.live;
 	r->sse = p.sse;
-	request_shed(r);
+	request_shed(r, may_rotate_under(r, &p));
 	return STEP_NEXT;
 }
 
@@ -299,11 +306,13 @@ static enum step phase_started(struct request *r)
 
 /* Who shows what was revoked waits for the handle of the successor for a moment only. */
 #define SUCCESSOR_WAIT_MS 1000
+/* Who waits for a change has been told of none yet: he is to hear of this one almost as soon as of a row. */
+#define SUCCESSOR_SOON_MS 100
 
 static enum step phase_conflict(struct request *r)
 {
 	struct err ignored;
-	int64_t until = r->phase_began_ms + SUCCESSOR_WAIT_MS;
+	int64_t until = r->phase_began_ms + (r->live_until_ms == 0 ? SUCCESSOR_WAIT_MS : SUCCESSOR_SOON_MS);
 	request_cancel(r);
 	enum shape_state state = r->gone_first ? shape_started(r->shape, &r->waiter, &ignored) : SHAPE_LIVE;
 	if (state == SHAPE_CREATING && now(r) < until && !stopping(r))
@@ -368,6 +377,15 @@ static enum step wait_snapshot(struct request *r)
 	return reply_message(r, 503, "The initial snapshot makes no progress, please retry", 10, true);
 }
 
+/* The shape is gone, durably. Who has waited for a change of it is told of its successor, if he would be in a new request. */
+static enum step rotated(struct request *r)
+{
+	if (r->live_until_ms == 0 || r->offset_kind != OFFSET_AT || r->uri == NULL || stopping(r))
+		return reply_must_refetch(r, NULL);
+	request_set_shape(r, NULL);
+	return enter(r, PHASE_START);
+}
+
 static enum step try_slice(struct request *r, int *tries)
 {
 	struct shape_slice slice;
@@ -378,7 +396,7 @@ static enum step try_slice(struct request *r, int *tries)
 		shape_slice(r->shape, r->offset_kind == OFFSET_START, r->offset, &r->waiter, &slice);
 	switch (slice.kind) {
 	case SLICE_GONE:
-		return reply_must_refetch(r, NULL);
+		return rotated(r);
 	case SLICE_WAIT:
 		return wait_snapshot(r);
 	case SLICE_AHEAD:
@@ -405,7 +423,7 @@ static enum step phase_slice(struct request *r)
 	int tries = 0;
 	do
 		step = try_slice(r, &tries);
-	while (step == STEP_NEXT);
+	while (step == STEP_NEXT && r->phase == PHASE_SLICE);
 	return step;
 }
 

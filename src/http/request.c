@@ -52,7 +52,7 @@ void request_set_shape(struct request *r, struct shape *s)
 	r->shape = s;
 }
 
-void request_shed(struct request *r)
+void request_shed(struct request *r, bool keeps_uri)
 {
 	request_cancel(r);
 	if (r->lookup != NULL)
@@ -61,6 +61,8 @@ void request_shed(struct request *r)
 	buf_clear(&r->body);
 	atomic_fetch_sub(&r->http->body_bytes, r->body_counted);
 	r->body_counted = 0;
+	if (keeps_uri)
+		return;
 	free(r->uri);
 	r->uri = NULL;
 }
@@ -75,7 +77,7 @@ void request_free(struct request *r)
 	for (size_t i = 0; i < REQUEST_HELD; i++)
 		if (r->release[i] != NULL)
 			r->release[i](r);
-	request_shed(r);
+	request_shed(r, false);
 	if (r->conn->request == r)
 		r->conn->request = NULL;
 	r->magic = 0;

@@ -99,8 +99,8 @@ enum step request_park(struct request *r, int64_t deadline_ms) MUST_USE;
 /* Off all wait lists. Before asking again, and before what is waited for is let go. */
 void request_cancel(struct request *r);
 void request_set_shape(struct request *r, struct shape *s); /* takes the reference */
-/* What has been asked for is known: from here on it keeps no more than it needs. */
-void request_shed(struct request *r);
+/* What has been asked for is known: from here on it keeps no more than it needs, `uri`: that, to be asked once more. */
+void request_shed(struct request *r, bool keeps_uri);
 
 /* ---- what it says -------------------------------------------------------------------------------- */
 

@@ -83,6 +83,9 @@ struct shapes {
 	struct table_lookup inner[INNERS]; /* of others */
 	struct shape shape;
 	struct subset subset;
+	bool succeeds;        /* who asks for the shape when it is gone makes another, in this state */
+	enum shape_state successor;
+	unsigned successors;
 	bool subsets_full;
 	unsigned subsets, subsets_freed;
 	int refs;             /* of the shape */
@@ -250,6 +253,10 @@ struct shape *shapes_get(struct shapes *s, const struct shape_def *def, struct e
 	if (!refused && !s->shape.made) {
 		shape_def_copy(&s->shape.def, def);
 		s->shape.made = true;
+	}
+	if (!refused && s->succeeds && s->shape.state == SHAPE_GONE) {
+		s->shape.state = s->successor;
+		s->successors++;
 	}
 	s->refs += !refused;
 	unlock();
@@ -974,8 +981,9 @@ static void test_live_rotation(void)
 	begin();
 	serve();
 	park_live();
-	HAPPENS(engine.shape.state = SHAPE_GONE);
+	HAPPENS(engine.shape.state = SHAPE_GONE; engine.succeeds = true; engine.successor = SHAPE_LIVE);
 	got(409, "[{\"headers\":{\"control\":\"must-refetch\"}}]");
+	CHECK_INT(engine.successors, 0);
 	end();
 }
 
@@ -1396,6 +1404,66 @@ static void test_inner_tables_known(void)
 	end();
 }
 
+/* A long-poll on that shape, which then rotates; who makes the shape again gets one in this state. */
+static void rotate_under(enum shape_state successor, bool body)
+{
+	HAPPENS(engine.shape.state = SHAPE_LIVE; engine.succeeds = true; engine.successor = successor; engine.successors = 0; err_clear(&engine.err));
+	unsigned before = registered();
+	if (!body) {
+		get(with_where(ITEMS "&offset=2_0&live=true&handle=" HANDLE, IN_BOTH));
+	} else {
+		client_open(&client);
+		ask(&client, "POST", with_where(ITEMS "&offset=2_0&live=true&handle=" HANDLE, IN_BOTH), "Content-Length: 2\r\n");
+		client_put(&client, "{}", 2);
+	}
+	AWAIT(engine.registered == before + 1);
+	HAPPENS(engine.shape.state = SHAPE_GONE);
+}
+
+static void told_gone(bool handle)
+{
+	got(409, "[{\"headers\":{\"control\":\"must-refetch\"}}]");
+	CHECK_INT(header(&answer, "electric-handle") != NULL, handle);
+	if (handle)
+		CHECK_STR(header(&answer, "electric-handle"), HANDLE);
+}
+
+/* Who waits when the set of his shape changes is told of its successor, if there is one at once or very soon; of nothing else. */
+static void test_live_rotated_set(void)
+{
+	begin_with_inner();
+	make_known();
+	serve();
+	rotate_under(SHAPE_LIVE, false);
+	told_gone(true);
+	unsigned before = registered();
+	rotate_under(SHAPE_CREATING, false);
+	AWAIT(engine.registered == before + 2);
+	HAPPENS(engine.shape.state = SHAPE_LIVE);
+	told_gone(true);
+	rotate_under(SHAPE_CREATING, false); /* which takes longer */
+	told_gone(false);
+	CHECK_INT(engine.successors, 1);
+	rotate_under(SHAPE_FAILED, false);
+	told_gone(false);
+	rotate_under(SHAPE_LIVE, true); /* what was in its body nobody knows any more */
+	told_gone(false);
+	CHECK_INT(engine.successors, 0);
+	HAPPENS(engine.shape.state = SHAPE_LIVE);
+	before = registered();
+	get(with_where(ITEMS "&offset=2_0&live=true&handle=" HANDLE, IN_BOTH));
+	AWAIT(engine.registered == before + 1);
+	HAPPENS(engine.shape.state = SHAPE_GONE; err_set(&engine.err, ERR_LIMIT, "too many shapes"));
+	told_gone(false); /* what its successor would get doesn't matter */
+	HAPPENS(engine.shape.state = SHAPE_LIVE; err_clear(&engine.err));
+	before = registered();
+	get(with_where(ITEMS "&offset=2_0&live=true&handle=" HANDLE, IN_BOTH));
+	AWAIT(engine.registered == before + 1);
+	HAPPENS(engine.shape.state = SHAPE_GONE; engine.look = LOOK_NONE);
+	told_gone(false);
+	end();
+}
+
 /* What is remembered of a text holds until one of its tables is another. On one connection, which is one loop's. */
 static void test_inner_tables_remembered(void)
 {
@@ -1596,6 +1664,7 @@ int main(void)
 	RUN(test_inner_tables_refused);
 	RUN(test_inner_tables_permitted);
 	RUN(test_inner_tables_known);
+	RUN(test_live_rotated_set);
 	RUN(test_inner_tables_remembered);
 	RUN(test_delete);
 	RUN(test_not_modified);

@@ -4,7 +4,7 @@
 
 import { ACCESS, becomes, both, MINE, parked, reasons, refusal, refused, rotated, settled, SHAPE, toldNothing } from '../lib/access.mjs'
 import { difference, tableRows } from '../lib/follower.mjs'
-import { get, readAll, shape, shapeUrl } from '../lib/http.mjs'
+import { events, get, readAll, shape, shapeUrl } from '../lib/http.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
 import { LONG, assert, delay, equal, pause, Random, seed, until } from '../lib/util.mjs'
@@ -383,6 +383,53 @@ test('a long-poll gets its 409 and an event stream its end as soon as the set ch
     slow.push(ms)
   }
   t.note(`after ${slow.join(', ')} ms`)
+})
+
+// Its end is what an event stream tells; the next request is one again.
+for (const [status, what, rotate, after] of [
+  [503, 'the shape`s table is locked', (w) => w.sql('DELETE FROM members WHERE project_id = 2'), 'ROLLBACK'],
+  [400, 'a table inside is gone', (w) => w.sql('DROP TABLE members'), `ROLLBACK; ${ACCESS[1]}; ${ACCESS[4]}`],
+])
+  test(`over SSE, ${what}: the 409 comes first, then the ${status}`, { timeout: 90000 }, async (t) => {
+    const w = await world(t, { sql: ACCESS })
+    const waiters = await parked(w)
+    const { handle, offset } = waiters.at
+    const lock = await w.session()
+    await lock.query(`BEGIN; ${status === 503 ? 'LOCK TABLE items IN ACCESS EXCLUSIVE MODE' : ''}`)
+    await rotate(w)
+    await toldNothing(waiters)
+    for (let i = 0; i < 2; i++) {
+      const stream = await events(shapeUrl(w.busbar.url, { ...SHAPE, handle, offset, live: true, live_sse: true }), () => {})
+      equal(stream.response.status, 409, 'status for the old handle over SSE')
+      stream.close()
+    }
+    const fresh = await shape(w.busbar.url, { ...SHAPE, offset: '-1' })
+    equal(fresh.status, status, fresh.text().slice(0, 300))
+    await lock.query(after)
+    let now
+    await until('it is served again', async () => (now = await shape(w.busbar.url, { ...SHAPE, offset: '-1' })).status === 200, 20000)
+    assert(now.handle && now.handle !== handle, 'the old handle again')
+    const rows = await readAll(w.busbar.url, SHAPE)
+    const stream = await events(shapeUrl(w.busbar.url, { ...SHAPE, handle: rows.handle, offset: rows.offset, live: true, live_sse: true }), () => {})
+    equal(stream.response.status, 200, 'status of the new stream')
+    stream.close()
+  })
+
+test('who waits when the set changes is told the new handle, if there is one soon', async (t) => {
+  const w = await world(t, { sql: ACCESS })
+  let named = 0
+  for (let i = 0; i < 6; i++) {
+    const waiters = await parked(w)
+    await w.sql(i % 2 ? 'DELETE FROM members WHERE id = 50' : 'INSERT INTO members VALUES (50, 5, 1)')
+    const { answer, ms } = await waiters.ended()
+    equal(answer.status, 409, 'status')
+    assert(answer.handle !== waiters.at.handle, 'its own handle')
+    const now = await readAll(w.busbar.url, SHAPE)
+    if (answer.handle !== undefined) equal(answer.handle, now.handle, 'the handle')
+    named += answer.handle !== undefined
+    t.note(`after ${ms} ms${answer.handle === undefined ? ', without' : ''}`)
+  }
+  assert(named > 3, `${named} of 6 answers had a handle`)
 })
 
 test('the 409 names the new handle once there is one, and a request for the rotated one never gets rows', async (t) => {
