@@ -520,11 +520,32 @@ const DOWN = {
     await meanwhile()
     await w.busbar.start()
   },
+  'a promotion': async (w, meanwhile) => {
+    await promote(w)
+    await meanwhile()
+    await w.busbar.active(60000)
+  },
+  'a promotion while it is down': async (w, meanwhile) => {
+    await w.busbar.term()
+    await promote(w)
+    await meanwhile()
+    await w.busbar.start()
+  },
+}
+const OWN_POSTGRES = /Postgres|both|promotion/
+
+// The server goes on on a new timeline; `copy`: with the files of before, so that it lacks what came since.
+async function promote(w, copy) {
+  await w.pg.stop()
+  if (copy) w.pg.restore(copy)
+  w.pg.promoteAtStart()
+  await w.pg.start()
+  await until('recovery has ended', async () => !(await w.sql('SELECT pg_is_in_recovery() AS r')).rows[0].r)
 }
 
 for (const [how, down] of Object.entries(DOWN))
   test(`${how}: a shape whose set stayed keeps its handle and offsets`, { timeout: 120000 }, async (t) => {
-    const pg = /Postgres|both/.test(how) ? await Postgres.create() : undefined
+    const pg = OWN_POSTGRES.test(how) ? await Postgres.create() : undefined
     const w = await world(t, { pg, sql: ACCESS })
     const mine = await both(w)
     const nested = await both(w, NESTED)
@@ -547,7 +568,7 @@ for (const [how, down] of Object.entries(DOWN))
 
 for (const [how, down] of Object.entries(DOWN))
   test(`${how}: a shape whose set changed meanwhile rotates, and its successor is right`, { timeout: 120000 }, async (t) => {
-    const pg = /Postgres|both/.test(how) ? await Postgres.create() : undefined
+    const pg = OWN_POSTGRES.test(how) ? await Postgres.create() : undefined
     const w = await world(t, { pg, sql: ACCESS })
     const mine = await both(w)
     const hers = await both(w, { ...SHAPE, where: MINE.replace('= 1', '= 2') })
@@ -559,6 +580,33 @@ for (const [how, down] of Object.entries(DOWN))
     await refused(w, at)
     rotated(hers, 0)
     await settled(w, mine, 1, { project: 5 })
+  })
+
+for (const alive of [true, false])
+  test(`promoted to a timeline that lacks the change of a set, Busbar ${alive ? 'running' : 'down'} meanwhile: rotated, and right`, { timeout: 120000 }, async (t) => {
+    const pg = await Postgres.create()
+    const w = await world(t, { pg, sql: ACCESS })
+    const mine = await both(w)
+    await settled(w, mine, 0)
+    await w.busbar.term()
+    await pg.stop()
+    const copy = pg.save()
+    await pg.start()
+    await w.busbar.start()
+    await w.sql("BEGIN; DELETE FROM members WHERE project_id = 2; INSERT INTO members VALUES (50, 5, 1); INSERT INTO items VALUES (900, 5, 'granted'); COMMIT")
+    await becomes(w, mine, 1)
+    await settled(w, mine, 1)
+    const at = await readAll(w.busbar.url, SHAPE)
+    if (!alive) await w.busbar.term()
+    await promote(w, copy)
+    // It grows past where the old one was.
+    await w.sql("INSERT INTO items SELECT g, 1, repeat('x', 200) FROM generate_series(2000, 2400) g")
+    if (alive) await w.busbar.active(60000)
+    else await w.busbar.start()
+    await refused(w, at)
+    await settled(w, mine)
+    for (const f of mine) assert(f.refetches.length >= 2, `${f.name}: ${f.refetches.length} refetches`)
+    equal(mine.map((f) => [...f.rows.values()].filter((row) => row.project_id === '5').length), [0, 0], 'rows of the project that was never granted')
   })
 
 test('after a restart: one of two equal values goes, which rotates at most once a shape; later ones count', { timeout: 120000 }, async (t) => {
