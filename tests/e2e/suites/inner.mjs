@@ -3,7 +3,7 @@
 
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { ACCESS, becomes, both, clock, MINE, parked, published, reasons, refusal, refused, rotated, settled, SHAPE, toldNothing } from '../lib/access.mjs'
+import { ACCESS, becomes, both, clock, eachRotates, MINE, parked, published, reasons, refusal, refused, rotated, settled, SHAPE, toldNothing } from '../lib/access.mjs'
 import { commitsEnd, commitsHang } from '../lib/commits.mjs'
 import { readAll, shape } from '../lib/http.mjs'
 import { Postgres } from '../lib/pg.mjs'
@@ -252,16 +252,13 @@ test('a partitioned inner table: grants in any leaf, rows that move between leav
   const mine = await both(w)
   const hers = await both(w, { ...SHAPE, where: MINE.replace('= 1', '= 2') })
   for (const leaf of ['members_1', 'members_2a', 'members_2b']) equal([leaf, await identity(w, leaf)], [leaf, 'f'])
-  await w.sql('INSERT INTO members VALUES (4, 1)')
-  await becomes(w, mine, 1)
-  await w.sql('UPDATE members SET project_id = 2 WHERE project_id = 5')
-  await becomes(w, hers, 1)
-  // From the one's leaf into the other's.
-  await w.sql('UPDATE members SET user_id = 2 WHERE user_id = 1 AND project_id = 4')
-  await becomes(w, mine, 2)
-  await becomes(w, hers, 2)
-  await w.sql('DELETE FROM members_2b')
-  await becomes(w, hers, 3)
+  await eachRotates(w, [
+    ['INSERT INTO members VALUES (4, 1)', mine, 1],
+    ['UPDATE members SET project_id = 2 WHERE project_id = 5', hers, 1],
+    // From the one's leaf into the other's.
+    ['UPDATE members SET user_id = 2 WHERE user_id = 1 AND project_id = 4', [...mine, ...hers], 2],
+    ['DELETE FROM members_2b', hers, 3],
+  ])
   rotated(mine, 2)
   await settled(w, [...mine, ...hers])
 })
@@ -322,10 +319,10 @@ test('an inner table without a key, with rows that are the same', async (t) => {
   const mine = await both(w)
   await w.sql('DELETE FROM members WHERE ctid = (SELECT min(ctid) FROM members WHERE project_id = 2 AND user_id = 1)')
   await settled(w, mine, 0)
-  await w.sql('DELETE FROM members WHERE project_id = 2 AND user_id = 1')
-  await becomes(w, mine, 1)
-  await w.sql('UPDATE members SET project_id = 5 WHERE user_id = 1')
-  await becomes(w, mine, 2)
+  await eachRotates(w, [
+    ['DELETE FROM members WHERE project_id = 2 AND user_id = 1', mine, 1],
+    ['UPDATE members SET project_id = 5 WHERE user_id = 1', mine, 2],
+  ])
 })
 
 test('an outer table without a key', async (t) => {
@@ -354,13 +351,12 @@ test('TOASTed inner values that an UPDATE leaves alone', async (t) => {
   await w.sql('UPDATE members SET id = id + 10')
   await settled(w, w.followers, 0)
   // Its big value stands in the old row only.
-  await w.sql('UPDATE members SET project_id = 4 WHERE user_id = 1 AND project_id = 2')
-  await becomes(w, long, 1)
-  await w.sql('UPDATE members SET user_id = 9 WHERE project_id = 4')
-  await becomes(w, long, 2)
+  await eachRotates(w, [
+    ['UPDATE members SET project_id = 4 WHERE user_id = 1 AND project_id = 2', long, 1],
+    ['UPDATE members SET user_id = 9 WHERE project_id = 4', long, 2],
+  ])
   await becomes(w, codes, 1)
-  await w.sql("UPDATE members SET big = 'short' WHERE project_id = 1")
-  await becomes(w, long, 3)
+  await eachRotates(w, [["UPDATE members SET big = 'short' WHERE project_id = 1", long, 3]])
 })
 
 test('generated columns in the inner condition', async (t) => {
@@ -371,10 +367,10 @@ test('generated columns in the inner condition', async (t) => {
   await refusal(old, { where: 'project_id IN (SELECT twice FROM members)' }, 400, 'generated', 'twice')
   const w = await world(t, { version: '18', sql })
   const all = await both(w, { table: 'items', where })
-  await w.sql('UPDATE members SET user_id = 1 WHERE id = 2')
-  await becomes(w, all, 1)
-  await w.sql('UPDATE members SET user_id = 3 WHERE id = 1')
-  await becomes(w, all, 2)
+  await eachRotates(w, [
+    ['UPDATE members SET user_id = 1 WHERE id = 2', all, 1],
+    ['UPDATE members SET user_id = 3 WHERE id = 1', all, 2],
+  ])
 })
 
 // ---------------------------------------------------------------- manual publishing, rights
