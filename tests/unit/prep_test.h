@@ -303,6 +303,12 @@ static int fake_join(PGconn *conn, const struct config *c, int version, const st
 	return 0;
 }
 
+static int fake_look(PGconn *conn, const struct config *c, int version, const struct pg_table *t, struct err *e)
+{
+	(void)c, (void)version;
+	return step(about("look", t->oid), conn, e);
+}
+
 static int fake_keep(PGconn *conn, const struct config *c, int version, const struct pg_table *t, const struct pg_join *known,
                      bool (*cancelled)(void *), void *ctx, struct pg_join *out, struct err *e)
 {
@@ -594,6 +600,7 @@ static int fake_nanosleep(const struct timespec *ts, struct timespec *left)
 #define pg_check_encoding fake_check_encoding
 #define pg_publication_generates fake_generates
 #define pg_publication_join fake_join
+#define pg_publication_look fake_look
 #define pg_publication_keep fake_keep
 #define pg_publication_leave fake_leave
 #define pg_publication_check fake_check

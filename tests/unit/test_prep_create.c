@@ -342,7 +342,7 @@ static void test_inner_tables(void)
 	script.begin_rc = 1;
 	CHECK(run_next(&p, &p.create));
 	CHECK_STR(script.log,
-	          "connect encoding join.members join join.teams connect begin lock_columns take children.members children children.teams ground "
+	          "connect encoding look.members look look.teams join.members join join.teams connect begin lock_columns take children.members children children.teams ground "
 	          "select select REGISTER FILTER copy row row row end");
 	drain(&p);
 	check_at_rest(&p, &shape, 1);
@@ -359,7 +359,8 @@ static void test_inner_refusals(void)
 {
 	static const struct {
 		const char *at, *table;
-	} cases[] = {{"join.members", "members"}, {"join", "items"}, {"join.teams", "teams"}, {"begin", "teams"}, {"take", "teams"},
+	} cases[] = {{"look.members", "members"}, {"look", "items"}, {"look.teams", "teams"},
+	             {"join.members", "members"}, {"join", "items"}, {"join.teams", "teams"}, {"begin", "teams"}, {"take", "teams"},
 	             {"children.members", "members"}, {"children", "items"}, {"children.teams", "teams"}, {"ground", "teams"},
 	             {"select", NULL}, {"copy", NULL}};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -370,6 +371,8 @@ static void test_inner_refusals(void)
 		script_refuse(cases[i].at, ERR_PG, "42501", "permission denied");
 		CHECK(run_next(&p, &p.create));
 		CHECK(script.happened);
+		if (strncmp(cases[i].at, "look", 4) == 0)
+			CHECK(strstr(script.log, "join") == NULL); /* no table is altered for a shape that can't be */
 		drain(&p);
 		check_at_rest(&p, &shape, 1);
 		struct err e = why_of(shape);
@@ -495,7 +498,7 @@ static void test_inner_came_back(void)
 
 /* ---- what subqueries select ---- */
 
-#define JOINED "connect encoding join.members join connect "
+#define JOINED "connect encoding look.members look join.members join connect "
 #define SNAPSHOT "take children.members children ground select "
 #define FIRST "begin " SNAPSHOT "REGISTER FILTER "
 
@@ -853,6 +856,39 @@ static void test_sets_refused(void)
 	CHECK(strstr(e.text, "cannot be read") != NULL);
 }
 
+/* All shapes' sets together are what one server keeps: who comes when that is used up is told so, takes nothing of it, and is made
+ * when there is room. That so much is there already is said to the counter; that it counts what there is test_sets tells. */
+static void test_sets_of_all(void)
+{
+	struct prep p;
+	prep_open(&p);
+	struct shape *all[] = {set_shape(&p, 1), NULL, NULL};
+	birth(&p, all, 1);
+	CHECK_INT(tail_state(all[0]), SHAPE_LIVE);
+	size_t one = atomic_load(&p.engine->sets_bytes), others = SETS_ALL_BYTES_MAX - one;
+	CHECK(one > 0);
+	atomic_fetch_add(&p.engine->sets_bytes, others);
+	for (int i = 1; i < 3; i++)
+		all[i] = set_shape(&p, 1 + i);
+	birth(&p, all, 3);
+	CHECK_INT(tail_state(all[0]), SHAPE_LIVE);
+	for (int i = 1; i < 3; i++) {
+		struct err e = why_of(all[i]);
+		CHECK_INT(e.kind, ERR_LIMIT);
+		CHECK(strstr(e.text, "what the subqueries of all shapes select takes more than 512 MB") == e.text);
+		shape_unref(all[i]);
+	}
+	CHECK_INT(atomic_load(&p.engine->sets_bytes), SETS_ALL_BYTES_MAX);
+	atomic_fetch_sub(&p.engine->sets_bytes, others);
+	p.drops = 0;
+	all[1] = set_shape(&p, 2);
+	birth(&p, all, 2);
+	CHECK_INT(tail_state(all[1]), SHAPE_LIVE);
+	CHECK_INT(atomic_load(&p.engine->sets_bytes), 2 * one);
+	let_go(all, 2);
+	prep_close(&p);
+}
+
 static const char *const *answers;
 static const char *select_answers(const char *sql, int call)
 {
@@ -874,7 +910,11 @@ static void test_kinds_of_sets(void)
 		{"EXISTS (SELECT 1 FROM members WHERE team_id = 3)", {"1", "0", "0"}, 2},
 		/* of what is correlated: the values */
 		{"EXISTS (SELECT 1 FROM members WHERE members.item_id = items.id)", {"1;2;2", "2;1"}, 1},
-		{"EXISTS (SELECT 1 FROM members WHERE members.item_id = items.id)", {"1;2", "1;2;\\N", "\\N;2;1"}, 2},
+		{"EXISTS (SELECT 1 FROM members WHERE members.item_id = items.id)", {"1;2", "1;2;\\N"}, 1}, /* which match nobody */
+		{"NOT EXISTS (SELECT 1 FROM members WHERE members.item_id = items.id)", {"1;2;\\N", "1;2"}, 1},
+		{"id IN (SELECT item_id FROM members)", {"1;2", "1;2;\\N", "\\N;2;1"}, 2},
+		{"id NOT IN (SELECT item_id FROM members)", {"1;2", "1;2;\\N", "\\N;2;1"}, 2},
+		{"EXISTS (SELECT 1 FROM members WHERE members.item_id = items.id AND members.note = items.name)", {"1,a", "1,a;\\N,b;2,\\N"}, 1},
 		{"EXISTS (SELECT 1 FROM members WHERE members.item_id = items.id AND members.note = items.name)", {"1,a;2,b", "2,b;1,a"}, 1},
 		{"EXISTS (SELECT 1 FROM members WHERE members.item_id = items.id AND members.note = items.name)", {"1,a", "1,b", "1,b"}, 2},
 		{"(id, name) IN (SELECT item_id, note FROM members)", {"1,a;\\N,\\N", "1,a", "1,a"}, 2},
@@ -1022,6 +1062,7 @@ int main(void)
 	RUN(test_never_agreed);
 	RUN(test_first_look_again);
 	RUN(test_sets_refused);
+	RUN(test_sets_of_all);
 	RUN(test_kinds_of_sets);
 	RUN(test_every_step_taken_again, ACT_LOSE);
 	RUN(test_every_step_taken_again, ACT_REFUSE);

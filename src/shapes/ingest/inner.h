@@ -24,6 +24,7 @@ struct inner {
 	struct selected selected; /* its condition, with constants for the subqueries inside it */
 	uint32_t *values;        /* what is compared, in that filter's pool */
 	uint32_t nvalues;
+	bool ignores_nulls;      /* a row with a NULL among the values isn't counted */
 	struct where_bag *bag;   /* what there is: the shape's, of its sets */
 	struct where_bag *delta; /* what the running transaction changes of that, NULL: nothing */
 	struct inner *next_touched, **touched_at; /* among those that the running transaction touches; NULL: it doesn't */

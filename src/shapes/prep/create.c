@@ -61,6 +61,24 @@ static bool creation_cancelled(void *ctx)
 	return true;
 }
 
+/* Joins the table, or with `now` NULL only looks whether it could. */
+static int ask_publication(struct creation *c, const struct pg_table *table, const struct pg_join *known, struct pg_join *now, struct err *e)
+{
+	const struct config *config = c->w->s->config;
+	int version = shapes_server_version(c->w->s), rc = -1;
+	for (int tries = 0; tries < 2; tries++) {
+		bool fresh = c->w->admin == NULL;
+		PGconn *admin = session_admin(c->w, e);
+		if (admin != NULL)
+			rc = now == NULL ? pg_publication_look(admin, config, version, table, e)
+			                 : pg_publication_join(admin, config, version, table, known, creation_cancelled, c, now, e);
+		if (rc == 0 || fresh || e->kind != ERR_PG_CONN)
+			break;
+		pg_disconnect(&c->w->admin); /* it broke while idle */
+	}
+	return rc;
+}
+
 static int join_table(struct creation *c, struct pg_table *table, struct ground_since *since, struct err *e)
 {
 	struct shapes *s = c->w->s;
@@ -72,16 +90,7 @@ static int join_table(struct creation *c, struct pg_table *table, struct ground_
 		struct timespec ts = {0, 2 * 1000000};
 		nanosleep(&ts, NULL); /* another thread joins this very table; it is short or ends by its limits */
 	}
-	int rc = -1;
-	for (int tries = 0; tries < 2; tries++) {
-		bool fresh = c->w->admin == NULL;
-		PGconn *admin = session_admin(c->w, e);
-		rc = admin == NULL ? -1 : pg_publication_join(admin, s->config, shapes_server_version(s), table, has_known ? &known : NULL,
-		                                              creation_cancelled, c, &now, e);
-		if (rc == 0 || fresh || e->kind != ERR_PG_CONN)
-			break;
-		pg_disconnect(&c->w->admin); /* it broke while idle */
-	}
+	int rc = ask_publication(c, table, has_known ? &known : NULL, &now, e);
 	/* It left and came back: what older shapes missed is gone for them. Before the record says so. */
 	if (rc == 0 && has_known && known.publication_rel_oid != now.publication_rel_oid)
 		claim_rotate_older(s, table->oid, c->shapes, c->n, REASON_PUBLICATION_CHANGED,
@@ -90,6 +99,31 @@ static int join_table(struct creation *c, struct pg_table *table, struct ground_
 	since->publication_xmin = now.publication_xmin;
 	since->publication_rel_oid = now.publication_rel_oid;
 	return rc;
+}
+
+/* Whether a table has joined before, so that to join again alters nothing of it. */
+static bool has_joined(struct shapes *s, uint32_t oid)
+{
+	pthread_rwlock_rdlock(&s->registry_lock);
+	const struct table_state *t = registry_table(s, oid);
+	bool joined = t != NULL && t->joined;
+	pthread_rwlock_unlock(&s->registry_lock);
+	return joined;
+}
+
+/* A table that can't join is refused before another is altered for its sake. */
+static int look_at_tables(struct creation *c, struct err *e)
+{
+	size_t fresh = 0;
+	for (size_t i = 0; i < c->tables.n; i++)
+		fresh += !has_joined(c->w->s, c->tables.list[i]->oid);
+	for (size_t i = 0; fresh > 1 && i < c->tables.n; i++) {
+		c->tables.failed = c->tables.list[i];
+		if (!has_joined(c->w->s, c->tables.list[i]->oid) && ask_publication(c, c->tables.list[i], NULL, NULL, e) != 0)
+			return -1;
+	}
+	c->tables.failed = NULL;
+	return 0;
 }
 
 /* One after the other, each claimed for itself: nobody holds a claim while he waits for another. */
@@ -462,7 +496,9 @@ void create_run(struct pg_thread *w, struct job *j)
 		return;
 	}
 	list_tables(def, &c);
-	int rc = join_tables(&c, &e);
+	int rc = look_at_tables(&c, &e);
+	if (rc == 0)
+		rc = join_tables(&c, &e);
 	/* A subquery may take its time, twice: births of other conditions on the table don't wait for that. */
 	if (rc == 0 && has_subqueries(&c))
 		queue_prepared(w);
