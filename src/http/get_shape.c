@@ -349,7 +349,7 @@ static enum step tell_ended(struct request *r)
 static enum step hold_ahead(struct request *r, int *tries)
 {
 	struct shapes *s = r->http->shapes;
-	int64_t until = r->phase_began_ms + r->http->config->long_poll_timeout_ms / 2;
+	int64_t until = r->phase_began_ms + r->http->config->live.long_poll_timeout_ms / 2;
 	lsn_t end = shapes_wal_end(s, r->began_ms);
 	if (now(r) >= until || stopping(r)) {
 		if (end != 0 && end < r->offset.tx)
@@ -372,7 +372,7 @@ static enum step hold_ahead(struct request *r, int *tries)
 static enum step hold_live(struct request *r, const struct shape_slice *slice, int *tries)
 {
 	if (r->live_until_ms == 0)
-		r->live_until_ms = now(r) + r->http->config->long_poll_timeout_ms;
+		r->live_until_ms = now(r) + r->http->config->live.long_poll_timeout_ms;
 	if (now(r) >= r->live_until_ms || stopping(r))
 		return answer_no_changes(r, slice);
 	int64_t until = r->live_until_ms;

@@ -75,6 +75,7 @@ struct shapes {
 	_Atomic int currency;   /* enum shapes_currency */
 	_Atomic bool backing_off; /* the stream waits before it connects again */
 	bool stream_was_active; /* in this process */
+	bool away;              /* the last attempt to reach Postgres failed */
 	bool loaded;
 	char phase_error[400];
 	bool fatal;
