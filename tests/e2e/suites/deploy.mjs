@@ -177,7 +177,7 @@ const dashboard = JSON.parse(read('grafana/busbar.json'))
 const targets = dashboard.panels.flatMap((p) => (p.targets ?? []).map((q) => [p.title, q.expr]))
 
 test('alerts: their rules, when they fire, and what operations.md says of each', (t) => {
-  const docs = readFileSync(join(DOCKER, '../docs/operations.md'), 'utf8')
+  const docs = readFileSync(join(DOCKER, '..', 'docs/operations.md'), 'utf8')
   const told = [...docs.matchAll(/^\| \*\*(\w+)\*\*( \(page\))? \|/gm)]
   equal(told.map((m) => m[1]).sort(), rules.map((r) => r.alert).sort(), 'alerts')
   for (const [, name, page] of told) {
