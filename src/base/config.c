@@ -56,7 +56,7 @@ static const struct { enum var var; int64_t min, max; } ranges[] = {
 	{V_ELECTRIC_DATABASE_TCP_KEEPALIVE_COUNT, 1, 127},
 	{V_ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE, 0, INT64_MAX},
 	{V_ELECTRIC_PORT, 0, 65535}, /* 0: the system chooses */
-	{V_ELECTRIC_LONG_POLL_TIMEOUT, 1, TIME_MS_MAX},
+	{V_ELECTRIC_PROMETHEUS_PORT, 0, 65535}, {V_ELECTRIC_LONG_POLL_TIMEOUT, 1, TIME_MS_MAX},
 	{V_ELECTRIC_CACHE_MAX_AGE, 0, INT32_MAX},
 	{V_ELECTRIC_CACHE_STALE_AGE, 0, INT32_MAX}, {V_BUSBAR_SUBQUERY_CACHE_MAX_AGE, 0, INT32_MAX},
 	{V_ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD, 1, INT64_MAX},
@@ -852,8 +852,17 @@ static void warn_feature_flags(struct loader *l)
 	fputs("]. Known feature flags: []\n", l->warnings);
 }
 
+static char *text_or_null(const struct loader *l, enum var v)
+{
+	return l->text[v] != NULL && l->text[v][0] != '\0' ? mem_strdup(l->text[v]) : NULL;
+}
+
 static int load_rest(struct loader *l, struct config *c)
 {
+	c->prometheus_port = (int)num_or(l, V_ELECTRIC_PROMETHEUS_PORT, 0);
+	c->statsd_host = text_or_null(l, V_ELECTRIC_STATSD_HOST);
+	c->instance_id = text_or_null(l, V_ELECTRIC_INSTANCE_ID);
+	c->system_metrics_poll_ms = l->num[V_ELECTRIC_SYSTEM_METRICS_POLL_INTERVAL];
 	if (!log_level_parse(l->text[V_ELECTRIC_LOG_LEVEL], &c->log_level))
 		return err_set(l->e, ERR_CONFIG, /* COMPAT: more levels are accepted than the text says */
 		               "ELECTRIC_LOG_LEVEL: Must be one of [\"error\", \"warning\", \"info\", \"debug\"]");
@@ -882,7 +891,7 @@ void config_clear(struct config *c)
 	if (c->secret != NULL)
 		explicit_bzero(c->secret, strlen(c->secret));
 	char *const texts[] = {c->ca_certificate_file, c->replication_stream_id, c->slot_name, c->publication_name, c->secret,
-	                       c->subquery_tables, c->storage_dir};
+	                       c->subquery_tables, c->storage_dir, c->statsd_host, c->instance_id};
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		free(texts[i]);
 	*c = (struct config){0};

@@ -122,7 +122,6 @@ struct shapes {
 	_Atomic lsn_t published_tx;    /* last staged transaction the writer has published */
 	_Atomic size_t keys_counted;   /* of all shapes whose rows may be equal */
 	_Atomic size_t sets_bytes;     /* what subqueries of all shapes select (core/sets.h) */
-	_Atomic uint64_t stat_transactions, stat_changes, stat_appended, stat_where_failures;
 
 	struct subsets *subsets; /* subset.c */
 
