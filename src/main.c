@@ -13,12 +13,16 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/config.h"
 #include "base/events.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/settings.h"
 #include "http/http.h"
+#include "http/side.h"
+#include "ops/ops.h"
+#include "ops/prometheus.h"
 #include "pg/conn.h"
 #include "shapes/shapes.h"
 #include "version.h"
@@ -143,6 +147,9 @@ static int run(struct config *c)
 	struct err e = {0};
 	struct shapes *shapes = NULL;
 	struct http *http = NULL;
+	struct side *prometheus = NULL;
+	struct ops ops = {.config = c, .version = BUSBAR_VERSION, .commit = busbar_commit};
+	const struct side_path metrics = {"/metrics", PROMETHEUS_TYPE, prometheus_fill, &ops};
 	int rc = 1;
 	sigset_t set;
 	sigemptyset(&set);
@@ -161,9 +168,16 @@ static int run(struct config *c)
 		rc = fatal(&e);
 		goto out;
 	}
+	metric_set(METRIC_STARTED, clock_wall_us());
 	log_notice("Starting Busbar " BUSBAR_VERSION " (commit %s)", busbar_commit);
 	event_put(EVENT_PROCESS, REASON_NONE, NULL, NULL, "started: Busbar " BUSBAR_VERSION " (commit %s)", busbar_commit);
 	if (shapes_start(&shapes, c, &e) != 0 || http_start(&http, c, shapes, &e) != 0) {
+		rc = fatal(&e);
+		goto out;
+	}
+	ops.shapes = shapes;
+	if (c->prometheus_port != 0 &&
+	    side_start(&prometheus, c->prometheus_port, c->listen_on_ipv6, "ELECTRIC_PROMETHEUS_PORT", &metrics, 1, &e) != 0) {
 		rc = fatal(&e);
 		goto out;
 	}
@@ -172,6 +186,7 @@ static int run(struct config *c)
 	if (rc == 1 && shapes_fatal(shapes, &e))
 		fatal(&e);
 out:
+	side_stop(prometheus);
 	http_stop(http);
 	if (shapes != NULL)
 		shapes_on_fatal(shapes, NULL, NULL);

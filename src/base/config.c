@@ -55,7 +55,7 @@ static const struct { enum var var; int64_t min, max; } ranges[] = {
 	{V_ELECTRIC_DATABASE_TCP_KEEPALIVE_COUNT, 1, 127},
 	{V_ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE, 0, INT64_MAX},
 	{V_ELECTRIC_PORT, 0, 65535}, /* 0: the system chooses */
-	{V_ELECTRIC_LONG_POLL_TIMEOUT, 1, TIME_MS_MAX},
+	{V_ELECTRIC_PROMETHEUS_PORT, 0, 65535}, {V_ELECTRIC_LONG_POLL_TIMEOUT, 1, TIME_MS_MAX},
 	{V_ELECTRIC_CACHE_MAX_AGE, 0, INT32_MAX},
 	{V_ELECTRIC_CACHE_STALE_AGE, 0, INT32_MAX}, {V_BUSBAR_SUBQUERY_CACHE_MAX_AGE, 0, INT32_MAX},
 	{V_ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD, 1, INT64_MAX},
@@ -861,8 +861,17 @@ static void warn_feature_flags(struct loader *l)
 	fputs("]. Known feature flags: []\n", l->warnings);
 }
 
+static char *text_or_null(const struct loader *l, enum var v)
+{
+	return l->text[v] != NULL && l->text[v][0] != '\0' ? mem_strdup(l->text[v]) : NULL;
+}
+
 static int load_rest(struct loader *l, struct config *c)
 {
+	c->prometheus_port = (int)num_or(l, V_ELECTRIC_PROMETHEUS_PORT, 0);
+	c->statsd_host = text_or_null(l, V_ELECTRIC_STATSD_HOST);
+	c->instance_id = text_or_null(l, V_ELECTRIC_INSTANCE_ID);
+	c->system_metrics_poll_ms = l->num[V_ELECTRIC_SYSTEM_METRICS_POLL_INTERVAL];
 	if (!log_level_parse(l->text[V_ELECTRIC_LOG_LEVEL], &c->log_level)) {
 		err_set(l->e, ERR_CONFIG, /* COMPAT: more levels are accepted than the text says */
 		        "ELECTRIC_LOG_LEVEL: Must be one of [\"error\", \"warning\", \"info\", \"debug\"]");
@@ -872,8 +881,7 @@ static int load_rest(struct loader *l, struct config *c)
 		err_set(l->e, ERR_CONFIG, "BUSBAR_LOG_FORMAT: must be text or json, not \"%s\"", l->text[V_BUSBAR_LOG_FORMAT]);
 		return bad(l, V_BUSBAR_LOG_FORMAT);
 	}
-	const char *file = l->text[V_BUSBAR_SETTINGS_FILE];
-	c->settings_file = file != NULL && file[0] != '\0' ? mem_strdup(file) : NULL;
+	c->settings_file = text_or_null(l, V_BUSBAR_SETTINGS_FILE);
 	warn_feature_flags(l);
 	for (int v = 0; v < V_COUNT; v++)
 		if (l->set[v] && infos[v].state == S_LATER)
@@ -901,7 +909,7 @@ void config_clear(struct config *c)
 	config_url_clear(&c->pooled_database);
 	config_forget_secrets(c);
 	char *const texts[] = {c->ca_certificate_file, c->replication_stream_id, c->slot_name, c->publication_name,
-	                       c->subquery_tables, c->storage_dir, c->settings_file};
+	                       c->subquery_tables, c->storage_dir, c->settings_file, c->statsd_host, c->instance_id};
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		free(texts[i]);
 	*c = (struct config){0};

@@ -77,6 +77,12 @@ struct config {
 	char *storage_dir;
 	bool storage_memory; /* ELECTRIC_STORAGE=MEMORY */
 
+	/* metrics */
+	int prometheus_port; /* 0: none */
+	char *statsd_host;   /* as it is written; NULL: none */
+	char *instance_id;   /* NULL: unset */
+	int64_t system_metrics_poll_ms;
+
 	/* logging */
 	enum log_level log_level;
 	enum log_format log_format;

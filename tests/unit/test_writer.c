@@ -243,7 +243,7 @@ static void publish_rows(struct world *w, uint64_t k, struct line **lines)
 			line_ref(entries[j].line);
 			item_rows_add(it, w->shapes[id], &entries[j]);
 		}
-		tail_publish(w->shapes[id], entries, n);
+		tail_publish(w->shapes[id], entries, n, (struct change_times){0, 0});
 		free(entries);
 	}
 	writer_put(w->engine, &it->item);

@@ -124,7 +124,6 @@ struct shapes {
 	_Atomic size_t keys_counted;   /* of all shapes whose rows may be equal */
 	_Atomic unsigned snapshots_ahead; /* of births that are taken, or to be, before their shapes register */
 	_Atomic size_t sets_bytes;     /* what subqueries of all shapes select (core/sets.h) */
-	_Atomic uint64_t stat_transactions, stat_changes, stat_appended, stat_where_failures;
 
 	struct subsets *subsets; /* subset.c */
 

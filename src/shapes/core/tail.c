@@ -38,7 +38,7 @@ enum shape_state tail_state(struct shape *s)
 	return state;
 }
 
-void tail_publish(struct shape *s, struct entry *entries, size_t n)
+void tail_publish(struct shape *s, struct entry *entries, size_t n, struct change_times times)
 {
 	if (n == 0)
 		return;
@@ -48,7 +48,7 @@ void tail_publish(struct shape *s, struct entry *entries, size_t n)
 	pthread_mutex_lock(lock);
 	REQUIRE(s->tail.last.tx == 0 || log_offset_cmp(s->tail.last, entries[0].at) < 0 || atomic_load(&s->dropped));
 	push(s, entries, n);
-	wait_list_wake_above(&s->tail.waiters, s->tail.last);
+	wait_list_wake_above(&s->tail.waiters, s->tail.last, times);
 	pthread_mutex_unlock(lock);
 }
 
@@ -67,6 +67,7 @@ void tail_restore_snapshot(struct shape *s, uint32_t chunks)
 void tail_restore_log(struct shape *s, struct log_offset last, struct log_offset chunk_end)
 {
 	s->tail.state = SHAPE_LIVE;
+	shape_count(s);
 	s->tail.folded = s->tail.last = last;
 	s->tail.last_chunk_end = chunk_end;
 }
