@@ -67,8 +67,9 @@ static const char *why_rotate_all(struct shapes *s, const struct stream_server *
 		snprintf(text, max, "Detected different Postgres DB, with ID: %s", server->system_id);
 		return text;
 	}
+	const char *given_up = atomic_load(&s->guard.step) == GUARD_GIVEN_UP ? ", since the old one was given up for the WAL it kept" : "";
 	if (server->slot_created) {
-		snprintf(text, max, "the replication slot is new: changes since %s are not known", lsn_text(durable, a));
+		snprintf(text, max, "the replication slot is new%s: changes since %s are not known", given_up, lsn_text(durable, a));
 		return text;
 	}
 	if (server->timeline != was->timeline) {
@@ -256,6 +257,7 @@ int ingest_on_start(void *ctx, const struct stream_server *server, lsn_t *start_
 	in->streaming = true;
 	pthread_mutex_lock(&s->server_lock);
 	s->server = *server;
+	s->server_ms = clock_mono_ms();
 	pthread_mutex_unlock(&s->server_lock);
 	return 0;
 }
