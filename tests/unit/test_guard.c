@@ -285,7 +285,7 @@ static void test_drop(void)
 		CHECK_INT(look(&p, 860 * MB).step, GUARD_DROP);
 		CHECK_INT(shape->dropped, cases[i].gone);
 		if (!cases[i].gone)
-			shape_rotate(shape, "the test ends");
+			shape_rotate(shape, REASON_DELETED, "the test ends");
 		drain(&p);
 		shape_unref(shape);
 		prep_close(&p);

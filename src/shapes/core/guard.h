@@ -59,6 +59,7 @@ struct guard {
 	pthread_mutex_t lock;
 	struct guard_state state;  /* under it */
 	_Atomic int step;          /* the same as its step */
+	_Atomic bool gave_up;      /* the slot was given up, or is to be, and INGEST's start hasn't seen to the shapes yet: why they go */
 	_Atomic int64_t held_ms[GUARD_HOLDS]; /* when INGEST was held last; 0: never */
 	bool queued;               /* job_lock: somebody has the turn, who owns what follows */
 	int64_t next_ms;           /* job_lock */

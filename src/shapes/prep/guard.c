@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/events.h"
 #include "base/log.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/guard.h"
@@ -220,10 +221,10 @@ static void drop_what_holds(struct shapes *s, const struct guard_state *st, int6
 		return;
 	if (is_held(s, GUARD_HOLD_GROUND, now_ms)) {
 		log_warning("All shapes are dropped, since the stream can't go on with them: %s", st->text);
-		shapes_rotate_all(s, "the publication and the tables could not be looked at, and too much WAL was kept for that");
+		shapes_rotate_all(s, REASON_LIMIT_WAL, "the publication and the tables could not be looked at, and too much WAL was kept for that");
 	} else if (is_held(s, GUARD_HOLD_PARTITION, now_ms)) {
 		log_warning("The shapes of tables with partitions or children are dropped, since the stream can't go on with them: %s", st->text);
-		leaves_rotate_families(s, "whose partition a relation is could not be looked up, and too much WAL was kept for that");
+		leaves_rotate_families(s, REASON_LIMIT_WAL, "whose partition a relation is could not be looked up, and too much WAL was kept for that");
 	}
 }
 
@@ -266,10 +267,13 @@ static bool give_up(struct shapes *s, PGconn *conn, const struct guard_state *st
 		return true; /* it is under way */
 	enum stream_phase phase = status_phase_now(s);
 	bool running = phase == STREAM_RUNNING || phase == STREAM_SETTING_UP; /* INGEST has the lock */
+	atomic_store(&s->guard.gave_up, true);
 	if (running)
 		guard_give_up(s, look->confirmed, permille(st->ours_bytes, st->limit_bytes) >= steps_at[GUARD_GIVEN_UP] ? st->limit_bytes : 0);
-	if (!running && !drop_unused(s, conn, look))
+	if (!running && !drop_unused(s, conn, look)) {
+		atomic_store(&s->guard.gave_up, false);
 		return false;
+	}
 	t->gave_up_ms = st->looked_ms;
 	return true;
 }
@@ -279,6 +283,8 @@ static void tell_step(struct guard_turn *t, const struct guard_state *st, enum g
 	if (st->step == was && (st->step == GUARD_NONE || now_ms - t->told_ms < TELL_MS))
 		return;
 	t->told_ms = now_ms;
+	if (st->step != was)
+		event_put(EVENT_WAL, REASON_LIMIT_WAL, NULL, NULL, "%s: %s", st->step == GUARD_NONE ? "none" : guard_step_name(st->step), st->text);
 	if (st->step == GUARD_NONE)
 		log_notice("The WAL that Postgres keeps for the replication slot is well below the limit again");
 	else

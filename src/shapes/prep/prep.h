@@ -76,7 +76,7 @@ bool leaves_same(const struct pg_table *a, const struct pg_table *b);
  */
 int leaves_post(struct shapes *s, PGconn *conn, uint32_t oid, uint32_t xid, const char *relation, struct err *e);
 /* Rotates the shapes of all tables that have, or may have, partitions or children. */
-void leaves_rotate_families(struct shapes *s, const char *why);
+void leaves_rotate_families(struct shapes *s, enum reason reason, const char *why);
 /*
  * The stream brings a transaction as soon as it is flushed; others see what it did a little later, with a slow
  * synchronous standby much later. Until then the catalog doesn't show the partitions it made, and its rows in
@@ -95,7 +95,7 @@ bool claim_table(struct shapes *s, uint32_t oid, struct pg_join *known, bool *ha
 void claim_release(struct shapes *s, struct pg_table *table, const struct pg_join *join, const struct pg_table *dealt_with);
 /* Shapes of the table that were there before, except those being made. Their drops are in the writer's
  * queue when it returns, ahead of whatever is put there next. */
-void claim_rotate_older(struct shapes *s, uint32_t oid, struct shape *const *keep, int nkeep, const char *why);
+void claim_rotate_older(struct shapes *s, uint32_t oid, struct shape *const *keep, int nkeep, enum reason reason, const char *why);
 
 /* create.c: JOB_CREATE */
 void create_run(struct pg_thread *w, struct job *j);
