@@ -42,6 +42,7 @@ check src/shapes/logs 'base|pg|wal|where|store|shapes/(core|routing|logs|shapes\
 check src/shapes/ingest 'base|pg|wal|where|store|shapes/(core|routing|logs|ingest|shapes\.h)'
 check src/shapes/prep 'base|pg|wal|where|store|shapes/(core|routing|logs|prep|shapes\.h)'
 check src/http 'base|shapes|pg/table/table\.h|where/where\.h|http'
+check src/ops 'base|pg/facts\.h|ops'
 library 'libpq-fe\.h' 'src/pg|src/wal'
 library 'openssl/' 'src/pg'
 library 'pg_query\.h' 'src/where'
