@@ -41,6 +41,7 @@ struct shape {
 	uint64_t chunk_bytes; /* the threshold it was made with */
 	_Atomic int64_t read_ms;
 	_Atomic bool dropped; /* no request finds it any more; its snapshot is given up */
+	unsigned char why;    /* dropped: enum reason; stays */
 	struct shape_link link;       /* to its table */
 	struct shape_link *inner_links; /* to each of def.inner */
 
