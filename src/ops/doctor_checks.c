@@ -1,4 +1,4 @@
-/* doctor_checks.c - running the table of checks, and what they share; see doctor_checks.h. */
+/* doctor_checks.c - what checks share: texts and findings; see doctor_checks.h. */
 #include "ops/doctor_checks.h"
 
 #include <stdarg.h>
@@ -124,27 +124,4 @@ void doctor_fix_setting(struct doctor_look *l, struct doctor_finding *out, const
 	doctor_fix(l, out, (struct doctor_fix){.services = DOCTOR_ON(PG_SERVICE_SUPABASE)},
 	           "supabase postgres-config update --experimental --config %s=%s%s", name, value, restart ? " (the database restarts)" : "");
 	doctor_fix(l, out, (struct doctor_fix){.services = DOCTOR_ON(PG_SERVICE_NEON)}, "%s is set by Neon: ask its support", name);
-}
-
-static const struct {
-	const char *code;
-	enum pg_facts_part part;
-	void (*run)(struct doctor_look *l, struct doctor_finding *out);
-} checks[] = {
-#define X(name, code, part, text) {code, PG_FACTS_##part, doctor_check_##name},
-#include "ops/doctor_table.h"
-};
-
-int doctor_examine(struct doctor_look *l, struct doctor_finding *findings)
-{
-	for (int i = 0; i < DOCTOR_CHECKS; i++) {
-		struct doctor_finding *out = &findings[i];
-		*out = (struct doctor_finding){.code = checks[i].code};
-		const char *trouble = l->facts->trouble[checks[i].part];
-		if (trouble == NULL)
-			checks[i].run(l, out);
-		else if (l->facts->main.connected)
-			doctor_say(l, out, DOCTOR_WARNING, "Nothing is known of this, then.", "couldn't be looked at: %s", trouble);
-	}
-	return DOCTOR_CHECKS;
 }
