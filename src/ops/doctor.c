@@ -14,11 +14,11 @@ struct options {
 
 void doctor_usage(FILE *out)
 {
-	fputs("  busbar doctor          look at the database with this configuration, say what is wrong with it and the SQL that mends it, and exit:\n"
-	      "                         0 no errors, 1 errors, 2 unknown arguments; nothing is altered, and a Busbar that runs isn't disturbed\n"
+	fputs("  busbar doctor          look at the database, say what is wrong with it and which SQL mends it, and exit\n"
+	      "                         (status 1: there are errors); nothing is altered\n"
 	      "  busbar doctor --json   the same as JSON\n"
-	      "  busbar doctor --fix    ask for each statement that this role may run, run it, and look again; --yes doesn't ask, and leaves\n"
-	      "                         what needs a decision\n",
+	      "  busbar doctor --fix    ask for each statement that this role may run, run it, and look again;\n"
+	      "                         with --yes, don't ask, and leave what needs a decision\n",
 	      out);
 }
 

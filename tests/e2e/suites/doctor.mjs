@@ -61,7 +61,7 @@ async function database(t, { version, pg, role = 'LOGIN REPLICATION', env = {}, 
   await w.sql(`CREATE ROLE ${name} ${role}`)
   if (own) await w.sql(`ALTER DATABASE ${w.db} OWNER TO ${name}; GRANT ALL ON SCHEMA public TO ${name}; CREATE TABLE items (id int PRIMARY KEY, name text);
     INSERT INTO items VALUES (1, 'a'); ALTER TABLE items OWNER TO ${name}`)
-  for (const text of sql) await w.sql(text.replaceAll('APP', name).replaceAll('PUB', w.publication).replaceAll('DB', w.db))
+  for (const text of sql) await w.sql(text.replace(/(?<![A-Z])(APP|PUB|DB)(?![A-Z])/g, (_, word) => ({ APP: name, PUB: w.publication, DB: w.db })[word]))
   w.busbar.databaseUrl = w.pg.url(w.db, name)
   Object.assign(w.busbar.env, env)
   w.app = name
@@ -226,7 +226,7 @@ test("somebody else's publication and tables, policies, a schema: each by its SQ
     sql: [
       `ALTER TABLE items OWNER TO postgres; CREATE PUBLICATION PUB FOR TABLE items; CREATE SCHEMA s; CREATE TABLE s.hidden (id int PRIMARY KEY);
        ALTER PUBLICATION PUB ADD TABLE s.hidden; GRANT SELECT ON s.hidden TO APP; CREATE TABLE secured (id int PRIMARY KEY); ALTER PUBLICATION PUB ADD TABLE secured;
-       GRANT SELECT ON secured TO APP; ALTER TABLE secured ENABLE ROW LEVEL SECURITY; CREATE POLICY some ON secured USING (id < 5)`,
+       GRANT SELECT ON secured TO APP; ALTER TABLE secured ENABLE ROW LEVEL SECURITY; CREATE POLICY few ON secured USING (id < 5)`,
       'CREATE TABLE loose (id int PRIMARY KEY); GRANT SELECT ON loose TO APP',
     ],
   })
@@ -235,9 +235,9 @@ test("somebody else's publication and tables, policies, a schema: each by its SQ
   found(first, 'table-select', 'error', /"public"\."items", "s"\."hidden"/)
   found(first, 'row-security', 'error', /"public"\."secured"/)
   await mendsAs(t, w, 'publication-rights')
-  await mendsAs(t, w, 'table-ownership')
   await mendsAs(t, w, 'table-select', { count: 2 })
   await mendsAs(t, w, 'row-security')
+  await mendsAs(t, w, 'table-ownership')
   const last = await look(w.doctor)
   if (last.of('replica-identity').level !== 'ok') await mendsAs(t, w, 'replica-identity')
   equal((await look(w.doctor)).wrong.join(), '', `what is wrong: ${told(await look(w.doctor))}`)
@@ -261,9 +261,9 @@ test('* in synchronous_standby_names is told loudly', async (t) => {
 
 // ---- transactions and slots ----
 
-test('an open transaction and a prepared one: what waits for them, and who they are', async (t) => {
+test('a prepared transaction and an open one hold the slot back, then nobody reads it, then it is lost', async (t) => {
   const pg = await Postgres.create({ settings: { max_slot_wal_keep_size: '64MB', wal_keep_size: 0, max_wal_size: '64MB', min_wal_size: '32MB' } })
-  const w = await database(t, { pg, sql: ['GRANT pg_read_all_stats TO APP; CREATE TABLE big (t text)'] })
+  const w = await database(t, { pg, sql: ['GRANT pg_read_all_stats TO APP; CREATE TABLE big (t text); ALTER TABLE big ALTER t SET STORAGE EXTERNAL'] })
   const session = await w.session()
   await session.query("SET application_name = 'forgetful'; BEGIN; INSERT INTO items VALUES (7, 'x')")
   const { rows } = await session.query('SELECT pg_backend_pid() AS pid')
@@ -272,12 +272,16 @@ test('an open transaction and a prepared one: what waits for them, and who they 
   equal(young.of('long-transactions').level, 'ok', told(young))
   await session.query('COMMIT')
   await w.busbar.start()
+  await session.query("BEGIN; INSERT INTO items VALUES (9, 'x'); PREPARE TRANSACTION 'for''gotten'")
   await session.query("BEGIN; INSERT INTO items VALUES (8, 'x')")
   await w.sql("INSERT INTO big SELECT repeat(md5(i::text), 100) FROM generate_series(1, 12000) i")
   await until('Busbar has read it', async () => {
     const said = await look(w.doctor)
     return said.of('slot-held-by-others').level === 'warning' && said.of('slot-held-by-us').level === 'ok'
   })
+  const first = found(await look(w.doctor), 'slot-held-by-others', 'warning', /the prepared transaction 'for''gotten' of user "postgres"/)
+  equal(statements(first)[0].sql, "ROLLBACK PREPARED 'for''gotten';", 'what ends it')
+  await w.sql(statements(first)[0].sql)
   const said = await look(w.doctor)
   const check = found(said, 'slot-held-by-others', 'warning', new RegExp(`process ${rows[0].pid} \\(user "postgres", application "forgetful", .*idle in transaction`))
   equal(statements(check)[0].sql, `SELECT pg_terminate_backend(${rows[0].pid});`, 'what ends it')
@@ -296,7 +300,7 @@ test('an open transaction and a prepared one: what waits for them, and who they 
 
 test("other consumers' slots, and one of ours that is another database's", async (t) => {
   const pg = await Postgres.create({ settings: { max_slot_wal_keep_size: '64MB' } })
-  const w = await database(t, { pg, sql: ['CREATE TABLE big (t text)'] })
+  const w = await database(t, { pg, sql: ['CREATE TABLE big (t text); ALTER TABLE big ALTER t SET STORAGE EXTERNAL'] })
   await pg.query('postgres', "SELECT pg_create_logical_replication_slot('cdc', 'pgoutput')")
   await w.sql("INSERT INTO big SELECT repeat(md5(i::text), 100) FROM generate_series(1, 12000) i")
   const other = found(await look(w.doctor), 'other-slots', 'warning', /the slot "cdc" \(nobody reads it\) retains/)
@@ -321,8 +325,8 @@ test('connecting: each cause is told, with what it needs', async (t) => {
   found(await at(pg.url('nowhere')), 'connect', 'error', /database "nowhere" does not exist/)
   equal(statements((await at(pg.url('nowhere'))).of('connect'))[0].sql, 'CREATE DATABASE "nowhere" OWNER "postgres";', 'SQL')
   found(await at(pg.url(w.db, 'nobody')), 'connect', 'error', /role "nobody" does not exist/)
-  found(await at('postgresql://u:p@127.0.0.1:1/d?sslmode=disable'), 'connect', 'error', /connection refused/)
-  found(await at('postgresql://u:p@does-not-exist.invalid/d'), 'connect', 'error', /does-not-exist\.invalid/)
+  found(await at('postgresql://u:another-password@127.0.0.1:1/d?sslmode=disable'), 'connect', 'error', /connection refused/)
+  found(await at('postgresql://u:another-password@does-not-exist.invalid/d'), 'connect', 'error', /does-not-exist\.invalid/)
   found(await at(pg.url(w.db).replace('sslmode=disable', 'sslmode=require')), 'connect', 'error', /SSL/)
   await pg.query('postgres', `ALTER ROLE ${w.app} NOLOGIN`)
   const barred = await look(w.doctor)
@@ -410,7 +414,7 @@ test('the pooled URL: another server, another role', async (t) => {
   const at = (url) => look({ ...w.doctor, ELECTRIC_POOLED_DATABASE_URL: url })
   found(await at(other.url('postgres')), 'pooled-url', 'error', /another server \(system identifier/)
   found(await at(w.pg.url('postgres')), 'pooled-url', 'error', /leads to database "postgres"/)
-  found(await at('postgresql://u:p@127.0.0.1:1/d?sslmode=disable'), 'pooled-url', 'error', /connection refused/)
+  found(await at('postgresql://u:another-password@127.0.0.1:1/d?sslmode=disable'), 'pooled-url', 'error', /connection refused/)
   const reader = w.pg.url(w.db, `reader_${w.app}`)
   found(await at(reader), 'table-select', 'error', new RegExp(`"reader_${w.app}" may not read "public"."items"`))
   found(await at(reader), 'role-timeouts', 'warning', /idle_session_timeout is 60000 ms for role "reader_/)
