@@ -80,6 +80,7 @@ struct stream {
 	/* of the connection */
 	bool started;        /* sink->start() was called: sink->lost() is due */
 	bool ran;            /* of the process: the stream has run once */
+	bool advised;        /* likewise: that the doctor was named */
 	bool sink_refused;   /* the error is the sink's own: always tried again */
 	bool in_transaction; /* between Begin and Commit */
 	bool send_blocked;   /* feedback is still in libpq's buffer */
@@ -703,6 +704,9 @@ static int judge(struct stream *s, struct err *e)
 		log_warning("Database connection in replication mode failed: %s (PG code: %s). Retrying...", s->last_error, e->sqlstate);
 	else
 		log_warning("Database connection in replication mode failed: %s. Retrying...", s->last_error);
+	if (!s->ran && !s->advised)
+		log_notice("Run `busbar doctor` with the same settings: it looks at the database and says what mends it");
+	s->advised = true;
 	return 0;
 }
 
