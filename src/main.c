@@ -21,6 +21,7 @@
 #include "base/settings.h"
 #include "http/http.h"
 #include "http/side.h"
+#include "ops/doctor.h"
 #include "ops/ops.h"
 #include "ops/prometheus.h"
 #include "pg/conn.h"
@@ -32,8 +33,9 @@ static void usage(FILE *out)
 	fprintf(out, "Busbar " BUSBAR_VERSION ": one Postgres replication feed, carried to any number of clients.\n"
 	             "\n"
 	             "  busbar                 run, configured by environment variables\n"
-	             "  busbar --check-config  read the configuration, say what is wrong with it, and exit\n"
-	             "  busbar --version\n"
+	             "  busbar --check-config  read the configuration, say what is wrong with it, and exit\n");
+	doctor_usage(out);
+	fprintf(out, "  busbar --version\n"
 	             "  busbar --help\n"
 	             "\n");
 	config_help(out);
@@ -71,6 +73,14 @@ static int load_config(struct config *c, bool quiet, struct err *e)
 static int fatal(const struct err *e)
 {
 	log_line(LOG_EMERGENCY, "%s", e->text);
+	return 1;
+}
+
+/* What the stream ended with: of the database's causes, more can be said from outside. */
+static int fatal_stream(const struct err *e)
+{
+	bool database = e->kind == ERR_CONFIG || e->kind == ERR_PG || e->kind == ERR_PG_CONN;
+	log_line(LOG_EMERGENCY, "%s%s", e->text, database ? " (run `busbar doctor`: it says what is wrong with the database, and what mends it)" : "");
 	return 1;
 }
 
@@ -184,7 +194,7 @@ static int run(struct config *c)
 	shapes_on_fatal(shapes, notify_fatal, &event);
 	rc = wait_for_end(signals, event, shapes, c);
 	if (rc == 1 && shapes_fatal(shapes, &e))
-		fatal(&e);
+		(void)fatal_stream(&e);
 out:
 	side_stop(prometheus);
 	http_stop(http);
@@ -202,6 +212,10 @@ out:
 
 int main(int argc, char **argv)
 {
+	if (argc >= 2 && strcmp(argv[1], "doctor") == 0) {
+		pg_init();
+		return doctor_main(argc - 2, argv + 2);
+	}
 	bool check = argc == 2 && strcmp(argv[1], "--check-config") == 0;
 	if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
 		usage(stdout);

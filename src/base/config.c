@@ -21,6 +21,9 @@
 #include "base/mem.h"
 #include "base/settings.h"
 
+/* A segment, and well above the 10 s or so that an idle slot stands still by itself. */
+#define WAL_LIMIT_MIN_BYTES (16 << 20)
+#define WAL_LIMIT_AGE_MIN_MS 60000
 #define POOL_SIZE_MIN 5       /* two for administration, two for snapshots, one for subsets */
 #define TIME_MS_MAX INT32_MAX /* 24 days: longer waits don't fit poll(2) and its like */
 #define BLANKS " \t\r\n"
@@ -60,8 +63,8 @@ static const struct { enum var var; int64_t min, max; } ranges[] = {
 	{V_ELECTRIC_CACHE_STALE_AGE, 0, INT32_MAX}, {V_BUSBAR_SUBQUERY_CACHE_MAX_AGE, 0, INT32_MAX},
 	{V_ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD, 1, INT64_MAX},
 	{V_ELECTRIC_TWEAKS_CONN_MAX_REQUESTS, 0, INT32_MAX},
-	{V_ELECTRIC_MAX_SHAPES, 0, INT64_MAX},
-	{V_ELECTRIC_EXPERIMENTAL_MAX_SHAPES, 0, INT64_MAX},
+	{V_ELECTRIC_MAX_SHAPES, 0, INT64_MAX}, {V_ELECTRIC_EXPERIMENTAL_MAX_SHAPES, 0, INT64_MAX},
+	{V_BUSBAR_WAL_LIMIT, WAL_LIMIT_MIN_BYTES, INT64_MAX}, {V_BUSBAR_WAL_LIMIT_AGE, WAL_LIMIT_AGE_MIN_MS, INT64_MAX},
 };
 
 struct loader {
@@ -168,9 +171,7 @@ int config_parse_time_ms(const char *text, int64_t *out, struct err *e)
 
 int config_parse_size(const char *text, int64_t *out, struct err *e)
 {
-	static const struct unit units[] = {
-		{"KB", 1e3}, {"KiB", 1024}, {"MB", 1e6}, {"MiB", 1048576}, {"GB", 1e9}, {"GiB", 1073741824},
-	};
+	static const struct unit units[] = {{"KB", 1e3}, {"KiB", 1024}, {"MB", 1e6}, {"MiB", 1048576}, {"GB", 1e9}, {"GiB", 1 << 30}};
 	/* 2^53: above it a double misses whole numbers. */
 	if (parse_unit(text, units, ARRAY_LEN(units), INT64_C(1) << 53, out))
 		return 0;
@@ -222,10 +223,7 @@ static int take_decoded(char **to, const char *p, size_t n, const char *what, st
 
 static int set_sslmode(struct config_url *u, const char *value, struct err *e)
 {
-	static const struct {
-		const char *name;
-		enum config_sslmode mode;
-	} modes[] = {
+	static const struct { const char *name; enum config_sslmode mode; } modes[] = {
 		{"disable", SSLMODE_DISABLE}, {"allow", SSLMODE_ALLOW}, {"prefer", SSLMODE_PREFER}, {"require", SSLMODE_REQUIRE},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(modes); i++)
@@ -716,6 +714,8 @@ static int load_replication(struct loader *l, struct config *c)
 	c->temporary_slot = l->num[V_CLEANUP_REPLICATION_SLOTS_ON_SHUTDOWN];
 	bool random_name = l->num[V_ELECTRIC_TEMPORARY_REPLICATION_SLOT_USE_RANDOM_NAME];
 	c->temporary_slot_random_name = c->temporary_slot && random_name;
+	c->wal_limit_bytes = l->num[V_BUSBAR_WAL_LIMIT]; /* 0 if unset */
+	c->wal_limit_age_ms = l->num[V_BUSBAR_WAL_LIMIT_AGE];
 	if (random_name && !c->temporary_slot)
 		warn(l, "ELECTRIC_TEMPORARY_REPLICATION_SLOT_USE_RANDOM_NAME has no effect without "
 		        "CLEANUP_REPLICATION_SLOTS_ON_SHUTDOWN=true");

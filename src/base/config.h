@@ -62,6 +62,8 @@ struct config {
 	bool manual_table_publishing;
 	int64_t publication_refresh_ms; /* ELECTRIC_TWEAKS_PUBLICATION_REFRESH_PERIOD, 60 s */
 	int64_t schema_reconciler_ms;   /* ELECTRIC_TWEAKS_SCHEMA_RECONCILER_PERIOD, 60 s */
+	int64_t wal_limit_bytes;        /* BUSBAR_WAL_LIMIT: of WAL that our slot keeps; 0: no limit */
+	int64_t wal_limit_age_ms;       /* BUSBAR_WAL_LIMIT_AGE; 0: no limit */
 	int64_t max_txn_bytes;          /* ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE; 0: no limit (ours is unlimited by default) */
 
 	/* HTTP */

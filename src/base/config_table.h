@@ -42,6 +42,10 @@ X(ELECTRIC_TEMPORARY_REPLICATION_SLOT_USE_RANDOM_NAME, BOOL, "false", USED,
   "With a temporary slot only: its name is random, so that instances don't exclude each other")
 X(ELECTRIC_REPLICATION_IDLE_TIMEOUT, TIME, NULL, LATER,
   "Closing database connections when idle; Busbar keeps them open")
+X(BUSBAR_WAL_LIMIT, SIZE, NULL, USED,
+  "Most WAL that Postgres keeps for our slot, at least 16 MiB; nearing it new shapes are refused, at it the slot is given up")
+X(BUSBAR_WAL_LIMIT_AGE, TIME, NULL, USED,
+  "The same for how long the slot may stand still with WAL behind it, at least 1 min")
 X(ELECTRIC_MANUAL_TABLE_PUBLISHING, BOOL, "false", USED,
   "Never alter the publication or a table; only check that they are as they must be")
 X(ELECTRIC_PUBLICATION_ALTER_DEBOUNCE_TIME, TIME, NULL, NO_EFFECT,

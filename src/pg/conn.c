@@ -232,7 +232,7 @@ static int run_settings(PGconn *conn, enum pg_role role, struct err *e)
 	return r;
 }
 
-PGconn *pg_connect(const struct config *c, enum pg_role role, struct err *e)
+static PGconn *connect_any(const struct config *c, enum pg_role role, bool plain, struct err *e)
 {
 	struct pg_addresses addresses;
 	if (pg_resolve(role_url(c, role)->host, c->database_use_ipv6, &addresses, e) < 0)
@@ -244,7 +244,8 @@ PGconn *pg_connect(const struct config *c, enum pg_role role, struct err *e)
 			continue;
 		/* An address that swallows packets must leave time for the next one. */
 		int64_t now_ms = clock_mono_ms();
-		if (wait_connected(conn, now_ms + (deadline_ms - now_ms) / (addresses.n - i), e) == 0 && run_settings(conn, role, e) == 0)
+		if (wait_connected(conn, now_ms + (deadline_ms - now_ms) / (addresses.n - i), e) == 0 &&
+		    (plain || run_settings(conn, role, e) == 0))
 			return conn;
 		PQfinish(conn);
 		if (e != NULL && e->sqlstate[0] != '\0')
@@ -254,6 +255,10 @@ PGconn *pg_connect(const struct config *c, enum pg_role role, struct err *e)
 		pg_tls_explain(c, role_url(c, role), addresses.text[addresses.n - 1], e);
 	return NULL;
 }
+
+PGconn *pg_connect(const struct config *c, enum pg_role role, struct err *e) { return connect_any(c, role, false, e); }
+
+PGconn *pg_connect_plain(const struct config *c, enum pg_role role, struct err *e) { return connect_any(c, role, true, e); }
 
 void pg_disconnect(PGconn **conn)
 {
@@ -478,7 +483,7 @@ static enum pg_error_class classify_authorization(struct verdict *v, const struc
 }
 
 /* PgBouncer before 1.23, Amazon's RDS Proxy, and those that take a replication connection for an ordinary one. */
-static bool is_pooler(const struct err *e)
+bool pg_is_pooler(const struct err *e)
 {
 	return has(e, "unsupported startup parameter") || has(e, "RDS Proxy") ||
 	       (is(e, "42601") && has(e, "IDENTIFY_SYSTEM"));
@@ -532,7 +537,7 @@ enum pg_error_class pg_classify(const struct config *c, const struct err *e, cha
 	if (lacks_replication(e))
 		return sayf(&v, PG_FATAL, "User does not have the REPLICATION attribute: run ALTER ROLE %s REPLICATION as a superuser "
 		            "(on Amazon RDS: GRANT rds_replication TO %s)", v.role, v.role);
-	if (is_pooler(e))
+	if (pg_is_pooler(e))
 		return sayf(&v, PG_FATAL, "The database URL leads to a connection pooler, which has no replication connections: set "
 		            "DATABASE_URL to the address of Postgres itself, and ELECTRIC_POOLED_DATABASE_URL to the pooler (it said: %s)",
 		            e->text);

@@ -30,6 +30,9 @@ void pg_init(void);
  * host are tried in turn. */
 PGconn *pg_connect(const struct config *c, enum pg_role role, struct err *e) MUST_USE;
 
+/* The same without the session settings, for whoever may be connected to a pooler. */
+PGconn *pg_connect_plain(const struct config *c, enum pg_role role, struct err *e) MUST_USE;
+
 /* Closes it and forgets it; *conn may be NULL. */
 void pg_disconnect(PGconn **conn);
 
@@ -69,6 +72,9 @@ enum pg_error_class pg_classify(const struct config *c, const struct err *e, cha
 /* True if an error of Postgres (ERR_PG) is about what was asked for, a name, a right, a value, and comes again as long as
  * that is asked; false for what the server couldn't do at the time: a timeout, a lack of memory or disk, a shutdown. */
 bool pg_is_askers(const struct err *e);
+
+/* True if it is a pooler that says so: it has no replication connections. */
+bool pg_is_pooler(const struct err *e);
 
 /* Adds what mends it to an error about a table, with the names filled in: a missing right, or which URL it was. */
 void pg_advise(struct err *e, const struct config *c, enum pg_role role, const char *schema, const char *table);

@@ -32,6 +32,7 @@ void engine_init_locks(struct shapes *s)
 	pthread_cond_init(&s->job_cond, NULL);
 	pthread_mutex_init(&s->server_lock, NULL);
 	pthread_mutex_init(&s->failing_lock, NULL);
+	pthread_mutex_init(&s->guard.lock, NULL);
 	lock_rank(&s->registry_lock, LOCK_REGISTRY);
 	for (int i = 0; i < SHAPE_LOCKS; i++)
 		lock_rank(&s->shape_locks[i], LOCK_SHAPE);
@@ -44,6 +45,7 @@ void engine_init_locks(struct shapes *s)
 	lock_rank(&s->job_lock, LOCK_LEAF);
 	lock_rank(&s->server_lock, LOCK_LEAF);
 	lock_rank(&s->failing_lock, LOCK_LEAF);
+	lock_rank(&s->guard.lock, LOCK_LEAF);
 	wait_list_init(&s->status_waiters, &s->status_lock);
 	wait_list_init(&s->lsn_waiters, &s->lsn_lock);
 	s->cmds_tail = &s->cmds;
@@ -58,7 +60,7 @@ void engine_free_locks(struct shapes *s)
 	for (int i = 0; i < SHAPE_LOCKS; i++)
 		pthread_mutex_destroy(&s->shape_locks[i]);
 	pthread_mutex_t *leaves[] = {&s->removed_lock, &s->headers_lock, &s->status_lock, &s->lookup_lock, &s->lsn_lock, &s->cmd_lock,
-	                             &s->job_lock, &s->server_lock, &s->failing_lock};
+	                             &s->job_lock, &s->server_lock, &s->failing_lock, &s->guard.lock};
 	for (size_t i = 0; i < ARRAY_LEN(leaves); i++)
 		pthread_mutex_destroy(leaves[i]);
 	writer_free(&s->writer);

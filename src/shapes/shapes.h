@@ -125,7 +125,8 @@ enum shapes_currency shapes_currency_wait(struct shapes *s, struct waiter *w);
 struct shapes_ready {
 	bool ready;         /* a request for a shape would be answered here and now */
 	bool away;          /* ... as of our last position: Postgres is away, so no new shapes either */
-	const char *status; /* "ready", "starting", "waiting", "store_failing" */
+	const char *status; /* "ready", "starting", "waiting", "store_failing", "refusing" */
+	const char *wal;    /* what the WAL guard does: "warn", "refuse", "drop", "given_up", "held_by_others"; NULL: nothing */
 	enum reason why;    /* REASON_NONE: ready */
 	const char *reason; /* NULL: none. May point into `text`: not to be copied */
 	char text[STORE_FAILING_TEXT_MAX + 32];
@@ -139,6 +140,10 @@ enum reason shapes_status_why(struct shapes *s);
 /* Whether the store can't be written: since when (monotonic ms), and why, terminated. Any of the three may be NULL. Known
  * shapes are served meanwhile; nothing new can be made, and Postgres keeps its WAL. */
 bool shapes_store_failing(struct shapes *s, int64_t *since_ms, char *text, size_t max);
+
+/* Whether new shapes are refused for the WAL that Postgres keeps for us; `text`: what to tell who asks for one, terminated. Cheap. */
+#define WAL_REFUSAL_TEXT_MAX 350
+bool shapes_wal_refuses(struct shapes *s, char *text, size_t max);
 
 /* ---- tables ----------------------------------------------------------------------------------- */
 

@@ -80,12 +80,14 @@ struct stream {
 	/* of the connection */
 	bool started;        /* sink->start() was called: sink->lost() is due */
 	bool ran;            /* of the process: the stream has run once */
+	bool advised;        /* likewise: that the doctor was named */
 	bool sink_refused;   /* the error is the sink's own: always tried again */
 	bool in_transaction; /* between Begin and Commit */
 	bool send_blocked;   /* feedback is still in libpq's buffer */
 	bool tls, looked;    /* see look_again() */
 	bool skipping;       /* see on_notice() */
 	bool ask_now;        /* stream_ask() */
+	bool gave_up;        /* it ended because the slot is to be given up */
 	lsn_t received, acked;
 	unsigned messages;
 	bool hurried; /* see HURRY_MESSAGES */
@@ -101,6 +103,9 @@ struct stream {
 
 	/* over connections */
 	_Atomic bool hurry;       /* stream_hurry() */
+	_Atomic bool give_up;     /* stream_give_up_slot(); the two are written before it */
+	_Atomic lsn_t give_up_confirmed;
+	_Atomic int64_t give_up_bytes;
 	int64_t backoff_ms;       /* the next wait; 0: none yet */
 	int stalls;               /* connections given up one after the other that got no further than `stalled_at` */
 	lsn_t stalled_at;
@@ -156,6 +161,21 @@ void stream_hurry(struct stream *s)
 		loop_wake(&s->loop);
 }
 void stream_ask(struct stream *s) { s->ask_now = true; }
+
+void stream_give_up_slot(struct stream *s, lsn_t confirmed, int64_t bytes)
+{
+	atomic_store(&s->give_up_confirmed, confirmed);
+	atomic_store(&s->give_up_bytes, bytes);
+	atomic_store(&s->give_up, true);
+	loop_wake(&s->loop);
+}
+
+/* The next setup_slot() sees to it, in whichever connection that is. */
+static void take_give_up(struct stream *s)
+{
+	if (atomic_exchange(&s->give_up, false))
+		s->setup.give_up = (struct setup_give_up){true, atomic_load(&s->give_up_confirmed), atomic_load(&s->give_up_bytes)};
+}
 
 static void set_phase(struct stream *s, enum stream_phase phase, const char *error)
 {
@@ -293,6 +313,10 @@ static int look_at_server(struct stream *s, struct err *e)
 static int housekeep(struct stream *s, bool reading, struct err *e)
 {
 	loop_idle(&s->loop);
+	if (atomic_load(&s->give_up)) {
+		s->gave_up = true;
+		return err_set(e, ERR_CANCELLED, "the replication slot is given up");
+	}
 	int64_t now_ms = clock_mono_ms();
 	if (!reading || s->received_ms > s->heard_ms)
 		s->heard_ms = reading ? s->received_ms : now_ms;
@@ -575,6 +599,7 @@ static int set_up(struct stream *s, lsn_t *start_at, struct err *e)
 	if (setup_lock(u, e) < 0)
 		return -1;
 	set_phase(s, STREAM_SETTING_UP, NULL);
+	take_give_up(s);
 	if (setup_publication(u, e) < 0 || setup_slot(u, e) < 0 || setup_history(u, e) < 0)
 		return -1;
 	*start_at = 0;
@@ -679,6 +704,9 @@ static int judge(struct stream *s, struct err *e)
 		log_warning("Database connection in replication mode failed: %s (PG code: %s). Retrying...", s->last_error, e->sqlstate);
 	else
 		log_warning("Database connection in replication mode failed: %s. Retrying...", s->last_error);
+	if (!s->ran && !s->advised)
+		log_notice("Run `busbar doctor` with the same settings: it looks at the database and says what mends it");
+	s->advised = true;
 	return 0;
 }
 
@@ -699,7 +727,7 @@ int stream_run(struct stream *s, struct err *e)
 {
 	for (;;) {
 		s->running_since_ms = 0;
-		s->sink_refused = false;
+		s->sink_refused = s->gave_up = false;
 		err_clear(e);
 		int r = run_connection(s, e);
 		REQUIRE(r < 0);
@@ -707,6 +735,8 @@ int stream_run(struct stream *s, struct err *e)
 		close_connection(s, stopping);
 		if (stopping)
 			return 0;
+		if (s->gave_up)
+			continue;
 		if (s->failing_since_ms == 0)
 			s->failing_since_ms = clock_mono_ms();
 		if (judge(s, e) < 0)

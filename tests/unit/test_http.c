@@ -85,6 +85,7 @@ struct shapes {
 	struct shape shape;
 	struct subset subset;
 	bool subsets_full;
+	bool wal_refuses;
 	unsigned subsets, subsets_freed;
 	int refs;             /* of the shape */
 	bool strange;         /* something else was asked for than any test asks for */
@@ -169,6 +170,15 @@ bool shapes_store_failing(struct shapes *s, int64_t *since_ms, char *text, size_
 {
 	(void)s, (void)since_ms, (void)text, (void)max;
 	return false;
+}
+
+bool shapes_wal_refuses(struct shapes *s, char *text, size_t max)
+{
+	locked();
+	bool refuses = s->wal_refuses;
+	unlock();
+	snprintf(text, max, "New shapes are refused for now: a test says so");
+	return refuses;
 }
 
 struct table_lookup *shapes_table_lookup(struct shapes *s, const char *schema, const char *name)

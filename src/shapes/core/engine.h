@@ -11,7 +11,7 @@
  * Locks, in the order in which they may be taken (base/lock_order.h checks it in debug builds; none is held during a call
  * into libpq, LMDB or MHD):
  *   registry_lock > a shape's lock > a leaf: job_lock, cmd_lock, headers_lock, lookup_lock, lsn_lock, status_lock,
- *   server_lock, removed_lock (logs are written under it), failing_lock, writer.lock. A wait list has one of these, or its
+ *   server_lock, removed_lock (logs are written under it), failing_lock, guard.lock, writer.lock. A wait list has one of these, or its
  *   shape's; waiters are called with it held, and may take locks of whoever waits, which know none of ours.
  */
 #ifndef BUSBAR_SHAPES_ENGINE_H
@@ -22,6 +22,7 @@
 
 #include "base/map.h"
 #include "shapes/core/cmds.h"
+#include "shapes/core/guard.h"
 #include "shapes/core/jobs.h"
 #include "shapes/core/limits.h"
 #include "shapes/core/registry.h"
@@ -126,9 +127,11 @@ struct shapes {
 	_Atomic size_t sets_bytes;     /* what subqueries of all shapes select (core/sets.h) */
 
 	struct subsets *subsets; /* subset.c */
+	struct guard guard;      /* of the WAL */
 
 	pthread_mutex_t server_lock;
 	struct stream_server server;   /* of the running connection; version 0: none yet */
+	int64_t server_ms;             /* when that was */
 	lsn_t wal_end;
 	int64_t wal_end_asked_ms, wal_end_ms;
 	bool wal_end_queued;
@@ -146,6 +149,7 @@ static inline pthread_mutex_t *shape_lock(const struct shape *s) { return &s->en
 /* status.c: what the stream has learned; INGEST calls them. */
 void status_phase(struct shapes *s, enum stream_phase phase, const char *error);
 void status_wait(struct shapes *s, enum stream_wait wait);
+enum stream_phase status_phase_now(struct shapes *s);
 /* At least every 100 ms: ends SHAPES_UNPROVEN in time. */
 void status_poll(struct shapes *s);
 

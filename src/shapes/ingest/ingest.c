@@ -240,16 +240,26 @@ static bool looks_awaited(struct shapes *s)
 	return s->ingest->looking;
 }
 
+/* For the WAL guard: what keeps us from reading. */
+static bool held(struct shapes *s, enum guard_hold why)
+{
+	guard_held(s, why);
+	return false;
+}
+
 static bool on_ready(void *ctx)
 {
 	struct shapes *s = ctx;
 	struct ingest *in = s->ingest;
-	if (resolve_awaited(in) || ground_awaited(s) || looks_awaited(s))
-		return false;
-	if (!txn_try_finish(s))
-		return false;
+	if (resolve_awaited(in))
+		return held(s, GUARD_HOLD_PARTITION);
+	if (ground_awaited(s))
+		return held(s, GUARD_HOLD_GROUND);
+	if (looks_awaited(s))
+		return held(s, GUARD_HOLD_LOOK);
 	size_t ahead_max = in->staged ? STAGED_AHEAD_BYTES_MAX : AHEAD_BYTES_MAX;
-	return atomic_load(&s->ahead_bytes) < ahead_max && atomic_load(&s->writer.journal_bytes) < JOURNAL_BYTES_MAX;
+	bool ready = txn_try_finish(s) && atomic_load(&s->ahead_bytes) < ahead_max && atomic_load(&s->writer.journal_bytes) < JOURNAL_BYTES_MAX;
+	return ready || held(s, GUARD_HOLD_STORE);
 }
 
 /* A position from which nothing is to come: durable first, then acknowledged. */
@@ -349,6 +359,7 @@ static void on_phase(void *ctx, enum stream_phase phase, const char *error)
 		return;
 	/* What happened to our tables while we were away is looked at at once. */
 	jobs_reconcile_now(s);
+	jobs_guard_now(s);
 }
 
 static void on_waits(void *ctx, enum stream_wait wait) { status_wait(ctx, wait); }

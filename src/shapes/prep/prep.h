@@ -51,6 +51,7 @@ bool session_refused(const PGconn *conn, const struct err *e);
 struct job *queue_take(struct pg_thread *w);
 bool queue_reconcile(struct shapes *s);
 bool queue_watch(struct shapes *s);
+bool queue_guard(struct shapes *s); /* the same, until guard.queued is cleared */
 void queue_wait(struct pg_thread *w);
 void queue_clear(struct shapes *s);
 /* Not held. */
@@ -74,6 +75,8 @@ bool leaves_same(const struct pg_table *a, const struct pg_table *b);
  * again.
  */
 int leaves_post(struct shapes *s, PGconn *conn, uint32_t oid, uint32_t xid, const char *relation, struct err *e);
+/* Rotates the shapes of all tables that have, or may have, partitions or children. */
+void leaves_rotate_families(struct shapes *s, enum reason reason, const char *why);
 /*
  * The stream brings a transaction as soon as it is flushed; others see what it did a little later, with a slow
  * synchronous standby much later. Until then the catalog doesn't show the partitions it made, and its rows in
@@ -122,6 +125,16 @@ int reconcile_table(struct pg_thread *w, struct pg_table *was, struct err *e) MU
 /* watch.c: the look each second; JOB_GROUND */
 void watch_run(struct pg_thread *w);
 void watch_ground(struct pg_thread *w, struct job *j);
+
+/* guard.c: a look at the slot, and what that calls for; returns after how many ms the next one is due. */
+int64_t guard_run(struct pg_thread *w);
+struct guard_figures {
+	int64_t ours_bytes, age_ms, limit_bytes, limit_age_ms; /* a limit of 0: none */
+};
+/* Of the limit that is nearer, in thousandths. */
+int guard_permille(const struct guard_figures *f);
+/* The step that calls for, after the step that was taken. GUARD_GIVEN_UP: the slot is to be given up, if that can be. */
+enum guard_step guard_decide(int permille, enum guard_step was);
 
 /* evict.c */
 void evict_run(struct shapes *s);

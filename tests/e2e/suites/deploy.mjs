@@ -240,8 +240,6 @@ function selectors(expr) {
 // Those that stand for a limit are absent while there is none; the others until their owners measure them.
 const ABSENT = new Set([
   'busbar_wal_limit_bytes', 'busbar_store_limit_bytes',
-  'busbar_wal_held_by_us_bytes', 'busbar_wal_held_by_others_bytes', 'busbar_wal_guard_step', 'busbar_slot_state',
-  'electric_postgres_replication_slot_retained_wal_size', 'electric_postgres_replication_slot_confirmed_flush_lsn_lag',
   'busbar_store_bytes', 'busbar_store_free_bytes',
 ])
 
