@@ -91,6 +91,9 @@ static enum step find_or_create(struct request *r, const struct shape_def *def)
 		int wait_s = shapes_held_back(s, def, &why);
 		if (wait_s > 0)
 			return reply_message(r, 503, why, wait_s, true);
+		char full[STORE_FULL_TEXT_MAX];
+		if (shapes_full(s, full, sizeof full, &wait_s))
+			return reply_message(r, 503, full, wait_s, true);
 		struct err e;
 		err_clear(&e);
 		found = shapes_get(s, def, &e);

@@ -83,7 +83,7 @@ struct shapes {
 	struct table_lookup inner[INNERS]; /* of others */
 	struct shape shape;
 	struct subset subset;
-	bool subsets_full;
+	bool subsets_full, full;
 	unsigned subsets, subsets_freed;
 	int refs;             /* of the shape */
 	bool strange;         /* something else was asked for than any test asks for */
@@ -241,6 +241,17 @@ struct shape *shapes_by_handle(struct shapes *s, const char *handle, size_t len)
 struct shape *shapes_leaving(struct shapes *s, const char *handle, size_t len) { (void)s, (void)handle, (void)len; return NULL; }
 struct shape *shapes_find(struct shapes *s, const struct shape_def *def) { (void)def; return if_there(s, true); }
 int shapes_held_back(struct shapes *s, const struct shape_def *def, const char **why) { (void)s, (void)def; *why = ""; return 0; }
+
+bool shapes_full(struct shapes *s, char *text, size_t max, int *retry_s)
+{
+	locked();
+	bool full = s->full;
+	if (full)
+		snprintf(text, max, "The store takes no new shapes: it has reached BUSBAR_STORE_LIMIT");
+	*retry_s = 7;
+	unlock();
+	return full;
+}
 
 struct shape *shapes_get(struct shapes *s, const struct shape_def *def, struct err *e)
 {
@@ -818,6 +829,10 @@ static void test_lookup_refused(void)
 	HAPPENS(engine.look = LOOK_FOUND; err_set(&engine.err, ERR_LIMIT, "too many shapes"));
 	get(ITEMS "&offset=-1");
 	got(503, "{\"message\":\"Failed to create shape, please retry\"}");
+	HAPPENS(engine.full = true);
+	get(ITEMS "&offset=-1");
+	got(503, "{\"message\":\"The store takes no new shapes: it has reached BUSBAR_STORE_LIMIT\"}");
+	CHECK_STR(header(&answer, "retry-after"), "7");
 	end();
 }
 
