@@ -19,6 +19,7 @@ int err_set(struct err *e, enum err_kind kind, const char *fmt, ...)
 	va_start(ap, fmt);
 	e->kind = kind;
 	e->sqlstate[0] = '\0';
+	e->why = REASON_NONE;
 	vsnprintf(e->text, sizeof e->text, fmt, ap);
 	va_end(ap);
 	return -1;
@@ -48,6 +49,7 @@ int err_errno(struct err *e, int errnum, const char *fmt, ...)
 	int n = vsnprintf(e->text, sizeof e->text, fmt, ap);
 	va_end(ap);
 	e->kind = errnum == ENOSPC || errnum == EDQUOT ? ERR_FULL : ERR_IO;
+	e->why = REASON_NONE;
 	e->sqlstate[0] = '\0';
 	char why[128];
 	if (n >= 0 && (size_t)n < sizeof e->text)
@@ -61,9 +63,52 @@ void err_hide_values(struct err *e)
 		snprintf(e->text, sizeof e->text, "a row has a value for which the condition fails (SQLSTATE %s)", e->sqlstate);
 }
 
+int err_why(struct err *e, enum reason why)
+{
+	if (e != NULL)
+		e->why = why;
+	return -1;
+}
+
+/* Postgres's classes of errors that pass: conflicts, resources, locks, an operator's or a time limit's end. */
+static bool passes(const char *sqlstate)
+{
+	static const char *const classes[] = {"40", "53", "55", "57", "58"};
+	for (size_t i = 0; i < ARRAY_LEN(classes); i++)
+		if (strncmp(sqlstate, classes[i], 2) == 0)
+			return true;
+	return false;
+}
+
+enum reason err_reason(const struct err *e)
+{
+	if (e->why != REASON_NONE)
+		return e->why;
+	switch (e->kind) {
+	case ERR_PG_CONN:
+		return REASON_POSTGRES_AWAY;
+	case ERR_TIMEOUT:
+		return REASON_POSTGRES_SLOW;
+	case ERR_CANCELLED:
+		return REASON_STOPPING;
+	case ERR_LIMIT:
+		return REASON_LIMIT_SIZE;
+	case ERR_NOT_FOUND: /* a table isn't any more what it was a moment ago */
+		return REASON_SCHEMA_CHANGED;
+	case ERR_IO:
+	case ERR_FULL:
+		return REASON_STORE_FAILING;
+	case ERR_DAMAGED:
+		return REASON_STORE_DAMAGED;
+	default:
+		return e->kind == ERR_PG && passes(e->sqlstate) ? REASON_POSTGRES_SLOW : REASON_POSTGRES_REFUSES;
+	}
+}
+
 void err_clear(struct err *e)
 {
 	e->kind = ERR_NONE;
+	e->why = REASON_NONE;
 	e->sqlstate[0] = e->text[0] = '\0';
 }
 

@@ -26,6 +26,14 @@ void buf_reset(struct buf *b)
 		b->data[0] = '\0';
 }
 
+void buf_trim(struct buf *b)
+{
+	if (b->data == NULL || b->cap == b->len + 1)
+		return;
+	b->data = mem_realloc(b->data, b->len + 1);
+	b->cap = b->len + 1;
+}
+
 char *buf_grow(struct buf *b, size_t n)
 {
 	if (b->failed || n > b->max || b->len > b->max - n) {

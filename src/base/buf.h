@@ -27,6 +27,7 @@ struct buf {
 void buf_init(struct buf *b, size_t max_bytes);
 void buf_clear(struct buf *b); /* frees the memory; usable again afterwards */
 void buf_reset(struct buf *b); /* empties it and keeps the memory */
+void buf_trim(struct buf *b);  /* gives back what it doesn't use: what is in it may move */
 
 char *buf_grow(struct buf *b, size_t n); /* buf_room() when the memory isn't there yet */
 

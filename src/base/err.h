@@ -8,6 +8,7 @@
 #ifndef BUSBAR_BASE_ERR_H
 #define BUSBAR_BASE_ERR_H
 
+#include "base/reason.h"
 #include "base/require.h"
 
 enum err_kind {
@@ -30,6 +31,7 @@ struct err {
 	enum err_kind kind;
 	char sqlstate[6]; /* "" unless kind is ERR_PG or ERR_PG_CONN */
 	char text[800];   /* cut at the end if longer, always terminated */
+	enum reason why;  /* what clients are told it is; REASON_NONE: err_reason() knows by the kind */
 };
 
 /* Sets kind and text; returns -1 so that `return err_set(...)` reads well. `e` may be NULL. */
@@ -43,6 +45,11 @@ int err_errno(struct err *e, int errnum, const char *fmt, ...) PRINTF_LIKE(3, 4)
 
 /* What Postgres says of an error of data (class 22) may quote a value of a row: the text becomes one that doesn't. */
 void err_hide_values(struct err *e);
+
+/* Says what clients are told it is, where the kind doesn't; returns -1. */
+int err_why(struct err *e, enum reason why);
+/* What a client that gets a 503 or a 409 for it is told; never REASON_NONE. */
+enum reason err_reason(const struct err *e);
 
 void err_clear(struct err *e);
 

@@ -8,13 +8,16 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/utf8.h"
 
 #define LOG_LINE_BYTES_MAX 4096      /* longer lines are cut; no more than PIPE_BUF, so that a ready pipe takes one */
 #define LOG_RING_BYTES (256u << 10)  /* lines beyond it are dropped and counted */
@@ -24,7 +27,8 @@
 #define SELDOM_BURST 40              /* lines of all keys at once, then SELDOM_PER_S */
 #define SELDOM_PER_S 4
 
-static enum log_level least_level = LOG_INFO;
+static _Atomic int least_level = LOG_INFO;
+static _Atomic int line_format = LOG_TEXT;
 static const char *const names[] = {"debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"};
 
 static struct {
@@ -46,7 +50,18 @@ static struct {
 	char ring[LOG_RING_BYTES];
 } out = {.lock = PTHREAD_MUTEX_INITIALIZER, .filled = PTHREAD_COND_INITIALIZER, .emptied = PTHREAD_COND_INITIALIZER};
 
-void log_init(enum log_level least) { least_level = least; }
+void log_init(enum log_level least) { atomic_store_explicit(&least_level, (int)least, memory_order_relaxed); }
+
+bool log_shows(enum log_level level) { return (int)level >= atomic_load_explicit(&least_level, memory_order_relaxed); }
+
+void log_format(enum log_format format) { atomic_store_explicit(&line_format, (int)format, memory_order_relaxed); }
+
+bool log_format_parse(const char *s, enum log_format *format)
+{
+	bool json = strcasecmp(s, "json") == 0;
+	*format = json ? LOG_JSON : LOG_TEXT;
+	return json || strcasecmp(s, "text") == 0;
+}
 
 bool log_level_parse(const char *s, enum log_level *level)
 {
@@ -61,20 +76,131 @@ bool log_level_parse(const char *s, enum log_level *level)
 	return true;
 }
 
-static size_t format_line(char *line, size_t max, enum log_level level, const char *fmt, va_list ap)
+/* ---- a line ---- */
+
+/* A line being written; what doesn't fit is left out. */
+struct line {
+	char *to;
+	size_t len, max;
+};
+
+static void put_bytes(struct line *l, const char *p, size_t n)
+{
+	if (n > l->max - l->len)
+		n = l->max - l->len;
+	memcpy(l->to + l->len, p, n);
+	l->len += n;
+}
+
+static void put_text(struct line *l, const char *s) { put_bytes(l, s, strlen(s)); }
+
+static void put_time(struct line *l)
 {
 	int64_t us = clock_wall_us();
 	time_t s = (time_t)(us / 1000000);
 	struct tm tm;
+	char text[64];
 	gmtime_r(&s, &tm);
-	int n = snprintf(line, max, "%02d:%02d:%02d.%03d [%s] ", tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(us / 1000 % 1000),
-	                 names[level]);
-	int m = vsnprintf(line + n, max - (size_t)n - 1, fmt, ap);
-	size_t len = (size_t)n + (m < 0 ? 0 : (size_t)m);
-	if (len > max - 2)
-		len = max - 2;
-	line[len++] = '\n';
-	return len;
+	snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
+	         tm.tm_min, tm.tm_sec, (int)(us / 1000 % 1000));
+	put_text(l, text);
+}
+
+/* One character as JSON has it inside of a string, whole or not at all; what is no UTF-8 becomes U+FFFD. */
+static bool put_escaped(struct line *l, const char **p, const char *end)
+{
+	char text[8];
+	size_t n;
+	uint32_t c = utf8_decode(p, end);
+	if (c == '"' || c == '\\') {
+		text[0] = '\\';
+		text[1] = (char)c;
+		n = 2;
+	} else if (c < 0x20 || c == 0x7f) {
+		n = (size_t)snprintf(text, sizeof text, "\\u%04x", (unsigned)c);
+	} else {
+		if (c > UTF8_POINT_MAX || (c >= 0xd800 && c < 0xe000))
+			c = UTF8_REPLACEMENT;
+		n = utf8_encode(text, c);
+	}
+	if (n > l->max - l->len)
+		return false;
+	put_bytes(l, text, n);
+	return true;
+}
+
+static void put_string(struct line *l, const char *s)
+{
+	const char *end = s + strlen(s);
+	while (s < end && put_escaped(l, &s, end))
+		;
+}
+
+static void put_field(struct line *l, const char *name, const char *value)
+{
+	if (value == NULL || value[0] == '\0')
+		return;
+	put_text(l, ",\"");
+	put_text(l, name);
+	put_text(l, "\":\"");
+	put_string(l, value);
+	put_text(l, "\"");
+}
+
+#define ABOUT_BYTES_MAX 1024 /* of a line, for what it is about: a handle and a name, escaped */
+
+static void put_json(struct line *l, enum log_level level, const struct log_about *about, const char *text)
+{
+	char after[ABOUT_BYTES_MAX];
+	struct line end = {after, 0, sizeof after - 4};
+	/* A name of a table has at most 2 * 63 bytes, each six at most. */
+	if (about != NULL) {
+		put_field(&end, "reason", reason_code(about->reason));
+		put_field(&end, "shape", about->shape);
+		put_field(&end, "table", about->table);
+	}
+	end.max = sizeof after;
+	put_text(&end, "}");
+	put_text(l, "{\"time\":\"");
+	put_time(l);
+	put_text(l, "\",\"level\":\"");
+	put_text(l, names[level]);
+	put_text(l, "\",\"message\":\"");
+	l->max -= end.len + 1;
+	put_string(l, text);
+	l->max += end.len + 1;
+	put_text(l, "\"");
+	put_bytes(l, after, end.len);
+}
+
+static void put_plain(struct line *l, enum log_level level, const struct log_about *about, const char *text)
+{
+	put_time(l);
+	put_text(l, " [");
+	put_text(l, names[level]);
+	put_text(l, "] ");
+	size_t from = l->len;
+	put_text(l, text);
+	if (about != NULL && about->reason != REASON_NONE) {
+		put_text(l, " [");
+		put_text(l, reason_code(about->reason));
+		put_text(l, "]");
+	}
+	/* A name may have a line's end in it: it must not pass for a line of ours. */
+	for (size_t i = from; i < l->len; i++)
+		if ((unsigned char)l->to[i] < 0x20 || l->to[i] == 0x7f)
+			l->to[i] = ' ';
+}
+
+static size_t format_line(char *to, size_t max, enum log_level level, const struct log_about *about, const char *text)
+{
+	struct line l = {to, 0, max - 1};
+	if (atomic_load_explicit(&line_format, memory_order_relaxed) == LOG_JSON)
+		put_json(&l, level, about, text);
+	else
+		put_plain(&l, level, about, text);
+	to[l.len++] = '\n';
+	return l.len;
 }
 
 /* All of it, or as much as there is somebody for: a closed pipe or a full disk must not stop the service. */
@@ -123,37 +249,22 @@ static bool ring_put(const char *line, size_t len)
 	return true;
 }
 
-static size_t format_any(char *line, size_t max, enum log_level level, const char *fmt, ...) PRINTF_LIKE(4, 5);
-static size_t format_any(char *line, size_t max, enum log_level level, const char *fmt, ...)
-{
-	va_list ap;
-	va_start(ap, fmt);
-	size_t len = format_line(line, max, level, fmt, ap);
-	va_end(ap);
-	return len;
-}
-
 /* Where lines are missing, a line says how many, as soon as it fits. */
 static void tell_dropped(void)
 {
-	char line[200];
+	char line[300], text[120];
 	if (out.dropped == 0)
 		return;
-	size_t len = format_any(line, sizeof line, LOG_WARNING, "%llu lines of the log are missing here: it was not read fast enough",
-	                        (unsigned long long)out.dropped);
+	snprintf(text, sizeof text, "%llu lines of the log are missing here: it was not read fast enough", (unsigned long long)out.dropped);
+	size_t len = format_line(line, sizeof line, LOG_WARNING, NULL, text);
 	if (ring_put(line, len))
 		out.dropped = 0;
 }
 
-void log_line(enum log_level level, const char *fmt, ...)
+static void put_line(enum log_level level, const struct log_about *about, const char *text)
 {
-	if (level < least_level)
-		return;
 	char line[LOG_LINE_BYTES_MAX];
-	va_list ap;
-	va_start(ap, fmt);
-	size_t len = format_line(line, sizeof line, level, fmt, ap);
-	va_end(ap);
+	size_t len = format_line(line, sizeof line, level, about, text);
 	pthread_mutex_lock(&out.lock);
 	if (!out.started) {
 		write_direct(line, len);
@@ -163,6 +274,30 @@ void log_line(enum log_level level, const char *fmt, ...)
 			out.dropped++;
 	}
 	pthread_mutex_unlock(&out.lock);
+}
+
+void log_line(enum log_level level, const char *fmt, ...)
+{
+	char text[LOG_LINE_BYTES_MAX];
+	if (!log_shows(level))
+		return;
+	va_list ap;
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	put_line(level, NULL, text);
+}
+
+void log_about(enum log_level level, const struct log_about *about, const char *fmt, ...)
+{
+	char text[LOG_LINE_BYTES_MAX];
+	if (!log_shows(level))
+		return;
+	va_list ap;
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	put_line(level, about, text);
 }
 
 /* ---- lines that would come again and again ---- */
@@ -221,7 +356,7 @@ void log_seldom(enum log_level level, uint64_t key, const char *fmt, ...)
 {
 	char text[LOG_LINE_BYTES_MAX], same_text[60] = "", others_text[60] = "";
 	uint64_t same = 0, others = 0;
-	if (level < least_level || !seldom_due(key, &same, &others))
+	if (!log_shows(level) || !seldom_due(key, &same, &others))
 		return;
 	va_list ap;
 	va_start(ap, fmt);

@@ -1,7 +1,9 @@
 /*
- * log.h - one line per event on stdout, `HH:MM:SS.mmm [level] text`, UTC.
+ * log.h - one line per event on stdout, UTC: `2026-01-31T23:59:59.999Z [level] text`, or the same as a JSON object with the
+ * fields time, level, message and, where they are known, shape, table and reason.
  *
- * Levels and their names are Electric's: most life-cycle lines are `notice`.
+ * Levels and their names are Electric's: most life-cycle lines are `notice`. Level and format may change at any time. Whatever
+ * a text holds, it stays one line: control characters in it become blanks, or are escaped.
  * Any thread, and no caller ever waits for the reader of the log: lines go through a ring of bounded size
  * to a thread that writes them. Where the ring was full lines are dropped; how many, a line says in their
  * place. A text never holds a password or the API secret: callers pass addresses, not URLs.
@@ -13,14 +15,22 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/reason.h"
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_NOTICE, LOG_WARNING, LOG_ERROR, LOG_CRITICAL, LOG_ALERT, LOG_EMERGENCY };
 
 #define LOG_STOP_WAIT_MS 1000  /* for lines that are still to be written when we end */
 #define LOG_ABORT_WAIT_MS 500  /* the same before abort() */
 
-/* Before other threads run. */
+enum log_format { LOG_TEXT, LOG_JSON };
+
+/* Lines below it aren't shown from now on. Any thread. */
 void log_init(enum log_level least);
+bool log_shows(enum log_level level);
+/* LOG_TEXT before it is called. Any thread. */
+void log_format(enum log_format format);
+/* "text" or "json", in any case of letters. */
+bool log_format_parse(const char *s, enum log_format *format);
 /* "debug" … "emergency", and "warn"; false if it is none of them. Lower case only. */
 bool log_level_parse(const char *s, enum log_level *level);
 
@@ -33,6 +43,13 @@ void log_thread_stop(void);
 void log_flush(int64_t ms);
 
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* What a line is about, as fields of its own in JSON; the text says it too, but for the reason, which then ends it in brackets. */
+struct log_about {
+	const char *shape, *table; /* NULL: none */
+	enum reason reason;        /* REASON_NONE: none */
+};
+void log_about(enum log_level level, const struct log_about *about, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /*
  * For what clients or rows can cause again and again: a line of the same key comes once in LOG_SELDOM_MS, then with the

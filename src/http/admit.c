@@ -132,6 +132,9 @@ enum step admit_refuse(struct request *r)
 	reply_header(&p, "electric-internal-known-error", "true");
 	int64_t wait_ms = initial ? pace_next(r->http, r->conn->loop->now_ms) : RETRY_AFTER_S_MIN * 1000;
 	reply_headerf(&p, "retry-after", "%d", admit_retry_after(r, wait_ms));
+	enum reason why = initial ? REASON_LIMIT_INITIAL : REASON_LIMIT_EXISTING;
+	reply_reason(&p, why);
+	reply_note_refusal(why, reason_text(why));
 	buf_printf(&body, "{\"code\":\"concurrent_request_limit_exceeded\",\"message\":\"Concurrent %s request limit exceeded "
 	           "(limit: %lld), please retry\"}", initial ? "initial" : "existing",
 	           (long long)(initial ? c->max_concurrent_initial : c->max_concurrent_existing));

@@ -241,7 +241,7 @@ static enum step read_and_reply(struct request *r, const struct shape_slice *sli
 	}
 	case SHAPE_READ_GONE:
 		shape_reader_free(reader);
-		step = reply_must_refetch(r, NULL);
+		step = reply_must_refetch(r, NULL, shape_why(r->shape));
 		break;
 	default:
 		shape_reader_free(reader);

@@ -27,7 +27,8 @@ static enum step wait_gone(struct request *r)
 		return accepted(r);
 	if (now < until && !r->conn->loop->stopping)
 		return request_park(r, until);
-	return reply_message(r, 503, "The deletion could not be stored yet, please retry", 5, false);
+	return reply_refused(r, r->conn->loop->stopping ? REASON_STOPPING : REASON_STORE_FAILING,
+	                     "The deletion could not be stored yet, please retry", 5, false);
 }
 
 static enum step find(struct request *r, const struct shape_params *p, struct shape **found)

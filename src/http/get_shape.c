@@ -45,7 +45,7 @@ static enum step generated_unpublished(struct request *r)
 	if (shapes_server_version(r->http->shapes) >= GENERATED_COLUMNS_SINCE)
 		buf_printf(&text, " Run, as the publication's owner: ALTER PUBLICATION \"%s\" SET (publish_generated_columns = stored)",
 		           r->http->config->publication_name);
-	enum step step = reply_message(r, 503, text.data, 10, true);
+	enum step step = reply_refused(r, REASON_POSTGRES_REFUSES, text.data, 10, true);
 	buf_clear(&text);
 	return step;
 }
@@ -87,20 +87,21 @@ static enum step find_or_create(struct request *r, const struct shape_def *def)
 		const char *generated = def_where_unpublished(def, shapes_publishes_generated(s));
 		if (generated != NULL)
 			return generated_condition(r, generated);
+		enum reason reason;
 		const char *why;
-		int wait_s = shapes_held_back(s, def, &why);
+		int wait_s = shapes_held_back(s, def, &reason, &why);
 		if (wait_s > 0)
-			return reply_message(r, 503, why, wait_s, true);
+			return reply_refused(r, reason, why, wait_s, true);
 		char full[STORE_FULL_TEXT_MAX];
 		if (shapes_full(s, full, sizeof full, &wait_s))
-			return reply_message(r, 503, full, wait_s, true);
+			return reply_refused(r, REASON_LIMIT_STORE, full, wait_s, true);
 		struct err e;
 		err_clear(&e);
 		found = shapes_get(s, def, &e);
 		if (found == NULL) {
 			log_seldom(LOG_WARNING, log_repeat_key(0, e.text, strlen(e.text)), "cannot create a shape of \"%s\".\"%s\": %s",
 			           def->table->schema, def->table->name, e.text);
-			return reply_message(r, 503, "Failed to create shape, please retry", 1, false);
+			return reply_refused(r, err_reason(&e), "Failed to create shape, please retry", 1, false);
 		}
 	}
 	request_set_shape(r, found);
@@ -162,7 +163,7 @@ static enum step read_params(struct request *r, struct shape_params *p)
 	if (r->body_too_large)
 		return body_refusal(r, BODY_TOO_LARGE, NULL);
 	if (r->body_refused)
-		return reply_message(r, 503, "Too many large requests at once, please retry", 5, false);
+		return reply_refused(r, REASON_LIMIT_BODIES, "Too many large requests at once, please retry", 5, false);
 	struct buf details = BUF_INIT(4096);
 	enum body_result result = body_merge(a, r->body.data, r->body.len, &tree, &details);
 	enum step step = STEP_NEXT;
@@ -195,7 +196,8 @@ static enum step wait_left(struct request *r, const struct shape_params *p)
 	if (now(r) < until && !stopping(r))
 		return request_park(r, until);
 	r->gone_first = false;
-	return reply_message(r, 503, "The end of this shape could not be stored yet, please retry", 5, false);
+	return reply_refused(r, stopping(r) ? REASON_STOPPING : REASON_STORE_FAILING,
+	                     "The end of this shape could not be stored yet, please retry", 5, false);
 }
 
 static enum step phase_start(struct request *r)
@@ -203,9 +205,12 @@ static enum step phase_start(struct request *r)
 	struct shape_params p;
 	struct shape_def def;
 	enum step step = read_params(r, &p);
+	r->why = REASON_UNKNOWN_HANDLE;
 	if (step != STEP_NEXT)
 		return step;
 	struct shape *known = p.handle == NULL ? NULL : shapes_by_handle(r->http->shapes, p.handle, p.handle_len);
+	if (p.handle != NULL)
+		r->why = (uint8_t)(known != NULL ? REASON_OTHER_DEFINITION : shapes_why_gone(p.handle, p.handle_len));
 	r->gone_first = p.handle != NULL && known == NULL && p.offset_kind == OFFSET_AT && may_have_subqueries(&p);
 	if (r->gone_first && (step = wait_left(r, &p)) != STEP_NEXT)
 		return step;
@@ -243,7 +248,7 @@ static enum step snapshot_failed(struct request *r, const struct err *e)
 	                (strncmp(e->sqlstate, "0A", 2) == 0 || strncmp(e->sqlstate, "42", 2) == 0 || strncmp(e->sqlstate, "54", 2) == 0);
 	switch (hopeless ? ERR_PROTOCOL : e->kind) {
 	case ERR_NOT_FOUND:
-		return reply_must_refetch(r, NULL);
+		return reply_must_refetch(r, NULL, err_reason(e));
 	case ERR_REQUEST:
 		return reply_error(r, "where", e->text);
 	case ERR_TIMEOUT:
@@ -251,7 +256,7 @@ static enum step snapshot_failed(struct request *r, const struct err *e)
 	case ERR_PG_CONN:
 	case ERR_LIMIT:
 	case ERR_PG:
-		return reply_message(r, 503, e->text, 10, true);
+		return reply_refused(r, err_reason(e), e->text, 10, true);
 	default:
 		snprintf(text, sizeof text, "Unexpected error while creating snapshot: %s", e->text);
 		return reply_message(r, 500, text, 0, false);
@@ -262,9 +267,10 @@ static enum step too_long(struct request *r)
 {
 	char why[STORE_FAILING_TEXT_MAX], text[STORE_FAILING_TEXT_MAX + 64];
 	if (!shapes_store_failing(r->http->shapes, NULL, why, sizeof why))
-		return reply_message(r, 503, "Snapshot query took too long to start reading from the database", 10, true);
+		return reply_refused(r, REASON_POSTGRES_SLOW,
+		                     "Snapshot query took too long to start reading from the database", 10, true);
 	snprintf(text, sizeof text, "The storage can't be written: %s", why);
-	return reply_message(r, 503, text, 10, true);
+	return reply_refused(r, REASON_STORE_FAILING, text, 10, true);
 }
 
 /* STEP_NEXT: durable, and its first rows are there. */
@@ -277,14 +283,14 @@ static enum step wait_started(struct request *r)
 	switch (shape_started(r->shape, &r->waiter, &e)) {
 	case SHAPE_CREATING:
 		if (stopping(r))
-			return reply_message(r, 503, "Shutting down, please retry", 1, false);
+			return reply_refused(r, REASON_STOPPING, "Shutting down, please retry", 1, false);
 		if (now(r) < until)
 			return request_park(r, until);
 		return too_long(r);
 	case SHAPE_FAILED:
 		return snapshot_failed(r, &e);
 	case SHAPE_GONE:
-		return reply_must_refetch(r, NULL);
+		return reply_must_refetch(r, NULL, shape_why(r->shape));
 	default:
 		admit_swap(r);
 		return STEP_NEXT;
@@ -313,9 +319,9 @@ static enum step phase_conflict(struct request *r)
 		return request_park(r, until);
 	request_cancel(r);
 	if (state == SHAPE_CREATING || state == SHAPE_FAILED)
-		return reply_must_refetch(r, NULL);
+		return reply_must_refetch(r, NULL, (enum reason)r->why);
 	enum step step = wait_started(r);
-	return step == STEP_NEXT ? reply_must_refetch(r, shape_handle(r->shape)) : step;
+	return step == STEP_NEXT ? reply_must_refetch(r, shape_handle(r->shape), (enum reason)r->why) : step;
 }
 
 /* ---- what the response covers ----------------------------------------------------------------------- */
@@ -332,7 +338,8 @@ static enum step hold_ahead(struct request *r, int *tries)
 	if (now(r) >= until || stopping(r)) {
 		if (end != 0 && end < r->offset.tx)
 			return reply_error(r, "offset", "out of bounds for this shape");
-		return reply_message(r, 503, "The replication stream has not reached this offset yet, please retry", 5, false);
+		return reply_refused(r, stopping(r) ? REASON_STOPPING : REASON_STREAM_BEHIND,
+		                     "The replication stream has not reached this offset yet, please retry", 5, false);
 	}
 	request_cancel(r);
 	if (!shapes_wait_lsn(s, r->offset.tx, &r->waiter) || !shape_wait_change(r->shape, r->offset, &r->rotation)) {
@@ -368,7 +375,8 @@ static enum step wait_snapshot(struct request *r)
 	int64_t until = r->phase_began_ms + SNAPSHOT_PROGRESS_MAX_MS;
 	if (now(r) < until && !stopping(r))
 		return request_park(r, until);
-	return reply_message(r, 503, "The initial snapshot makes no progress, please retry", 10, true);
+	return reply_refused(r, stopping(r) ? REASON_STOPPING : REASON_POSTGRES_SLOW,
+	                     "The initial snapshot makes no progress, please retry", 10, true);
 }
 
 static enum step try_slice(struct request *r, int *tries)
@@ -381,7 +389,7 @@ static enum step try_slice(struct request *r, int *tries)
 		shape_slice(r->shape, r->offset_kind == OFFSET_START, r->offset, &r->waiter, &slice);
 	switch (slice.kind) {
 	case SLICE_GONE:
-		return reply_must_refetch(r, NULL);
+		return reply_must_refetch(r, NULL, shape_why(r->shape));
 	case SLICE_WAIT:
 		return wait_snapshot(r);
 	case SLICE_AHEAD:

@@ -37,11 +37,13 @@ enum step ready_start(struct request *r)
 	struct shapes_ready ready;
 	shapes_ready(r->http->shapes, &ready);
 	if (r->conn->loop->stopping)
-		ready = (struct shapes_ready){.status = "stopping"};
+		ready = (struct shapes_ready){.status = "stopping", .why = REASON_STOPPING};
 	struct reply p;
 	struct buf body = BUF_INIT(1024);
 	reply_begin(r, &p, ready.ready ? 200 : 503, NO_CACHE, true);
 	reply_header(&p, "content-type", TYPE_JSON);
+	if (!ready.ready)
+		reply_reason(&p, ready.why);
 	buf_printf(&body, "{\"status\":\"%s\"", ready.status);
 	if (ready.away)
 		buf_puts(&body, ",\"postgres\":\"away\"");

@@ -20,7 +20,7 @@ enum step hold_ready(struct request *r)
 		return request_park(r, until);
 	char text[800];
 	shapes_status_text(r->http->shapes, text, sizeof text);
-	return reply_message(r, 503, text, 5, false);
+	return reply_refused(r, stopping(r) ? REASON_STOPPING : shapes_status_why(r->http->shapes), text, 5, false);
 }
 
 enum step hold_current(struct request *r)
@@ -32,11 +32,12 @@ enum step hold_current(struct request *r)
 	case SHAPES_UNPROVEN:
 		if (now(r) < until && !stopping(r))
 			return request_park(r, until);
-		return reply_message(r, 503, "Starting, please retry", 1, false);
+		return reply_refused(r, stopping(r) ? REASON_STOPPING : REASON_STARTING, "Starting, please retry", 1, false);
 	default:
 		break;
 	}
 	int wait_s = FOREIGN_RETRY_AFTER_S_MIN + (int)(loop_random(r->conn->loop) % FOREIGN_RETRY_AFTER_S_SPREAD);
-	return reply_message(r, 503, "Another instance holds the lock of the replication slot, so this one can't tell whether what it "
-	                     "has is current. Please retry", wait_s, true);
+	return reply_refused(r, REASON_LOCK_HELD,
+	                     "Another instance holds the lock of the replication slot, so this one can't tell whether "
+	                     "what it has is current. Please retry", wait_s, true);
 }

@@ -7,12 +7,13 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/events.h"
 #include "http/refusal.h"
 #include "http/work.h"
 
 #define EXPOSED_HEADERS \
 	"electric-cursor,electric-handle,electric-has-data,electric-offset,electric-schema,electric-up-to-date," \
-	"electric-internal-known-error,retry-after,electric-snapshot"
+	"electric-internal-known-error,retry-after,electric-snapshot,electric-reason"
 #define REQUEST_ID_BYTES_MIN 20
 #define REQUEST_ID_BYTES_MAX 200
 #define ID_NAME "x-request-id"
@@ -337,7 +338,7 @@ static bool tells_gone(const struct request *r)
 enum step reply_errors(struct request *r, const struct params_errors *e)
 {
 	if (tells_gone(r))
-		return reply_must_refetch(r, NULL);
+		return reply_must_refetch(r, NULL, (enum reason)r->why);
 	struct reply p;
 	struct buf body = BUF_INIT(BODY_BYTES_MAX * 7u);
 	reply_begin_shape(r, &p, 400, NULL, TYPE_JSON);
@@ -352,21 +353,45 @@ enum step reply_error(struct request *r, const char *field, const char *text)
 	return reply_errors(r, &e);
 }
 
-enum step reply_message(struct request *r, unsigned status, const char *text, int retry_after_s, bool known)
+void reply_reason(struct reply *p, enum reason why)
+{
+	REQUIRE(why != REASON_NONE);
+	reply_header(p, "electric-reason", reason_code(why));
+}
+
+void reply_note_refusal(enum reason why, const char *text) { event_put(EVENT_REFUSAL, why, NULL, NULL, "%s", text); }
+
+static enum step message(struct request *r, unsigned status, enum reason why, const char *text, int retry_after_s, bool known)
 {
 	struct reply p;
 	struct buf body = BUF_INIT(1u << 20);
 	if (tells_gone(r))
-		return reply_must_refetch(r, NULL);
+		return reply_must_refetch(r, NULL, (enum reason)r->why);
 	reply_begin_shape(r, &p, status, NULL, TYPE_JSON);
 	if (known)
 		reply_header(&p, "electric-internal-known-error", "true");
 	if (retry_after_s > 0)
 		reply_headerf(&p, "retry-after", "%d", retry_after_s);
+	if (why != REASON_NONE) {
+		reply_reason(&p, why);
+		reply_note_refusal(why, text);
+	}
 	buf_puts(&body, "{\"message\":");
 	buf_json_string(&body, text, strlen(text));
 	buf_putc(&body, '}');
 	return reply_buf(r, &p, &body);
+}
+
+enum step reply_message(struct request *r, unsigned status, const char *text, int retry_after_s, bool known)
+{
+	REQUIRE(status != 503);
+	return message(r, status, REASON_NONE, text, retry_after_s, known);
+}
+
+enum step reply_refused(struct request *r, enum reason why, const char *text, int retry_after_s, bool known)
+{
+	REQUIRE(why != REASON_NONE);
+	return message(r, 503, why, text, retry_after_s, known);
 }
 
 enum step reply_body_error(struct request *r, unsigned status, const char *error, const char *details)
@@ -385,7 +410,7 @@ enum step reply_body_error(struct request *r, unsigned status, const char *error
 	return reply_buf(r, &p, &body);
 }
 
-enum step reply_must_refetch(struct request *r, const char *handle)
+enum step reply_must_refetch(struct request *r, const char *handle, enum reason why)
 {
 	static const char body[] = "[{\"headers\":{\"control\":\"must-refetch\"}}]";
 	struct reply p;
@@ -395,5 +420,6 @@ enum step reply_must_refetch(struct request *r, const char *handle)
 		reply_headerf(&p, "etag", "\"%s::\"", handle);
 		reply_header(&p, "electric-handle", handle);
 	}
+	reply_reason(&p, why);
 	return reply_text(r, &p, body, sizeof body - 1);
 }

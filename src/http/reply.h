@@ -41,10 +41,17 @@ enum step reply_not_found(struct request *r);
 enum step reply_unauthorized(struct request *r);
 enum step reply_errors(struct request *r, const struct params_errors *e); /* 400 */
 enum step reply_error(struct request *r, const char *field, const char *text);
-/* {"message":…}; retry_after_s 0: none. */
+/* {"message":…}; retry_after_s 0: none. Not of a 503. */
 enum step reply_message(struct request *r, unsigned status, const char *text, int retry_after_s, bool known);
+/* 503 {"message":…}; what is refused, and why, is counted and remembered. */
+enum step reply_refused(struct request *r, enum reason why, const char *text, int retry_after_s, bool known);
+/* electric-reason; after what Electric sends. */
+void reply_reason(struct reply *p, enum reason why);
+/* For a 503 that isn't made by reply_refused(). */
+void reply_note_refusal(enum reason why, const char *text);
 enum step reply_body_error(struct request *r, unsigned status, const char *error, const char *details);
-enum step reply_must_refetch(struct request *r, const char *handle /* may be NULL */);
+/* 409; handle NULL: none. */
+enum step reply_must_refetch(struct request *r, const char *handle, enum reason why);
 
 /* cache-control of an answer with this status that isn't about data (docs/protocol.md 4.2, 1 to 4), and its
  * content-type; `type` NULL: none. */

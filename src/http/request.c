@@ -184,7 +184,7 @@ unsigned request_read_head(struct request *r, const char *method, const char *ve
 	r->method = (uint8_t)method_of(method);
 	const char *mark = memchr(r->uri, '?', r->uri_len);
 	r->path = (uint8_t)route_path(r->uri, mark == NULL ? r->uri_len : (size_t)(mark - r->uri));
-	if (r->http->config->log_level == LOG_DEBUG)
+	if (log_shows(LOG_DEBUG))
 		log_request(r, method);
 	MHD_get_connection_values(r->conn->mhd, MHD_HEADER_KIND, scan_header, &scan);
 	r->persistent = strcmp(version, "HTTP/1.1") == 0;

@@ -82,6 +82,7 @@ struct request {
 	struct shape *shape;
 	struct log_offset offset;
 	uint8_t offset_kind;
+	uint8_t why;           /* enum reason: the handle that it names isn't served, for that */
 	bool gone_first;       /* it names a shape with subqueries that is gone: whatever else is to be said, it is told that (reply.c) */
 	bool live, sse, has_cursor;
 	int64_t cursor;

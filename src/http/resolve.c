@@ -69,18 +69,18 @@ static enum step look_up(struct request *r, struct table_lookup **lookup, const 
 				drop(r, lookup);
 				return hold_ready(r);
 			}
-			return reply_message(r, 503, NO_DATABASE, 1, false);
+			return reply_refused(r, stopping(r) ? REASON_STOPPING : REASON_POSTGRES_SLOW, NO_DATABASE, 1, false);
 		}
 		if (active && e.kind == ERR_PG)
 			return reply_error(r, "table", e.text);
 		if (active && e.kind == ERR_TIMEOUT)
-			return reply_message(r, 503, e.text, 5, false);
+			return reply_refused(r, err_reason(&e), e.text, 5, false);
 		drop(r, lookup);
 		enum step step = hold_ready(r);
 		if (step != STEP_NEXT)
 			return step;
 	}
-	return reply_message(r, 503, NO_DATABASE, 1, false);
+	return reply_refused(r, REASON_POSTGRES_AWAY, NO_DATABASE, 1, false);
 }
 
 /* ---- tables of subqueries ------------------------------------------------------------------------------- */

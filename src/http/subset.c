@@ -177,7 +177,7 @@ enum step subset_prepare(struct request *r, const struct shape_params *p, const 
 		step = prepare_where(r, &subset, def->table, columns);
 	/* What waits for a session is kept; like bodies, it is bounded for all requests together. */
 	if (atomic_fetch_add(&r->http->body_bytes, q->counted) + q->counted > BODIES_BYTES_MAX && step == STEP_NEXT)
-		step = reply_message(r, 503, "Too many large requests at once, please retry", 5, false);
+		step = reply_refused(r, REASON_LIMIT_BODIES, "Too many large requests at once, please retry", 5, false);
 	return step;
 }
 
@@ -317,7 +317,7 @@ static enum step reply_failed(struct request *r, struct err *e)
 	}
 	switch (e->kind) {
 	case ERR_NOT_FOUND:
-		return reply_must_refetch(r, NULL);
+		return reply_must_refetch(r, NULL, err_reason(e));
 	case ERR_REQUEST:
 		return reply_subset_error(r, "where", e->text);
 	case ERR_TIMEOUT:
@@ -325,13 +325,13 @@ static enum step reply_failed(struct request *r, struct err *e)
 	case ERR_PG_CONN:
 	case ERR_LIMIT:
 	case ERR_CANCELLED:
-		return reply_message(r, 503, e->text, 10, true);
+		return reply_refused(r, err_reason(e), e->text, 10, true);
 	default:
 		break;
 	}
 	/* 42501 is about the role's rights, as when a shape is made. */
 	if (e->kind == ERR_PG && (passes(e->sqlstate) || strcmp(e->sqlstate, "42501") == 0))
-		return reply_message(r, 503, e->text, 10, true);
+		return reply_refused(r, err_reason(e), e->text, 10, true);
 	log_seldom(LOG_ERROR, log_repeat_key(0, e->text, strlen(e->text)), "a subset of shape %s: %s", shape_handle(r->shape), e->text);
 	return reply_message(r, 500, e->text, 0, false);
 }
@@ -361,7 +361,8 @@ static enum step reply_too_many(struct request *r)
 		wait_ms = SUBSET_RETRY_MIN_MS;
 	if (wait_ms > SUBSET_RETRY_MAX_MS)
 		wait_ms = SUBSET_RETRY_MAX_MS;
-	return reply_message(r, 503, "Too many subset queries at once, please retry", admit_retry_after(r, wait_ms), false);
+	return reply_refused(r, REASON_LIMIT_SUBSETS,
+	                     "Too many subset queries at once, please retry", admit_retry_after(r, wait_ms), false);
 }
 
 static enum step begin_query(struct request *r)
@@ -401,7 +402,7 @@ enum step subset_step(struct request *r)
 		until = r->phase_began_ms + SUBSET_START_MAX_MS;
 		if (now(r) < until && !r->conn->loop->stopping)
 			return request_park(r, until);
-		return reply_message(r, 503, QUERY_LOST, 10, true);
+		return reply_refused(r, r->conn->loop->stopping ? REASON_STOPPING : REASON_POSTGRES_SLOW, QUERY_LOST, 10, true);
 	case SUBSET_FAILED:
 		return reply_failed(r, &e);
 	default:
@@ -411,7 +412,7 @@ enum step subset_step(struct request *r)
 	enum shape_state state = shape_started(r->shape, &r->waiter, &e);
 	request_cancel(r);
 	if (state == SHAPE_GONE || state == SHAPE_FAILED)
-		return reply_must_refetch(r, NULL);
+		return reply_must_refetch(r, NULL, shape_why(r->shape));
 	return reply_rows(r);
 }
 

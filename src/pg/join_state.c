@@ -81,7 +81,8 @@ static void put_state_sql(int server_version, struct buf *sql)
 
 static int err_not_found(const struct pg_table *t, struct err *e)
 {
-	return err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" is gone or renamed", t->schema, t->name);
+	err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" is gone or renamed", t->schema, t->name);
+	return err_why(e, REASON_TABLE_GONE);
 }
 
 int pg_join_read(struct join *j, struct err *e)

@@ -166,8 +166,10 @@ static int snapshot_error(const struct pg_table *t, struct err *e)
 		return pg_lock_timed_out(t->schema, t->name, e);
 	if (pg_sqlstate_is(e, PG_SQLSTATE_PRIVILEGE))
 		return err_wrap(e, "Unable to create initial snapshot");
-	if (pg_is_undefined(e))
+	if (pg_is_undefined(e)) {
 		e->kind = ERR_NOT_FOUND;
+		e->why = pg_sqlstate_is(e, PG_SQLSTATE_UNDEFINED_COLUMN) ? REASON_SCHEMA_CHANGED : REASON_TABLE_GONE;
+	}
 	return -1;
 }
 
@@ -396,8 +398,10 @@ static int check_table(PGconn *conn, const struct pg_table *t, struct err *e)
 	int rc = pg_catalog_lookup_oid(conn, t->oid, &now, e);
 	if (rc < 0)
 		return -1;
-	if (rc > 0)
-		return err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" is gone", t->schema, t->name);
+	if (rc > 0) {
+		err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" is gone", t->schema, t->name);
+		return err_why(e, REASON_TABLE_GONE);
+	}
 	/* The lock was taken by name: with oid and name as they were it is this table that is locked. */
 	bool same = strcmp(now->schema, t->schema) == 0 && strcmp(now->name, t->name) == 0 && now->relkind == t->relkind &&
 	            pg_table_same_columns(t, now);

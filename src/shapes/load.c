@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "shapes/core/cache.h"
 #include "shapes/core/engine.h"
+#include "shapes/core/gone.h"
 #include "shapes/core/registry.h"
 #include "shapes/core/sets.h"
 #include "shapes/ingest/ingest.h"
@@ -66,6 +67,7 @@ static void forget(struct loading *l, struct shape *shape)
 static void doom_loaded(struct loading *l, struct shape *shape, const char *why)
 {
 	log_error("Shape %s of %s.%s is dropped: %s", shape->handle, shape->def.table->schema, shape->def.table->name, why);
+	gone_note(shape->handle, REASON_STORE_DAMAGED);
 	doom(l, shape->id);
 	forget(l, shape);
 }
@@ -127,6 +129,7 @@ static int load_shape(void *ctx, uint64_t id, const void *p, size_t len, struct 
 	} else if (r.def.table->keys >= PG_KEYS_CLASH) {
 		log_info("Removing shape %s of %s.%s: keys of its rows may be the same, which the Busbar that made it didn't tell apart",
 		         r.handle, r.def.table->schema, r.def.table->name);
+		gone_note(r.handle, REASON_KEY_CHANGED);
 		doom(l, id);
 	} else if (r.sets != NULL && (sets_restore(&r.def, r.sets, r.sets_len, &sets, e) != 0 ||
 	                              sets_charge(sets, &s->sets_bytes, SIZE_MAX, e) != 0)) {
@@ -489,7 +492,7 @@ static void adopt_all(struct shapes *s)
 		unfit[n++] = shape;
 	}
 	for (size_t i = 0; i < n; i++)
-		ingest_rotate(s, unfit[i], "its condition no longer fits the table");
+		ingest_rotate(s, unfit[i], REASON_CONDITION_UNUSABLE, "its condition no longer fits the table");
 	free(unfit);
 }
 

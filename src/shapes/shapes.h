@@ -125,12 +125,15 @@ struct shapes_ready {
 	bool ready;         /* a request for a shape would be answered here and now */
 	bool away;          /* ... as of our last position: Postgres is away, so no new shapes either */
 	const char *status; /* "ready", "starting", "waiting", "store_failing" */
+	enum reason why;    /* REASON_NONE: ready */
 	const char *reason; /* NULL: none. May point into `text`: not to be copied */
 	char text[STORE_FAILING_TEXT_MAX + 32];
 };
 void shapes_ready(struct shapes *s, struct shapes_ready *out);
 /* The 503 text of the first unmet condition, terminated. */
 void shapes_status_text(struct shapes *s, char *text, size_t max);
+/* What a request that waits for SHAPES_ACTIVE waits for. */
+enum reason shapes_status_why(struct shapes *s);
 
 /* Whether the store can't be written: since when (monotonic ms), and why, terminated. Any of the three may be NULL. Known
  * shapes are served meanwhile; nothing new can be made, and Postgres keeps its WAL. */
@@ -162,12 +165,14 @@ void shape_unref(struct shape *s); /* NULL is fine */
 struct shape *shapes_by_handle(struct shapes *s, const char *handle, size_t len);
 /* One that had this handle and has rotated, or was deleted, as long as that isn't durable (shape_wait_gone()); a reference, or NULL. */
 struct shape *shapes_leaving(struct shapes *s, const char *handle, size_t len);
+/* Why the shape that had this handle ended, as long as that is remembered (core/gone.h); else REASON_UNKNOWN_HANDLE. */
+enum reason shapes_why_gone(const char *handle, size_t len);
 struct shape *shapes_find(struct shapes *s, const struct shape_def *def);
 /*
  * How many seconds nobody gets a shape of this definition, and what to tell whoever asks for one: a changed row was too costly for
  * its condition, or what its subqueries select keeps changing. 0: it can be made.
  */
-int shapes_held_back(struct shapes *s, const struct shape_def *def, const char **why);
+int shapes_held_back(struct shapes *s, const struct shape_def *def, enum reason *reason, const char **why);
 /* Whether the store takes no new shapes (BUSBAR_STORE_LIMIT, BUSBAR_STORE_MIN_FREE): what to tell whoever asks for one, terminated,
  * and after how many seconds to ask again. */
 #define STORE_FULL_TEXT_MAX 300
@@ -177,6 +182,7 @@ struct shape *shapes_get(struct shapes *s, const struct shape_def *def, struct e
 
 const char *shape_handle(const struct shape *s);         /* terminated; lives as long as the reference */
 const struct shape_def *shape_definition(const struct shape *s);
+enum reason shape_why(const struct shape *s);            /* of one that has ended: why */
 const char *shape_schema_header(const struct shape *s);  /* the electric-schema value; stays while the shape is held */
 bool shape_schema_renewed(const struct shape *s);        /* earlier answers had another */
 

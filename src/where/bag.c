@@ -1,4 +1,5 @@
-/* bag.c - see bag.h: a hash table of rows, each in a piece of memory of its own, in the order in which they came. */
+/* bag.c - see bag.h: a hash table of rows, which stand one after the other in the order in which they came: a row of a number takes
+ * 32 bytes, since most bags are small and there may be many. */
 #include "where/bag.h"
 
 #include <stdlib.h>
@@ -6,22 +7,32 @@
 
 #include "base/mem.h"
 
-#define BUCKETS_MIN 8
+#define BUCKETS_MIN 4
+#define ROWS_MIN 4
+#define MEM_MIN 64 /* the next block has twice as much, and so on */
 
+/* Rows are known by their place, beginning at 1. */
 struct where_bag_row {
-	struct where_bag_row *in_bucket, *next;
-	uint64_t hash;
+	uint32_t hash, in_bucket; /* the next one there; 0: none */
 	int64_t count;
-	struct arena mem; /* what the values point to */
 	struct where_value values[];
 };
 
 struct where_bag {
-	struct where_bag_row **buckets, *first, **last;
-	size_t nbuckets, nrows, bytes;
+	uint32_t *buckets;
+	char *rows;       /* of `stride` bytes each */
+	uint32_t nbuckets, nrows, room;
 	uint32_t n;
+	struct arena mem; /* what values point to */
 	const struct where_type *types[]; /* built in; NULL: by text */
 };
+
+static size_t stride(const struct where_bag *b) { return sizeof(struct where_bag_row) + b->n * sizeof(struct where_value); }
+
+static struct where_bag_row *row_at(const struct where_bag *b, uint32_t place)
+{
+	return (struct where_bag_row *)(void *)(b->rows + (place - 1) * stride(b));
+}
 
 /* As what a type's values are kept: what is the same must not depend on whose description of the type is at hand. */
 static const struct where_type *kept_as(const struct where_type *t)
@@ -38,7 +49,6 @@ struct where_bag *where_bag_new(const struct where_type *const *types, uint32_t 
 {
 	struct where_bag *b = mem_zalloc(sizeof *b + n * sizeof *b->types);
 	b->n = n;
-	b->last = &b->first;
 	for (uint32_t i = 0; i < n; i++)
 		b->types[i] = kept_as(types[i]);
 	return b;
@@ -48,7 +58,6 @@ struct where_bag *where_bag_like(const struct where_bag *b)
 {
 	struct where_bag *like = mem_zalloc(sizeof *like + b->n * sizeof *b->types);
 	like->n = b->n;
-	like->last = &like->first;
 	memcpy(like->types, b->types, b->n * sizeof *b->types);
 	return like;
 }
@@ -57,16 +66,13 @@ void where_bag_free(struct where_bag *b)
 {
 	if (b == NULL)
 		return;
-	for (struct where_bag_row *r = b->first, *next; r != NULL; r = next) {
-		next = r->next;
-		arena_clear(&r->mem);
-		free(r);
-	}
+	arena_clear(&b->mem);
+	free(b->rows);
 	free(b->buckets);
 	free(b);
 }
 
-static uint64_t hash_row(const struct where_bag *b, const struct where_value *row)
+static uint32_t hash_row(const struct where_bag *b, const struct where_value *row)
 {
 	uint64_t h = b->n;
 	for (uint32_t i = 0; i < b->n; i++) {
@@ -74,7 +80,7 @@ static uint64_t hash_row(const struct where_bag *b, const struct where_value *ro
 		uint64_t v = row[i].is != WHERE_VALUE ? 1 : t != NULL ? where_hash(t, &row[i]) : where_hash_bytes(row[i].u.p, row[i].len);
 		h = where_hash_u64(h * 31 + v);
 	}
-	return h;
+	return (uint32_t)(h ^ h >> 32);
 }
 
 static bool same_value(const struct where_type *t, const struct where_value *x, const struct where_value *y)
@@ -84,10 +90,12 @@ static bool same_value(const struct where_type *t, const struct where_value *x, 
 	return where_equal(t != NULL ? t : where_type_builtin(OID_TEXT), x, y);
 }
 
-static struct where_bag_row *find(const struct where_bag *b, uint64_t hash, const struct where_value *row)
+static struct where_bag_row *find(const struct where_bag *b, uint32_t hash, const struct where_value *row)
 {
-	for (struct where_bag_row *r = b->nbuckets == 0 ? NULL : b->buckets[hash % b->nbuckets]; r != NULL; r = r->in_bucket) {
+	uint32_t at = b->nbuckets == 0 ? 0 : b->buckets[hash & (b->nbuckets - 1)];
+	for (struct where_bag_row *r; at != 0; at = r->in_bucket) {
 		uint32_t i = 0;
+		r = row_at(b, at);
 		while (r->hash == hash && i < b->n && same_value(b->types[i], &r->values[i], &row[i]))
 			i++;
 		if (r->hash == hash && i == b->n)
@@ -96,55 +104,67 @@ static struct where_bag_row *find(const struct where_bag *b, uint64_t hash, cons
 	return NULL;
 }
 
-static void grow(struct where_bag *b)
+static void link_row(struct where_bag *b, uint32_t place)
 {
-	size_t n = b->nbuckets == 0 ? BUCKETS_MIN : b->nbuckets * 2;
-	b->bytes += (n - b->nbuckets) * sizeof *b->buckets;
+	struct where_bag_row *r = row_at(b, place);
+	uint32_t *bucket = &b->buckets[r->hash & (b->nbuckets - 1)];
+	r->in_bucket = *bucket;
+	*bucket = place;
+}
+
+static void grow_buckets(struct where_bag *b)
+{
+	REQUIRE(b->nbuckets <= UINT32_MAX / 2);
+	b->nbuckets = b->nbuckets == 0 ? BUCKETS_MIN : b->nbuckets * 2;
 	free(b->buckets);
-	b->buckets = mem_zalloc(n * sizeof *b->buckets);
-	b->nbuckets = n;
-	for (struct where_bag_row *r = b->first; r != NULL; r = r->next) {
-		r->in_bucket = b->buckets[r->hash % n];
-		b->buckets[r->hash % n] = r;
-	}
+	b->buckets = mem_zalloc(b->nbuckets * sizeof *b->buckets);
+	for (uint32_t place = 1; place <= b->nrows; place++)
+		link_row(b, place);
 }
 
-/* Exactly what the values need: most bags are small, and there may be many. */
-static struct where_bag_row *copy_row(const struct where_bag *b, uint64_t hash, const struct where_value *row)
+static void set_room(struct where_bag *b, uint32_t room)
 {
-	struct where_bag_row *r = mem_zalloc(sizeof *r + b->n * sizeof *r->values);
-	const struct where_type *text = where_type_builtin(OID_TEXT);
-	struct arena measured = ARENA_INIT;
-	r->hash = hash;
-	for (int pass = 0; pass < 2; pass++) {
-		struct arena *to = pass == 0 ? &measured : &r->mem;
-		for (uint32_t i = 0; i < b->n; i++)
-			r->values[i] = where_copy(to, b->types[i] != NULL ? b->types[i] : text, &row[i]);
-		if (pass == 0 && measured.used == 0)
-			break; /* numbers: nothing is pointed to */
-		if (pass == 0)
-			arena_reserve(&r->mem, measured.used);
-	}
-	arena_clear(&measured);
-	return r;
+	b->rows = mem_realloc(b->rows, room * stride(b));
+	b->room = room;
 }
 
-static struct where_bag_row *get(struct where_bag *b, uint64_t hash, const struct where_value *row, bool *made)
+static void copy_values(const struct where_bag *b, struct arena *mem, const struct where_value *row, struct where_value *to)
+{
+	const struct where_type *text = where_type_builtin(OID_TEXT);
+	for (uint32_t i = 0; i < b->n; i++)
+		to[i] = where_copy(mem, b->types[i] != NULL ? b->types[i] : text, &row[i]);
+}
+
+static struct where_bag_row *get(struct where_bag *b, uint32_t hash, const struct where_value *row, bool *made)
 {
 	struct where_bag_row *r = find(b, hash, row);
 	*made = r == NULL;
 	if (r != NULL)
 		return r;
+	if (b->nrows == b->room)
+		set_room(b, b->room == 0 ? ROWS_MIN : b->room * 2);
 	if (b->nrows >= b->nbuckets)
-		grow(b);
-	r = copy_row(b, hash, row);
-	r->in_bucket = b->buckets[hash % b->nbuckets];
-	b->buckets[hash % b->nbuckets] = r;
-	*b->last = r;
-	b->last = &r->next;
-	b->nrows++;
-	b->bytes += sizeof *r + b->n * sizeof *r->values + r->mem.used;
+		grow_buckets(b);
+	r = row_at(b, ++b->nrows);
+	*r = (struct where_bag_row){.hash = hash};
+	if (b->mem.head == NULL)
+		arena_reserve(&b->mem, MEM_MIN);
+	copy_values(b, &b->mem, row, r->values);
+	link_row(b, b->nrows);
 	return r;
+}
+
+void where_bag_trim(struct where_bag *b)
+{
+	struct arena exact = ARENA_INIT;
+	if (b->nrows > 0 && b->nrows < b->room)
+		set_room(b, b->nrows);
+	if (b->mem.used > 0)
+		arena_reserve(&exact, b->mem.used);
+	for (uint32_t place = 1; b->mem.used > 0 && place <= b->nrows; place++)
+		copy_values(b, &exact, row_at(b, place)->values, row_at(b, place)->values);
+	arena_clear(&b->mem);
+	b->mem = exact;
 }
 
 /* The value as it is kept; false: it has no text. */
@@ -192,17 +212,20 @@ int64_t *where_bag_count_of(struct where_bag *b, const struct where_bag_row *row
 
 const struct where_bag_row *where_bag_next(const struct where_bag *b, const struct where_bag_row *at, int64_t *count)
 {
-	const struct where_bag_row *r = at == NULL ? b->first : at->next;
-	if (r != NULL)
-		*count = r->count;
+	const char *next = at == NULL ? b->rows : (const char *)at + stride(b);
+	if (b->nrows == 0 || next == b->rows + b->nrows * stride(b))
+		return NULL;
+	const struct where_bag_row *r = (const void *)next;
+	*count = r->count;
 	return r;
 }
 
 static bool holds_rows_of(const struct where_bag *a, const struct where_bag *b)
 {
-	for (const struct where_bag_row *r = b->first; r != NULL; r = r->next) {
-		const struct where_bag_row *mine = r->count != 0 ? find(a, r->hash, r->values) : NULL;
-		if (r->count != 0 && (mine == NULL || mine->count == 0))
+	int64_t count;
+	for (const struct where_bag_row *r = NULL; (r = where_bag_next(b, r, &count)) != NULL;) {
+		const struct where_bag_row *mine = count != 0 ? find(a, r->hash, r->values) : NULL;
+		if (count != 0 && (mine == NULL || mine->count == 0))
 			return false;
 	}
 	return true;
@@ -215,4 +238,8 @@ bool where_bag_same_rows(const struct where_bag *a, const struct where_bag *b)
 }
 
 size_t where_bag_rows(const struct where_bag *b) { return b->nrows; }
-size_t where_bag_bytes(const struct where_bag *b) { return sizeof *b + b->bytes; }
+
+size_t where_bag_bytes(const struct where_bag *b)
+{
+	return sizeof *b + b->n * sizeof *b->types + b->room * stride(b) + b->nbuckets * sizeof *b->buckets + b->mem.used;
+}

@@ -20,7 +20,7 @@ void where_bag_free(struct where_bag *b);
 
 /*
  * Where the number of these rows stands, which is 0 if it wasn't in the bag; *made (may be NULL) says whether it is new. Stays
- * until the bag is freed. NULL: a value has no text (`reason`). `types` are those of `row` here, which mean the bag's.
+ * until the next row is put in. NULL: a value has no text (`reason`). `types` are those of `row` here, which mean the bag's.
  */
 int64_t *where_bag_count(struct where_bag *b, const struct where_type *const *types, const struct where_value *row, bool *made,
                          char reason[WHERE_REASON_MAX]);
@@ -33,6 +33,9 @@ const struct where_bag_row *where_bag_next(const struct where_bag *b, const stru
 
 /* Whether the same rows are in both, however often. */
 bool where_bag_same_rows(const struct where_bag *a, const struct where_bag *b);
+
+/* No more rows are to be expected: gives room for such back. */
+void where_bag_trim(struct where_bag *b);
 
 size_t where_bag_rows(const struct where_bag *b);  /* different ones, those whose number is 0 too */
 size_t where_bag_bytes(const struct where_bag *b); /* of memory, about */

@@ -97,7 +97,7 @@ static void lose(PGconn *conn, struct err *e)
 
 static void drop_all(struct shapes *s)
 {
-	shapes_rotate_all(s, "a test drops it");
+	shapes_rotate_all(s, REASON_DELETED, "a test drops it");
 }
 
 /* -1: the call is to fail with `e`. `conn` NULL: of INGEST, or of connecting. */

@@ -266,17 +266,79 @@ static void test_log(void)
 	CHECK(!log_level_parse("Info", &level) && !log_level_parse("", &level) && !log_level_parse("trace", &level));
 
 	static char line[8192], longer[6000];
-	unsigned h, m, s, ms;
+	unsigned y, mo, d, h, m, s, ms;
 	char rest[64] = "";
 	log_init(LOG_NOTICE);
 	CHECK_INT(logged(line, sizeof line, LOG_INFO, "hidden"), 0);
 	CHECK(logged(line, sizeof line, LOG_NOTICE, "shown") > 0);
-	CHECK(sscanf(line, "%2u:%2u:%2u.%3u %63[^\n]", &h, &m, &s, &ms, rest) == 5 && h < 24 && m < 60 && s < 61);
+	CHECK(sscanf(line, "%4u-%2u-%2uT%2u:%2u:%2u.%3uZ %63[^\n]", &y, &mo, &d, &h, &m, &s, &ms, rest) == 8);
+	CHECK(y > 2020 && mo >= 1 && mo <= 12 && d >= 1 && d <= 31 && h < 24 && m < 60 && s < 61);
 	CHECK_STR(rest, "[notice] shown");
 	memset(longer, 'x', sizeof longer - 1);
 	ssize_t n = logged(line, sizeof line, LOG_ERROR, longer);
 	CHECK(n > 4000 && n <= 4096 && line[n - 1] == '\n' && strchr(line, '\n') == line + n - 1);
+	CHECK(logged(line, sizeof line, LOG_ERROR, "a\nb\tc\x7f\"\\") > 0);
+	CHECK_STR(strchr(line, ']'), "] a b c \"\\\n"); /* one line, whatever a name holds */
 	log_init(LOG_INFO);
+	CHECK(log_shows(LOG_INFO) && !log_shows(LOG_DEBUG));
+}
+
+/* What a line is in JSON, from behind the time. */
+static const char *after_time(const char *line)
+{
+	const char *at = strstr(line, "Z\",");
+	return at != NULL ? at + 3 : line;
+}
+
+static void test_log_json(void)
+{
+	static char line[8192], longer[6000];
+	enum log_format f;
+	CHECK(log_format_parse("text", &f) && f == LOG_TEXT && !log_format_parse("xml", &f));
+	CHECK(log_format_parse("JSON", &f) && f == LOG_JSON);
+	log_format(LOG_JSON);
+	CHECK(logged(line, sizeof line, LOG_WARNING, "say \"x\\y\"\n\x01 \xc3\xa9 \xff") > 0);
+	CHECK(strncmp(line, "{\"time\":\"20", 11) == 0);
+	CHECK_STR(after_time(line), "\"level\":\"warning\",\"message\":\"say \\\"x\\\\y\\\"\\u000a\\u0001 \xc3\xa9 \xef\xbf\xbd\"}\n");
+	/* Cut, it still is JSON. */
+	memset(longer, '"', sizeof longer - 1);
+	ssize_t n = logged(line, sizeof line, LOG_ERROR, longer);
+	CHECK(n > 4000 && n <= 4096);
+	CHECK_STR(line + n - 3, "\"}\n");
+	CHECK(line[n - 4] == '"' && line[n - 5] == '\\');
+	log_format(LOG_TEXT);
+}
+
+/* What a line is about: fields in JSON, and the reason in both. */
+static void test_log_about(void)
+{
+	static char line[8192];
+	char table[131];
+	memset(table, '\n', sizeof table - 1);
+	table[sizeof table - 1] = '\0';
+	struct log_about about = {.shape = "1-2", .table = table, .reason = REASON_CATALOG_UNREAD};
+	int fds[2], saved = dup(STDOUT_FILENO);
+	if (!CHECK(pipe(fds) == 0))
+		return;
+	fflush(stdout);
+	dup2(fds[1], STDOUT_FILENO);
+	log_about(LOG_NOTICE, &about, "gone");
+	log_format(LOG_JSON);
+	log_about(LOG_NOTICE, &about, "gone");
+	log_format(LOG_TEXT);
+	dup2(saved, STDOUT_FILENO);
+	close(saved);
+	close(fds[1]);
+	ssize_t n = read(fds[0], line, sizeof line - 1);
+	close(fds[0]);
+	if (!CHECK(n > 0))
+		return;
+	line[n] = '\0';
+	CHECK(strstr(line, "Z [notice] gone [catalog-unread]\n{") != NULL);
+	const char *json = after_time(line);
+	const char *want = "\"level\":\"notice\",\"message\":\"gone\",\"reason\":\"catalog-unread\",\"shape\":\"1-2\",\"table\":\"\\u000a";
+	CHECK(strncmp(json, want, strlen(want)) == 0);
+	CHECK_STR(line + n - 9, "\\u000a\"}\n"); /* all of it fits */
 }
 
 static void test_clock_and_mem(void)
@@ -332,6 +394,8 @@ int main(void)
 	RUN(test_log_offset);
 	RUN(test_err);
 	RUN(test_log);
+	RUN(test_log_json);
+	RUN(test_log_about);
 	RUN(test_clock_and_mem);
 	return check_done("base");
 }

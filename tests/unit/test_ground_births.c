@@ -34,9 +34,9 @@ static struct shape **fake_shapes(struct shapes *s, uint32_t oid, size_t *n)
 	return out;
 }
 
-static void fake_rotate(struct shape *shape, uint32_t oid, const char *why)
+static void fake_rotate(struct shape *shape, uint32_t oid, enum reason reason, const char *why)
 {
-	(void)oid, (void)why;
+	(void)oid, (void)reason, (void)why;
 	for (size_t i = 0; i < nthere; i++)
 		rotated[i] = rotated[i] || there[i] == shape;
 }

@@ -240,7 +240,17 @@ struct shape *shapes_by_handle(struct shapes *s, const char *handle, size_t len)
 
 struct shape *shapes_leaving(struct shapes *s, const char *handle, size_t len) { (void)s, (void)handle, (void)len; return NULL; }
 struct shape *shapes_find(struct shapes *s, const struct shape_def *def) { (void)def; return if_there(s, true); }
-int shapes_held_back(struct shapes *s, const struct shape_def *def, const char **why) { (void)s, (void)def; *why = ""; return 0; }
+int shapes_held_back(struct shapes *s, const struct shape_def *def, enum reason *reason, const char **why)
+{
+	(void)s, (void)def;
+	*reason = REASON_CONDITION_COSTLY;
+	*why = "";
+	return 0;
+}
+
+enum reason shapes_status_why(struct shapes *s) { (void)s; return REASON_SLOT_WAITS; }
+enum reason shapes_why_gone(const char *handle, size_t len) { (void)handle, (void)len; return REASON_SET_CHANGED; }
+enum reason shape_why(const struct shape *s) { (void)s; return REASON_TABLE_TRUNCATED; }
 
 bool shapes_full(struct shapes *s, char *text, size_t max, int *retry_s)
 {
@@ -717,6 +727,8 @@ static void got(unsigned status, const char *body)
 	read_answer(&client, &answer, true);
 	CHECK_INT(answer.status, status);
 	CHECK(answer.whole);
+	/* Each 409 and 503 says why, and nothing else does. */
+	CHECK_INT(header(&answer, "electric-reason") != NULL, status == 409 || status == 503);
 	if (body != NULL)
 		CHECK_STR(answer.body, body);
 	client_close(&client);
@@ -779,6 +791,7 @@ static void test_no_place(void)
 	CHECK(strstr(answer.body, "concurrent_request_limit_exceeded") != NULL);
 	const char *after = header(&answer, "retry-after");
 	CHECK(after != NULL && atoi(after) >= 6);
+	CHECK_STR(header(&answer, "electric-reason"), "limit-initial");
 	HAPPENS(engine.look = LOOK_FOUND);
 	read_answer(&other, &answer, true);
 	CHECK_INT(answer.status, 200);
@@ -805,6 +818,7 @@ static void test_lookup(void)
 	get(ITEMS "&offset=1_0&handle=other");
 	got(409, "[{\"headers\":{\"control\":\"must-refetch\"}}]");
 	CHECK_STR(header(&answer, "electric-handle"), HANDLE);
+	CHECK_STR(header(&answer, "electric-reason"), "set-changed"); /* as the engine remembers */
 	get(ITEMS "&offset=now");
 	got(200, data(3, 2));
 	CHECK_STR(header(&answer, "electric-has-data"), "false");
@@ -826,13 +840,16 @@ static void test_lookup_refused(void)
 	get(ITEMS "&offset=-1");
 	got(503, "{\"message\":\"Cannot connect to the database to verify the shape. Please try again later.\"}");
 	CHECK_STR(header(&answer, "retry-after"), "1");
+	CHECK_STR(header(&answer, "electric-reason"), "postgres-away");
 	HAPPENS(engine.look = LOOK_FOUND; err_set(&engine.err, ERR_LIMIT, "too many shapes"));
 	get(ITEMS "&offset=-1");
 	got(503, "{\"message\":\"Failed to create shape, please retry\"}");
+	CHECK_STR(header(&answer, "electric-reason"), "limit-size");
 	HAPPENS(engine.full = true);
 	get(ITEMS "&offset=-1");
 	got(503, "{\"message\":\"The store takes no new shapes: it has reached BUSBAR_STORE_LIMIT\"}");
 	CHECK_STR(header(&answer, "retry-after"), "7");
+	CHECK_STR(header(&answer, "electric-reason"), "limit-store");
 	end();
 }
 
@@ -907,21 +924,21 @@ static void test_creation_fails(void)
 		enum err_kind kind;
 		const char *sqlstate;
 		unsigned status;
-		const char *retry_after, *body;
+		const char *retry_after, *body, *reason;
 	} list[] = {
-		{ERR_NOT_FOUND, "", 409, NULL, "[{\"headers\":{\"control\":\"must-refetch\"}}]"},
-		{ERR_REQUEST, "", 400, NULL, "{\"message\":\"Invalid request\",\"errors\":{\"where\":[\"why\"]}}"},
-		{ERR_TIMEOUT, "", 503, "10", "{\"message\":\"why\"}"},
-		{ERR_CONFIG, "", 503, "10", "{\"message\":\"why\"}"},
-		{ERR_PG_CONN, "", 503, "10", "{\"message\":\"why\"}"},
-		{ERR_LIMIT, "", 503, "10", "{\"message\":\"why\"}"},
-		{ERR_PG, "40001", 503, "10", "{\"message\":\"why\"}"},
-		{ERR_PG, "42501", 503, "10", "{\"message\":\"why\"}"},
-		{ERR_PG, "42883", 500, NULL, "{\"message\":\"Unexpected error while creating snapshot: why\"}"},
+		{ERR_NOT_FOUND, "", 409, NULL, "[{\"headers\":{\"control\":\"must-refetch\"}}]", "schema-changed"},
+		{ERR_REQUEST, "", 400, NULL, "{\"message\":\"Invalid request\",\"errors\":{\"where\":[\"why\"]}}", NULL},
+		{ERR_TIMEOUT, "", 503, "10", "{\"message\":\"why\"}", "postgres-slow"},
+		{ERR_CONFIG, "", 503, "10", "{\"message\":\"why\"}", "postgres-refuses"},
+		{ERR_PG_CONN, "", 503, "10", "{\"message\":\"why\"}", "postgres-away"},
+		{ERR_LIMIT, "", 503, "10", "{\"message\":\"why\"}", "limit-size"},
+		{ERR_PG, "40001", 503, "10", "{\"message\":\"why\"}", "postgres-slow"},
+		{ERR_PG, "42501", 503, "10", "{\"message\":\"why\"}", "postgres-refuses"},
+		{ERR_PG, "42883", 500, NULL, "{\"message\":\"Unexpected error while creating snapshot: why\"}", NULL},
 		{ERR_PG, "22012", 500, NULL,
-		 "{\"message\":\"Unexpected error while creating snapshot: the condition fails on a row of the table\"}"},
-		{ERR_IO, "", 500, NULL, "{\"message\":\"Unexpected error while creating snapshot: why\"}"},
-		{ERR_DAMAGED, "", 500, NULL, "{\"message\":\"Unexpected error while creating snapshot: why\"}"},
+		 "{\"message\":\"Unexpected error while creating snapshot: the condition fails on a row of the table\"}", NULL},
+		{ERR_IO, "", 500, NULL, "{\"message\":\"Unexpected error while creating snapshot: why\"}", NULL},
+		{ERR_DAMAGED, "", 500, NULL, "{\"message\":\"Unexpected error while creating snapshot: why\"}", NULL},
 	};
 	begin();
 	serve();
@@ -938,6 +955,8 @@ static void test_creation_fails(void)
 			CHECK_STR(after, list[i].retry_after);
 		else
 			CHECK(after == NULL);
+		if (list[i].reason != NULL)
+			CHECK_STR(header(&answer, "electric-reason"), list[i].reason);
 		bool known = header(&answer, "electric-internal-known-error") != NULL;
 		CHECK_INT(known, list[i].status == 503);
 		const char *cache = header(&answer, "cache-control");
@@ -957,6 +976,7 @@ static void test_rotated_while_created(void)
 	HAPPENS(engine.shape.state = SHAPE_GONE);
 	got(409, NULL);
 	CHECK(header(&answer, "electric-handle") == NULL);
+	CHECK_STR(header(&answer, "electric-reason"), "table-truncated");
 	end();
 }
 
@@ -1214,6 +1234,7 @@ static void test_subset_refused(void)
 	got(503, "{\"message\":\"Too many subset queries at once, please retry\"}");
 	const char *after = header(&answer, "retry-after");
 	CHECK(after != NULL && atoi(after) >= 7);
+	CHECK_STR(header(&answer, "electric-reason"), "limit-subsets");
 	HAPPENS(engine.subsets_full = false; engine.subset.state = SUBSET_RUNNING);
 	get(SUBSET);
 	AWAIT(engine.registered == 1);
@@ -1578,6 +1599,7 @@ static void test_foreign_meanwhile(void)
 	get(ITEMS "&offset=-1");
 	got(503, NULL);
 	CHECK(strstr(answer.body, "Another instance holds the lock") != NULL);
+	CHECK_STR(header(&answer, "electric-reason"), "lock-held");
 	end();
 }
 

@@ -368,7 +368,7 @@ static void filter(struct world *w, struct slot *slot)
 
 static void drop(struct world *w, struct slot *slot)
 {
-	shape_rotate(slot->shape, "the test drops it");
+	shape_rotate(slot->shape, REASON_DELETED, "the test drops it");
 	w->sink.idle(w->s);
 	CHECK(!slot->shape->in.routed);
 	CHECK(writer_flush(w->s, &e) == 0);

@@ -188,18 +188,21 @@ static void test_room(void)
 	struct shape_def d = def_make(table_make(100, "public", "items", "id:23:pk0"), NULL, REPLICA_DEFAULT);
 	struct shape *shape = shape_make(s, &d, 1, "1-1");
 	const char *why;
+	enum reason reason;
 	measured(s, 99);
 	CHECK_OK(usage_room(s, shape, &e), &e);
 	measured(s, 101);
 	atomic_store(&s->usage.nothing_left, true);
 	CHECK_INT(usage_room(s, shape, &e), -1);
 	CHECK_INT(e.kind, ERR_LIMIT);
+	CHECK_INT(e.why, REASON_LIMIT_STORE);
 	CHECK(strstr(e.text, "BUSBAR_STORE_LIMIT") != NULL);
 	/* Whoever asks again at once would have the table read again. */
-	CHECK_INT(shapes_held_back(s, &d, &why), 10);
+	CHECK_INT(shapes_held_back(s, &d, &reason, &why), 10);
 	CHECK(strstr(why, "BUSBAR_STORE_LIMIT") != NULL);
+	CHECK_INT(reason, REASON_LIMIT_STORE);
 	CHECK_INT(usage_room(s, shape, &e), -1);
-	CHECK_INT(shapes_held_back(s, &d, &why), 20);
+	CHECK_INT(shapes_held_back(s, &d, &reason, &why), 20);
 	/* One that is gone, or that nobody waits for, goes on: its copy ends by other means. */
 	atomic_store(&s->usage.nothing_left, false);
 	atomic_store(&shape->dropped, true);

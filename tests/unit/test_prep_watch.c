@@ -294,7 +294,7 @@ static void test_lingers_inner(void)
 	script.now_ms += 2 * TABLE_LINGER_MS;
 	reconcile_run(&p.admin);
 	CHECK(strstr(script.log, "leave") == NULL);
-	shape_rotate(shape, "a test drops it");
+	shape_rotate(shape, REASON_DELETED, "a test drops it");
 	drain(&p);
 	CHECK_INT(registry_table(p.engine, INNER_OID)->nshapes, 0);
 	registry_table(p.engine, TABLE_OID)->idle_since_ms = registry_table(p.engine, INNER_OID)->idle_since_ms = script.now_ms;
@@ -494,7 +494,7 @@ static void test_leaves_publication(void)
 {
 	struct prep p;
 	struct shape *shape = live(&p);
-	shape_rotate(shape, "a test drops it");
+	shape_rotate(shape, REASON_DELETED, "a test drops it");
 	drain(&p);
 	registry_table(p.engine, TABLE_OID)->idle_since_ms = script.now_ms;
 	reconcile_run(&p.admin);

@@ -64,6 +64,7 @@ struct shapes {
 	pthread_mutex_t removed_lock;
 	struct {
 		char table[2 * 64 + 2], why[160];
+		enum reason reason;
 		size_t more;
 		int64_t said_ms;
 	} removed;

@@ -129,14 +129,15 @@ void held_back_changed(struct shapes *s, const struct shape_def *def)
 	pthread_rwlock_unlock(&s->registry_lock);
 }
 
-int shapes_held_back(struct shapes *s, const struct shape_def *def, const char **why)
+int shapes_held_back(struct shapes *s, const struct shape_def *def, enum reason *reason, const char **why)
 {
 	pthread_rwlock_rdlock(&s->registry_lock);
 	const struct held_back *h = map_get(&s->held_back, def->identity, def->identity_len);
 	int64_t left_ms = h == NULL ? 0 : h->until_ms - clock_mono_ms();
-	*why = h != NULL && h->large && !h->costly
+	*reason = h == NULL || h->costly ? REASON_CONDITION_COSTLY : h->large ? REASON_LIMIT_STORE : REASON_SET_CHANGED;
+	*why = *reason == REASON_LIMIT_STORE
 	           ? "The rows of this shape did not fit into the store, which has reached its limit (BUSBAR_STORE_LIMIT, BUSBAR_STORE_MIN_FREE). Raise the limit, or retry later"
-	       : h != NULL && !h->costly
+	       : *reason == REASON_SET_CHANGED
 	           ? "What the subqueries of this condition select keeps changing, and each change ends the shape. It is made when that has become calmer"
 	           : "The condition of this shape is too costly: it took too much work for a changed row. Write it so that it takes less, or retry later";
 	pthread_rwlock_unlock(&s->registry_lock);

@@ -10,11 +10,13 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/events.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "shapes/core/cache.h"
 #include "shapes/core/cmds.h"
 #include "shapes/core/engine.h"
+#include "shapes/core/gone.h"
 #include "shapes/core/held_back.h"
 #include "shapes/core/jobs.h"
 #include "shapes/core/registry.h"
@@ -171,6 +173,7 @@ struct shape *shapes_get(struct shapes *s, const struct shape_def *def, struct e
 	char why[STORE_FAILING_TEXT_MAX];
 	if (shapes_store_failing(s, NULL, why, sizeof why)) {
 		err_set(e, ERR_TIMEOUT, "The storage can't be written: %s", why);
+		err_why(e, REASON_STORE_FAILING);
 		return NULL;
 	}
 	pthread_rwlock_wrlock(&s->registry_lock);
@@ -214,11 +217,14 @@ enum shape_state shape_started(struct shape *s, struct waiter *w, struct err *e)
 /* ---- the end of a shape ---- */
 
 /* Out of the maps; false if it was out already. */
-static bool unlink_shape(struct shapes *s, struct shape *shape)
+static bool unlink_shape(struct shapes *s, struct shape *shape, enum reason reason)
 {
 	pthread_rwlock_wrlock(&s->registry_lock);
-	bool was_in = !atomic_exchange(&shape->dropped, true);
+	bool was_in = !atomic_load(&shape->dropped);
 	if (was_in) {
+		shape->why = (unsigned char)reason; /* first: who sees it dropped may ask */
+		atomic_store(&shape->dropped, true);
+		gone_note(shape->handle, reason);
 		map_del(&s->by_handle, shape->handle, strlen(shape->handle));
 		map_put(&s->leaving, shape->handle, strlen(shape->handle), shape_ref(shape));
 		if (map_get(&s->by_identity, shape->def.identity, shape->def.identity_len) == shape)
@@ -251,7 +257,8 @@ static void give_up_copy(struct shapes *s)
 static void tell_removed(struct shapes *s)
 {
 	if (s->removed.more > 0)
-		log_info("Removed %zu more shapes of %s: %s", s->removed.more, s->removed.table, s->removed.why);
+		log_about(LOG_INFO, &(struct log_about){.table = s->removed.table, .reason = s->removed.reason}, "Removed %zu more shapes of %s: %s",
+		          s->removed.more, s->removed.table, s->removed.why);
 	s->removed.more = 0;
 	s->removed.said_ms = 0;
 }
@@ -265,42 +272,45 @@ void registry_tell_removed(struct shapes *s)
 }
 
 /* A cause that ends thousands of shapes is two lines: the first shape's, and how many followed. */
-static void log_removed(struct shapes *s, const struct shape *shape, const char *why)
+static void tell(struct shapes *s, const struct shape *shape, enum reason reason, const char *why)
 {
-	char table[sizeof s->removed.table], reason[sizeof s->removed.why];
+	char table[sizeof s->removed.table], cut[sizeof s->removed.why];
 	snprintf(table, sizeof table, "%s.%s", shape->def.table->schema, shape->def.table->name);
-	snprintf(reason, sizeof reason, "%s", why);
+	snprintf(cut, sizeof cut, "%s", why);
 	pthread_mutex_lock(&s->removed_lock);
-	bool again = s->removed.said_ms != 0 && strcmp(s->removed.table, table) == 0 && strcmp(s->removed.why, reason) == 0;
+	bool again = s->removed.said_ms != 0 && strcmp(s->removed.table, table) == 0 && strcmp(s->removed.why, cut) == 0;
 	if (!again) {
 		tell_removed(s);
 		memcpy(s->removed.table, table, sizeof table);
-		memcpy(s->removed.why, reason, sizeof reason);
+		memcpy(s->removed.why, cut, sizeof cut);
+		s->removed.reason = reason;
 		s->removed.said_ms = clock_mono_ms();
 	} else {
 		s->removed.more++;
 	}
-	log_line(again ? LOG_DEBUG : LOG_INFO, "Removing shape %s of %s: %s", shape->handle, table, why);
+	log_about(again ? LOG_DEBUG : LOG_INFO, &(struct log_about){shape->handle, table, reason}, "Removing shape %s of %s: %s",
+	          shape->handle, table, why);
 	pthread_mutex_unlock(&s->removed_lock);
+	event_put(EVENT_ROTATION, reason, shape->handle, table, "%s", why);
 }
 
-bool shape_unlink(struct shape *shape, const char *why)
+bool shape_unlink(struct shape *shape, enum reason reason, const char *why)
 {
 	struct shapes *s = shape->engine;
-	if (!unlink_shape(s, shape))
+	if (!unlink_shape(s, shape, reason))
 		return false;
-	log_removed(s, shape, why);
+	tell(s, shape, reason, why);
 	give_up_copy(s);
 	return true;
 }
 
-void shape_rotate(struct shape *shape, const char *why)
+void shape_rotate(struct shape *shape, enum reason reason, const char *why)
 {
-	if (shape_unlink(shape, why))
+	if (shape_unlink(shape, reason, why))
 		post_drop(shape->engine, shape);
 }
 
-void shape_rotate_for(struct shape *shape, uint32_t oid, const char *why)
+void shape_rotate_for(struct shape *shape, uint32_t oid, enum reason reason, const char *why)
 {
 	const struct pg_table *t = shape_def_table(&shape->def, oid);
 	char of_which[WHY_MAX];
@@ -308,13 +318,13 @@ void shape_rotate_for(struct shape *shape, uint32_t oid, const char *why)
 		snprintf(of_which, sizeof of_which, "table %s.%s of its condition: %s", t->schema, t->name, why);
 		why = of_which;
 	}
-	shape_rotate(shape, why);
+	shape_rotate(shape, reason, why);
 }
 
 void shape_set_failed(struct shape *shape, const struct err *e)
 {
 	struct shapes *s = shape->engine;
-	bool was_in = unlink_shape(s, shape);
+	bool was_in = unlink_shape(s, shape, err_reason(e));
 	pthread_mutex_lock(shape_lock(shape));
 	if (shape->tail.state == SHAPE_CREATING || shape->tail.state == SHAPE_SNAPSHOTTING) {
 		shape->tail.state = was_in ? SHAPE_FAILED : SHAPE_GONE;
@@ -332,25 +342,29 @@ void shape_set_failed(struct shape *shape, const struct err *e)
 	}
 }
 
-static void rotate_all_of(struct shapes *s, uint32_t oid, const char *why)
+static void rotate_all_of(struct shapes *s, uint32_t oid, enum reason reason, const char *why)
 {
 	size_t n;
 	struct shape **doomed = registry_shapes(s, oid, &n);
 	registry_cache_doubt(s, oid);
 	for (size_t i = 0; i < n; i++) {
-		shape_rotate_for(doomed[i], oid, why);
+		shape_rotate_for(doomed[i], oid, reason, why);
 		shape_unref(doomed[i]);
 	}
 	free(doomed);
 }
 
-void shapes_rotate_table(struct shapes *s, uint32_t oid, const char *why) { rotate_all_of(s, oid, why); }
-void shapes_rotate_all(struct shapes *s, const char *why) { rotate_all_of(s, 0, why); }
+void shapes_rotate_table(struct shapes *s, uint32_t oid, enum reason reason, const char *why)
+{
+	rotate_all_of(s, oid, reason, why);
+}
+
+void shapes_rotate_all(struct shapes *s, enum reason reason, const char *why) { rotate_all_of(s, 0, reason, why); }
 
 void shapes_delete(struct shapes *s, struct shape *shape)
 {
 	(void)s;
-	shape_rotate(shape, "deleted by a request");
+	shape_rotate(shape, REASON_DELETED, "deleted by a request");
 }
 
 bool shape_wait_gone(struct shape *s, struct waiter *w)

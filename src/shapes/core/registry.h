@@ -29,17 +29,17 @@ struct table_state {
 };
 
 struct shape *shape_make(struct shapes *s, const struct shape_def *def, uint64_t id, const char *handle);
-/* Takes the shape out of the registry (idempotent) and has INGEST drop it. `why` is logged. Any thread. */
-void shape_rotate(struct shape *s, const char *why);
+/* Takes the shape out of the registry (idempotent) and has INGEST drop it. Clients are told the reason, `why` is logged. Any thread. */
+void shape_rotate(struct shape *s, enum reason reason, const char *why);
 /* The same for what happened to a table that the shape names: of one that only its condition names, the log says which. */
-void shape_rotate_for(struct shape *s, uint32_t oid, const char *why);
+void shape_rotate_for(struct shape *s, uint32_t oid, enum reason reason, const char *why);
 /* Its first half: out of the registry; false if it was out already. */
-bool shape_unlink(struct shape *s, const char *why);
+bool shape_unlink(struct shape *s, enum reason reason, const char *why);
 /* Says how many shapes went besides the one that was named, when no more follow. Called every now and then. */
 void registry_tell_removed(struct shapes *s);
 /* Rotates all active shapes of a table, or of all tables. */
-void shapes_rotate_table(struct shapes *s, uint32_t oid, const char *why);
-void shapes_rotate_all(struct shapes *s, const char *why);
+void shapes_rotate_table(struct shapes *s, uint32_t oid, enum reason reason, const char *why);
+void shapes_rotate_all(struct shapes *s, enum reason reason, const char *why);
 void shape_set_failed(struct shape *s, const struct err *e);
 struct table_state *registry_table(struct shapes *s, uint32_t oid); /* with registry_lock held */
 /* The shapes that name a table, be it in their condition, those being made too; or all shapes (0): references, in memory of the

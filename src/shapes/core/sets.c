@@ -276,6 +276,14 @@ int sets_restore(const struct shape_def *d, const char *texts, size_t len, struc
 	return 0;
 }
 
+/* What is kept as long as the shape, of which there may be many thousands, takes what it needs. */
+static void trim(struct sets *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		where_bag_trim(s->bags[i]);
+	buf_trim(&s->texts);
+}
+
 void sets_unbind(struct sets *s)
 {
 	for (size_t i = 0; s->bound != NULL && i <= s->n; i++)
@@ -288,6 +296,7 @@ void sets_unbind(struct sets *s)
 
 int sets_charge(struct sets *s, _Atomic size_t *all, size_t max, struct err *e)
 {
+	trim(s);
 	size_t n = s->texts.len;
 	for (size_t i = 0; i < s->n; i++)
 		n += where_bag_bytes(s->bags[i]);

@@ -57,7 +57,7 @@ int sets_put(struct sets *s, size_t i, const struct where_text_value *row, int64
 int sets_finish(struct sets *s, struct err *e) MUST_USE;
 /* From the texts of a record; how often each row is there isn't known. */
 int sets_restore(const struct shape_def *d, const char *texts, size_t len, struct sets **out, struct err *e) MUST_USE;
-/* Counts their memory into that of all, until they are freed: -1 if it is more than `max` then. */
+/* Counts their memory into that of all, until they are freed: -1 if it is more than `max` then. They take no more than they need from then on. */
 int sets_charge(struct sets *s, _Atomic size_t *all, size_t max, struct err *e) MUST_USE;
 /* What only INGEST's registration needs is gone. */
 void sets_unbind(struct sets *s);

@@ -145,6 +145,11 @@ void shape_renew_header(struct shape *shape, struct pg_table *now)
 
 const char *shape_handle(const struct shape *s) { return s->handle; }
 const struct shape_def *shape_definition(const struct shape *s) { return &s->def; }
+enum reason shape_why(const struct shape *s)
+{
+	return atomic_load(&s->dropped) ? (enum reason)s->why : REASON_UNKNOWN_HANDLE;
+}
+
 const char *shape_schema_header(const struct shape *s) { return atomic_load(&s->header)->text; }
 bool shape_schema_renewed(const struct shape *s) { return atomic_load(&s->nold_headers) > 0; }
 

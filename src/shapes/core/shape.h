@@ -43,6 +43,7 @@ struct shape {
 	/* In the store, what is above its blocks included: its snapshot, its log. For who goes first; more or less. */
 	_Atomic uint64_t snapshot_bytes, log_bytes;
 	_Atomic bool dropped; /* no request finds it any more; its snapshot is given up */
+	unsigned char why;    /* dropped: enum reason; stays */
 	struct shape_link link;       /* to its table */
 	struct shape_link *inner_links; /* to each of def.inner */
 

@@ -131,6 +131,26 @@ enum shapes_currency shapes_currency_wait(struct shapes *s, struct waiter *w)
 	return c;
 }
 
+/* What keeps the stream from running. */
+static enum reason why_waiting(enum stream_phase phase, enum stream_wait wait, enum shapes_currency c)
+{
+	if (wait == STREAM_WAIT_SLOT)
+		return REASON_SLOT_WAITS;
+	if (c == SHAPES_FOREIGN)
+		return REASON_LOCK_HELD;
+	if (phase == STREAM_FATAL)
+		return REASON_POSTGRES_REFUSES;
+	return phase == STREAM_BACKING_OFF ? REASON_POSTGRES_AWAY : REASON_STARTING;
+}
+
+enum reason shapes_status_why(struct shapes *s)
+{
+	pthread_mutex_lock(&s->status_lock);
+	enum reason why = why_waiting(s->phase, s->wait, shapes_currency(s));
+	pthread_mutex_unlock(&s->status_lock);
+	return why;
+}
+
 /* The first that keeps a request from its answer. */
 void shapes_ready(struct shapes *s, struct shapes_ready *out)
 {
@@ -141,17 +161,19 @@ void shapes_ready(struct shapes *s, struct shapes_ready *out)
 	bool fatal = s->fatal;
 	pthread_mutex_unlock(&s->status_lock);
 	char why[STORE_FAILING_TEXT_MAX];
-	*out = (struct shapes_ready){.status = "starting"};
-	if (fatal || phase == STREAM_FATAL)
+	*out = (struct shapes_ready){.status = "starting", .why = why_waiting(phase, wait, c)};
+	if (fatal || phase == STREAM_FATAL) {
 		out->reason = "the configuration must be changed: the log says what";
-	else if (shapes_store_failing(s, NULL, why, sizeof why)) {
+		out->why = REASON_POSTGRES_REFUSES;
+	} else if (shapes_store_failing(s, NULL, why, sizeof why)) {
 		snprintf(out->text, sizeof out->text, "the store can't be written: %s", why);
 		out->status = "store_failing";
+		out->why = REASON_STORE_FAILING;
 		out->reason = out->text;
 	} else if (wait == STREAM_WAIT_SLOT)
 		out->reason = "Postgres makes the replication slot once all transactions that are open have ended";
 	else if (c == SHAPES_FOREIGN)
-		*out = (struct shapes_ready){.status = "waiting", .reason = "another instance holds the lock of the replication slot"};
+		*out = (struct shapes_ready){.status = "waiting", .why = REASON_LOCK_HELD, .reason = "another instance holds the lock of the replication slot"};
 	else if (c == SHAPES_UNPROVEN)
 		out->reason = "whether another instance holds the lock of the replication slot isn't known yet";
 	else if (phase == STREAM_RUNNING)

@@ -119,8 +119,9 @@ int usage_room(struct shapes *s, struct shape *shape, struct err *e)
 	if (atomic_load(&u->level) < USAGE_FULL || atomic_load(&s->stopping) || atomic_load(&shape->dropped))
 		return 0; /* of the two last others take notice */
 	held_back_large(s, &shape->def);
-	return err_set(e, ERR_LIMIT, "The rows of this shape don't fit into the store: %s, and all other shapes are being read. Raise the limit, or "
-	               "retry when fewer shapes are in use", which(u));
+	(void)err_set(e, ERR_LIMIT, "The rows of this shape don't fit into the store: %s, and all other shapes are being read. Raise the limit, or "
+	              "retry when fewer shapes are in use", which(u));
+	return err_why(e, REASON_LIMIT_STORE);
 }
 
 bool shapes_full(struct shapes *s, char *text, size_t max, int *retry_s)

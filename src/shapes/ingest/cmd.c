@@ -34,7 +34,7 @@ static void register_shapes(struct shapes *s, struct cmd *c)
 			continue;
 		struct err e = {0};
 		if (route_add_shape(s, shape, &e) != 0) {
-			ingest_rotate(s, shape, e.text);
+			ingest_rotate(s, shape, REASON_CONDITION_UNUSABLE, e.text);
 			continue;
 		}
 		join_clear(shape);
@@ -81,7 +81,7 @@ static void join_release(struct shapes *s, struct shape *shape)
 		for (size_t i = 0; i < n; i++)
 			line_unref(kept[i].line);
 		free(kept);
-		ingest_rotate(s, shape, e.text);
+		ingest_rotate(s, shape, REASON_ROWS_UNCOUNTED, e.text);
 		return;
 	}
 	struct item_rows *it = item_rows_new(&(struct item_txn){.end = s->ingest->processed}, n);
@@ -209,7 +209,8 @@ static void rotate_watchers(struct shapes *s, uint32_t root, uint32_t leaf)
 		if (pg_table_has_leaf(route->watches[i]->table, leaf))
 			i++;
 		else
-			ingest_rotate(s, route->watches[i]->shape, "a partition with rows was attached to a table in its condition"); /* another takes its place */
+			ingest_rotate(s, route->watches[i]->shape, REASON_PARTITION_CHANGED,
+			              "a partition with rows was attached to a table in its condition"); /* another takes its place */
 	}
 }
 
@@ -231,7 +232,7 @@ static void resolved(struct shapes *s, struct cmd *c)
 		 * have its rows in their snapshot. */
 		for (size_t j = c->had_rows[i] && route != NULL ? route->n : 0; j > 0 && route != NULL; j--)
 			if (!pg_table_has_leaf(route->shapes[j - 1]->def.table, c->oid)) {
-				ingest_rotate(s, route->shapes[j - 1], "a partition with rows was attached");
+				ingest_rotate(s, route->shapes[j - 1], REASON_PARTITION_CHANGED, "a partition with rows was attached");
 				route = route_get(in, c->ancestors[i], false); /* it is gone with its last shape */
 			}
 		if (c->had_rows[i])

@@ -34,7 +34,8 @@ static void join_buffer(struct shapes *s, struct txn_shape *t)
 	struct shape *shape = t->shape;
 	join_keep(s->ingest, t);
 	if (shape->in.counting && shape->in.buffered_bytes > COUNTING_BYTES_MAX)
-		ingest_rotate(s, shape, "too many changes came while equal rows of its table, which has no key, were counted");
+		ingest_rotate(s, shape, REASON_ROWS_UNCOUNTED,
+		              "too many changes came while equal rows of its table, which has no key, were counted");
 	else if (shape->in.joining && shape->in.buffered_bytes > JOIN_BYTES_MAX) {
 		shape->in.overflowed = true;
 		join_clear(shape);
@@ -55,7 +56,7 @@ static void rotate_touched(struct shapes *s)
 		else {
 			if (in->touched[i]->set_changed)
 				held_back_changed(s, &shape->def);
-			ingest_rotate(s, shape, in->touched[i]->why);
+			ingest_rotate(s, shape, in->touched[i]->reason, in->touched[i]->why);
 		}
 	}
 }

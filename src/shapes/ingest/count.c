@@ -169,7 +169,7 @@ bool counts_number(struct ingest *in, struct txn_shape *t, bool undo)
 	int rc = number_entries(in, t->shape, undo ? t : NULL, t->entries + t->ncounted, t->n - t->ncounted, &e);
 	t->ncounted = t->n;
 	if (rc != 0)
-		txn_rotate(in, t->shape, e.text);
+		txn_rotate(in, t->shape, REASON_ROWS_UNCOUNTED, e.text);
 	return rc == 0;
 }
 

@@ -81,7 +81,8 @@ static void count_bytes(struct shapes *s, const struct wal_change *c)
 	log_warning("Collected transaction exceeds limit of %" PRId64 " bytes. The shapes it touches are rotated.", s->config->max_txn_bytes);
 	for (size_t i = 0; i < in->ntouched; i++)
 		if (in->touched[i]->n > 0 || in->touched[i]->staged)
-			txn_rotate(in, in->touched[i]->shape, "a transaction exceeded ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE");
+			txn_rotate(in, in->touched[i]->shape, REASON_LIMIT_TRANSACTION,
+			           "a transaction exceeded ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE");
 }
 
 static int row_change(struct shapes *s, const struct wal_change *c, struct err *e)
@@ -113,9 +114,9 @@ static void truncate_route(struct ingest *in, struct route *route)
 {
 	for (size_t j = 0; route != NULL && j < route->n; j++)
 		if (!txn_filtered(in, route->shapes[j]))
-			txn_rotate(in, route->shapes[j], "the table was truncated");
+			txn_rotate(in, route->shapes[j], REASON_TABLE_TRUNCATED, "the table was truncated");
 	if (route != NULL)
-		inner_rotate(in, route, "a table in its condition was truncated");
+		inner_rotate(in, route, REASON_TABLE_TRUNCATED, "a table in its condition was truncated");
 }
 
 static void truncate_change(struct shapes *s, const struct wal_change *c)
@@ -135,6 +136,7 @@ static int other_history(struct ingest *in, const struct err *e)
 {
 	free(in->other_history);
 	in->other_history = mem_strdup(e->text);
+	in->other_reason = REASON_DATABASE_CHANGED;
 	return -1;
 }
 

@@ -107,6 +107,7 @@ struct ingest {
 	lsn_t processed;       /* commits below are published (or were before we started) */
 	struct commits commits; /* the last ones below it */
 	char *other_history;   /* why the server isn't the one we knew: all rotate at the next start; NULL: it is */
+	enum reason other_reason;
 	lsn_t keepalive;       /* a position from a keepalive that waits to be made durable */
 	int64_t keepalive_ms;
 	uint32_t *doubts;      /* transactions that an earlier process of ours may have passed, though they run */
@@ -190,7 +191,7 @@ void route_remove_shape(struct shapes *s, struct shape *shape);
 /* Out of the routes, and its ITEM_DROP into the writer's queue (once). */
 void ingest_drop(struct shapes *s, struct shape *shape);
 /* Out of the registry too. What is queued after it can't become durable before it. */
-void ingest_rotate(struct shapes *s, struct shape *shape, const char *why);
+void ingest_rotate(struct shapes *s, struct shape *shape, enum reason reason, const char *why);
 
 /* ingest/rows.c */
 /* Gives a change to the shapes of a route, at in->op. */
@@ -276,7 +277,7 @@ void txn_free(struct ingest *in);
 /* What the running transaction has for a shape; made when first asked for. */
 struct txn_shape *txn_touch(struct ingest *in, struct shape *shape);
 /* At its commit the transaction rotates the shape; `why` is copied. */
-void txn_rotate(struct ingest *in, struct shape *shape, const char *why);
+void txn_rotate(struct ingest *in, struct shape *shape, enum reason reason, const char *why);
 /* Adds an entry at (tx, op), with a reference of its own to the line. */
 void txn_append(struct ingest *in, struct txn_shape *t, struct line *line, uint64_t op);
 void txn_forget_entries(struct txn_shape *t);

@@ -143,17 +143,18 @@ static void found(void *ctx, void *member)
 	in->watch_hits[in->nwatch_hits++] = member;
 }
 
-static void rotate(struct ingest *in, struct inner *i, const char *why)
+static void rotate(struct ingest *in, struct inner *i, enum reason reason, const char *why)
 {
 	if (!txn_filtered(in, i->shape))
-		txn_rotate(in, i->shape, why);
+		txn_rotate(in, i->shape, reason, why);
 	untouch(in, i);
 }
 
 static void failed(void *ctx, void *member, int column, const char *reason)
 {
 	(void)column, (void)reason;
-	rotate(((const struct watching *)ctx)->in, member, "a condition inside its condition cannot be evaluated for a changed row");
+	rotate(((const struct watching *)ctx)->in, member, REASON_CONDITION_UNUSABLE,
+	       "a condition inside its condition cannot be evaluated for a changed row");
 }
 
 static void costly(void *ctx, void *member)
@@ -190,11 +191,14 @@ static void count_row(const struct watching *w, struct inner *i)
 	int64_t *count = ok ? delta_of(w->in, i, row, types) : NULL;
 	if (count != NULL)
 		*count += w->sign;
+	else if (ok || !where_pool_too_costly(pool))
+		rotate(w->in, i, REASON_CONDITION_UNUSABLE,
+		       "what a subquery of its condition selects from a changed row cannot be evaluated");
 	else
-		rotate(w->in, i, ok || !where_pool_too_costly(pool) ? "what a subquery of its condition selects from a changed row cannot be evaluated"
-		                                                    : "what a subquery of its condition selects takes too much work for a changed row");
+		rotate(w->in, i, REASON_CONDITION_COSTLY,
+		       "what a subquery of its condition selects takes too much work for a changed row");
 	if (w->in->deltas_bytes > DELTAS_BYTES_MAX)
-		rotate(w->in, i, "a transaction changed too much of what its condition selects");
+		rotate(w->in, i, REASON_LIMIT_TRANSACTION, "a transaction changed too much of what its condition selects");
 	if (row != few) {
 		free(row);
 		free(types);
@@ -218,11 +222,12 @@ static void count(struct watching *w, const struct wal_tuple *tuple, const struc
 }
 
 /* All that are looked for there, or those of them whose columns are gone. */
-static void rotate_selection(struct ingest *in, const struct route *route, const struct selection *sel, bool misfits, const char *why)
+static void rotate_selection(struct ingest *in, const struct route *route, const struct selection *sel, bool misfits, enum reason reason,
+                             const char *why)
 {
 	for (size_t i = 0; i < route->nwatches; i++)
 		if (route->watches[i]->selected.selection == sel && !(misfits && route->watches[i]->selected.uses->fits))
-			rotate(in, route->watches[i], why);
+			rotate(in, route->watches[i], reason, why);
 }
 
 static void change_for(struct shapes *s, struct route *route, struct selection *sel, const struct relation *rel, const struct wal_change *c)
@@ -233,10 +238,11 @@ static void change_for(struct shapes *s, struct route *route, struct selection *
 	if (sel->bound != rel || sel->bound_version != rel->version)
 		selection_bind(sel, rel);
 	if (sel->misfit && first_in_txn(in, &sel->told_txn))
-		rotate_selection(in, route, sel, true, "a column inside its condition was dropped, renamed or has another type now");
+		rotate_selection(in, route, sel, true, REASON_SCHEMA_CHANGED,
+		                 "a column inside its condition was dropped, renamed or has another type now");
 	if (c->kind != WAL_INSERT && c->u.row.old_kind != 'O') {
 		if (first_in_txn(in, &sel->unsure_txn))
-			rotate_selection(in, route, sel, false, NO_OLD_ROW);
+			rotate_selection(in, route, sel, false, REASON_REPLICA_IDENTITY, NO_OLD_ROW);
 		return;
 	}
 	if (c->kind == WAL_UPDATE && selection_same(sel, was, now))
@@ -253,10 +259,10 @@ void inner_change(struct shapes *s, struct route *route, const struct relation *
 		change_for(s, route, sel, rel, c);
 }
 
-void inner_rotate(struct ingest *in, struct route *route, const char *why)
+void inner_rotate(struct ingest *in, struct route *route, enum reason reason, const char *why)
 {
 	for (size_t i = 0; i < route->nwatches; i++)
-		rotate(in, route->watches[i], why);
+		rotate(in, route->watches[i], reason, why);
 }
 
 /* ---- the end of a transaction --------------------------------------------------------------------------------------- */
@@ -320,10 +326,11 @@ void inner_commit(struct ingest *in)
 		}
 		enum outcome outcome = apply(i->bag, i->delta);
 		if (outcome == CHANGED) {
-			txn_rotate(in, i->shape, "what a subquery of its condition selects changed");
+			txn_rotate(in, i->shape, REASON_SET_CHANGED, "what a subquery of its condition selects changed");
 			txn_touch(in, i->shape)->set_changed = true;
 		} else if (outcome == UNSURE)
-			txn_rotate(in, i->shape, "what a subquery of its condition selects may have changed: how often a value is there isn't known after a restart");
+			txn_rotate(in, i->shape, REASON_SET_UNSURE,
+			           "what a subquery of its condition selects may have changed: how often a value is there isn't known after a restart");
 	}
 	inner_txn_clear(in);
 }

@@ -35,7 +35,7 @@ void inner_remove(struct ingest *in, struct shape *shape);
 /* A changed row of a table that subqueries select from. Shapes whose conditions are too costly wait for select_dismiss(). */
 void inner_change(struct shapes *s, struct route *route, const struct relation *rel, const struct wal_change *c);
 /* What goes as a whole: shapes that don't have it in their snapshot rotate. */
-void inner_rotate(struct ingest *in, struct route *route, const char *why);
+void inner_rotate(struct ingest *in, struct route *route, enum reason reason, const char *why);
 /* At the commit, before anything of the transaction goes anywhere: a set that differs now rotates its shape. */
 void inner_commit(struct ingest *in);
 /* The transaction is over, or lost. */

@@ -57,11 +57,11 @@ static void forget_changes(struct held *h)
 }
 
 /* Whoever sees the transaction begins again. */
-static void give_up(struct ingest *in, struct held *h, const char *why)
+static void give_up(struct ingest *in, struct held *h, enum reason reason, const char *why)
 {
 	for (size_t i = 0; h->route != NULL && i < h->route->n; i++)
 		if (!txn_filtered(in, h->route->shapes[i]))
-			txn_rotate(in, h->route->shapes[i], why);
+			txn_rotate(in, h->route->shapes[i], reason, why);
 	h->given_up = true;
 	forget_changes(h);
 	key_set_clear(&h->brought);
@@ -194,12 +194,13 @@ void keys_hold(struct shapes *s, struct route *route, const struct relation *rel
 		return;
 	const struct held_change *copy = copy_change(in, rel, c);
 	if (copy == NULL) {
-		give_up(in, h, "a row came without its old values: the table's replica identity is not FULL");
+		give_up(in, h, REASON_REPLICA_IDENTITY,
+		        "a row came without its old values: the table's replica identity is not FULL");
 		return;
 	}
 	bind_held(h, rel);
 	if (!h->bound_ok) {
-		give_up(in, h, "a column of the table's key was dropped or renamed");
+		give_up(in, h, REASON_KEY_CHANGED, "a column of the table's key was dropped or renamed");
 		return;
 	}
 	struct held_entry e = {.change = copy};
@@ -209,9 +210,11 @@ void keys_hold(struct shapes *s, struct route *route, const struct relation *rel
 		e.now = key_of(h, copy, copy->now);
 	add_entry(h, &e);
 	if (h->conflict && h->let_go)
-		give_up(in, h, "a large transaction gave a key to another row, and rows of it had been told already");
+		give_up(in, h, REASON_LIMIT_TRANSACTION,
+		        "a large transaction gave a key to another row, and rows of it had been told already");
 	else if (h->brought.n > HELD_KEYS_MAX)
-		give_up(in, h, "a transaction brought more keys than are remembered, to a table whose primary key is deferrable");
+		give_up(in, h, REASON_LIMIT_TRANSACTION,
+		        "a transaction brought more keys than are remembered, to a table whose primary key is deferrable");
 }
 
 /* ---- letting go ---- */
@@ -255,7 +258,8 @@ void keys_bound(struct shapes *s)
 	uint64_t op = in->op;
 	for (struct held *h = in->held; h != NULL; h = h->next) {
 		if (h->conflict && !h->given_up)
-			give_up(in, h, "a transaction that gave keys to other rows was too large to be put in order");
+			give_up(in, h, REASON_LIMIT_TRANSACTION,
+			        "a transaction that gave keys to other rows was too large to be put in order");
 		else if (!h->given_up)
 			let_go(s, h);
 	}
@@ -317,7 +321,7 @@ static void let_go_in_order(struct shapes *s, struct held *h)
 	}
 	long made = key_nets(halves, n, nets);
 	if (made < 0)
-		give_up(s->ingest, h, "a transaction left several rows under one key");
+		give_up(s->ingest, h, REASON_KEY_CHANGED, "a transaction left several rows under one key");
 	for (long i = 0; i < made && h->route != NULL; i++)
 		route_net(s, h, &nets[i]);
 	free(halves);
@@ -330,7 +334,7 @@ static void rotate_strangers(struct ingest *in, const struct held *h)
 	for (size_t i = 0; i < h->route->n; i++) {
 		struct shape *shape = h->route->shapes[i];
 		if (shape->def.table != h->table && !same_key(shape->def.table, h->table) && !txn_filtered(in, shape))
-			txn_rotate(in, shape, "the table's key changed");
+			txn_rotate(in, shape, REASON_KEY_CHANGED, "the table's key changed");
 	}
 }
 

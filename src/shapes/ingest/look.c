@@ -147,7 +147,8 @@ void look_give_up(struct shapes *s)
 	struct ingest *in = s->ingest;
 	log_warning("Nobody could look at a changed table within %d s", LOOK_WAIT_MS / 1000);
 	for (size_t i = 0; i < in->nlook; i++)
-		shapes_rotate_table(s, in->look_oids[i], "the table may have changed, and could not be looked at in time");
+		shapes_rotate_table(s, in->look_oids[i], REASON_CATALOG_UNREAD,
+		                    "the table may have changed, and could not be looked at in time");
 	in->looking = false;
 	look_ends(in);
 }

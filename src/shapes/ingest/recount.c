@@ -92,7 +92,7 @@ void counts_restore(struct shapes *s)
 	for (size_t i = 0; i < n; i++) {
 		struct err e;
 		if (restore(all[i], &rows, &e) != 0 && !atomic_load(&s->stopping))
-			ingest_rotate(s, all[i], e.text);
+			ingest_rotate(s, all[i], REASON_ROWS_UNCOUNTED, e.text);
 		shape_unref(all[i]);
 	}
 	free(all);

@@ -288,8 +288,8 @@ void ingest_drop(struct shapes *s, struct shape *shape)
 	writer_put(s, item_drop_new(shape));
 }
 
-void ingest_rotate(struct shapes *s, struct shape *shape, const char *why)
+void ingest_rotate(struct shapes *s, struct shape *shape, enum reason reason, const char *why)
 {
-	shape_unlink(shape, why);
+	shape_unlink(shape, reason, why);
 	ingest_drop(s, shape);
 }

@@ -52,6 +52,7 @@ struct txn_shape { /* INGEST's: what the running transaction has for a shape */
 	size_t last_bytes;     /* the bytes it was staged with */
 	uint64_t open_bytes_before;
 	char *why;             /* rotate: why */
+	enum reason reason;    /* the same, for clients */
 };
 
 /* A change, copied out of the message: of an update the new row is whole. */

@@ -47,20 +47,21 @@ static void row_for_shape(struct shapes *s, struct shape *shape, const struct re
 	if (f->bound != rel || f->bound_version != rel->version)
 		format_bind(f, rel);
 	if (!f->bound_ok) {
-		txn_rotate(in, shape, f->bound_why);
+		txn_rotate(in, shape, REASON_SCHEMA_CHANGED, f->bound_why);
 		return;
 	}
 	struct rendered *r = &f->views[view];
 	if (r->change_seq != in->change_number)
 		render(in, f, view, c);
 	if (r->nlines < 0) {
-		txn_rotate(in, shape, "a row came without its old values: the table's replica identity is not FULL");
+		txn_rotate(in, shape, REASON_REPLICA_IDENTITY,
+		           "a row came without its old values: the table's replica identity is not FULL");
 		return;
 	}
 	if (r->nlines == 0)
 		return;
 	if (in->oversize) {
-		txn_rotate(in, shape, "a transaction exceeded ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE");
+		txn_rotate(in, shape, REASON_LIMIT_TRANSACTION, "a transaction exceeded ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE");
 		return;
 	}
 	struct txn_shape *t = txn_touch(in, shape);

@@ -91,7 +91,7 @@ void select_dismiss(struct shapes *s)
 			held_back_costly(s, d);
 			log_warning("The condition of shape %s on \"%s\".\"%s\" takes too much work for a changed row. The shape is rotated.",
 			            in->costly[i]->handle, d->table->schema, d->table->name);
-			ingest_rotate(s, in->costly[i], "its condition is too costly");
+			ingest_rotate(s, in->costly[i], REASON_CONDITION_COSTLY, "its condition is too costly");
 		}
 		shape_unref(in->costly[i]);
 	}
@@ -111,7 +111,8 @@ static void rotate_misfits(struct shapes *s, const struct selection *sel, const 
 	for (size_t i = 0; i < route->n; i++) {
 		struct shape *shape = route->shapes[i];
 		if (shape->in.selected.selection == sel && !shape->in.selected.uses->fits && !txn_filtered(s->ingest, shape))
-			txn_rotate(s->ingest, shape, "a column of its condition was dropped, renamed or has another type now");
+			txn_rotate(s->ingest, shape, REASON_SCHEMA_CHANGED,
+			           "a column of its condition was dropped, renamed or has another type now");
 	}
 }
 
@@ -120,7 +121,8 @@ static void rotate_unsure(struct shapes *s, const struct selection *sel, const s
 {
 	for (size_t i = 0; i < route->n; i++)
 		if (route->shapes[i]->in.selected.selection == sel && !txn_filtered(s->ingest, route->shapes[i]))
-			txn_rotate(s->ingest, route->shapes[i], "a row came without its old values: the table's replica identity is not FULL");
+			txn_rotate(s->ingest, route->shapes[i], REASON_REPLICA_IDENTITY,
+			           "a row came without its old values: the table's replica identity is not FULL");
 }
 
 void select_hits(struct shapes *s, struct selection *sel, const struct relation *rel, const struct wal_change *c)

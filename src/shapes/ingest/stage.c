@@ -79,7 +79,8 @@ void txn_stage(struct shapes *s, bool ends)
 		if (wanted && t->shape->in.joining)
 			t->shape->in.overflowed = true;
 		else if (wanted && t->shape->in.counting)
-			txn_rotate(in, t->shape, "a large transaction came while equal rows of its table, which has no key, were counted");
+			txn_rotate(in, t->shape, REASON_ROWS_UNCOUNTED,
+			           "a large transaction came while equal rows of its table, which has no key, were counted");
 		if (t->shape->in.joining || t->shape->in.counting || !wanted || !counts_number(in, t, !ends))
 			txn_forget_entries(t);
 		else if (t->n > 0)
@@ -150,7 +151,8 @@ static void rotate_miscounted(struct shapes *s)
 	for (size_t i = 0; i < in->ntouched; i++) {
 		struct txn_shape *t = in->touched[i];
 		if (t->shape->in.counts != NULL && t->no_undo)
-			ingest_rotate(s, t->shape, "the connection was lost in a transaction too large to be taken back");
+			ingest_rotate(s, t->shape, REASON_LIMIT_TRANSACTION,
+			              "the connection was lost in a transaction too large to be taken back");
 	}
 }
 

@@ -51,15 +51,17 @@ static lsn_t left_at(const struct stream_server *server, uint32_t ours)
 	return 0;
 }
 
-/* NULL: everything stays; else why all shapes rotate. */
+/* NULL: everything stays; else why all shapes rotate, and what their clients are told. */
 static const char *why_rotate_all(struct shapes *s, const struct stream_server *server, const struct identity *was, bool known,
-                                  char *text, size_t max)
+                                  char *text, size_t max, enum reason *reason)
 {
+	*reason = REASON_DATABASE_CHANGED;
 	lsn_t durable = atomic_load(&s->durable), reach = atomic_load(&s->delivered);
 	char a[LSN_TEXT_MAX], b[LSN_TEXT_MAX];
 	if (!known)
 		return NULL;
 	if (s->ingest->other_history != NULL) {
+		*reason = s->ingest->other_reason;
 		snprintf(text, max, "%s", s->ingest->other_history);
 		return text;
 	}
@@ -68,6 +70,7 @@ static const char *why_rotate_all(struct shapes *s, const struct stream_server *
 		return text;
 	}
 	if (server->slot_created) {
+		*reason = REASON_SLOT_LOST;
 		snprintf(text, max, "the replication slot is new: changes since %s are not known", lsn_text(durable, a));
 		return text;
 	}
@@ -110,7 +113,8 @@ static void rotate_unflushed(struct shapes *s, const struct stream_server *serve
 				doomed[n++] = shape_ref(shape);
 		pthread_rwlock_unlock(&s->registry_lock);
 		for (size_t i = 0; i < n; i++) {
-			ingest_rotate(s, doomed[i], "Postgres crashed before the shape's snapshot was known to be on its disk");
+			ingest_rotate(s, doomed[i], REASON_POSTGRES_CRASHED,
+			              "Postgres crashed before the shape's snapshot was known to be on its disk");
 			shape_unref(doomed[i]);
 		}
 	} while (n == ARRAY_LEN(doomed));
@@ -214,16 +218,18 @@ int ingest_on_start(void *ctx, const struct stream_server *server, lsn_t *start_
 	if (identity_load(s, &was, &known, e) != 0)
 		return -1;
 	char text[900];
-	const char *why = why_rotate_all(s, server, &was, known, text, sizeof text);
+	enum reason reason;
+	const char *why = why_rotate_all(s, server, &was, known, text, sizeof text, &reason);
 	if (why != NULL) {
 		if (atomic_load(&s->nshapes) > 0)
 			log_warning("Database ID or timeline changed. Purging shape logs from disk. Clients will refetch shape data automatically. (%s)", why);
-		shapes_rotate_all(s, why);
+		shapes_rotate_all(s, reason, why);
 		cmd_run_all(s); /* their drops go to the writer before anything that follows */
 		/* Kept until all of it is done: what says so now may say it only once (a slot is new only once). */
 		char *kept = mem_strdup(why);
 		free(in->other_history);
 		in->other_history = kept;
+		in->other_reason = reason;
 	} else if (known) {
 		rotate_unflushed(s, server, &was);
 		cmd_run_all(s);

@@ -82,12 +82,13 @@ struct txn_shape *txn_touch(struct ingest *in, struct shape *shape)
 	return t;
 }
 
-void txn_rotate(struct ingest *in, struct shape *shape, const char *why)
+void txn_rotate(struct ingest *in, struct shape *shape, enum reason reason, const char *why)
 {
 	struct txn_shape *t = txn_touch(in, shape);
 	if (t->rotate)
 		return;
 	t->rotate = true;
+	t->reason = reason;
 	t->why = mem_strdup(why);
 }
 

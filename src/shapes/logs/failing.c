@@ -63,7 +63,7 @@ int failing_unless_damaged(struct shape *shape, const struct err *e)
 		return -1;
 	if (!atomic_load(&shape->dropped))
 		log_error("Shape %s is dropped: %s", shape->handle, e->text);
-	shape_rotate(shape, "its part of the store is damaged");
+	shape_rotate(shape, REASON_STORE_DAMAGED, "its part of the store is damaged");
 	return 0;
 }
 

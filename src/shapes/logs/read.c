@@ -64,7 +64,7 @@ static void end_damaged(struct shape *s, const struct err *e)
 	if (e->kind != ERR_DAMAGED || atomic_load(&s->dropped))
 		return;
 	log_error("Shape %s is dropped: %s", s->handle, e->text);
-	shape_rotate(s, "its part of the store is damaged");
+	shape_rotate(s, REASON_STORE_DAMAGED, "its part of the store is damaged");
 }
 
 static bool chunk_end_in_store(struct shape *s, struct log_offset from, struct log_offset *end)

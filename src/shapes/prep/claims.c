@@ -50,7 +50,7 @@ void claim_release(struct shapes *s, struct pg_table *table, const struct pg_joi
 		jobs_reconcile_now(s);
 }
 
-void claim_rotate_older(struct shapes *s, uint32_t oid, struct shape *const *keep, int nkeep, const char *why)
+void claim_rotate_older(struct shapes *s, uint32_t oid, struct shape *const *keep, int nkeep, enum reason reason, const char *why)
 {
 	size_t n;
 	struct shape **old = registry_shapes(s, oid, &n);
@@ -59,7 +59,7 @@ void claim_rotate_older(struct shapes *s, uint32_t oid, struct shape *const *kee
 		for (int k = 0; k < nkeep; k++)
 			ours = ours || keep[k] == old[i];
 		if (!ours && tail_state(old[i]) != SHAPE_CREATING)
-			shape_rotate_for(old[i], oid, why);
+			shape_rotate_for(old[i], oid, reason, why);
 		shape_unref(old[i]);
 	}
 	free(old);

@@ -71,8 +71,10 @@ static int copy_row(void *ctx, const struct pg_copy_value *values, struct err *e
 		return 0;
 	const struct shape_def *def = &c->shape->def;
 	int turned = def->table->nmembers > 0 ? row_form_turn(c->form, values[def->nselected]) : 0;
-	if (turned < 0)
-		return err_set(e, ERR_NOT_FOUND, "the table's children changed meanwhile");
+	if (turned < 0) {
+		err_set(e, ERR_NOT_FOUND, "the table's children changed meanwhile");
+		return err_why(e, REASON_PARTITION_CHANGED);
+	}
 	if (turned > 0 && c->packed && c->piece.len > 0 && put_piece(c, false, e) != 0)
 		return -1;
 	if (c->discard) /* dropped meanwhile */

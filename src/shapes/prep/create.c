@@ -83,7 +83,8 @@ static int join_table(struct creation *c, struct pg_table *table, struct ground_
 	}
 	/* It left and came back: what older shapes missed is gone for them. Before the record says so. */
 	if (rc == 0 && has_known && known.publication_rel_oid != now.publication_rel_oid)
-		claim_rotate_older(s, table->oid, c->shapes, c->n, "the table left the publication and came back");
+		claim_rotate_older(s, table->oid, c->shapes, c->n, REASON_PUBLICATION_CHANGED,
+		                   "the table left the publication and came back");
 	claim_release(s, table, rc == 0 ? &now : NULL, NULL);
 	since->publication_xmin = now.publication_xmin;
 	since->publication_rel_oid = now.publication_rel_oid;
@@ -128,8 +129,12 @@ static int check_leaves(PGconn *conn, const struct pg_table *table, struct err *
 	if (table->relkind == 'p' || table->nleaves > 0) {
 		struct pg_table *now;
 		int rc = pg_catalog_lookup_oid(conn, table->oid, &now, e);
+		if (rc > 0) {
+			err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" was dropped meanwhile", table->schema, table->name);
+			err_why(e, REASON_TABLE_GONE);
+		}
 		if (rc != 0)
-			return rc > 0 ? err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" was dropped meanwhile", table->schema, table->name) : -1;
+			return -1;
 		same = leaves_same(table, now);
 		pg_table_unref(now);
 	} else {
@@ -138,7 +143,10 @@ static int check_leaves(PGconn *conn, const struct pg_table *table, struct err *
 			return -1;
 		same = !has;
 	}
-	return same ? 0 : err_set(e, ERR_NOT_FOUND, "the partitions or children of table \"%s.%s\" changed meanwhile", table->schema, table->name);
+	if (same)
+		return 0;
+	err_set(e, ERR_NOT_FOUND, "the partitions or children of table \"%s.%s\" changed meanwhile", table->schema, table->name);
+	return err_why(e, REASON_PARTITION_CHANGED);
 }
 
 static int check_all_leaves(struct creation *c, PGconn *conn, struct err *e)
@@ -280,7 +288,7 @@ static int guess_first(struct creation *c, struct err *e)
 /* Whether the shapes are registered with what their subqueries select in this snapshot. Those that never are are given up. */
 static int compare_sets(struct creation *c, PGconn *conn, struct err *e)
 {
-	struct err changes = {.kind = ERR_TIMEOUT};
+	struct err changes = {.kind = ERR_TIMEOUT, .why = REASON_SET_CHANGED};
 	bool last = c->guesses >= GUESSES_MAX, same = true;
 	if (read_sets(c, conn, e) != 0)
 		return -1;

@@ -38,7 +38,7 @@ void evict_run(struct shapes *s)
 	}
 	for (size_t i = 0; i < n; i++) {
 		if (i < excess)
-			shape_rotate(all[i].shape, "the number of shapes exceeded ELECTRIC_MAX_SHAPES");
+			shape_rotate(all[i].shape, REASON_LIMIT_SHAPES, "the number of shapes exceeded ELECTRIC_MAX_SHAPES");
 		shape_unref(all[i].shape);
 	}
 	free(all);

@@ -93,9 +93,9 @@ static void judge(struct shapes *s, uint32_t oid, const char *then, const char *
 		if (!atomic_load(&shape_link_to(standing[i], oid)->grounded))
 			continue;
 		if (gap != NULL)
-			shape_rotate_for(standing[i], oid, gap);
+			shape_rotate_for(standing[i], oid, REASON_PUBLICATION_CHANGED, gap);
 		else if (misfit(standing[i], oid, &rewritten, why, sizeof why))
-			shape_rotate_for(standing[i], oid, why);
+			shape_rotate_for(standing[i], oid, REASON_TABLE_REWRITTEN, why);
 	}
 	for (size_t i = 0; i < n; i++)
 		shape_unref(standing[i]);
@@ -141,8 +141,10 @@ static int move(struct shapes *s, uint32_t oid, const char *now, uint64_t versio
 static int born_onto(struct shapes *s, const struct pg_table *table, const char *now, struct ground_since since,
                      struct shape *const *shapes, int n, struct err *e)
 {
-	if (now == NULL)
-		return err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" is gone", table->schema, table->name);
+	if (now == NULL) {
+		err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" is gone", table->schema, table->name);
+		return err_why(e, REASON_TABLE_GONE);
+	}
 	if (pg_ground_check(now, s->config, table->schema, table->name, e) != 0)
 		return -1;
 	/* It may have published less in between, or nothing of the table. Who wrote then, and hasn't ended yet, is neither in the

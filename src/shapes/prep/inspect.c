@@ -41,10 +41,10 @@ static int look_at_leaves(struct shapes *s, PGconn *conn, const struct pg_table 
 		return 0; /* somebody else is dealing with it */
 	/* A partition is published through its table, from its first row on; a child's rows come once it is itself. */
 	if (now->relkind != 'p')
-		shapes_rotate_table(s, was->oid, "a child was added or removed");
+		shapes_rotate_table(s, was->oid, REASON_PARTITION_CHANGED, "a child was added or removed");
 	for (uint32_t i = 0; i < was->nleaves; i++)
 		if (!pg_table_has_leaf(now, was->leaves[i])) {
-			shapes_rotate_table(s, was->oid, "a partition was detached or dropped");
+			shapes_rotate_table(s, was->oid, REASON_PARTITION_CHANGED, "a partition was detached or dropped");
 			if (leaves_post(s, conn, was->leaves[i], 0, NULL, e) < 0)
 				return -1;
 		}
@@ -62,7 +62,7 @@ int inspect_table(struct shapes *s, PGconn *conn, struct pg_table *was, struct p
 	if (rc < 0)
 		return -1;
 	if (rc == 1) {
-		shapes_rotate_table(s, was->oid, "the table was dropped");
+		shapes_rotate_table(s, was->oid, REASON_TABLE_GONE, "the table was dropped");
 		return 0;
 	}
 	if (!pg_table_same_columns(was, *now) || strcmp(was->schema_json, (*now)->schema_json) != 0)
@@ -157,7 +157,7 @@ void inspect_run(struct pg_thread *w, struct job *j)
 		char why[WHY_MAX];
 		snprintf(why, sizeof why, "a change of the table could not be looked at: %s", e.text);
 		for (size_t i = 0; i < j->noids; i++)
-			shapes_rotate_table(s, j->oids[i], why);
+			shapes_rotate_table(s, j->oids[i], REASON_CATALOG_UNREAD, why);
 		c->result = 0;
 	}
 	cmd_post(s, c);

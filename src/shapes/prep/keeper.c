@@ -103,7 +103,7 @@ static bool still_unread(const struct candidate *c)
 }
 
 /* The first `n`, in groups; returns how many went. */
-static size_t let_go(struct shapes *s, const struct look *l, size_t n, const char *why)
+static size_t let_go(struct shapes *s, const struct look *l, size_t n, enum reason reason, const char *why)
 {
 	size_t gone = 0;
 	for (size_t i = 0; i < n; i++) {
@@ -111,7 +111,7 @@ static size_t let_go(struct shapes *s, const struct look *l, size_t n, const cha
 			break;
 		if (!still_unread(&l->list[i]))
 			continue;
-		shape_rotate(l->list[i].shape, why);
+		shape_rotate(l->list[i].shape, reason, why);
 		gone++;
 	}
 	return gone;
@@ -121,7 +121,7 @@ static void expire(struct shapes *s, struct look *l)
 {
 	int64_t expiry = s->config->shape_expiry_ms;
 	size_t n = policy_expired(l->list, l->n, clock_mono_ms() - expiry);
-	(void)let_go(s, l, n, "nobody has read it for BUSBAR_SHAPE_EXPIRY");
+	(void)let_go(s, l, n, REASON_EXPIRED, "nobody has read it for BUSBAR_SHAPE_EXPIRY");
 }
 
 /* All shapes are in use, and what the stream brings doesn't fit any more. */
@@ -138,7 +138,7 @@ static void evict_in_use(struct shapes *s, struct look *l)
 	snprintf(why, sizeof why, "the store is full (%s), all shapes in it are being read, and this one's log is the largest, %" PRIu64 " KiB",
 	         atomic_load(&s->usage.by_disk) ? "BUSBAR_STORE_MIN_FREE" : "BUSBAR_STORE_LIMIT", c->log_bytes >> 10);
 	log_warning("Shape %s is read, and starts over: %s", shape_handle(c->shape), why);
-	shape_rotate(c->shape, why);
+	shape_rotate(c->shape, REASON_LIMIT_STORE, why);
 }
 
 /* Down to USAGE_TARGET_PERCENT, by what nobody uses; if that isn't there, and more than all is used, by one that is. */
@@ -150,7 +150,7 @@ static void evict(struct shapes *s, struct look *l)
 	if (most == 0 || stays <= target)
 		return; /* it is being deleted */
 	size_t n = policy_idle(l->list, l->n, stays - target);
-	size_t gone = let_go(s, l, n, atomic_load(&u->by_disk) ? "the disk has less free space than BUSBAR_STORE_MIN_FREE, and nobody is reading it"
+	size_t gone = let_go(s, l, n, REASON_LIMIT_STORE, atomic_load(&u->by_disk) ? "the disk has less free space than BUSBAR_STORE_MIN_FREE, and nobody is reading it"
 	                                                       : "the store has reached BUSBAR_STORE_LIMIT, and nobody is reading it");
 	pthread_mutex_lock(&u->lock);
 	atomic_store(&u->nothing_left, gone == 0);
@@ -180,7 +180,7 @@ static bool shrink_grown(struct shapes *s, struct look *l)
 	char why[160];
 	snprintf(why, sizeof why, "its log of %" PRIu64 " KiB has grown to more than BUSBAR_SHAPE_GROWTH_LIMIT=%" PRIu64 " times its first rows (%" PRIu64 " KiB)",
 	         c->log_bytes >> 10, times, (c->snapshot_bytes + 1023) >> 10);
-	shape_rotate(c->shape, why);
+	shape_rotate(c->shape, REASON_LOG_GROWN, why);
 	return true;
 }
 

@@ -51,7 +51,8 @@ int leaves_wait_seen(struct shapes *s, PGconn *conn, uint32_t xid, struct err *e
 				continue;
 			waits = true;
 			if (late)
-				shapes_rotate_table(s, parents[i], "a transaction that changed the table still counts as running");
+				shapes_rotate_table(s, parents[i], REASON_CATALOG_UNREAD,
+				                    "a transaction that changed the table still counts as running");
 		}
 		free(parents);
 		if (waits && prep_stopping(s))
@@ -75,7 +76,7 @@ static bool leaf_is_news(struct shapes *s, uint32_t root, uint32_t leaf)
 }
 
 /* The shapes of all tables that have, or may have, partitions or children. */
-static void rotate_families(struct shapes *s, const char *why)
+static void rotate_families(struct shapes *s, enum reason reason, const char *why)
 {
 	pthread_rwlock_rdlock(&s->registry_lock);
 	uint32_t *oids = mem_alloc((s->tables.len + 1) * sizeof *oids);
@@ -86,7 +87,7 @@ static void rotate_families(struct shapes *s, const char *why)
 			oids[n++] = t->oid;
 	pthread_rwlock_unlock(&s->registry_lock);
 	for (size_t i = 0; i < n; i++)
-		shapes_rotate_table(s, oids[i], why);
+		shapes_rotate_table(s, oids[i], reason, why);
 	free(oids);
 }
 
@@ -107,7 +108,8 @@ int leaves_post(struct shapes *s, PGconn *conn, uint32_t oid, uint32_t xid, cons
 		log_warning("Looking whose partition relation %s is: %s", relation, e->text);
 	}
 	if (n < 0 && xid != 0 && session_refused(conn, e)) {
-		rotate_families(s, "a relation may be a partition of the table, and Postgres didn't say of which it is one");
+		rotate_families(s, REASON_CATALOG_UNREAD,
+		                "a relation may be a partition of the table, and Postgres didn't say of which it is one");
 		c->result = 0;
 	}
 	bool asked = false, rows = false;

@@ -20,7 +20,7 @@
 static void look_up_differs(struct shapes *s, const struct pg_table *was, struct pg_table *now)
 {
 	if (now == NULL || now->oid != was->oid)
-		shapes_rotate_table(s, was->oid, "the table was dropped or renamed");
+		shapes_rotate_table(s, was->oid, REASON_TABLE_GONE, "the table was dropped or renamed");
 	else if (!pg_table_same_columns(was, now))
 		misfits_rotate(s, now);
 }

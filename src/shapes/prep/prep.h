@@ -97,7 +97,7 @@ bool claim_table(struct shapes *s, uint32_t oid, struct pg_join *known, bool *ha
 void claim_release(struct shapes *s, struct pg_table *table, const struct pg_join *join, const struct pg_table *dealt_with);
 /* Shapes of the table that were there before, except those being made. Their drops are in the writer's
  * queue when it returns, ahead of whatever is put there next. */
-void claim_rotate_older(struct shapes *s, uint32_t oid, struct shape *const *keep, int nkeep, const char *why);
+void claim_rotate_older(struct shapes *s, uint32_t oid, struct shape *const *keep, int nkeep, enum reason reason, const char *why);
 
 /* create.c: JOB_CREATE */
 void create_run(struct pg_thread *w, struct job *j);

@@ -40,7 +40,8 @@ static int check_publication(struct pg_thread *w, PGconn *conn, struct pg_table 
 	}
 	if (rel != known.publication_rel_oid) {
 		/* What happened to the table meanwhile never came. The next request joins it again. */
-		claim_rotate_older(s, was->oid, NULL, 0, rel == 0 ? "the table was taken out of the publication" : "the table left the publication and came back");
+		claim_rotate_older(s, was->oid, NULL, 0, REASON_PUBLICATION_CHANGED,
+		                   rel == 0 ? "the table was taken out of the publication" : "the table left the publication and came back");
 		claim_release(s, was, NULL, NULL);
 		return 0;
 	}

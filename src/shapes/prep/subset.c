@@ -395,8 +395,10 @@ static int take_row(void *ctx, const struct pg_copy_value *values, struct err *e
 {
 	struct worker *w = ctx;
 	const struct shape_def *def = &w->q->def;
-	if (def->table->nmembers > 0 && row_form_turn(w->form, values[def->nselected]) < 0)
-		return err_set(e, ERR_NOT_FOUND, "the table's children changed meanwhile");
+	if (def->table->nmembers > 0 && row_form_turn(w->form, values[def->nselected]) < 0) {
+		err_set(e, ERR_NOT_FOUND, "the table's children changed meanwhile");
+		return err_why(e, REASON_PARTITION_CHANGED);
+	}
 	size_t before = w->piece.len;
 	row_put(w->form, values, &w->piece);
 	w->large = w->large || w->piece.len - before > ROW_ROOM_KEPT_BYTES;
@@ -553,8 +555,10 @@ static int wait_passed(struct worker *w, struct err *e)
 	}
 	pthread_cond_destroy(&p.cond);
 	pthread_mutex_destroy(&p.lock);
-	if (atomic_load(&q->shape->dropped))
-		return err_set(e, ERR_NOT_FOUND, "the shape was rotated");
+	if (atomic_load(&q->shape->dropped)) {
+		err_set(e, ERR_NOT_FOUND, "the shape was rotated");
+		return err_why(e, shape_why(q->shape));
+	}
 	if (given_up(w))
 		return err_set(e, ERR_CANCELLED, "given up");
 	if (atomic_load(&w->all->engine->seen) < upto)

@@ -109,7 +109,8 @@ void watch_ground(struct pg_thread *w, struct job *j)
 		log_warning("Looking at the publication and our tables: %s", e.text);
 	}
 	if (c->result != 0 && session_refused(conn, &e)) {
-		shapes_rotate_all(s, "the publication and the tables could not be looked at as the stream began");
+		shapes_rotate_all(s, REASON_CATALOG_UNREAD,
+		                  "the publication and the tables could not be looked at as the stream began");
 		c->result = 0;
 	}
 	cmd_post(s, c);
