@@ -1,5 +1,5 @@
 // What keeps the store from filling a disk: BUSBAR_STORE_LIMIT, BUSBAR_STORE_MIN_FREE, BUSBAR_SHAPE_EXPIRY,
-// BUSBAR_SHAPE_GROWTH_LIMIT, and `busbar compact` (docs/store-size.md).
+// BUSBAR_SHAPE_GROWTH_LIMIT, and `busbar compact` (docs/operations.md).
 
 import { execFile } from 'node:child_process'
 import { existsSync, statSync, writeFileSync } from 'node:fs'
@@ -13,7 +13,7 @@ import { assert, equal, temporary, until } from '../lib/util.mjs'
 const MIB = 1 << 20
 const LIMIT = 64 * MIB
 // What the file may take beyond the limit: what is written between two looks, and pages that are free only for the next commit
-// but one. Named in docs/store-size.md.
+// but one. Named in docs/operations.md.
 const SLACK = 32 * MIB
 // A shape that was read so lately is in use (prep/keeper.c).
 const IN_USE_MS = 30000
