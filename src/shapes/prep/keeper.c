@@ -35,6 +35,7 @@
 struct keeper {
 	struct shapes *s;
 	int64_t expire_at, grow_at, evict_at; /* INT64_MAX: never */
+	int level;                            /* at the last look: one that has risen is looked at at once */
 };
 
 struct look {
@@ -186,29 +187,38 @@ static bool shrink_grown(struct shapes *s, struct look *l)
 
 /* ---- the thread ---- */
 
+static bool evict_due(const struct keeper *k, int64_t now)
+{
+	int level = atomic_load(&k->s->usage.level);
+	return level >= USAGE_EVICT && (now >= k->evict_at || level > k->level);
+}
+
 static void look(struct keeper *k)
 {
 	struct shapes *s = k->s;
 	const struct config *c = s->config;
 	int64_t now = clock_mono_ms();
 	struct look l;
+	bool full = evict_due(k, now);
+	k->level = atomic_load(&s->usage.level);
 	look_begin(s, &l);
 	if (now >= k->expire_at) {
 		int64_t often = c->shape_expiry_ms / 10;
 		expire(s, &l);
 		k->expire_at = now + (often < EXPIRE_LOOK_MIN_MS ? EXPIRE_LOOK_MIN_MS : often > EXPIRE_LOOK_MAX_MS ? EXPIRE_LOOK_MAX_MS : often);
 	}
-	if (atomic_load(&s->usage.level) >= USAGE_EVICT && now >= k->evict_at)
+	if (full)
 		evict(s, &l);
 	if (now >= k->grow_at)
 		k->grow_at = now + (shrink_grown(s, &l) ? GROWTH_LOOK_MS : GROWTH_AGAIN_MS);
-	k->evict_at = now + EVICT_LOOK_MS;
+	if (full)
+		k->evict_at = now + EVICT_LOOK_MS;
 	look_end(&l);
 }
 
 static bool is_due(const struct keeper *k, int64_t now)
 {
-	return now >= k->expire_at || now >= k->grow_at || (atomic_load(&k->s->usage.level) >= USAGE_EVICT && now >= k->evict_at);
+	return now >= k->expire_at || now >= k->grow_at || evict_due(k, now);
 }
 
 static int64_t until_due(const struct keeper *k, int64_t now)
