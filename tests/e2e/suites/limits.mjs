@@ -253,7 +253,7 @@ test('BUSBAR_SHAPE_EXPIRY: what nobody reads goes, what a client is parked on st
   await until('all have gone', () => expired() === 3, 20000)
 })
 
-test('BUSBAR_SHAPE_GROWTH_LIMIT: a shape whose log has grown starts over, one at a time', { timeout: 90000 }, async (t) => {
+test('BUSBAR_SHAPE_GROWTH_LIMIT: a shape whose log has grown starts over, one at a time', { timeout: 150000 }, async (t) => {
   const w = await world(t, {
     sql: ['CREATE TABLE g (id int PRIMARY KEY, v text)', 'CREATE TABLE h (id int PRIMARY KEY, v text)', "INSERT INTO g SELECT i, 'a' FROM generate_series(1, 100) i", "INSERT INTO h SELECT i, 'a' FROM generate_series(1, 100) i"],
     env: { BUSBAR_SHAPE_GROWTH_LIMIT: '5' },
@@ -263,9 +263,9 @@ test('BUSBAR_SHAPE_GROWTH_LIMIT: a shape whose log has grown starts over, one at
   const only = w.follow({ table: 'g', log: 'changes_only', replica: 'full' })
   await w.agree(f)
   const first = await readAll(w.busbar.url, { table: 'g' })
-  for (let i = 0; i < 60; i++) {
-    await w.sql(`UPDATE g SET v = 'value ${i} of many'`)
-    await w.sql(`UPDATE h SET v = 'value ${i} of many'`)
+  for (let i = 0; i < 12; i++) {
+    await w.sql(`UPDATE g SET v = repeat('${i}', 1000)`)
+    await w.sql(`UPDATE h SET v = repeat('${i}', 1000)`)
   }
   await until('both have started over', () => f.every((x) => x.refetches.length > 0), 40000)
   await w.agree(f)
