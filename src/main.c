@@ -13,10 +13,16 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/config.h"
+#include "base/events.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/settings.h"
 #include "http/http.h"
+#include "http/side.h"
+#include "ops/ops.h"
+#include "ops/prometheus.h"
 #include "pg/conn.h"
 #include "shapes/shapes.h"
 #include "version.h"
@@ -44,8 +50,10 @@ static int load_config(struct config *c, bool quiet, struct err *e)
 	int rc = config_load(c, warnings, e);
 	if (warnings != NULL)
 		fclose(warnings);
-	if (rc == 0)
+	if (rc == 0) {
 		log_init(c->log_level);
+		log_format(quiet ? LOG_TEXT : c->log_format);
+	}
 	for (char *line = text, *end; line != NULL && *line != '\0'; line = end + 1) {
 		end = strchrnul(line, '\n');
 		bool last = *end == '\0';
@@ -74,8 +82,35 @@ static void notify_fatal(void *ctx)
 	(void)ignored;
 }
 
+/* SIGHUP. What is wrong with the file changes nothing. */
+static void reload(struct config *c)
+{
+	struct err e = {0};
+	char *text = NULL, *rest = NULL;
+	size_t len = 0;
+	if (c->settings_file == NULL) {
+		log_notice("SIGHUP changes nothing: BUSBAR_SETTINGS_FILE is not set, and the log goes to stdout");
+		return;
+	}
+	FILE *changes = open_memstream(&text, &len);
+	int rc = changes != NULL ? settings_reload(c, changes, &e) : err_errno(&e, errno, "no memory for the settings");
+	if (changes != NULL)
+		fclose(changes);
+	if (rc != 0) {
+		log_error("SIGHUP changes nothing: %s", e.text);
+		event_put(EVENT_SETTINGS, REASON_NONE, NULL, NULL, "nothing has changed: %s", e.text);
+	} else if (len == 0) {
+		log_notice("SIGHUP: the settings in %s are those that hold already", c->settings_file);
+	}
+	for (char *line = rc == 0 && len > 0 ? strtok_r(text, "\n", &rest) : NULL; line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+		log_notice("SIGHUP: %s", line);
+		event_put(EVENT_SETTINGS, REASON_NONE, NULL, NULL, "%s", line);
+	}
+	free(text);
+}
+
 /* Waits for a signal (0) or the engine's fatal error (1). */
-static int wait_for_end(int signals, int event, struct shapes *shapes)
+static int wait_for_end(int signals, int event, struct shapes *shapes, struct config *config)
 {
 	for (;;) {
 		struct pollfd fds[] = {{signals, POLLIN, 0}, {event, POLLIN, 0}};
@@ -93,7 +128,7 @@ static int wait_for_end(int signals, int event, struct shapes *shapes)
 			log_notice("Stopping: received %s", strsignal((int)info.ssi_signo));
 			return 0;
 		}
-		log_notice("SIGHUP changes nothing: settings are read at start, and the log goes to stdout");
+		reload(config);
 	}
 }
 
@@ -108,11 +143,14 @@ static void bound_free_memory(void)
 	mallopt(M_TRIM_THRESHOLD, 16 << 20);
 }
 
-static int run(const struct config *c)
+static int run(struct config *c)
 {
 	struct err e = {0};
 	struct shapes *shapes = NULL;
 	struct http *http = NULL;
+	struct side *prometheus = NULL;
+	struct ops ops = {.config = c, .version = BUSBAR_VERSION, .commit = busbar_commit};
+	const struct side_path metrics = {"/metrics", PROMETHEUS_TYPE, prometheus_fill, &ops};
 	int rc = 1;
 	sigset_t set;
 	sigemptyset(&set);
@@ -131,16 +169,25 @@ static int run(const struct config *c)
 		rc = fatal(&e);
 		goto out;
 	}
+	metric_set(METRIC_STARTED, clock_wall_us());
 	log_notice("Starting Busbar " BUSBAR_VERSION " (commit %s)", busbar_commit);
+	event_put(EVENT_PROCESS, REASON_NONE, NULL, NULL, "started: Busbar " BUSBAR_VERSION " (commit %s)", busbar_commit);
 	if (shapes_start(&shapes, c, &e) != 0 || http_start(&http, c, shapes, &e) != 0) {
 		rc = fatal(&e);
 		goto out;
 	}
+	ops.shapes = shapes;
+	if (c->prometheus_port != 0 &&
+	    side_start(&prometheus, c->prometheus_port, c->listen_on_ipv6, "ELECTRIC_PROMETHEUS_PORT", &metrics, 1, &e) != 0) {
+		rc = fatal(&e);
+		goto out;
+	}
 	shapes_on_fatal(shapes, notify_fatal, &event);
-	rc = wait_for_end(signals, event, shapes);
+	rc = wait_for_end(signals, event, shapes, c);
 	if (rc == 1 && shapes_fatal(shapes, &e))
 		fatal(&e);
 out:
+	side_stop(prometheus);
 	http_stop(http);
 	if (shapes != NULL)
 		shapes_on_fatal(shapes, NULL, NULL);

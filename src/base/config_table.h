@@ -56,6 +56,7 @@ X(ELECTRIC_EXPERIMENTAL_MAX_BATCH_SIZE, INT, NULL, NO_EFFECT, "Batches have no f
 CONFIG_GROUP("HTTP, secret, caching")
 X(ELECTRIC_SECRET, TEXT, NULL, USED,
   "Required unless insecure: what requests must carry as the parameter secret (or api_secret)")
+X(BUSBAR_SECRET_PREVIOUS, TEXT, NULL, USED, "A second secret that is accepted too, while clients change over to the new one")
 X(ELECTRIC_INSECURE, BOOL, "false", USED, "true: no secret, everybody who reaches the port reads every table")
 X(BUSBAR_SUBQUERY_TABLES, TEXT, NULL, USED,
   "Tables that subqueries in conditions may name, as in public.members, auth.*; all if unset or empty")
@@ -119,12 +120,15 @@ X(ELECTRIC_DATABASE_ID, TEXT, NULL, NO_EFFECT, "One database per process, one st
 CONFIG_GROUP("Logs and telemetry")
 X(ELECTRIC_LOG_LEVEL, TEXT, "info", USED,
   "Least level shown: debug, info, notice, warning, error, critical, alert, emergency")
+X(BUSBAR_SETTINGS_FILE, TEXT, NULL, USED,
+  "A file of NAME=VALUE lines with settings that can change; read at start and on SIGHUP")
+X(BUSBAR_LOG_FORMAT, TEXT, "text", USED, "text, or json: an object for each line")
 X(ELECTRIC_LOG_COLORS, BOOL_STRICT, NULL, NO_EFFECT, "Log lines have no colours")
 X(ELECTRIC_LOG_OTP_REPORTS, BOOL, "false", NO_EFFECT, "There is no Erlang machine")
-X(ELECTRIC_INSTANCE_ID, TEXT, NULL, NO_EFFECT, "Only telemetry would show it")
+X(ELECTRIC_INSTANCE_ID, TEXT, NULL, USED, "The tag instance_id of what StatsD is sent; random if unset or empty")
 X(ELECTRIC_SERVICE_NAME, TEXT, NULL, NO_EFFECT, "Only telemetry would show it")
-X(ELECTRIC_PROMETHEUS_PORT, INT, NULL, LATER, "Metrics for Prometheus aren't built yet")
-X(ELECTRIC_STATSD_HOST, TEXT, NULL, LATER, "Metrics for StatsD aren't built yet")
+X(ELECTRIC_PROMETHEUS_PORT, INT, NULL, USED, "Port on which Prometheus finds GET /metrics, on all addresses, without a secret; 0 or unset: none")
+X(ELECTRIC_STATSD_HOST, TEXT, NULL, USED, "Where metrics are sent by UDP as StatsD with Datadog's tags: a host, or host:port; port 8125")
 X(ELECTRIC_OTLP_ENDPOINT, TEXT, NULL, LATER, "OpenTelemetry isn't built")
 X(ELECTRIC_HNY_API_KEY, TEXT, NULL, NO_EFFECT, "OpenTelemetry isn't built")
 X(ELECTRIC_HNY_DATASET, TEXT, NULL, NO_EFFECT, "OpenTelemetry isn't built")
@@ -136,7 +140,7 @@ X(ELECTRIC_METRICS_SAMPLING_RATIO, FLOAT, NULL, NO_EFFECT, "OpenTelemetry isn't 
 X(ELECTRIC_DROP_EMPTY_RESPONSE_SPANS, BOOL, "false", NO_EFFECT, "OpenTelemetry isn't built")
 X(ELECTRIC_EXCLUDE_SPANS, TEXT, NULL, NO_EFFECT, "OpenTelemetry isn't built")
 X(ELECTRIC_PROFILE_WHERE_CLAUSES, BOOL, "false", NO_EFFECT, "OpenTelemetry isn't built")
-X(ELECTRIC_SYSTEM_METRICS_POLL_INTERVAL, TIME, NULL, NO_EFFECT, "There are no polled gauges")
+X(ELECTRIC_SYSTEM_METRICS_POLL_INTERVAL, TIME, "5s", USED, "How often StatsD is sent what has changed, whole seconds, at least one")
 X(ELECTRIC_STACK_TELEMETRY_INIT_DELAY, TIME, NULL, NO_EFFECT, "There are no polled gauges")
 X(ELECTRIC_TELEMETRY_TOP_PROCESS_LIMIT, TEXT, NULL, NO_EFFECT, "There is no Erlang machine")
 X(ELECTRIC_TELEMETRY_TOP_PROCESS_COUNT, INT, NULL, NO_EFFECT, "There is no Erlang machine")

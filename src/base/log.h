@@ -33,6 +33,7 @@ void log_format(enum log_format format);
 bool log_format_parse(const char *s, enum log_format *format);
 /* "debug" … "emergency", and "warn"; false if it is none of them. Lower case only. */
 bool log_level_parse(const char *s, enum log_level *level);
+const char *log_level_text(enum log_level level);
 
 /* Before log_thread_start() and after log_thread_stop() lines are written at once, by the caller. Signals are blocked as the caller has
  * them. -1: no thread. */
@@ -59,6 +60,9 @@ void log_about(enum log_level level, const struct log_about *about, const char *
 #define LOG_SELDOM_MS 60000
 uint64_t log_repeat_key(uint64_t key, const void *p, size_t len);
 void log_seldom(enum log_level level, uint64_t key, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* Lines of this process that nobody has seen: there was no room, or too many of one kind. */
+uint64_t log_left_out(void);
 
 #define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
 #define log_info(...) log_line(LOG_INFO, __VA_ARGS__)

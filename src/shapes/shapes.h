@@ -29,6 +29,9 @@ struct shapes;
 struct shape;
 struct wait_list;
 
+/* Microseconds since 1970: of a transaction's commit, by Postgres's clock, and of its rows' coming into the logs, by ours. */
+struct change_times { int64_t commit_us, logged_us; };
+
 struct waiter {
 	struct waiter *next, *prev;
 	struct wait_list *list; /* NULL: not waiting. Guarded by the list's lock */
@@ -36,6 +39,7 @@ struct waiter {
 	void (*wake)(struct waiter *w);
 	struct log_offset seen; /* of those who wait for a change */
 	lsn_t lsn;              /* of those who wait for the stream */
+	struct change_times times; /* of the change that woke it; zeroes: it waits, or something else did */
 };
 
 /* Off its list; false if it was on none (never registered, or already woken). Zeroed memory with

@@ -47,12 +47,17 @@ struct shape {
 	struct shape_link link;       /* to its table */
 	struct shape_link *inner_links; /* to each of def.inner */
 
+	uint8_t counted; /* as what it stands in METRIC_SHAPES, 0: nowhere; under shape_lock() */
+
 	struct sets *sets; /* of its condition's subqueries, else NULL; who may do what: core/sets.h */
 
 	struct shape_tail tail; /* under shape_lock(): what readers see */
 	struct shape_in in;     /* INGEST's */
 	struct shape_wr wr;     /* WRITER's */
 };
+
+/* After a change of its state, with shape_lock() held or before anybody else knows it: counts it as what it is now. */
+void shape_count(struct shape *s);
 
 /* Its link to a table that it names, by oid. Of a shape that has been in the registry; it lives as long as the shape. */
 struct shape_link *shape_link_to(struct shape *s, uint32_t oid);

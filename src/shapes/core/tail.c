@@ -51,7 +51,7 @@ bool tail_is_awaited(struct shape *s, enum shape_state *state)
 	return awaited;
 }
 
-void tail_publish(struct shape *s, struct entry *entries, size_t n)
+void tail_publish(struct shape *s, struct entry *entries, size_t n, struct change_times times)
 {
 	if (n == 0)
 		return;
@@ -61,7 +61,7 @@ void tail_publish(struct shape *s, struct entry *entries, size_t n)
 	pthread_mutex_lock(lock);
 	REQUIRE(s->tail.last.tx == 0 || log_offset_cmp(s->tail.last, entries[0].at) < 0 || atomic_load(&s->dropped));
 	push(s, entries, n);
-	wait_list_wake_above(&s->tail.waiters, s->tail.last);
+	wait_list_wake_above(&s->tail.waiters, s->tail.last, times);
 	pthread_mutex_unlock(lock);
 }
 
@@ -80,6 +80,7 @@ void tail_restore_snapshot(struct shape *s, uint32_t chunks)
 void tail_restore_log(struct shape *s, struct log_offset last, struct log_offset chunk_end)
 {
 	s->tail.state = SHAPE_LIVE;
+	shape_count(s);
 	s->tail.folded = s->tail.last = last;
 	s->tail.last_chunk_end = chunk_end;
 }

@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metrics.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/items.h"
 #include "shapes/core/jobs.h"
@@ -91,7 +92,7 @@ static int row_change(struct shapes *s, const struct wal_change *c, struct err *
 	if (s->config->max_txn_bytes > 0)
 		count_bytes(s, c);
 	in->change_number++;
-	atomic_fetch_add_explicit(&s->stat_changes, 1, memory_order_relaxed);
+	metric_add(METRIC_CHANGES, 1);
 	struct route *route = route_get(in, c->u.row.relation_oid, false);
 	const struct leaf *leaf = in->nroots > 0 ? leaf_get(in, c->u.row.relation_oid) : NULL;
 	if (route != NULL || leaf != NULL) {
@@ -172,7 +173,10 @@ static int commit(struct shapes *s, const struct wal_change *c, struct err *e)
 	counts_commit(in);
 	in->end_lsn = c->u.commit.end_lsn;
 	in->ending = true;
+	in->arrived_us = clock_wall_us();
+	metric_observe(METRIC_E_RECEIVE_LAG, in->arrived_us - clock_of_postgres_us(in->commit_us));
 	txn_try_finish(s);
+	in->arrived_us = 0;
 	return 0;
 }
 

@@ -82,6 +82,7 @@ struct ingest {
 	uint32_t xid;
 	lsn_t tx, end_lsn;
 	int64_t commit_us;
+	int64_t arrived_us; /* when its commit came, while that is handled; 0: before now */
 	uint64_t op, txn_number, change_number;
 	struct txn_shape **touched;
 	size_t ntouched, touched_cap;

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
+#include "base/metrics.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/items.h"
 #include "shapes/logs/batch.h"
@@ -80,6 +82,7 @@ static void set_state(struct shape *shape, enum shape_state state)
 	pthread_mutex_lock(shape_lock(shape));
 	if (shape->tail.state != SHAPE_GONE && shape->tail.state != SHAPE_FAILED)
 		shape->tail.state = state;
+	shape_count(shape);
 	wait_list_wake_all(&shape->tail.waiters);
 	pthread_mutex_unlock(shape_lock(shape));
 }
@@ -220,6 +223,9 @@ static int publish(struct shapes *s, struct batch *b, const struct item_publish 
 
 static void publish_committed(struct shapes *s, const struct item_publish *it)
 {
+	struct change_times times = {clock_of_postgres_us(it->txn.commit_us), clock_wall_us()};
+	if (it->ends.n > 0)
+		metric_observe(METRIC_COMMIT_TO_LOG, times.logged_us - times.commit_us);
 	for (size_t i = 0; i < it->ends.n; i++) {
 		struct shape *shape = it->ends.list[i].shape;
 		struct log_offset at = it->ends.list[i].at;
@@ -231,7 +237,7 @@ static void publish_committed(struct shapes *s, const struct item_publish *it)
 		shape->tail.folded = shape->tail.last = at;
 		if (shape->wr.staged_chunk_end.tx == it->txn.tx)
 			shape->tail.last_chunk_end = shape->wr.staged_chunk_end;
-		wait_list_wake_above(&shape->tail.waiters, at);
+		wait_list_wake_above(&shape->tail.waiters, at, times);
 		pthread_mutex_unlock(shape_lock(shape));
 	}
 	atomic_store(&s->published_tx, it->txn.tx);

@@ -73,6 +73,8 @@ static int keep_house(struct shapes *s, struct err *e)
 	return w->gc_pending ? gc_step(s, &w->gc_pending, e) : 0;
 }
 
+size_t writer_journal_bytes(const struct shapes *s) { return atomic_load(&s->writer.journal_bytes); }
+
 static bool has_work(const struct writer *w) { return fold_due(w) || w->trim_pending || w->gc_pending || journal_is_dead(w); }
 
 bool housekeep_busy(const struct writer *w) { return has_work(w) && clock_mono_ms() >= w->rest_until_ms; }

@@ -71,4 +71,7 @@ int writer_flush(struct shapes *s, struct err *e) MUST_USE;
  * WRITER_ROOM_MAX_MS. */
 int writer_room(struct shapes *s, struct shape *shape, struct err *e) MUST_USE;
 
+/* The newest entries of all logs, which are in memory and in the journal; any thread. */
+size_t writer_journal_bytes(const struct shapes *s);
+
 #endif

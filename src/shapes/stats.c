@@ -1,0 +1,18 @@
+/* stats.c - see stats.h. */
+#include "shapes/stats.h"
+
+#include "shapes/core/engine.h"
+
+void shapes_stats(struct shapes *s, struct shapes_stats *out)
+{
+	*out = (struct shapes_stats){
+		.status = shapes_status(s),
+		.store_failing = shapes_store_failing(s, NULL, NULL, 0),
+		.sets = atomic_load(&s->sets_bytes),
+		.journal = writer_journal_bytes(s),
+		.ahead = atomic_load(&s->ahead_bytes),
+		.store_used = atomic_load(&s->usage.used),
+		.store_limit = atomic_load(&s->usage.most),
+		.store_free = atomic_load(&s->usage.free),
+	};
+}

@@ -1,0 +1,26 @@
+/*
+ * stats.h - what the engine says of itself to those who watch it: beside what its threads count in base/metrics.
+ */
+#ifndef BUSBAR_SHAPES_STATS_H
+#define BUSBAR_SHAPES_STATS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "shapes/shapes.h"
+
+struct shapes_stats {
+	enum shapes_status status;
+	bool store_failing;
+	/* bytes */
+	size_t sets;    /* what subqueries of all shapes select */
+	size_t journal; /* the newest entries of all logs, which are in memory and in the journal */
+	size_t ahead;   /* on their way to the store */
+	uint64_t store_used; /* 0: not measured yet */
+	uint64_t store_limit, store_free; /* 0: there is none; that isn't known */
+};
+
+/* Any thread. It takes a lock that is held for moments, and none that a change is handled under; it walks no list. */
+void shapes_stats(struct shapes *s, struct shapes_stats *out);
+
+#endif
