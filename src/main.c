@@ -35,7 +35,8 @@ static void usage(FILE *out)
 	             "  busbar                 run, configured by environment variables\n"
 	             "  busbar --check-config  read the configuration, say what is wrong with it, and exit\n");
 	doctor_usage(out);
-	fprintf(out, "  busbar --version\n"
+	fprintf(out, "  busbar compact         make the file of a stopped Busbar's store as small as what is in it\n"
+	             "  busbar --version\n"
 	             "  busbar --help\n"
 	             "\n");
 	config_help(out);
@@ -210,13 +211,23 @@ out:
 	return rc;
 }
 
+static int compact(const struct config *c)
+{
+	struct err e = {0};
+	char text[COMPACTED_TEXT_MAX];
+	if (shapes_compact(c, text, sizeof text, &e) != 0)
+		return fatal(&e);
+	printf("%s\n", text);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc >= 2 && strcmp(argv[1], "doctor") == 0) {
 		pg_init();
 		return doctor_main(argc - 2, argv + 2);
 	}
-	bool check = argc == 2 && strcmp(argv[1], "--check-config") == 0;
+	bool check = argc == 2 && strcmp(argv[1], "--check-config") == 0, compacts = argc == 2 && strcmp(argv[1], "compact") == 0;
 	if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
 		usage(stdout);
 		return 0;
@@ -225,7 +236,7 @@ int main(int argc, char **argv)
 		printf("busbar " BUSBAR_VERSION " (commit %s)\n", busbar_commit);
 		return 0;
 	}
-	if (argc > 1 && !check) {
+	if (argc > 1 && !check && !compacts) {
 		usage(stderr);
 		return 2;
 	}
@@ -239,7 +250,7 @@ int main(int argc, char **argv)
 	if (check)
 		printf("The configuration is fine.\n");
 	else
-		rc = run(&c);
+		rc = compacts ? compact(&c) : run(&c);
 	config_clear(&c);
 	return rc;
 }

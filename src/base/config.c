@@ -26,6 +26,8 @@
 #define WAL_LIMIT_AGE_MIN_MS 60000
 #define POOL_SIZE_MIN 5       /* two for administration, two for snapshots, one for subsets */
 #define TIME_MS_MAX INT32_MAX /* 24 days: longer waits don't fit poll(2) and its like */
+#define OWN_TIME_MS_MAX (INT64_C(3650) * 86400000)
+#define STORE_LIMIT_MIN (INT64_C(64) << 20) /* the journal and what is being written need some of it */
 #define BLANKS " \t\r\n"
 #define NAME_BYTES_MAX 63     /* Postgres's NAMEDATALEN - 1 */
 #define SLOT_PREFIX "electric_slot_"
@@ -65,6 +67,7 @@ static const struct { enum var var; int64_t min, max; } ranges[] = {
 	{V_ELECTRIC_TWEAKS_CONN_MAX_REQUESTS, 0, INT32_MAX},
 	{V_ELECTRIC_MAX_SHAPES, 0, INT64_MAX}, {V_ELECTRIC_EXPERIMENTAL_MAX_SHAPES, 0, INT64_MAX},
 	{V_BUSBAR_WAL_LIMIT, WAL_LIMIT_MIN_BYTES, INT64_MAX}, {V_BUSBAR_WAL_LIMIT_AGE, WAL_LIMIT_AGE_MIN_MS, INT64_MAX},
+	{V_BUSBAR_SHAPE_GROWTH_LIMIT, 2, INT32_MAX},
 };
 
 struct loader {
@@ -167,6 +170,14 @@ int config_parse_time_ms(const char *text, int64_t *out, struct err *e)
 	/* COMPAT: the same text for whatever is wrong, a zero too. */
 	return err_set(e, ERR_CONFIG,
 	               "invalid time unit: \"%s\". Must be one of [\"ms\", \"msec\", \"s\", \"sec\", \"m\", \"min\"]", text);
+}
+
+int config_parse_own_time_ms(const char *text, int64_t *out, struct err *e)
+{
+	static const struct unit units[] = {{"ms", 1}, {"msec", 1}, {"s", 1e3}, {"sec", 1e3}, {"m", 6e4}, {"min", 6e4}, {"h", 36e5}, {"d", 864e5}};
+	if (parse_unit(text, units, ARRAY_LEN(units), OWN_TIME_MS_MAX, out))
+		return 0;
+	return err_set(e, ERR_CONFIG, "\"%s\" is not a time: a number above 0 with ms, s, min, h or d, as in 90min or 30d", text);
 }
 
 int config_parse_size(const char *text, int64_t *out, struct err *e)
@@ -445,7 +456,8 @@ static int read_typed(struct loader *l, enum var v)
 			return err_set(l->e, ERR_CONFIG, "\"%s\" is not a number", text);
 		return 0;
 	case T_TIME:
-		return config_parse_time_ms(text, &l->num[v], l->e);
+		return strncmp(infos[v].name, OWN_PREFIX, sizeof OWN_PREFIX - 1) == 0 ? config_parse_own_time_ms(text, &l->num[v], l->e)
+		                                                                     : config_parse_time_ms(text, &l->num[v], l->e);
 	case T_SIZE:
 		return config_parse_size(text, &l->num[v], l->e);
 	case T_JSON:
@@ -821,6 +833,23 @@ static int load_http(struct loader *l, struct config *c)
 	return load_admission(l, c) < 0 || load_secret(l, c) < 0 ? -1 : 0;
 }
 
+static int load_limits(struct loader *l, struct config *c)
+{
+	const char *storage = l->text[V_BUSBAR_STORAGE];
+	c->store_limit = num_or(l, V_BUSBAR_STORE_LIMIT, 0);
+	c->store_min_free = num_or(l, V_BUSBAR_STORE_MIN_FREE, 0);
+	c->shape_expiry_ms = num_or(l, V_BUSBAR_SHAPE_EXPIRY, 0);
+	c->shape_growth_limit = num_or(l, V_BUSBAR_SHAPE_GROWTH_LIMIT, 0);
+	c->storage_ephemeral = strcmp(storage, "ephemeral") == 0;
+	if (!c->storage_ephemeral && strcmp(storage, "disk") != 0)
+		return err_set(l->e, ERR_CONFIG, "BUSBAR_STORAGE must be one of: disk, ephemeral");
+	if (c->store_limit != 0 && c->store_limit < STORE_LIMIT_MIN)
+		return err_set(l->e, ERR_CONFIG, "BUSBAR_STORE_LIMIT must be at least 64MiB");
+	if (c->shape_expiry_ms != 0 && c->shape_expiry_ms < 1000)
+		return err_set(l->e, ERR_CONFIG, "BUSBAR_SHAPE_EXPIRY must be at least 1s");
+	return 0;
+}
+
 static int load_storage(struct loader *l, struct config *c)
 {
 	enum var max_shapes = l->set[V_ELECTRIC_MAX_SHAPES] ? V_ELECTRIC_MAX_SHAPES : V_ELECTRIC_EXPERIMENTAL_MAX_SHAPES;
@@ -840,7 +869,7 @@ static int load_storage(struct loader *l, struct config *c)
 		return err_set(l->e, ERR_CONFIG, "storage must be one of: MEMORY, FAST_FILE, LEGACY_FILE");
 	if (strcasecmp(state, "MEMORY") != 0 && strcasecmp(state, "FILE") != 0)
 		return err_set(l->e, ERR_CONFIG, "ELECTRIC_PERSISTENT_STATE must be one of: MEMORY, FILE");
-	return 0;
+	return load_limits(l, c);
 }
 
 /* COMPAT: Electric's text; a flag that it once knew may still be set. */
@@ -935,8 +964,8 @@ void config_help(FILE *out)
 #define CONFIG_GROUP(title) fprintf(out, "\n%s:\n", title);
 #define X(name, type, def, state, text) help_row(out, V_##name);
 #include "base/config_table.h"
-	fputs("\nbool: false, 0 or empty is false, anything else is true. time: a number with ms, s or min (default ms).\n"
-	      "size: a number with KB, KiB, MB, MiB, GB or GiB (default bytes). Other variables are ignored; of those that\n"
-	      "begin with ELECTRIC_ or BUSBAR_ a line at start says so.\n",
+	fputs("\nbool: false, 0 or empty is false, anything else is true. time: a number with ms, s or min (default ms);\n"
+	      "of BUSBAR_ variables with h or d, too. size: a number with KB, KiB, MB, MiB, GB or GiB (default bytes). Other\n"
+	      "variables are ignored; of those that begin with ELECTRIC_ or BUSBAR_ a line at start says so.\n",
 	      out);
 }

@@ -78,6 +78,10 @@ struct config {
 	/* shapes and storage */
 	char *storage_dir;
 	bool storage_memory; /* ELECTRIC_STORAGE=MEMORY */
+	bool storage_ephemeral; /* BUSBAR_STORAGE=ephemeral */
+	int64_t store_limit, store_min_free; /* bytes; 0: none */
+	int64_t shape_expiry_ms;             /* 0: none */
+	int64_t shape_growth_limit;          /* log to first rows; 0: none */
 
 	/* metrics */
 	int prometheus_port; /* 0: none */
@@ -108,6 +112,7 @@ void config_help(FILE *out);
 int config_parse_url(const char *text, struct config_url *out, struct err *e) MUST_USE;
 void config_url_clear(struct config_url *u);
 int config_parse_time_ms(const char *text, int64_t *out, struct err *e) MUST_USE;
+int config_parse_own_time_ms(const char *text, int64_t *out, struct err *e) MUST_USE; /* of BUSBAR_: hours and days, too */
 int config_parse_size(const char *text, int64_t *out, struct err *e) MUST_USE;
 bool config_parse_bool(const char *text);
 

@@ -90,6 +90,9 @@ X(ELECTRIC_FEATURE_FLAGS, TEXT, NULL, USED,
 CONFIG_GROUP("Shapes and memory")
 X(ELECTRIC_MAX_SHAPES, INT, NULL, USED, "Most shapes kept; past it the least recently used go")
 X(ELECTRIC_EXPERIMENTAL_MAX_SHAPES, INT, NULL, USED, "Older name of ELECTRIC_MAX_SHAPES, read if that is unset")
+X(BUSBAR_SHAPE_EXPIRY, TIME, NULL, USED, "Shapes that nobody has read for so long go; from 1 s on, as in 12h or 30d")
+X(BUSBAR_SHAPE_GROWTH_LIMIT, INT, NULL, USED,
+  "A shape whose log has grown to so many times its first rows (2 or more) and 1 MiB starts over at a quiet moment")
 X(ELECTRIC_CONSUMER_PARTITIONS, INT, NULL, NO_EFFECT, "Shapes have no processes of their own")
 X(ELECTRIC_SHAPE_HIBERNATE_AFTER, TIME, NULL, NO_EFFECT, "An idle shape holds nothing that could be put to sleep")
 X(ELECTRIC_SHAPE_SUSPEND_CONSUMER, BOOL, "false", NO_EFFECT, "An idle shape holds nothing that could be put to sleep")
@@ -106,6 +109,11 @@ CONFIG_GROUP("Storage")
 X(ELECTRIC_STORAGE_DIR, TEXT, "./persistent", USED,
   "Where everything that must survive is kept; made if missing. A local disk, not a network filesystem")
 X(ELECTRIC_STORAGE, TEXT, "FAST_FILE", USED, "FAST_FILE, or MEMORY for a temporary store that a restart empties")
+X(BUSBAR_STORAGE, TEXT, "disk", USED,
+  "disk, or ephemeral for one that goes with the task: then no file system is refused")
+X(BUSBAR_STORE_LIMIT, SIZE, NULL, USED,
+  "What the store may take, 64MiB or more: near it shapes that nobody reads go, then new ones are refused")
+X(BUSBAR_STORE_MIN_FREE, SIZE, NULL, USED, "Less free space on the store's disk than this counts as a store at its limit")
 X(ELECTRIC_PERSISTENT_STATE, TEXT, "FILE", NO_EFFECT, "FILE or MEMORY; all state lives in the one store")
 X(ELECTRIC_SHAPE_DB_STORAGE_DIR, TEXT, NULL, NO_EFFECT, "All state lives in the one store")
 X(ELECTRIC_SHAPE_DB_EXCLUSIVE_MODE, BOOL, "false", NO_EFFECT, "All state lives in the one store")

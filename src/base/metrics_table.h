@@ -83,7 +83,7 @@ METRIC(EVALUATION_STEPS, "busbar.evaluation_steps", COUNTER, ONE, COST,
 
 /* The store, the process. */
 METRIC(STORE, "busbar.store_bytes", LEVEL, BYTES, NONE, "Bytes of the store that are in use")
-METRIC(STORE_LIMIT, "busbar.store_limit_bytes", LEVEL, BYTES, NONE, "BUSBAR_STORE_LIMIT; absent: none")
+METRIC(STORE_LIMIT, "busbar.store_limit_bytes", LEVEL, BYTES, NONE, "What the store may use now, by BUSBAR_STORE_LIMIT and BUSBAR_STORE_MIN_FREE; absent: no limit")
 METRIC(STORE_FREE, "busbar.store_free_bytes", LEVEL, BYTES, NONE, "Free on the disk of the store, for us")
 METRIC(STORE_FAILING, "busbar.store_failing", LEVEL, ONE, NONE, "1 while the store can't be written")
 METRIC(MEMORY, "busbar.memory_bytes", GAUGE, BYTES, MEMORY, "Memory by part; what isn't counted is in process_resident_memory_bytes")

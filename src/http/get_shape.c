@@ -96,6 +96,9 @@ static enum step find_or_create(struct request *r, const struct shape_def *def)
 		int wait_s = shapes_held_back(s, def, &reason, &why);
 		if (wait_s > 0)
 			return reply_refused(r, reason, why, wait_s, true);
+		char full[STORE_FULL_TEXT_MAX];
+		if (shapes_full(s, full, sizeof full, &wait_s))
+			return reply_refused(r, REASON_LIMIT_STORE, full, wait_s, true);
 		struct err e;
 		err_clear(&e);
 		found = shapes_get(s, def, &e);

@@ -47,6 +47,12 @@ static void engine_levels(struct shapes *s)
 	shapes_stats(s, &st);
 	metric_set_state(METRIC_UP_STATUS, (unsigned)st.status);
 	metric_set(METRIC_STORE_FAILING, st.store_failing);
+	if (st.store_used > 0) {
+		metric_set(METRIC_STORE, (int64_t)st.store_used);
+		metric_set(METRIC_STORE_FREE, (int64_t)st.store_free);
+	}
+	if (st.store_limit > 0)
+		metric_set(METRIC_STORE_LIMIT, (int64_t)st.store_limit);
 	metric_set(METRIC_SUBQUERY_SETS, (int64_t)st.sets);
 	metric_set_label(METRIC_MEMORY, MEMORY_SETS, (int64_t)st.sets);
 	metric_set_label(METRIC_MEMORY, MEMORY_JOURNAL, (int64_t)st.journal);

@@ -82,6 +82,9 @@ struct pg_table *shape_def_table(const struct shape_def *d, uint32_t oid);
 
 /* Opens the store, loads what it holds and starts the threads. Known shapes can be served at once. */
 int shapes_start(struct shapes **out, const struct config *config, struct err *e) MUST_USE;
+/* Makes the store's file smaller, without an engine; refused while one has it open. `text`: what was done, terminated. */
+#define COMPACTED_TEXT_MAX 200
+int shapes_compact(const struct config *config, char *text, size_t max, struct err *e) MUST_USE;
 /* Looks around, every SHAPES_TICK_MS: tells what nobody else would. For the thread that waits for signals. */
 #define SHAPES_TICK_MS 1000
 void shapes_tick(struct shapes *s);
@@ -179,6 +182,10 @@ struct shape *shapes_find(struct shapes *s, const struct shape_def *def);
  * its condition, or what its subqueries select keeps changing. 0: it can be made.
  */
 int shapes_held_back(struct shapes *s, const struct shape_def *def, enum reason *reason, const char **why);
+/* Whether the store takes no new shapes (BUSBAR_STORE_LIMIT, BUSBAR_STORE_MIN_FREE): what to tell whoever asks for one, terminated,
+ * and after how many seconds to ask again. */
+#define STORE_FULL_TEXT_MAX 300
+bool shapes_full(struct shapes *s, char *text, size_t max, int *retry_s);
 /* The active shape of this definition, made if there is none. NULL with `e` if it can't be now. */
 struct shape *shapes_get(struct shapes *s, const struct shape_def *def, struct err *e);
 
@@ -210,7 +217,7 @@ enum shape_state shape_started(struct shape *s, struct waiter *w, struct err *e)
 void shapes_delete(struct shapes *s, struct shape *shape);
 bool shape_wait_gone(struct shape *s, struct waiter *w);
 
-/* Marks the shape as read now (LRU of ELECTRIC_MAX_SHAPES). Cheap. */
+/* Marks the shape as read now (for who goes first, and BUSBAR_SHAPE_EXPIRY). Cheap. */
 void shape_touch(struct shape *s);
 
 /* ---- reading ---------------------------------------------------------------------------------- */

@@ -11,5 +11,8 @@ void shapes_stats(struct shapes *s, struct shapes_stats *out)
 		.sets = atomic_load(&s->sets_bytes),
 		.journal = writer_journal_bytes(s),
 		.ahead = atomic_load(&s->ahead_bytes),
+		.store_used = atomic_load(&s->usage.used),
+		.store_limit = atomic_load(&s->usage.most),
+		.store_free = atomic_load(&s->usage.free),
 	};
 }

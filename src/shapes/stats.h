@@ -16,6 +16,8 @@ struct shapes_stats {
 	size_t sets;    /* what subqueries of all shapes select */
 	size_t journal; /* the newest entries of all logs, which are in memory and in the journal */
 	size_t ahead;   /* on their way to the store */
+	uint64_t store_used; /* 0: not measured yet */
+	uint64_t store_limit, store_free; /* 0: there is none; that isn't known */
 };
 
 /* Any thread. It takes a lock that is held for moments, and none that a change is handled under; it walks no list. */

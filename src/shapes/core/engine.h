@@ -11,7 +11,7 @@
  * Locks, in the order in which they may be taken (base/lock_order.h checks it in debug builds; none is held during a call
  * into libpq, LMDB or MHD):
  *   registry_lock > a shape's lock > a leaf: job_lock, cmd_lock, headers_lock, lookup_lock, lsn_lock, status_lock,
- *   server_lock, removed_lock (logs are written under it), failing_lock, guard.lock, writer.lock. A wait list has one of these, or its
+ *   server_lock, removed_lock (logs are written under it), failing_lock, guard.lock, usage.lock, writer.lock. A wait list has one of these, or its
  *   shape's; waiters are called with it held, and may take locks of whoever waits, which know none of ours.
  */
 #ifndef BUSBAR_SHAPES_ENGINE_H
@@ -26,6 +26,7 @@
 #include "shapes/core/jobs.h"
 #include "shapes/core/limits.h"
 #include "shapes/core/registry.h"
+#include "shapes/core/usage.h"
 #include "shapes/logs/writer.h"
 #include "shapes/shapes.h"
 #include "store/store.h"
@@ -42,6 +43,7 @@ struct shapes {
 	bool ingest_started;
 	struct ingest *ingest;
 	struct writer writer;
+	struct usage usage;
 
 	pthread_rwlock_t registry_lock;
 	struct map held_back;              /* identity -> struct held_back: definitions that are not made for a while (held_back.c) */
@@ -73,6 +75,7 @@ struct shapes {
 	enum stream_phase phase;
 	enum stream_wait wait;  /* what its set-up waits for */
 	int64_t started_ms;     /* this process */
+	int64_t loaded_ms;      /* shapes read last then, or before, haven't been read in this process */
 	_Atomic int currency;   /* enum shapes_currency */
 	_Atomic bool backing_off; /* the stream waits before it connects again */
 	bool stream_was_active; /* in this process */

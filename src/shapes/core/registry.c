@@ -235,6 +235,7 @@ static bool unlink_shape(struct shapes *s, struct shape *shape, enum reason reas
 			map_del(&s->by_identity, shape->def.identity, shape->def.identity_len);
 		atomic_fetch_sub(&s->nshapes, 1);
 		registry_leave(s, shape);
+		usage_leaves(s, shape);
 		pthread_mutex_lock(shape_lock(shape));
 		shape_count(shape);
 		pthread_mutex_unlock(shape_lock(shape));
@@ -256,6 +257,7 @@ static void post_drop(struct shapes *s, struct shape *shape)
 static void give_up_copy(struct shapes *s)
 {
 	writer_room_again(s);
+	usage_again(s);
 }
 
 /* With the lock. */

@@ -39,7 +39,9 @@ struct shape {
 	struct header **old_headers; /* whose texts somebody may still be reading; under headers_lock */
 	_Atomic unsigned nold_headers;
 	uint64_t chunk_bytes; /* the threshold it was made with */
-	_Atomic int64_t read_ms;
+	_Atomic int64_t read_ms; /* when it was read last, or made, or loaded */
+	/* In the store, what is above its blocks included: its snapshot, its log. For who goes first; more or less. */
+	_Atomic uint64_t snapshot_bytes, log_bytes;
 	_Atomic bool dropped; /* no request finds it any more; its snapshot is given up */
 	unsigned char why;    /* dropped: enum reason; stays */
 	struct shape_link link;       /* to its table */

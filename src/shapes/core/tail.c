@@ -24,9 +24,13 @@ static void push(struct shape *s, const struct entry *entries, size_t n)
 	}
 	memcpy(s->tail.entries + s->tail.first + s->tail.n, entries, n * sizeof *entries);
 	s->tail.n += n;
-	for (size_t i = 0; i < n; i++)
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < n; i++) {
+		bytes += entry_bytes(&entries[i]);
 		if (entries[i].flags & ENTRY_CHUNK_END)
 			s->tail.last_chunk_end = entries[i].at;
+	}
+	atomic_fetch_add_explicit(&s->log_bytes, bytes, memory_order_relaxed);
 	s->tail.last = entries[n - 1].at;
 }
 
@@ -36,6 +40,15 @@ enum shape_state tail_state(struct shape *s)
 	enum shape_state state = s->tail.state;
 	pthread_mutex_unlock(shape_lock(s));
 	return state;
+}
+
+bool tail_is_awaited(struct shape *s, enum shape_state *state)
+{
+	pthread_mutex_lock(shape_lock(s));
+	bool awaited = s->tail.waiters.head != NULL;
+	*state = s->tail.state;
+	pthread_mutex_unlock(shape_lock(s));
+	return awaited;
 }
 
 void tail_publish(struct shape *s, struct entry *entries, size_t n, struct change_times times)

@@ -25,6 +25,8 @@ struct shape;
 
 /* The shape's state a moment ago. */
 enum shape_state tail_state(struct shape *s);
+/* Whether a client is parked on it; and its state. */
+bool tail_is_awaited(struct shape *s, enum shape_state *state);
 /* Appends published entries under the shape's lock and wakes. Takes the line references. `times`: zeroes if they are of several
  * transactions. */
 void tail_publish(struct shape *s, struct entry *entries, size_t n, struct change_times times);

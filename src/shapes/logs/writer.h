@@ -40,6 +40,9 @@ struct writer {
 	size_t written_bytes;  /* since memory was last given back */
 	int64_t trimmed_ms;
 	uint64_t nput, ndone;  /* items, for writer_flush() */
+	int64_t measured_ms;   /* measure.c */
+	size_t journal_max;    /* folding begins above it at the latest */
+	uint64_t unstaged;     /* how often staged rows were cut, for those that count them */
 	int64_t wait_max_ms;   /* a test's own limit instead of the named ones; 0 */
 };
 

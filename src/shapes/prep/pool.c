@@ -125,11 +125,12 @@ int prep_start(struct shapes *s, struct err *e)
 		}
 		s->npg++;
 	}
-	return subsets_start(s, subsets, e);
+	return subsets_start(s, subsets, e) != 0 ? -1 : keeper_start(s, e);
 }
 
 void prep_stop(struct shapes *s)
 {
+	keeper_stop(s);
 	subsets_stop(s);
 	pthread_mutex_lock(&s->job_lock);
 	s->pg_stop = true;

@@ -16,6 +16,11 @@ struct job;
 int prep_start(struct shapes *s, struct err *e) MUST_USE;
 void prep_stop(struct shapes *s);
 
+/* keeper.c: the KEEPER, a thread that decides which shapes go when the store is at its limit, when nobody has read them for long, or
+ * when their log has grown. It has no connection: nothing that Postgres does keeps it waiting. It runs only if it is wanted. */
+int keeper_start(struct shapes *s, struct err *e) MUST_USE;
+void keeper_stop(struct shapes *s);
+
 /* What a PG thread has for itself: ADMIN, or CREATE. */
 struct pg_thread {
 	struct shapes *s;
