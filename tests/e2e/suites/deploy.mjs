@@ -1,7 +1,7 @@
 // The files of docker/ that no daemon reads: by their schemas, against each other, and against what the daemon says of itself.
 
 import { execFileSync, spawnSync } from 'node:child_process'
-import { cpSync, existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parse, parseAllDocuments } from 'yaml'
@@ -127,6 +127,24 @@ test('Kubernetes: kubectl puts it together', async (t) => {
   if (!kubectl) return t.note('not run: there is no kubectl')
   const out = ran(kubectl, ['kustomize', join(DOCKER, 'kubernetes')])
   equal(parseAllDocuments(out).map((d) => d.toJS().kind).sort(), Object.keys(await objects()).sort(), 'kinds')
+})
+
+// ---- the image
+
+test('the entry point hands on each command that --help names', () => {
+  const dir = temporary('entrypoint')
+  copyFileSync(join(DOCKER, 'entrypoint'), join(dir, 'entrypoint'))
+  writeFileSync(join(dir, 'busbar'), '#!/bin/sh\nprintf "%s\\n" "$*" "${ELECTRIC_PORT-unset}"\n', { mode: 0o755 })
+  const enter = (args, env = {}) => spawnSync('sh', [join(dir, 'entrypoint'), ...args], { encoding: 'utf8', env: { PATH: process.env.PATH, ...env } })
+  const commands = [...help.matchAll(/^ {2}busbar ([a-z-]+)/gm)].map((m) => m[1])
+  assert(commands.includes('--check-config'), 'commands in --help')
+  for (const command of new Set(commands)) equal(enter([command, '--x']).stdout, `${command} --x\nunset\n`, command)
+  equal(enter([]).stdout, '\nunset\n', 'nothing')
+  equal(enter(['start']).stdout, '\nunset\n', 'start')
+  equal(enter(['version']).stdout, '--version\nunset\n', 'version')
+  equal(enter(['start'], { ELECTRIC_PORT: '' }).stdout, '\nunset\n', 'an empty port')
+  equal(enter(['start'], { ELECTRIC_PORT: '3001' }).stdout, '\n3001\n', 'a port')
+  equal(enter(['remote']).status, 64, 'what there is not')
 })
 
 // ---- compose
