@@ -387,7 +387,7 @@ async function page(t, sse) {
   t.cleanup(() => server.close())
   const have = (id) => seen.filter((s) => s.id === id)
   const all = (id) =>
-    until(() => `all shapes have row ${id}: ${JSON.stringify(seen.slice(-12))}`, () => new Set(have(id).map((s) => s.shape)).size === SHAPES, 30000)
+    until(() => `all shapes have row ${id}: ${JSON.stringify(seen.slice(-12))}`, () => new Set(have(id).map((s) => s.shape)).size === SHAPES, 60000)
   const first = () => Math.max(...have(1).map((s) => s.now - s.started))
   const close = browse(t, chromium, `http://127.0.0.1:${server.address().port}/`)
   await all(1)
@@ -421,7 +421,7 @@ async function page(t, sse) {
 }
 
 for (const sse of [false, true])
-  test(`${SHAPES} shapes on a page of Chromium over one connection, ${sse ? 'event streams' : 'long polls'}`, { timeout: 120000 }, (t) => page(t, sse))
+  test(`${SHAPES} shapes on a page of Chromium over one connection, ${sse ? 'event streams' : 'long polls'}`, { timeout: 300000 }, (t) => page(t, sse))
 
 // ---- Caddy
 
