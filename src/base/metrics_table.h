@@ -49,8 +49,6 @@ METRIC(LOG_TO_SOCKET, "busbar.log_to_socket_seconds", HISTOGRAM, SECONDS, NONE,
        "From then until the socket of a client that waited has taken all of its answer, for each such client")
 METRIC(COMMIT_TO_CLIENT, "busbar.commit_to_client_seconds", HISTOGRAM, SECONDS, NONE,
        "From the commit until a waiting client's socket has taken its answer, by two clocks")
-METRIC(HEARTBEAT, "busbar.heartbeat_seconds", HISTOGRAM, SECONDS, NONE,
-       "From sending a logical message to Postgres until the stream brings it back, by one clock")
 METRIC(CLOCK_SKEW, "busbar.clock_skew_seconds", LEVEL, SECONDS, NONE, "Postgres's clock less ours")
 METRIC(CLOCK_SKEW_ERROR, "busbar.clock_skew_error_seconds", LEVEL, SECONDS, NONE, "How wrong that may be: half of the round trip it was seen in")
 
@@ -82,9 +80,9 @@ METRIC(EVALUATION_STEPS, "busbar.evaluation_steps", COUNTER, ONE, COST,
        "What evaluating took, in steps: some nanoseconds each; by whose conditions it was")
 
 /* The store, the process. */
-METRIC(STORE, "busbar.store_bytes", LEVEL, BYTES, NONE, "Bytes of the store that are in use")
+METRIC(STORE, "busbar.store_bytes", LEVEL, BYTES, NONE, "Size of the store's file")
 METRIC(STORE_LIMIT, "busbar.store_limit_bytes", LEVEL, BYTES, NONE, "BUSBAR_STORE_LIMIT; absent: none")
-METRIC(STORE_FREE, "busbar.store_free_bytes", LEVEL, BYTES, NONE, "Free on the disk of the store, for us")
+METRIC(STORE_FREE, "busbar.store_free_bytes", LEVEL, BYTES, NONE, "Free on the disk of the store")
 METRIC(STORE_FAILING, "busbar.store_failing", LEVEL, ONE, NONE, "1 while the store can't be written")
 METRIC(MEMORY, "busbar.memory_bytes", GAUGE, BYTES, MEMORY, "Memory by part; what isn't counted is in process_resident_memory_bytes")
 METRIC(RESIDENT, "process.resident_memory_bytes", LEVEL, BYTES, NONE, "Resident memory of the process, with the pages of the store that are mapped")

@@ -47,6 +47,10 @@ static void engine_levels(struct shapes *s)
 	shapes_stats(s, &st);
 	metric_set_state(METRIC_UP_STATUS, (unsigned)st.status);
 	metric_set(METRIC_STORE_FAILING, st.store_failing);
+	if (st.store_file >= 0)
+		metric_set(METRIC_STORE, st.store_file);
+	if (st.store_free >= 0)
+		metric_set(METRIC_STORE_FREE, st.store_free);
 	metric_set(METRIC_SUBQUERY_SETS, (int64_t)st.sets);
 	metric_set_label(METRIC_MEMORY, MEMORY_SETS, (int64_t)st.sets);
 	metric_set_label(METRIC_MEMORY, MEMORY_JOURNAL, (int64_t)st.journal);
@@ -68,4 +72,17 @@ void ops_collect(const struct ops *o, struct metric_values *out)
 	metric_value_set(out, METRIC_E_ACTIVE_SHAPES, active);
 	metric_value_set(out, METRIC_LOG_LINES_DROPPED, (int64_t)log_left_out());
 	metric_value_set(out, METRIC_E_TOTAL_SHAPES, active + now_of(out, SHAPES_CREATING));
+}
+
+void ops_put_value(struct buf *out, enum metric_unit unit, int64_t v)
+{
+	uint64_t per = unit == METRIC_SECONDS ? 1000000 : unit == METRIC_MILLISECONDS ? 1000 : 1, u = v < 0 ? -(uint64_t)v : (uint64_t)v;
+	if (v < 0)
+		buf_putc(out, '-');
+	buf_put_u64(out, u / per);
+	u %= per;
+	if (u > 0)
+		buf_putc(out, '.');
+	for (per /= 10; u > 0; u %= per, per /= 10)
+		buf_putc(out, (char)('0' + u / per));
 }

@@ -16,9 +16,10 @@ struct shapes_stats {
 	size_t sets;    /* what subqueries of all shapes select */
 	size_t journal; /* the newest entries of all logs, which are in memory and in the journal */
 	size_t ahead;   /* on their way to the store */
+	int64_t store_file, store_free; /* of the store's file, and free on its disk for us; -1: not known, or it is a temporary one */
 };
 
-/* Any thread. It takes a lock that is held for moments, and none that a change is handled under; it walks no list. */
+/* Any thread; two system calls about files. It takes a lock that is held for moments, and none that a change is handled under; it walks no list. */
 void shapes_stats(struct shapes *s, struct shapes_stats *out);
 
 #endif
