@@ -49,6 +49,8 @@ METRIC(LOG_TO_SOCKET, "busbar.log_to_socket_seconds", HISTOGRAM, SECONDS, NONE,
        "From then until the socket of a client that waited has taken all of its answer, for each such client")
 METRIC(COMMIT_TO_CLIENT, "busbar.commit_to_client_seconds", HISTOGRAM, SECONDS, NONE,
        "From the commit until a waiting client's socket has taken its answer, by two clocks")
+METRIC(HEARTBEAT, "busbar.heartbeat_seconds", HISTOGRAM, SECONDS, NONE,
+       "From writing a logical message to Postgres until the stream brings it back, by one clock; each BUSBAR_HEARTBEAT_INTERVAL")
 METRIC(CLOCK_SKEW, "busbar.clock_skew_seconds", LEVEL, SECONDS, NONE, "Postgres's clock less ours")
 METRIC(CLOCK_SKEW_ERROR, "busbar.clock_skew_error_seconds", LEVEL, SECONDS, NONE, "How wrong that may be: half of the round trip it was seen in")
 

@@ -83,6 +83,7 @@ const PROMISED = {
   busbar_commit_to_log_seconds: ['histogram'],
   busbar_log_to_socket_seconds: ['histogram'],
   busbar_commit_to_client_seconds: ['histogram'],
+  busbar_heartbeat_seconds: ['histogram'],
   busbar_clock_skew_seconds: ['gauge'],
   busbar_clock_skew_error_seconds: ['gauge'],
   busbar_shapes: ['gauge', 'state', 'creating', 'snapshotting', 'live', 'leaving'],
@@ -407,4 +408,27 @@ test('a StatsD host that can\'t be found costs nothing but a line in the log', a
   await bad.busbar.start({ active: false })
   equal(await within('it ends', 10000, bad.busbar.exited), 1, 'exit status')
   assert(bad.busbar.output.includes('ELECTRIC_STATSD_HOST: "host:port" is not a host, or host:port'), bad.busbar.tail())
+})
+
+test('a heartbeat goes through Postgres and back, without shapes too; those of others aren\'t ours', async (t) => {
+  const p = await prometheus()
+  const w = await world(t, { sql: [TABLE, fill(1, 10)], env: { ...p.env, BUSBAR_HEARTBEAT_INTERVAL: '1s' } })
+  const beats = async () => (await scrape(p.url)).value('busbar_heartbeat_seconds_count')
+  await until('it beats', async () => (await beats()) >= 2)
+  const m = await scrape(p.url)
+  const mean = m.value('busbar_heartbeat_seconds_sum') / m.value('busbar_heartbeat_seconds_count')
+  assert(mean > 0.0001 && mean < 3, `it takes ${mean} s`)
+  // Messages of another, and one of an earlier process of ours, inside a transaction with rows and alone.
+  const before = { n: await beats(), at: performance.now() }
+  const at = await readAll(w.busbar.url, { table: 't' })
+  const waiting = parked(w, at)
+  await w.sql("SELECT pg_logical_emit_message(false, 'busbar_heartbeat', '0000000000000001 5'), pg_logical_emit_message(true, 'x', repeat('y', 100000))")
+  await w.sql("BEGIN; INSERT INTO t VALUES (11, 'a'); SELECT pg_logical_emit_message(true, 'busbar_heartbeat', 'no'); INSERT INTO t VALUES (12, 'b'); COMMIT")
+  equal((await waiting).changes().map((c) => c.value.id), ['11', '12'], 'rows around a message')
+  const n = (await beats()) - before.n
+  assert(n <= (performance.now() - before.at) / 1000 + 1.5, `${n} beats`)
+  const none = await world(t, { sql: [TABLE], env: { BUSBAR_HEARTBEAT_INTERVAL: '500ms' }, start: false })
+  await none.busbar.start({ active: false })
+  equal(await within('it ends', 10000, none.busbar.exited), 1, 'exit status')
+  assert(none.busbar.output.includes('BUSBAR_HEARTBEAT_INTERVAL: must be at least 1s'), none.busbar.tail())
 })
