@@ -15,8 +15,10 @@
 
 #include "base/clock.h"
 #include "base/config.h"
+#include "base/events.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/settings.h"
 #include "http/http.h"
 #include "http/side.h"
 #include "ops/ops.h"
@@ -48,8 +50,10 @@ static int load_config(struct config *c, bool quiet, struct err *e)
 	int rc = config_load(c, warnings, e);
 	if (warnings != NULL)
 		fclose(warnings);
-	if (rc == 0)
+	if (rc == 0) {
 		log_init(c->log_level);
+		log_format(quiet ? LOG_TEXT : c->log_format);
+	}
 	for (char *line = text, *end; line != NULL && *line != '\0'; line = end + 1) {
 		end = strchrnul(line, '\n');
 		bool last = *end == '\0';
@@ -78,8 +82,35 @@ static void notify_fatal(void *ctx)
 	(void)ignored;
 }
 
+/* SIGHUP. What is wrong with the file changes nothing. */
+static void reload(struct config *c)
+{
+	struct err e = {0};
+	char *text = NULL, *rest = NULL;
+	size_t len = 0;
+	if (c->settings_file == NULL) {
+		log_notice("SIGHUP changes nothing: BUSBAR_SETTINGS_FILE is not set, and the log goes to stdout");
+		return;
+	}
+	FILE *changes = open_memstream(&text, &len);
+	int rc = changes != NULL ? settings_reload(c, changes, &e) : err_errno(&e, errno, "no memory for the settings");
+	if (changes != NULL)
+		fclose(changes);
+	if (rc != 0) {
+		log_error("SIGHUP changes nothing: %s", e.text);
+		event_put(EVENT_SETTINGS, REASON_NONE, NULL, NULL, "nothing has changed: %s", e.text);
+	} else if (len == 0) {
+		log_notice("SIGHUP: the settings in %s are those that hold already", c->settings_file);
+	}
+	for (char *line = rc == 0 && len > 0 ? strtok_r(text, "\n", &rest) : NULL; line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+		log_notice("SIGHUP: %s", line);
+		event_put(EVENT_SETTINGS, REASON_NONE, NULL, NULL, "%s", line);
+	}
+	free(text);
+}
+
 /* Waits for a signal (0) or the engine's fatal error (1). */
-static int wait_for_end(int signals, int event, struct shapes *shapes)
+static int wait_for_end(int signals, int event, struct shapes *shapes, struct config *config)
 {
 	for (;;) {
 		struct pollfd fds[] = {{signals, POLLIN, 0}, {event, POLLIN, 0}};
@@ -97,7 +128,7 @@ static int wait_for_end(int signals, int event, struct shapes *shapes)
 			log_notice("Stopping: received %s", strsignal((int)info.ssi_signo));
 			return 0;
 		}
-		log_notice("SIGHUP changes nothing: settings are read at start, and the log goes to stdout");
+		reload(config);
 	}
 }
 
@@ -112,7 +143,7 @@ static void bound_free_memory(void)
 	mallopt(M_TRIM_THRESHOLD, 16 << 20);
 }
 
-static int run(const struct config *c)
+static int run(struct config *c)
 {
 	struct err e = {0};
 	struct shapes *shapes = NULL;
@@ -141,6 +172,7 @@ static int run(const struct config *c)
 	}
 	metric_set(METRIC_STARTED, clock_wall_us());
 	log_notice("Starting Busbar " BUSBAR_VERSION " (commit %s)", busbar_commit);
+	event_put(EVENT_PROCESS, REASON_NONE, NULL, NULL, "started: Busbar " BUSBAR_VERSION " (commit %s)", busbar_commit);
 	if (shapes_start(&shapes, c, &e) != 0 || http_start(&http, c, shapes, &e) != 0) {
 		rc = fatal(&e);
 		goto out;
@@ -153,7 +185,7 @@ static int run(const struct config *c)
 		goto out;
 	}
 	shapes_on_fatal(shapes, notify_fatal, &event);
-	rc = wait_for_end(signals, event, shapes);
+	rc = wait_for_end(signals, event, shapes, c);
 	if (rc == 1 && shapes_fatal(shapes, &e))
 		fatal(&e);
 out:

@@ -1,7 +1,7 @@
 /*
  * config.c - environment variables to struct config, in three steps: read and check each by its type
  * (config_table.h), check what only makes sense together, copy into the struct. The first thing that
- * is wrong ends it. The texts marked COMPAT are Electric's, users search for them.
+ * is wrong ends it. What the settings file says of a variable takes the place of the environment's. The texts marked COMPAT are Electric's, users search for them.
  */
 #include "base/config.h"
 
@@ -17,15 +17,14 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "base/config_names.h"
 #include "base/mem.h"
+#include "base/settings.h"
 
 #define POOL_SIZE_MIN 5       /* two for administration, two for snapshots, one for subsets */
 #define TIME_MS_MAX INT32_MAX /* 24 days: longer waits don't fit poll(2) and its like */
 #define BLANKS " \t\r\n"
 #define NAME_BYTES_MAX 63     /* Postgres's NAMEDATALEN - 1 */
-#define PREFIX "ELECTRIC_"
-#define OWN_PREFIX "BUSBAR_"
-#define UNKNOWN_NAME_BYTES_MAX 100 /* longer ones have no nearest name */
 #define SLOT_PREFIX "electric_slot_"
 #define PUBLICATION_PREFIX "electric_publication_"
 #define STREAM_ID_BYTES_MAX (NAME_BYTES_MAX - (sizeof SLOT_PREFIX - 1))
@@ -69,7 +68,9 @@ struct loader {
 	struct err *e;
 	FILE *warnings;            /* may be NULL */
 	const char *text[V_COUNT]; /* the environment's, else the default, else NULL */
-	bool set[V_COUNT];         /* it is the environment's */
+	bool set[V_COUNT];         /* it is the environment's, or the file's */
+	struct settings file;
+	const struct setting *from[V_COUNT]; /* it is the file's: where */
 	int64_t num[V_COUNT];      /* bool, int, time, size */
 };
 
@@ -465,10 +466,16 @@ static bool is_service_url(const char *value)
 	return strncmp(value, "tcp://", 6) == 0 || strncmp(value, "udp://", 6) == 0 || strncmp(value, "sctp://", 7) == 0;
 }
 
+/* The error is about this variable: says where it comes from. -1. */
+static int bad(struct loader *l, enum var v)
+{
+	return l->from[v] != NULL ? err_wrap(l->e, "%s, line %d", l->file.path, l->from[v]->line) : -1;
+}
+
 static int read_one(struct loader *l, enum var v)
 {
 	const struct var_info *info = &infos[v];
-	const char *env = getenv(info->name);
+	const char *env = l->from[v] != NULL ? l->from[v]->value : getenv(info->name);
 	if (env != NULL && info->type == T_INT && is_service_url(env)) {
 		warn(l, "%s=%s is taken as unset: Kubernetes sets it for a service of that name. Set it to a number, or "
 		        "enableServiceLinks: false in the pod", info->name, env);
@@ -485,65 +492,13 @@ static int read_one(struct loader *l, enum var v)
 	}
 	if (l->text[v] == NULL)
 		return 0;
-	if (read_typed(l, v) < 0)
-		return err_wrap(l->e, "%s", info->name);
+	if (read_typed(l, v) < 0) {
+		err_wrap(l->e, "%s", info->name);
+		return bad(l, v);
+	}
 	if (l->set[v] && info->state == S_NO_EFFECT)
 		warn(l, "%s has no effect: %s", info->name, info->text);
 	return 0;
-}
-
-/* ---- unknown names ---- */
-
-static size_t least(size_t a, size_t b) { return a < b ? a : b; }
-
-/* How many letters must be put in, taken out or changed, or neighbours swapped, to make one name the other. */
-static size_t distance(const char *a, size_t a_len, const char *b)
-{
-	size_t b_len = strlen(b), rows[3][UNKNOWN_NAME_BYTES_MAX + 1];
-	if (a_len > UNKNOWN_NAME_BYTES_MAX || b_len > UNKNOWN_NAME_BYTES_MAX)
-		return SIZE_MAX;
-	size_t *before = rows[0], *last = rows[1], *row = rows[2];
-	for (size_t j = 0; j <= b_len; j++)
-		row[j] = j;
-	for (size_t i = 1; i <= a_len; i++) {
-		size_t *oldest = before;
-		before = last;
-		last = row;
-		row = oldest;
-		row[0] = i;
-		for (size_t j = 1; j <= b_len; j++) {
-			row[j] = least(least(last[j], row[j - 1]) + 1, last[j - 1] + (a[i - 1] != b[j - 1]));
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-				row[j] = least(row[j], before[j - 2] + 1);
-		}
-	}
-	return row[b_len];
-}
-
-/* Of a name that should be one of ours or of Electric's; 0: it may be anybody's. */
-static size_t prefix_of(const char *name)
-{
-	const char *prefix = strncmp(name, OWN_PREFIX, sizeof OWN_PREFIX - 1) == 0 ? OWN_PREFIX : PREFIX;
-	return strncmp(name, prefix, strlen(prefix)) == 0 ? strlen(prefix) : 0;
-}
-
-/* The name that is read and looks most like this one, NULL if none does. */
-static const char *nearest(const char *name, size_t len)
-{
-	const size_t prefix = prefix_of(name);
-	const char *best = NULL;
-	size_t best_distance = 3 + (len - prefix) / 6;
-	for (int v = 0; v < V_COUNT; v++) {
-		if (infos[v].state == S_OLD)
-			continue;
-		bool prefixed = prefix_of(infos[v].name) > 0;
-		size_t d = prefixed ? distance(name, len, infos[v].name) : distance(name + prefix, len - prefix, infos[v].name);
-		if (d < best_distance) {
-			best = infos[v].name;
-			best_distance = d;
-		}
-	}
-	return best;
 }
 
 /* Also of those that Kubernetes sets: ELECTRIC_SERVICE_HOST, ELECTRIC_PORT_3000_TCP_ADDR and their like. */
@@ -553,23 +508,15 @@ static bool is_service_variable(const char *name, const char *value)
 	       strstr(name, "_UDP") != NULL || strstr(name, "_SCTP") != NULL || is_service_url(value);
 }
 
-static bool known_variable(const char *name, size_t len)
-{
-	for (int v = 0; v < V_COUNT; v++)
-		if (strlen(infos[v].name) == len && memcmp(infos[v].name, name, len) == 0)
-			return true;
-	return false;
-}
-
 static void warn_unknown(struct loader *l)
 {
 	for (char **env = environ; env != NULL && *env != NULL; env++) {
 		const char *eq = strchr(*env, '=');
 		size_t len = eq == NULL ? 0 : (size_t)(eq - *env);
-		if (prefix_of(*env) == 0 || len <= prefix_of(*env) || known_variable(*env, len))
+		if (config_prefix(*env) == 0 || len <= config_prefix(*env) || config_known(*env, len) != NULL)
 			continue;
 		char *name = mem_strndup(*env, len);
-		const char *like = nearest(name, len);
+		const char *like = config_nearest(name, len);
 		if (is_service_variable(name, eq + 1))
 			;
 		else if (like != NULL)
@@ -578,6 +525,56 @@ static void warn_unknown(struct loader *l)
 			warn(l, "%s is not known", name);
 		free(name);
 	}
+}
+
+/* Those that the settings file may have: each is one of config_live, or follows it. */
+static const enum var changeable[] = {
+	V_ELECTRIC_LOG_LEVEL, V_BUSBAR_LOG_FORMAT, V_ELECTRIC_SECRET, V_BUSBAR_SECRET_PREVIOUS, V_ELECTRIC_MAX_SHAPES,
+	V_ELECTRIC_MAX_CONCURRENT_REQUESTS, V_ELECTRIC_LONG_POLL_TIMEOUT, V_ELECTRIC_CACHE_MAX_AGE, V_ELECTRIC_CACHE_STALE_AGE,
+	V_BUSBAR_SUBQUERY_CACHE_MAX_AGE,
+};
+
+/* Of its name, if the settings file may have it. */
+static bool find_changeable(const char *name, enum var *v)
+{
+	for (size_t i = 0; i < ARRAY_LEN(changeable); i++)
+		if (strcmp(infos[changeable[i]].name, name) == 0) {
+			*v = changeable[i];
+			return true;
+		}
+	return false;
+}
+
+static int take_setting(struct loader *l, const struct setting *s)
+{
+	enum var v;
+	if (find_changeable(s->name, &v)) {
+		l->from[v] = s;
+		if (getenv(s->name) != NULL)
+			warn(l, "%s, line %d: %s takes the place of the environment variable", l->file.path, s->line, s->name);
+		return 0;
+	}
+	const char *like = config_prefix(s->name) > 0 ? config_nearest(s->name, strlen(s->name)) : NULL;
+	if (config_known(s->name, strlen(s->name)) != NULL)
+		err_set(l->e, ERR_CONFIG, "%s is no setting that can change while Busbar runs: set it in the environment, and restart", s->name);
+	else if (like != NULL)
+		err_set(l->e, ERR_CONFIG, "%s is not known. Is %s meant?", s->name, like);
+	else
+		err_set(l->e, ERR_CONFIG, "%s is not known", s->name);
+	return err_wrap(l->e, "%s, line %d", l->file.path, s->line);
+}
+
+static int read_file(struct loader *l)
+{
+	const char *path = getenv("BUSBAR_SETTINGS_FILE");
+	if (path == NULL || path[0] == '\0')
+		return 0;
+	if (settings_read(path, &l->file, l->e) != 0)
+		return -1;
+	for (size_t i = 0; i < l->file.n; i++)
+		if (take_setting(l, &l->file.list[i]) != 0)
+			return -1;
+	return 0;
 }
 
 static int read_all(struct loader *l)
@@ -591,10 +588,11 @@ static int read_all(struct loader *l)
 		if (l->text[v] == NULL || (l->num[v] >= ranges[i].min && l->num[v] <= ranges[i].max))
 			continue;
 		if (ranges[i].max == INT64_MAX)
-			return err_set(l->e, ERR_CONFIG, "%s: must be at least %" PRId64 ", not %" PRId64, infos[v].name,
-			               ranges[i].min, l->num[v]);
-		return err_set(l->e, ERR_CONFIG, "%s: must be from %" PRId64 " to %" PRId64 ", not %" PRId64, infos[v].name,
-		               ranges[i].min, ranges[i].max, l->num[v]);
+			err_set(l->e, ERR_CONFIG, "%s: must be at least %" PRId64 ", not %" PRId64, infos[v].name, ranges[i].min, l->num[v]);
+		else
+			err_set(l->e, ERR_CONFIG, "%s: must be from %" PRId64 " to %" PRId64 ", not %" PRId64, infos[v].name, ranges[i].min,
+			        ranges[i].max, l->num[v]);
+		return bad(l, v);
 	}
 	return 0;
 }
@@ -765,11 +763,14 @@ static int load_admission(struct loader *l, struct config *c)
 {
 	/* Step 1 has seen that it is an object. */
 	json_t *root = json_loads(l->text[V_ELECTRIC_MAX_CONCURRENT_REQUESTS], 0, NULL);
-	int rc = admission_limit(root, "initial", &c->max_concurrent_initial, l->e);
+	int64_t initial = 0, existing = 0;
+	int rc = admission_limit(root, "initial", &initial, l->e);
 	if (rc == 0)
-		rc = admission_limit(root, "existing", &c->max_concurrent_existing, l->e);
+		rc = admission_limit(root, "existing", &existing, l->e);
 	json_decref(root);
-	return rc;
+	c->live.max_concurrent_initial = initial;
+	c->live.max_concurrent_existing = existing;
+	return rc == 0 ? 0 : bad(l, V_ELECTRIC_MAX_CONCURRENT_REQUESTS);
 }
 
 static int load_secret(struct loader *l, struct config *c)
@@ -777,8 +778,10 @@ static int load_secret(struct loader *l, struct config *c)
 	const char *secret = l->text[V_ELECTRIC_SECRET];
 	bool insecure = l->num[V_ELECTRIC_INSECURE];
 	/* COMPAT: both texts; an empty secret counts as set. */
-	if (secret != NULL && insecure)
-		return err_set(l->e, ERR_CONFIG, "You cannot set both ELECTRIC_SECRET and ELECTRIC_INSECURE=true");
+	if (secret != NULL && insecure) {
+		err_set(l->e, ERR_CONFIG, "You cannot set both ELECTRIC_SECRET and ELECTRIC_INSECURE=true");
+		return bad(l, V_ELECTRIC_SECRET);
+	}
 	if (secret == NULL && !insecure)
 		return err_set(l->e, ERR_CONFIG,
 		               "You must set ELECTRIC_SECRET unless ELECTRIC_INSECURE=true. Setting ELECTRIC_INSECURE=true risks "
@@ -791,7 +794,13 @@ static int load_secret(struct loader *l, struct config *c)
 	else if (secret[0] == '\0')
 		warn(l, "ELECTRIC_SECRET is empty: everybody who reaches port %d and sends an empty secret can read the "
 		        "database", c->port);
-	c->secret = secret != NULL ? mem_strdup(secret) : NULL;
+	const char *previous = l->text[V_BUSBAR_SECRET_PREVIOUS];
+	if (previous != NULL && previous[0] == '\0')
+		previous = NULL;
+	if (previous != NULL && secret == NULL)
+		warn(l, "BUSBAR_SECRET_PREVIOUS has no effect without ELECTRIC_SECRET");
+	if (secret != NULL)
+		config_set_secrets(c, secret, previous);
 	return 0;
 }
 
@@ -801,10 +810,10 @@ static int load_http(struct loader *l, struct config *c)
 	c->listen_on_ipv6 = l->num[V_ELECTRIC_LISTEN_ON_IPV6];
 	c->tcp_send_timeout_ms = l->num[V_ELECTRIC_TCP_SEND_TIMEOUT];
 	c->tcp_read_timeout_ms = l->num[V_ELECTRIC_TCP_READ_TIMEOUT];
-	c->long_poll_timeout_ms = l->num[V_ELECTRIC_LONG_POLL_TIMEOUT];
-	c->cache_max_age_s = l->num[V_ELECTRIC_CACHE_MAX_AGE];
-	c->cache_stale_age_s = l->num[V_ELECTRIC_CACHE_STALE_AGE];
-	c->subquery_cache_max_age_s = l->num[V_BUSBAR_SUBQUERY_CACHE_MAX_AGE];
+	c->live.long_poll_timeout_ms = l->num[V_ELECTRIC_LONG_POLL_TIMEOUT];
+	c->live.cache_max_age_s = l->num[V_ELECTRIC_CACHE_MAX_AGE];
+	c->live.cache_stale_age_s = l->num[V_ELECTRIC_CACHE_STALE_AGE];
+	c->live.subquery_cache_max_age_s = l->num[V_BUSBAR_SUBQUERY_CACHE_MAX_AGE];
 	c->chunk_bytes_threshold = l->num[V_ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD];
 	c->enable_integration_testing = l->num[V_ELECTRIC_ENABLE_INTEGRATION_TESTING];
 	c->conn_max_requests = l->num[V_ELECTRIC_TWEAKS_CONN_MAX_REQUESTS];
@@ -815,8 +824,8 @@ static int load_http(struct loader *l, struct config *c)
 static int load_storage(struct loader *l, struct config *c)
 {
 	enum var max_shapes = l->set[V_ELECTRIC_MAX_SHAPES] ? V_ELECTRIC_MAX_SHAPES : V_ELECTRIC_EXPERIMENTAL_MAX_SHAPES;
-	c->max_shapes = num_or(l, max_shapes, 0);
-	if (l->set[max_shapes] && c->max_shapes == 0)
+	c->live.max_shapes = num_or(l, max_shapes, 0);
+	if (l->set[max_shapes] && c->live.max_shapes == 0)
 		warn(l, "%s=0 is read as no limit", infos[max_shapes].name);
 	const char *dir = l->text[V_ELECTRIC_STORAGE_DIR];
 	if (dir[0] == '\0')
@@ -864,11 +873,21 @@ static int load_rest(struct loader *l, struct config *c)
 	c->instance_id = text_or_null(l, V_ELECTRIC_INSTANCE_ID);
 	c->system_metrics_poll_ms = l->num[V_ELECTRIC_SYSTEM_METRICS_POLL_INTERVAL];
 	c->heartbeat_ms = num_or(l, V_BUSBAR_HEARTBEAT_INTERVAL, 0);
-	if (l->set[V_BUSBAR_HEARTBEAT_INTERVAL] && c->heartbeat_ms < 1000)
-		return err_set(l->e, ERR_CONFIG, "BUSBAR_HEARTBEAT_INTERVAL: must be at least 1s");
-	if (!log_level_parse(l->text[V_ELECTRIC_LOG_LEVEL], &c->log_level))
-		return err_set(l->e, ERR_CONFIG, /* COMPAT: more levels are accepted than the text says */
-		               "ELECTRIC_LOG_LEVEL: Must be one of [\"error\", \"warning\", \"info\", \"debug\"]");
+	if (l->set[V_BUSBAR_HEARTBEAT_INTERVAL] && c->heartbeat_ms < 1000) {
+		err_set(l->e, ERR_CONFIG, "BUSBAR_HEARTBEAT_INTERVAL: must be at least 1s");
+		return bad(l, V_BUSBAR_HEARTBEAT_INTERVAL);
+	}
+	if (!log_level_parse(l->text[V_ELECTRIC_LOG_LEVEL], &c->log_level)) {
+		err_set(l->e, ERR_CONFIG, /* COMPAT: more levels are accepted than the text says */
+		        "ELECTRIC_LOG_LEVEL: Must be one of [\"error\", \"warning\", \"info\", \"debug\"]");
+		return bad(l, V_ELECTRIC_LOG_LEVEL);
+	}
+	if (!log_format_parse(l->text[V_BUSBAR_LOG_FORMAT], &c->log_format)) {
+		err_set(l->e, ERR_CONFIG, "BUSBAR_LOG_FORMAT: must be text or json, not \"%s\"", l->text[V_BUSBAR_LOG_FORMAT]);
+		return bad(l, V_BUSBAR_LOG_FORMAT);
+	}
+	const char *file = l->text[V_BUSBAR_SETTINGS_FILE];
+	c->settings_file = file != NULL && file[0] != '\0' ? mem_strdup(file) : NULL;
 	warn_feature_flags(l);
 	for (int v = 0; v < V_COUNT; v++)
 		if (l->set[v] && infos[v].state == S_LATER)
@@ -880,21 +899,23 @@ int config_load(struct config *c, FILE *warnings, struct err *e)
 {
 	*c = (struct config){0};
 	struct loader l = {.e = e, .warnings = warnings};
-	if (read_all(&l) == 0 && load_database(&l, c) == 0 && load_replication(&l, c) == 0 && load_http(&l, c) == 0 &&
+	int rc = -1;
+	if (read_file(&l) == 0 && read_all(&l) == 0 && load_database(&l, c) == 0 && load_replication(&l, c) == 0 && load_http(&l, c) == 0 &&
 	    load_storage(&l, c) == 0 && load_rest(&l, c) == 0)
-		return 0;
-	config_clear(c);
-	return -1;
+		rc = 0;
+	else
+		config_clear(c);
+	settings_clear(&l.file);
+	return rc;
 }
 
 void config_clear(struct config *c)
 {
 	config_url_clear(&c->database);
 	config_url_clear(&c->pooled_database);
-	if (c->secret != NULL)
-		explicit_bzero(c->secret, strlen(c->secret));
-	char *const texts[] = {c->ca_certificate_file, c->replication_stream_id, c->slot_name, c->publication_name, c->secret,
-	                       c->subquery_tables, c->storage_dir, c->statsd_host, c->instance_id};
+	config_forget_secrets(c);
+	char *const texts[] = {c->ca_certificate_file, c->replication_stream_id, c->slot_name, c->publication_name,
+	                       c->subquery_tables, c->storage_dir, c->settings_file, c->statsd_host, c->instance_id};
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		free(texts[i]);
 	*c = (struct config){0};

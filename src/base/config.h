@@ -3,11 +3,13 @@
  *
  * Names, types, units, defaults and the texts of refused values are Electric's; a name that begins with BUSBAR_ is ours.
  * config_table.h lists every variable once: parser, `--help` and docs/configuration.md come from it.
- * Read once at start, then read-only: any thread may read it.
+ * Read once at start, then read-only, but for what settings.h changes: struct config_live and the secrets, which are atomic.
+ * Any thread may read it; level and format of the log are MAIN's.
  */
 #ifndef BUSBAR_BASE_CONFIG_H
 #define BUSBAR_BASE_CONFIG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,7 +27,26 @@ struct config_url {
 	enum config_sslmode sslmode;
 };
 
+/* What may change while we run: whoever needs the same value twice keeps it. Listed in settings.c too. */
+struct config_live {
+	_Atomic int64_t max_shapes; /* 0: unlimited */
+	_Atomic int64_t max_concurrent_initial, max_concurrent_existing;
+	_Atomic int64_t long_poll_timeout_ms;
+	_Atomic int64_t cache_max_age_s, cache_stale_age_s;
+	_Atomic int64_t subquery_cache_max_age_s; /* bounds them, for shapes with subqueries */
+};
+
+/* Either opens; they live as long as the struct config. */
+struct config_secrets {
+	char *now, *previous /* NULL: none */;
+	struct config_secrets *older; /* accepted no more */
+};
+
 struct config {
+	struct config_live live;
+	_Atomic(struct config_secrets *) secrets; /* NULL: insecure */
+	char *settings_file; /* NULL: none */
+
 	/* database */
 	struct config_url database;
 	struct config_url pooled_database; /* snapshots only; equals `database` unless set */
@@ -44,21 +65,15 @@ struct config {
 	int64_t max_txn_bytes;          /* ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE; 0: no limit (ours is unlimited by default) */
 
 	/* HTTP */
-	char *secret; /* NULL: insecure */
 	char *subquery_tables; /* BUSBAR_SUBQUERY_TABLES as it is written; NULL: unset */
 	int port;
 	bool listen_on_ipv6;
 	int64_t tcp_send_timeout_ms, tcp_read_timeout_ms;
-	int64_t long_poll_timeout_ms;
-	int64_t max_concurrent_initial, max_concurrent_existing;
-	int64_t cache_max_age_s, cache_stale_age_s;
-	int64_t subquery_cache_max_age_s; /* bounds them, for shapes with subqueries */
 	int64_t chunk_bytes_threshold;
 	bool enable_integration_testing;
 	int64_t conn_max_requests; /* 0: unlimited */
 
 	/* shapes and storage */
-	int64_t max_shapes; /* 0: unlimited */
 	char *storage_dir;
 	bool storage_memory; /* ELECTRIC_STORAGE=MEMORY */
 
@@ -71,6 +86,7 @@ struct config {
 
 	/* logging */
 	enum log_level log_level;
+	enum log_format log_format;
 };
 
 /*
@@ -80,6 +96,9 @@ struct config {
  */
 int config_load(struct config *c, FILE *warnings, struct err *e) MUST_USE;
 void config_clear(struct config *c);
+/* settings.c: copies of them from now on; `previous` may be NULL. One thread, any time. */
+void config_set_secrets(struct config *c, const char *now, const char *previous);
+void config_forget_secrets(struct config *c);
 
 /* The table of variables for `--help`: name, type, default, text. */
 void config_help(FILE *out);

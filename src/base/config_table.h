@@ -56,6 +56,7 @@ X(ELECTRIC_EXPERIMENTAL_MAX_BATCH_SIZE, INT, NULL, NO_EFFECT, "Batches have no f
 CONFIG_GROUP("HTTP, secret, caching")
 X(ELECTRIC_SECRET, TEXT, NULL, USED,
   "Required unless insecure: what requests must carry as the parameter secret (or api_secret)")
+X(BUSBAR_SECRET_PREVIOUS, TEXT, NULL, USED, "A second secret that is accepted too, while clients change over to the new one")
 X(ELECTRIC_INSECURE, BOOL, "false", USED, "true: no secret, everybody who reaches the port reads every table")
 X(BUSBAR_SUBQUERY_TABLES, TEXT, NULL, USED,
   "Tables that subqueries in conditions may name, as in public.members, auth.*; all if unset or empty")
@@ -111,6 +112,9 @@ X(ELECTRIC_DATABASE_ID, TEXT, NULL, NO_EFFECT, "One database per process, one st
 CONFIG_GROUP("Logs and telemetry")
 X(ELECTRIC_LOG_LEVEL, TEXT, "info", USED,
   "Least level shown: debug, info, notice, warning, error, critical, alert, emergency")
+X(BUSBAR_SETTINGS_FILE, TEXT, NULL, USED,
+  "A file of NAME=VALUE lines with settings that can change; read at start and on SIGHUP")
+X(BUSBAR_LOG_FORMAT, TEXT, "text", USED, "text, or json: an object for each line")
 X(ELECTRIC_LOG_COLORS, BOOL_STRICT, NULL, NO_EFFECT, "Log lines have no colours")
 X(ELECTRIC_LOG_OTP_REPORTS, BOOL, "false", NO_EFFECT, "There is no Erlang machine")
 X(ELECTRIC_INSTANCE_ID, TEXT, NULL, USED, "The tag instance_id of what StatsD is sent; random if unset or empty")

@@ -77,6 +77,8 @@ bool log_level_parse(const char *s, enum log_level *level)
 	return true;
 }
 
+const char *log_level_text(enum log_level level) { return names[level]; }
+
 /* ---- a line ---- */
 
 /* A line being written; what doesn't fit is left out. */

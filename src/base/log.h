@@ -33,6 +33,7 @@ void log_format(enum log_format format);
 bool log_format_parse(const char *s, enum log_format *format);
 /* "debug" … "emergency", and "warn"; false if it is none of them. Lower case only. */
 bool log_level_parse(const char *s, enum log_level *level);
+const char *log_level_text(enum log_level level);
 
 /* Before log_thread_start() and after log_thread_stop() lines are written at once, by the caller. Signals are blocked as the caller has
  * them. -1: no thread. */

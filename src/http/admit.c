@@ -54,7 +54,7 @@ static void pace_freed(struct http *h, int64_t now_ms)
 		pace_count(p, now_ms);
 	}
 	/* With fewer taken it is a matter of who comes, not of how fast we are. */
-	if ((int64_t)atomic_load(&h->initial) < (h->config->max_concurrent_initial + 1) / 2)
+	if ((int64_t)atomic_load(&h->initial) < (h->config->live.max_concurrent_initial + 1) / 2)
 		p->counting = false;
 	else if (!p->counting)
 		pace_count(p, now_ms);
@@ -90,9 +90,9 @@ bool admit(struct request *r, bool existing)
 	struct http *h = r->http;
 	r->release[HELD_ADMISSION] = admit_release;
 	if (existing)
-		r->admission = take(&h->existing, h->config->max_concurrent_existing) ? ADMIT_EXISTING : ADMIT_REFUSED_EXISTING;
+		r->admission = take(&h->existing, h->config->live.max_concurrent_existing) ? ADMIT_EXISTING : ADMIT_REFUSED_EXISTING;
 	else
-		r->admission = take(&h->initial, h->config->max_concurrent_initial) ? ADMIT_INITIAL : ADMIT_REFUSED_INITIAL;
+		r->admission = take(&h->initial, h->config->live.max_concurrent_initial) ? ADMIT_INITIAL : ADMIT_REFUSED_INITIAL;
 	bool taken = r->admission == ADMIT_EXISTING || r->admission == ADMIT_INITIAL;
 	metric_add_label(taken ? METRIC_E_ADMITTED : METRIC_E_REJECTED, existing ? ADMISSION_EXISTING : ADMISSION_INITIAL, 1);
 	return taken;
@@ -144,6 +144,6 @@ enum step admit_refuse(struct request *r)
 	reply_note_refusal(why, reason_text(why));
 	buf_printf(&body, "{\"code\":\"concurrent_request_limit_exceeded\",\"message\":\"Concurrent %s request limit exceeded "
 	           "(limit: %lld), please retry\"}", initial ? "initial" : "existing",
-	           (long long)(initial ? c->max_concurrent_initial : c->max_concurrent_existing));
+	           (long long)(initial ? c->live.max_concurrent_initial : c->live.max_concurrent_existing));
 	return reply_buf(r, &p, &body);
 }

@@ -39,7 +39,7 @@ static int64_t jitter(struct log_offset to)
 
 static void cursor_text(const struct request *r, struct log_offset to, char text[32])
 {
-	int64_t interval = r->http->config->long_poll_timeout_ms / 1000, next = 0;
+	int64_t interval = r->http->config->live.long_poll_timeout_ms / 1000, next = 0;
 	if (interval > 0) {
 		int64_t d = clock_wall_us() / 1000000 - CURSOR_EPOCH_S, before = r->has_cursor ? r->cursor : 0;
 		next = (d + interval - 1) / interval * interval;
@@ -55,7 +55,7 @@ static void cursor_text(const struct request *r, struct log_offset to, char text
 static const char *cache_rule(const struct request *r, char text[CACHE_RULE_MAX])
 {
 	const struct config *c = r->http->config;
-	long long most = shape_definition(r->shape)->has_subqueries ? (long long)c->subquery_cache_max_age_s : INT64_MAX;
+	long long most = shape_definition(r->shape)->has_subqueries ? (long long)c->live.subquery_cache_max_age_s : INT64_MAX;
 	if (r->offset_kind == OFFSET_START) {
 		snprintf(text, CACHE_RULE_MAX, "public, max-age=%lld, s-maxage=%lld, stale-while-revalidate=%lld", MIN(604800, most), MIN(3600, most),
 		         MIN(2629746, most));
@@ -67,8 +67,8 @@ static const char *cache_rule(const struct request *r, char text[CACHE_RULE_MAX]
 	}
 	if (r->live)
 		return "public, max-age=5, stale-while-revalidate=5";
-	snprintf(text, CACHE_RULE_MAX, "public, max-age=%lld, stale-while-revalidate=%lld", MIN((long long)c->cache_max_age_s, most),
-	         MIN((long long)c->cache_stale_age_s, most));
+	snprintf(text, CACHE_RULE_MAX, "public, max-age=%lld, stale-while-revalidate=%lld", MIN((long long)c->live.cache_max_age_s, most),
+	         MIN((long long)c->live.cache_stale_age_s, most));
 	return text;
 }
 

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/log.h"
 #include "http/admit.h"
 #include "http/handlers.h"
 #include "http/reply.h"
@@ -24,13 +25,20 @@ static bool same_secret(const char *given, size_t given_len, const char *want)
 
 static bool authorized(const struct request *r, const struct pval *params)
 {
-	const char *want = r->http->config->secret;
+	const struct config_secrets *want = atomic_load(&r->http->config->secrets);
 	if (want == NULL)
 		return true;
 	const struct pval *given = pval_get(params, "secret");
 	if (given == NULL)
 		given = pval_get(params, "api_secret");
-	return given != NULL && given->type == PVAL_STRING && same_secret(given->p, given->len, want);
+	if (given == NULL || given->type != PVAL_STRING)
+		return false;
+	bool now = same_secret(given->p, given->len, want->now);
+	/* Compared always, so that the time doesn't show which one it was. */
+	bool before = want->previous != NULL && same_secret(given->p, given->len, want->previous);
+	if (before && !now)
+		log_seldom(LOG_INFO, log_repeat_key(0, "previous", 8), "Requests come with BUSBAR_SECRET_PREVIOUS");
+	return now | before;
 }
 
 /* ---- the table -------------------------------------------------------------------------------------- */

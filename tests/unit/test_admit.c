@@ -4,7 +4,7 @@
 
 #define PLACES 10
 
-static struct config config = {.max_concurrent_initial = PLACES, .max_concurrent_existing = 1000};
+static struct config config = {.live = {.max_concurrent_initial = PLACES, .max_concurrent_existing = 1000}};
 static struct http http = {.config = &config};
 static struct loop loop;
 static struct conn conn = {.loop = &loop};
@@ -69,7 +69,7 @@ static void test_measured(void)
 static void test_one_place(void)
 {
 	struct request r;
-	config.max_concurrent_initial = 1;
+	config.live.max_concurrent_initial = 1;
 	admit_init(&http);
 	double at_first = http.pace.per_s;
 	for (int i = 0; i < 5; i++) {
@@ -78,7 +78,7 @@ static void test_one_place(void)
 	}
 	CHECK(http.pace.per_s == at_first);
 	admit_clear(&http);
-	config.max_concurrent_initial = PLACES;
+	config.live.max_concurrent_initial = PLACES;
 }
 
 int main(void)

@@ -57,14 +57,14 @@ static void test_defaults(void)
 	CHECK_INT(c.publication_refresh_ms, 60000);
 	CHECK_INT(c.schema_reconciler_ms, 60000);
 	CHECK_INT(c.max_txn_bytes, 0);
-	CHECK(c.secret == NULL && c.port == 3000 && !c.listen_on_ipv6);
+	CHECK(atomic_load(&c.secrets) == NULL && c.port == 3000 && !c.listen_on_ipv6);
 	CHECK_INT(c.tcp_send_timeout_ms, 30000);
 	CHECK_INT(c.tcp_read_timeout_ms, 60000);
-	CHECK_INT(c.long_poll_timeout_ms, 20000);
-	CHECK_INT(c.max_concurrent_initial, 300);
-	CHECK_INT(c.max_concurrent_existing, 10000);
-	CHECK(c.cache_max_age_s == 60 && c.cache_stale_age_s == 300 && c.chunk_bytes_threshold == 10485760);
-	CHECK(!c.enable_integration_testing && c.conn_max_requests == 50 && c.max_shapes == 0);
+	CHECK_INT(c.live.long_poll_timeout_ms, 20000);
+	CHECK_INT(c.live.max_concurrent_initial, 300);
+	CHECK_INT(c.live.max_concurrent_existing, 10000);
+	CHECK(c.live.cache_max_age_s == 60 && c.live.cache_stale_age_s == 300 && c.chunk_bytes_threshold == 10485760);
+	CHECK(!c.enable_integration_testing && c.conn_max_requests == 50 && c.live.max_shapes == 0);
 	CHECK_STR(c.storage_dir, "./persistent");
 	CHECK(!c.storage_memory && c.log_level == LOG_INFO);
 	CHECK_STR(warnings, "ELECTRIC_INSECURE=true: everybody who reaches port 3000 can read the database. Set "
@@ -79,10 +79,10 @@ static void test_secret(void)
 	                  "Electric API");
 	BAD("You cannot set both ELECTRIC_SECRET and ELECTRIC_INSECURE=true", "ELECTRIC_SECRET=");
 	CHECK(LOAD(DB, "ELECTRIC_SECRET=s p", "ELECTRIC_INSECURE=FALSE") == 0);
-	CHECK_STR(c.secret, "s p");
+	CHECK_STR(atomic_load(&c.secrets)->now, "s p");
 	CHECK_STR(warnings, "");
 	CHECK(LOAD(DB, "ELECTRIC_SECRET=") == 0);
-	CHECK_STR(c.secret, "");
+	CHECK_STR(atomic_load(&c.secrets)->now, "");
 	CHECK(strstr(warnings, "ELECTRIC_SECRET is empty") != NULL);
 }
 
@@ -180,7 +180,7 @@ static void test_http(void)
 	BAD("ELECTRIC_PORT: \"http\" is not an integer", "ELECTRIC_PORT=http");
 	BAD("ELECTRIC_PORT: \"99999999999999999999\" is not an integer", "ELECTRIC_PORT=99999999999999999999");
 	GOOD("ELECTRIC_LONG_POLL_TIMEOUT=20s");
-	CHECK(c.long_poll_timeout_ms == 20 && strstr(warnings, "ELECTRIC_LONG_POLL_TIMEOUT=20s is read as 20\n") != NULL);
+	CHECK(c.live.long_poll_timeout_ms == 20 && strstr(warnings, "ELECTRIC_LONG_POLL_TIMEOUT=20s is read as 20\n") != NULL);
 	BAD("ELECTRIC_TCP_SEND_TIMEOUT: invalid time unit: \"1h\". Must be one of [\"ms\", \"msec\", \"s\", \"sec\", \"m\", "
 	    "\"min\"]", "ELECTRIC_TCP_SEND_TIMEOUT=1h");
 	GOOD("ELECTRIC_TCP_READ_TIMEOUT=2 min");
@@ -188,11 +188,11 @@ static void test_http(void)
 	BAD("ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD: must be at least 1, not 0", "ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD=0");
 	GOOD("ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD=10000", "ELECTRIC_ENABLE_INTEGRATION_TESTING=true",
 	     "ELECTRIC_CACHE_MAX_AGE=1", "ELECTRIC_CACHE_STALE_AGE=3", "ELECTRIC_LISTEN_ON_IPV6=1");
-	CHECK(c.chunk_bytes_threshold == 10000 && c.enable_integration_testing && c.cache_max_age_s == 1 &&
-	      c.cache_stale_age_s == 3 && c.listen_on_ipv6);
+	CHECK(c.chunk_bytes_threshold == 10000 && c.enable_integration_testing && c.live.cache_max_age_s == 1 &&
+	      c.live.cache_stale_age_s == 3 && c.listen_on_ipv6);
 
 	GOOD("ELECTRIC_MAX_CONCURRENT_REQUESTS={\"existing\": 20000, \"initial\": 5}");
-	CHECK(c.max_concurrent_initial == 5 && c.max_concurrent_existing == 20000);
+	CHECK(c.live.max_concurrent_initial == 5 && c.live.max_concurrent_existing == 20000);
 	BAD("ELECTRIC_MAX_CONCURRENT_REQUESTS: the key \"existing\" is missing",
 	    "ELECTRIC_MAX_CONCURRENT_REQUESTS={\"initial\":300}");
 	BAD("ELECTRIC_MAX_CONCURRENT_REQUESTS: \"initial\" must be a positive integer",
@@ -218,11 +218,11 @@ static void test_storage_and_rest(void)
 	CHECK(strstr(warnings, "ELECTRIC_PERSISTENT_STATE has no effect: ") != NULL);
 
 	GOOD("ELECTRIC_EXPERIMENTAL_MAX_SHAPES=7");
-	CHECK_INT(c.max_shapes, 7);
+	CHECK_INT(c.live.max_shapes, 7);
 	GOOD("ELECTRIC_EXPERIMENTAL_MAX_SHAPES=7", "ELECTRIC_MAX_SHAPES=9");
-	CHECK_INT(c.max_shapes, 9);
+	CHECK_INT(c.live.max_shapes, 9);
 	GOOD("ELECTRIC_MAX_SHAPES=");
-	CHECK(c.max_shapes == 0 && strstr(warnings, "ELECTRIC_MAX_SHAPES=0 is read as no limit") != NULL);
+	CHECK(c.live.max_shapes == 0 && strstr(warnings, "ELECTRIC_MAX_SHAPES=0 is read as no limit") != NULL);
 
 	GOOD("ELECTRIC_LOG_LEVEL=warn");
 	CHECK(c.log_level == LOG_WARNING);

@@ -78,6 +78,7 @@ struct shapes {
 	enum shapes_currency currency;
 	enum look look;
 	struct err err;       /* of what fails */
+	enum reason why;      /* the shape ended; 0: TABLE_TRUNCATED */
 	struct pg_table *table;
 	struct table_lookup lookup;        /* of the shape's own */
 	struct table_lookup inner[INNERS]; /* of others */
@@ -250,7 +251,7 @@ int shapes_held_back(struct shapes *s, const struct shape_def *def, enum reason 
 
 enum reason shapes_status_why(struct shapes *s) { (void)s; return REASON_SLOT_WAITS; }
 enum reason shapes_why_gone(const char *handle, size_t len) { (void)handle, (void)len; return REASON_SET_CHANGED; }
-enum reason shape_why(const struct shape *s) { (void)s; return REASON_TABLE_TRUNCATED; }
+enum reason shape_why(const struct shape *s) { (void)s; return engine.why != REASON_NONE ? engine.why : REASON_TABLE_TRUNCATED; }
 
 struct shape *shapes_get(struct shapes *s, const struct shape_def *def, struct err *e)
 {
@@ -492,7 +493,8 @@ static unsigned registered(void)
 	"[\"" key "\",1,23,-1,\"int4\",0,true,false,false,0,-1],[\"" column "\",2,25,-1,\"text\",0,false,false,false,-1,0]]," \
 	"\"leaves\":[],\"types\":[],\"collations\":[[100,\"pg_catalog\",\"default\",\"c\",true,\"C.UTF-8\",\"C.UTF-8\",null]]}"
 
-static char role[] = "somebody", publication[] = "pub", secret[] = "sesame";
+static char role[] = "somebody", publication[] = "pub", secret[] = "sesame", previous[] = "mustard";
+static struct config_secrets secrets = {.now = secret, .previous = previous};
 static struct config config;
 static struct http *http;
 
@@ -521,8 +523,9 @@ static void begin(void)
 	engine.shape.hurdle = SHAPE_READ_MORE;
 	engine.table = table_of(TABLE(20007, "public", "items", "id", "name"));
 	config = (struct config){.tcp_send_timeout_ms = FOREVER_MS, .tcp_read_timeout_ms = FOREVER_MS,
-	                         .long_poll_timeout_ms = FOREVER_MS, .max_concurrent_initial = 100, .max_concurrent_existing = 100,
-	                         .cache_max_age_s = 60, .cache_stale_age_s = 300, .enable_integration_testing = true,
+	                         .live = {.long_poll_timeout_ms = FOREVER_MS, .max_concurrent_initial = 100,
+	                                  .max_concurrent_existing = 100, .cache_max_age_s = 60, .cache_stale_age_s = 300},
+	                         .enable_integration_testing = true,
 	                         .log_level = LOG_ERROR, .pooled_database = {.user = role}, .publication_name = publication};
 }
 
@@ -747,10 +750,11 @@ static void test_routes(void)
 		{"POST", "/v1/health", 404, "Not found"}, {"GET", "/v1/shapes", 404, "Not found"}, {"PUT", "/v1/shape", 404, "Not found"},
 		{"OPTIONS", "/v1/shape", 204, ""}, {"GET", ITEMS "&offset=-1", 401, NULL}, {"DELETE", ITEMS, 401, NULL},
 		{"GET", "//v1/shape?table=items&offset=-1", 401, NULL}, {"GET", ITEMS "&offset=-1&secret=sesam", 401, NULL},
-		{"GET", ITEMS "&offset=-1&secret=sesame", 200, NULL},
+		{"GET", ITEMS "&offset=-1&secret=sesame", 200, NULL}, {"GET", ITEMS "&offset=-1&api_secret=mustard", 200, NULL},
+		{"GET", ITEMS "&offset=-1&secret=mustar", 401, NULL}, {"GET", ITEMS "&offset=-1&secret=", 401, NULL},
 	};
 	begin();
-	config.secret = secret;
+	config.secrets = &secrets;
 	serve();
 	client_open(&client);
 	for (size_t i = 0; i < ARRAY_LEN(list); i++) {
@@ -770,7 +774,7 @@ static void test_no_place(void)
 {
 	begin();
 	engine.look = LOOK_PENDING;
-	config.max_concurrent_initial = 1;
+	config.live.max_concurrent_initial = 1;
 	serve();
 	client_open(&other);
 	ask(&other, "GET", ITEMS "&offset=-1", "");
@@ -998,10 +1002,30 @@ static void test_live_rotation(void)
 	end();
 }
 
+/* Its definition stands: another takes its place, and who is told can ask for that one. */
+static void test_live_succession(void)
+{
+	begin();
+	serve();
+	park_live();
+	HAPPENS(engine.why = REASON_SET_CHANGED; engine.shape.state = SHAPE_GONE);
+	got(409, "[{\"headers\":{\"control\":\"must-refetch\"}}]");
+	CHECK_STR(header(&answer, "electric-handle"), HANDLE);
+	CHECK_STR(header(&answer, "electric-reason"), "set-changed");
+	end();
+	begin(); /* none can be made */
+	serve();
+	park_live();
+	HAPPENS(engine.why = REASON_SET_CHANGED; engine.shape.made = false; err_set(&engine.err, ERR_LIMIT, "full"); engine.shape.state = SHAPE_GONE);
+	got(409, "[{\"headers\":{\"control\":\"must-refetch\"}}]");
+	CHECK(header(&answer, "electric-handle") == NULL);
+	end();
+}
+
 static void test_live_deadline(void)
 {
 	begin();
-	config.long_poll_timeout_ms = 20;
+	config.live.long_poll_timeout_ms = 20;
 	serve();
 	park_live();
 	got(200, data(3, 2));
@@ -1603,6 +1627,7 @@ int main(void)
 	RUN(test_rotated_while_created);
 	RUN(test_live_change);
 	RUN(test_live_rotation);
+	RUN(test_live_succession);
 	RUN(test_live_deadline);
 	RUN(test_live_stop);
 	RUN(test_slow_post);

@@ -560,7 +560,7 @@ static void test_evict(void)
 	drain(&p);
 	atomic_store(&young->read_ms, atomic_load(&old->read_ms) + 1);
 	evict_run(p.engine);
-	p.config.max_shapes = 1;
+	p.config.live.max_shapes = 1;
 	evict_run(p.engine);
 	drain(&p);
 	CHECK_INT(tail_state(old), SHAPE_GONE);

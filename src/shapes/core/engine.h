@@ -75,6 +75,7 @@ struct shapes {
 	_Atomic int currency;   /* enum shapes_currency */
 	_Atomic bool backing_off; /* the stream waits before it connects again */
 	bool stream_was_active; /* in this process */
+	bool away;              /* the last attempt to reach Postgres failed */
 	bool loaded;
 	char phase_error[400];
 	bool fatal;
@@ -121,6 +122,7 @@ struct shapes {
 	int64_t failing_since_ms, failing_told_ms;
 	_Atomic lsn_t published_tx;    /* last staged transaction the writer has published */
 	_Atomic size_t keys_counted;   /* of all shapes whose rows may be equal */
+	_Atomic unsigned snapshots_ahead; /* of births that are taken, or to be, before their shapes register */
 	_Atomic size_t sets_bytes;     /* what subqueries of all shapes select (core/sets.h) */
 
 	struct subsets *subsets; /* subset.c */

@@ -68,6 +68,8 @@ void status_phase(struct shapes *s, enum stream_phase phase, const char *error)
 	s->backing_off = phase == STREAM_BACKING_OFF;
 	if (phase == STREAM_RUNNING)
 		s->stream_was_active = true;
+	if (phase != STREAM_CONNECTING)
+		s->away = phase == STREAM_BACKING_OFF;
 	/*
 	 * Somebody else's lock makes us foreign until the stream runs, not until we have the lock: they may have moved the
 	 * slot, and start() then rotates what we have. While Postgres is merely away we are what we were.
@@ -131,22 +133,22 @@ enum shapes_currency shapes_currency_wait(struct shapes *s, struct waiter *w)
 	return c;
 }
 
-/* What keeps the stream from running. */
-static enum reason why_waiting(enum stream_phase phase, enum stream_wait wait, enum shapes_currency c)
+/* What keeps the stream from running. Under status_lock. */
+static enum reason why_waiting(const struct shapes *s)
 {
-	if (wait == STREAM_WAIT_SLOT)
-		return REASON_SLOT_WAITS;
-	if (c == SHAPES_FOREIGN)
-		return REASON_LOCK_HELD;
-	if (phase == STREAM_FATAL)
+	if (s->fatal || s->phase == STREAM_FATAL)
 		return REASON_POSTGRES_REFUSES;
-	return phase == STREAM_BACKING_OFF ? REASON_POSTGRES_AWAY : REASON_STARTING;
+	if (s->wait == STREAM_WAIT_SLOT)
+		return REASON_SLOT_WAITS;
+	if (s->currency == SHAPES_FOREIGN)
+		return REASON_LOCK_HELD;
+	return s->away ? REASON_POSTGRES_AWAY : REASON_STARTING;
 }
 
 enum reason shapes_status_why(struct shapes *s)
 {
 	pthread_mutex_lock(&s->status_lock);
-	enum reason why = why_waiting(s->phase, s->wait, shapes_currency(s));
+	enum reason why = why_waiting(s);
 	pthread_mutex_unlock(&s->status_lock);
 	return why;
 }
@@ -159,13 +161,13 @@ void shapes_ready(struct shapes *s, struct shapes_ready *out)
 	enum stream_phase phase = s->phase;
 	enum stream_wait wait = s->wait;
 	bool fatal = s->fatal;
+	enum reason waiting = why_waiting(s);
 	pthread_mutex_unlock(&s->status_lock);
 	char why[STORE_FAILING_TEXT_MAX];
-	*out = (struct shapes_ready){.status = "starting", .why = why_waiting(phase, wait, c)};
-	if (fatal || phase == STREAM_FATAL) {
+	*out = (struct shapes_ready){.status = "starting", .why = waiting};
+	if (fatal || phase == STREAM_FATAL)
 		out->reason = "the configuration must be changed: the log says what";
-		out->why = REASON_POSTGRES_REFUSES;
-	} else if (shapes_store_failing(s, NULL, why, sizeof why)) {
+	else if (shapes_store_failing(s, NULL, why, sizeof why)) {
 		snprintf(out->text, sizeof out->text, "the store can't be written: %s", why);
 		out->status = "store_failing";
 		out->why = REASON_STORE_FAILING;
@@ -173,7 +175,7 @@ void shapes_ready(struct shapes *s, struct shapes_ready *out)
 	} else if (wait == STREAM_WAIT_SLOT)
 		out->reason = "Postgres makes the replication slot once all transactions that are open have ended";
 	else if (c == SHAPES_FOREIGN)
-		*out = (struct shapes_ready){.status = "waiting", .why = REASON_LOCK_HELD, .reason = "another instance holds the lock of the replication slot"};
+		*out = (struct shapes_ready){.status = "waiting", .why = waiting, .reason = "another instance holds the lock of the replication slot"};
 	else if (c == SHAPES_UNPROVEN)
 		out->reason = "whether another instance holds the lock of the replication slot isn't known yet";
 	else if (phase == STREAM_RUNNING)

@@ -22,7 +22,8 @@ static int by_age(const void *a, const void *b)
 
 void evict_run(struct shapes *s)
 {
-	if (s->config->max_shapes <= 0)
+	int64_t most = s->config->live.max_shapes;
+	if (most <= 0)
 		return;
 	pthread_rwlock_rdlock(&s->registry_lock);
 	size_t n = 0, count = s->by_handle.len;
@@ -31,7 +32,7 @@ void evict_run(struct shapes *s)
 	for (size_t i = 0; (x = map_next(&s->by_handle, &i)) != NULL;)
 		all[n++] = (struct aged){atomic_load(&x->read_ms), shape_ref(x)};
 	pthread_rwlock_unlock(&s->registry_lock);
-	size_t excess = n > (size_t)s->config->max_shapes ? n - (size_t)s->config->max_shapes : 0;
+	size_t excess = n > (size_t)most ? n - (size_t)most : 0;
 	if (excess > 0) {
 		log_info("Expiring shapes as the number of shapes has exceeded the limit");
 		qsort(all, n, sizeof *all, by_age);

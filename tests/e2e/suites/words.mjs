@@ -392,6 +392,96 @@ test('shapes that go by one cause are counted', async (t) => {
   equal(linesWith(w.busbar, 'Removing shape').length, 1, 'shapes that are named')
 })
 
+test('lines of the log: date and time, level, text; or JSON with fields', async (t) => {
+  const name = 'a\n00:00:00.000 [error] made up'
+  const sql = [`CREATE TABLE "${name}" (id int PRIMARY KEY)`]
+  const w = await world(t, { sql })
+  const table = `"${name}"`
+  const leave = async () => {
+    equal((await shape(w.busbar.url, { table, offset: '-1' })).status, 200, 'status')
+    await w.sql(`TRUNCATE "${name}"`)
+    await until('it is told', () => w.busbar.outputSinceStart().includes('Removing shape'))
+    await w.busbar.term()
+    const lines = w.busbar.outputSinceStart().split('\n')
+    equal(lines.pop(), '', 'what follows the last line')
+    return lines
+  }
+  const now = Date.now()
+  const near = (text) => Math.abs(Date.parse(text) - now) < 120000
+  for (const line of await leave()) {
+    const m = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) \[(info|notice|warning|error)\] \S/.exec(line)
+    assert(m && near(m[1]), line)
+  }
+  w.busbar.env = { ...w.busbar.env, BUSBAR_LOG_FORMAT: 'json' }
+  await w.busbar.start()
+  const lines = (await leave()).map((line) => JSON.parse(line))
+  for (const line of lines) assert(near(line.time) && /^(info|notice|warning|error)$/.test(line.level) && line.message.length > 0, JSON.stringify(line))
+  const gone = lines.find((line) => line.message.startsWith('Removing shape'))
+  equal([gone.table, gone.reason, gone.level], [`public.${name}`, 'table-truncated', 'info'], 'fields')
+  assert(/^\d+-\d+$/.test(gone.shape) && gone.message.includes(gone.shape), JSON.stringify(gone))
+})
+
+test('SIGHUP reads the settings file: level, limits, two secrets; a bad file changes nothing', async (t) => {
+  const file = join(temporary('settings'), 'busbar.settings')
+  const write = (...lines) => writeFileSync(file, `${lines.join('\n')}\n`)
+  write('# at start', 'ELECTRIC_CACHE_MAX_AGE=7')
+  const env = { ELECTRIC_INSECURE: undefined, ELECTRIC_SECRET: 'secret-number-one', BUSBAR_SETTINGS_FILE: file }
+  const w = await world(t, { sql: [TABLE, 'INSERT INTO t VALUES (1)'], env })
+  const status = async (secret) => (await shape(w.busbar.url, { table: 't', offset: '-1', secret })).status
+  let hups = 0
+  const hup = async (said) => {
+    w.busbar.child.kill('SIGHUP')
+    await until(`a line: ${said}`, () => linesWith(w.busbar, `SIGHUP: ${said}`).length + linesWith(w.busbar, `SIGHUP changes nothing: ${said}`).length > 0)
+    hups++
+  }
+  const at = await readAll(w.busbar.url, { table: 't', secret: 'secret-number-one' })
+  const caches = async (secret = 'secret-number-one') =>
+    (await shape(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset, secret })).headers['cache-control']
+  equal(await caches(), 'public, max-age=7, stale-while-revalidate=300', 'cache-control')
+  await hup(`the settings in ${file} are those that hold already`)
+  // The level, a limit, and a second secret.
+  write('ELECTRIC_LOG_LEVEL=debug', 'ELECTRIC_CACHE_STALE_AGE=9', 'ELECTRIC_SECRET=secret-number-two', 'BUSBAR_SECRET_PREVIOUS=secret-number-one')
+  await hup('ELECTRIC_LOG_LEVEL is debug now, was info')
+  equal(await caches(), 'public, max-age=60, stale-while-revalidate=9', 'cache-control')
+  equal([await status('secret-number-one'), await status('secret-number-two'), await status('secret-number-three')], [200, 200, 401], 'secrets')
+  await until('requests are shown', () => /\[debug\] GET/.test(w.busbar.output))
+  await until('that the old one is used', () => linesWith(w.busbar, 'Requests come with BUSBAR_SECRET_PREVIOUS').length === 1)
+  // Nothing of a bad one holds, its good lines neither.
+  write('ELECTRIC_SECRET=secret-number-three', 'ELECTRIC_CACHE_STALE_AGE=soon')
+  await hup(`${file}, line 2: ELECTRIC_CACHE_STALE_AGE: "soon" is not an integer`)
+  equal([await status('secret-number-one'), await status('secret-number-two'), await status('secret-number-three')], [200, 200, 401], 'secrets')
+  // Without the old one.
+  write('ELECTRIC_SECRET=secret-number-two', 'BUSBAR_LOG_FORMAT=json')
+  await hup('BUSBAR_SECRET_PREVIOUS is not accepted any more')
+  equal([await status('secret-number-one'), await status('secret-number-two')], [401, 200], 'secrets')
+  await until('lines are JSON', () => w.busbar.output.split('\n').some((line) => line.startsWith('{"time":') && line.includes('BUSBAR_LOG_FORMAT is json now')))
+  for (const line of w.busbar.output.split('\n')) assert(!/secret-number/.test(line), `a secret is shown: ${line}`)
+  // A limit of requests, and back to the environment's by an empty file.
+  write('ELECTRIC_SECRET=secret-number-two', 'ELECTRIC_MAX_CONCURRENT_REQUESTS={"initial":1,"existing":1}')
+  await hup('ELECTRIC_MAX_CONCURRENT_REQUESTS, existing is 1 now, was 10000')
+  const live = { table: 't', handle: at.handle, offset: at.offset, secret: 'secret-number-two', live: true }
+  const parked = shape(w.busbar.url, live)
+  await until('the next one is refused', async () => {
+    const a = await Promise.race([shape(w.busbar.url, live), delay(500)])
+    return a?.status === 503
+  })
+  await w.sql('INSERT INTO t VALUES (2)')
+  equal((await parked).status, 200, 'the one that waits')
+  write('')
+  await hup('ELECTRIC_MAX_CONCURRENT_REQUESTS, existing is 10000 now, was 1')
+  equal([await status('secret-number-one'), await status('secret-number-two')], [200, 401], 'secrets')
+  assert(hups === 6, hups)
+})
+
+test('a settings file that is wrong at start: it ends with the line', async (t) => {
+  const file = join(temporary('settings'), 'busbar.settings')
+  writeFileSync(file, '\nELECTRIC_PORT=3000\n')
+  const w = await world(t, { sql: [TABLE], env: { BUSBAR_SETTINGS_FILE: file }, start: false })
+  await w.busbar.start({ active: false })
+  equal(await within('it ends', 10000, w.busbar.exited), 1, 'exit status')
+  assert(linesWith(w.busbar, `${file}, line 2: ELECTRIC_PORT is no setting that can change`).length === 1, w.busbar.tail())
+})
+
 test('the value of a row stands in no log line, nor in an answer to who does not see it', async (t) => {
   const w = await world(t, { sql: ['CREATE TABLE t (id int PRIMARY KEY, hidden text)', "INSERT INTO t VALUES (1, 'value-of-a-row')"] })
   const failing = 'hidden::int = 1'
