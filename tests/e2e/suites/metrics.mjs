@@ -11,7 +11,7 @@ import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
 import { assert, equal, until, within } from '../lib/util.mjs'
 
-const DOCS = new URL('../../../docs', import.meta.url).pathname
+const doc = (name) => readFileSync(new URL(`../../../docs/${name}.md`, import.meta.url), 'utf8')
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY, v text)'
 const fill = (from, to) => `INSERT INTO t SELECT g, 'x' || g FROM generate_series(${from}, ${to}) g`
 
@@ -128,9 +128,9 @@ test('every metric that is promised is there from the start, with its type and a
   }
   assert(m.value('busbar_store_bytes') > 8192 && m.value('busbar_store_free_bytes') > 1e6, 'store')
   // The codes of docs/protocol.md, all of them and no other.
-  const codes = [...readFileSync(`${DOCS}/protocol.md`, 'utf8').split('\n## 11')[1].matchAll(/^\| `([a-z-]+)` \|/gm)].map((c) => c[1]).sort()
+  const codes = [...doc('protocol').split('\n## 11')[1].matchAll(/^\| `([a-z-]+)` \|/gm)].map((c) => c[1]).sort()
   for (const name of ['busbar_rotations', 'busbar_refusals']) equal(m.labels(name, 'reason').sort(), codes, name)
-  const told = readFileSync(`${DOCS}/operations.md`, 'utf8')
+  const told = doc('operations')
   for (const name of m.families.keys()) assert(told.includes(`\`${name}`), `docs/operations.md doesn't know ${name}`)
   const info = m.families.get('busbar_build_info').samples[0]
   assert(/^\d+\.\d+\.\d+$/.test(info.labels.version) && info.labels.commit && info.value === 1, JSON.stringify(info))
