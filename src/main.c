@@ -24,6 +24,7 @@
 #include "ops/doctor.h"
 #include "ops/ops.h"
 #include "ops/prometheus.h"
+#include "ops/statsd.h"
 #include "pg/conn.h"
 #include "shapes/shapes.h"
 #include "version.h"
@@ -159,6 +160,7 @@ static int run(struct config *c)
 	struct shapes *shapes = NULL;
 	struct http *http = NULL;
 	struct side *prometheus = NULL;
+	struct statsd *statsd = NULL;
 	struct ops ops = {.config = c, .version = BUSBAR_VERSION, .commit = busbar_commit};
 	const struct side_path metrics = {"/metrics", PROMETHEUS_TYPE, prometheus_fill, &ops};
 	int rc = 1;
@@ -187,8 +189,9 @@ static int run(struct config *c)
 		goto out;
 	}
 	ops.shapes = shapes;
-	if (c->prometheus_port != 0 &&
-	    side_start(&prometheus, c->prometheus_port, c->listen_on_ipv6, "ELECTRIC_PROMETHEUS_PORT", &metrics, 1, &e) != 0) {
+	if ((c->prometheus_port != 0 &&
+	     side_start(&prometheus, c->prometheus_port, c->listen_on_ipv6, "ELECTRIC_PROMETHEUS_PORT", &metrics, 1, &e) != 0) ||
+	    statsd_start(&statsd, &ops, &e) != 0) {
 		rc = fatal(&e);
 		goto out;
 	}
@@ -197,6 +200,7 @@ static int run(struct config *c)
 	if (rc == 1 && shapes_fatal(shapes, &e))
 		(void)fatal_stream(&e);
 out:
+	statsd_stop(statsd);
 	side_stop(prometheus);
 	http_stop(http);
 	if (shapes != NULL)
@@ -244,7 +248,7 @@ int main(int argc, char **argv)
 	struct err e = {0};
 	bound_free_memory();
 	pg_init(); /* before any thread: it changes the environment */
-	if (load_config(&c, check, &e) != 0 || http_check_config(&c, &e) != 0)
+	if (load_config(&c, check, &e) != 0 || http_check_config(&c, &e) != 0 || statsd_check_config(&c, &e) != 0)
 		return fatal(&e);
 	int rc = 0;
 	if (check)

@@ -456,8 +456,8 @@ static int read_typed(struct loader *l, enum var v)
 			return err_set(l->e, ERR_CONFIG, "\"%s\" is not a number", text);
 		return 0;
 	case T_TIME:
-		return strncmp(infos[v].name, OWN_PREFIX, sizeof OWN_PREFIX - 1) == 0 ? config_parse_own_time_ms(text, &l->num[v], l->e)
-		                                                                     : config_parse_time_ms(text, &l->num[v], l->e);
+		return strncmp(infos[v].name, CONFIG_OWN_PREFIX, sizeof CONFIG_OWN_PREFIX - 1) == 0 ? config_parse_own_time_ms(text, &l->num[v], l->e)
+		                                                                                   : config_parse_time_ms(text, &l->num[v], l->e);
 	case T_SIZE:
 		return config_parse_size(text, &l->num[v], l->e);
 	case T_JSON:
@@ -901,6 +901,11 @@ static int load_rest(struct loader *l, struct config *c)
 	c->statsd_host = text_or_null(l, V_ELECTRIC_STATSD_HOST);
 	c->instance_id = text_or_null(l, V_ELECTRIC_INSTANCE_ID);
 	c->system_metrics_poll_ms = l->num[V_ELECTRIC_SYSTEM_METRICS_POLL_INTERVAL];
+	c->heartbeat_ms = num_or(l, V_BUSBAR_HEARTBEAT_INTERVAL, 0);
+	if (l->set[V_BUSBAR_HEARTBEAT_INTERVAL] && c->heartbeat_ms < 1000) {
+		err_set(l->e, ERR_CONFIG, "BUSBAR_HEARTBEAT_INTERVAL: must be at least 1s");
+		return bad(l, V_BUSBAR_HEARTBEAT_INTERVAL);
+	}
 	if (!log_level_parse(l->text[V_ELECTRIC_LOG_LEVEL], &c->log_level)) {
 		err_set(l->e, ERR_CONFIG, /* COMPAT: more levels are accepted than the text says */
 		        "ELECTRIC_LOG_LEVEL: Must be one of [\"error\", \"warning\", \"info\", \"debug\"]");

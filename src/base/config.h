@@ -88,6 +88,7 @@ struct config {
 	char *statsd_host;   /* as it is written; NULL: none */
 	char *instance_id;   /* NULL: unset */
 	int64_t system_metrics_poll_ms;
+	int64_t heartbeat_ms; /* 0: none */
 
 	/* logging */
 	enum log_level log_level;

@@ -133,6 +133,8 @@ X(ELECTRIC_INSTANCE_ID, TEXT, NULL, USED, "The tag instance_id of what StatsD is
 X(ELECTRIC_SERVICE_NAME, TEXT, NULL, NO_EFFECT, "Only telemetry would show it")
 X(ELECTRIC_PROMETHEUS_PORT, INT, NULL, USED, "Port on which Prometheus finds GET /metrics, on all addresses, without a secret; 0 or unset: none")
 X(ELECTRIC_STATSD_HOST, TEXT, NULL, USED, "Where metrics are sent by UDP as StatsD with Datadog's tags: a host, or host:port; port 8125")
+X(BUSBAR_HEARTBEAT_INTERVAL, TIME, NULL, USED,
+  "How often Postgres is written a logical message, to measure its way back through the stream; at least 1s, none if unset")
 X(ELECTRIC_OTLP_ENDPOINT, TEXT, NULL, LATER, "OpenTelemetry isn't built")
 X(ELECTRIC_HNY_API_KEY, TEXT, NULL, NO_EFFECT, "OpenTelemetry isn't built")
 X(ELECTRIC_HNY_DATASET, TEXT, NULL, NO_EFFECT, "OpenTelemetry isn't built")

@@ -50,7 +50,7 @@ METRIC(LOG_TO_SOCKET, "busbar.log_to_socket_seconds", HISTOGRAM, SECONDS, NONE,
 METRIC(COMMIT_TO_CLIENT, "busbar.commit_to_client_seconds", HISTOGRAM, SECONDS, NONE,
        "From the commit until a waiting client's socket has taken its answer, by two clocks")
 METRIC(HEARTBEAT, "busbar.heartbeat_seconds", HISTOGRAM, SECONDS, NONE,
-       "From sending a logical message to Postgres until the stream brings it back, by one clock")
+       "From writing a logical message to Postgres until the stream brings it back, by one clock; each BUSBAR_HEARTBEAT_INTERVAL")
 METRIC(CLOCK_SKEW, "busbar.clock_skew_seconds", LEVEL, SECONDS, NONE, "Postgres's clock less ours")
 METRIC(CLOCK_SKEW_ERROR, "busbar.clock_skew_error_seconds", LEVEL, SECONDS, NONE, "How wrong that may be: half of the round trip it was seen in")
 
@@ -82,7 +82,8 @@ METRIC(EVALUATION_STEPS, "busbar.evaluation_steps", COUNTER, ONE, COST,
        "What evaluating took, in steps: some nanoseconds each; by whose conditions it was")
 
 /* The store, the process. */
-METRIC(STORE, "busbar.store_bytes", LEVEL, BYTES, NONE, "Bytes of the store that are in use")
+METRIC(STORE, "busbar.store_bytes", LEVEL, BYTES, NONE, "Size of the store's file")
+METRIC(STORE_USED, "busbar.store_used_bytes", LEVEL, BYTES, NONE, "... of which so much is in use; known while a limit is set")
 METRIC(STORE_LIMIT, "busbar.store_limit_bytes", LEVEL, BYTES, NONE, "What the store may use now, by BUSBAR_STORE_LIMIT and BUSBAR_STORE_MIN_FREE; absent: no limit")
 METRIC(STORE_FREE, "busbar.store_free_bytes", LEVEL, BYTES, NONE, "Free on the disk of the store, for us")
 METRIC(STORE_FAILING, "busbar.store_failing", LEVEL, ONE, NONE, "1 while the store can't be written")

@@ -17,20 +17,6 @@ static void put_name(struct buf *out, const char *dotted)
 		buf_putc(out, *dotted == '.' ? '_' : *dotted);
 }
 
-/* A number of microseconds in the metric's unit, without zeroes at the end; any other as it is. */
-static void put_value(struct buf *out, enum metric_unit unit, int64_t v)
-{
-	uint64_t per = unit == METRIC_SECONDS ? 1000000 : unit == METRIC_MILLISECONDS ? 1000 : 1, u = v < 0 ? -(uint64_t)v : (uint64_t)v;
-	if (v < 0)
-		buf_putc(out, '-');
-	buf_put_u64(out, u / per);
-	u %= per;
-	if (u > 0)
-		buf_putc(out, '.');
-	for (per /= 10; u > 0; u %= per, per /= 10)
-		buf_putc(out, (char)('0' + u / per));
-}
-
 static void put_histogram(struct buf *out, const struct metric_info *m, const uint64_t *cells)
 {
 	static const uint32_t bounds[METRIC_NBOUNDS] = METRIC_BOUNDS;
@@ -40,14 +26,14 @@ static void put_histogram(struct buf *out, const struct metric_info *m, const ui
 		put_name(out, m->name);
 		buf_puts(out, "_bucket{le=\"");
 		if (i < METRIC_NBOUNDS)
-			put_value(out, m->unit, bounds[i]);
+			ops_put_value(out, m->unit, bounds[i]);
 		else
 			buf_puts(out, "+Inf");
 		buf_printf(out, "\"} %" PRIu64 "\n", sum);
 	}
 	put_name(out, m->name);
 	buf_puts(out, "_sum ");
-	put_value(out, m->unit, (int64_t)cells[METRIC_SUM]);
+	ops_put_value(out, m->unit, (int64_t)cells[METRIC_SUM]);
 	buf_putc(out, '\n');
 	put_name(out, m->name);
 	buf_printf(out, "_count %" PRIu64 "\n", sum);
@@ -65,7 +51,7 @@ static void put_numbers(struct buf *out, const struct metric_info *m, const uint
 		if (m->type == METRIC_COUNTER)
 			buf_put_u64(out, cells[i]);
 		else
-			put_value(out, m->unit, (int64_t)cells[i]);
+			ops_put_value(out, m->unit, (int64_t)cells[i]);
 		buf_putc(out, '\n');
 	}
 }

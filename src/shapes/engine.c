@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/lock_order.h"
@@ -90,6 +91,7 @@ int shapes_start(struct shapes **out, const struct config *config, struct err *e
 	struct shapes *s = mem_zalloc(sizeof *s);
 	s->config = config;
 	s->started_ms = clock_mono_ms();
+	s->heartbeat_id = (uint64_t)clock_wall_us() << 16 ^ (uint64_t)getpid();
 	engine_init_locks(s);
 	ingest_new(s);
 	s->usage.limit = (uint64_t)config->store_limit;

@@ -653,8 +653,8 @@ int setup_start(struct setup *u, lsn_t start_at, struct err *e)
 	/* publication_names is a list of identifiers inside a string: quoted twice. */
 	struct quoted publication = quote(u->config->publication_name, '"');
 	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e,
-	          "START_REPLICATION SLOT %s LOGICAL %s (proto_version '1', publication_names %s)", IDENT(u->config->slot_name), text,
-	          LITERAL(publication.text)) < 0)
+	          "START_REPLICATION SLOT %s LOGICAL %s (proto_version '1', publication_names %s%s)", IDENT(u->config->slot_name), text,
+	          LITERAL(publication.text), u->config->heartbeat_ms > 0 ? ", messages 'true'" : "") < 0)
 		return -1;
 	ExecStatusType status = PQresultStatus(res);
 	PQclear(res);

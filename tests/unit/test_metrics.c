@@ -110,12 +110,12 @@ static void test_level(void)
 	CHECK(!known(METRIC_WAL_RETAINED, 0));
 	metric_set(METRIC_CLOCK_SKEW, -1500);
 	CHECK_INT((int64_t)value(METRIC_CLOCK_SKEW, 0), -1500);
-	CHECK(!known(METRIC_SLOT_STATE, SLOT_LOST));
-	metric_set_state(METRIC_SLOT_STATE, SLOT_EXTENDED);
-	metric_set_state(METRIC_SLOT_STATE, SLOT_LOST);
-	CHECK_INT(value(METRIC_SLOT_STATE, SLOT_EXTENDED), 0);
-	CHECK_INT(value(METRIC_SLOT_STATE, SLOT_LOST), 1);
-	CHECK(known(METRIC_SLOT_STATE, SLOT_NONE) && !known(METRIC_WAL_RETAINED, 0));
+	CHECK(!known(METRIC_SLOT_STATE, SLOT_IS_LOST));
+	metric_set_state(METRIC_SLOT_STATE, SLOT_IS_EXTENDED);
+	metric_set_state(METRIC_SLOT_STATE, SLOT_IS_LOST);
+	CHECK_INT(value(METRIC_SLOT_STATE, SLOT_IS_EXTENDED), 0);
+	CHECK_INT(value(METRIC_SLOT_STATE, SLOT_IS_LOST), 1);
+	CHECK(known(METRIC_SLOT_STATE, SLOT_IS_MISSING) && !known(METRIC_WAL_RETAINED, 0));
 	CHECK(known(METRIC_CHANGES, 0)); /* counters are there from the start */
 }
 
@@ -126,7 +126,7 @@ static void test_places(void)
 	CHECK_STR(metric_info(METRIC_E_REJECTED)->values[ADMISSION_EXISTING], "existing");
 	CHECK_STR(metric_info(METRIC_SHAPES_BY_INDEX)->values[ROUTING_UNINDEXED], "unindexed");
 	CHECK_STR(metric_info(METRIC_EVALUATIONS)->values[EVALUATION_FAILED], "failed");
-	CHECK_STR(metric_info(METRIC_SLOT_STATE)->values[SLOT_NONE], "none");
+	CHECK_STR(metric_info(METRIC_SLOT_STATE)->values[SLOT_IS_MISSING], "none");
 	CHECK_STR(metric_info(METRIC_EVALUATION_STEPS)->values[COST_SUBQUERIES], "subqueries");
 	CHECK_STR(metric_info(METRIC_SHAPES)->values[SHAPES_LEAVING], "leaving");
 	CHECK_STR(metric_info(METRIC_REFUSALS)->values[REASON_LIMIT_INITIAL], "limit-initial");

@@ -138,6 +138,8 @@ struct shapes {
 	lsn_t wal_end;
 	int64_t wal_end_asked_ms, wal_end_ms;
 	bool wal_end_queued;
+	_Atomic bool heartbeat_queued;
+	uint64_t heartbeat_id; /* of this process's messages */
 };
 
 /* engine.c: every lock, condition and list of a zeroed engine; also for tests, which make one without its threads. */

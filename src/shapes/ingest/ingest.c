@@ -211,6 +211,9 @@ static int on_change(void *ctx, const struct wal_change *c, struct err *e)
 		if (!in->skip)
 			truncate_change(s, c);
 		return 0;
+	case WAL_MESSAGE:
+		heartbeat_came(s, c);
+		return 0;
 	default:
 		return 0;
 	}
@@ -288,6 +291,7 @@ static void on_idle(void *ctx)
 	if (in->ending)
 		txn_try_finish(s);
 	keepalive_poll(s);
+	heartbeat_poll(s);
 	/* Until the stream has passed a snapshot, a restart of Postgres costs its shapes: on an idle server
 	 * nothing but a keepalive says that it has. */
 	bool unsafe = in->snapshots_lsn > in->processed && in->snapshots_lsn > in->keepalive;

@@ -40,6 +40,9 @@ static void run_job(struct pg_thread *w, struct job *j)
 	case JOB_GROUND:
 		watch_ground(w, j);
 		break;
+	case JOB_HEARTBEAT:
+		heartbeat_send(w);
+		break;
 	case JOB_LOOK:
 		inspect_run(w, j);
 		break;

@@ -70,6 +70,7 @@ void queue_rest_from_watch(struct shapes *s, int64_t began_ms);
 /* lookup.c: JOB_LOOKUP, JOB_WAL_END */
 void lookup_run(struct pg_thread *w, struct job *j);
 void lookup_wal_end(struct pg_thread *w);
+void heartbeat_send(struct pg_thread *w);
 
 /* leaves.c: JOB_RESOLVE */
 void leaves_resolve(struct pg_thread *w, struct job *j);

@@ -1,6 +1,7 @@
 // What operators see: Prometheus's port and what it says, StatsD, the heartbeat.
 
 import { spawnSync } from 'node:child_process'
+import dgram from 'node:dgram'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { preload } from '../lib/busbar.mjs'
 import { events, get, readAll, shape, shapeUrl } from '../lib/http.mjs'
@@ -10,6 +11,7 @@ import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
 import { assert, equal, until, within } from '../lib/util.mjs'
 
+const doc = (name) => readFileSync(new URL(`../../../docs/${name}.md`, import.meta.url), 'utf8')
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY, v text)'
 const fill = (from, to) => `INSERT INTO t SELECT g, 'x' || g FROM generate_series(${from}, ${to}) g`
 
@@ -81,6 +83,7 @@ const PROMISED = {
   busbar_commit_to_log_seconds: ['histogram'],
   busbar_log_to_socket_seconds: ['histogram'],
   busbar_commit_to_client_seconds: ['histogram'],
+  busbar_heartbeat_seconds: ['histogram'],
   busbar_clock_skew_seconds: ['gauge'],
   busbar_clock_skew_error_seconds: ['gauge'],
   busbar_shapes: ['gauge', 'state', 'creating', 'snapshotting', 'live', 'leaving'],
@@ -90,6 +93,10 @@ const PROMISED = {
   busbar_evaluations: ['counter', 'kind', 'lookup', 'condition', 'subquery', 'failed'],
   busbar_evaluation_steps: ['counter', 'kind', 'conditions', 'subqueries'],
   busbar_store_failing: ['gauge'],
+  busbar_store_bytes: ['gauge'],
+  busbar_store_free_bytes: ['gauge'],
+  busbar_rotations: ['counter', 'reason'],
+  busbar_refusals: ['counter', 'reason'],
   busbar_memory_bytes: ['gauge', 'part', 'store_cache', 'subquery_sets', 'journal', 'writer_queue', 'request_bodies', 'event_streams'],
   busbar_connections: ['gauge'],
   busbar_transactions: ['counter'],
@@ -110,7 +117,7 @@ test('every metric that is promised is there from the start, with its type and a
     const f = m.families.get(name)
     assert(f, `${name} is missing`)
     equal(f.type, type, name)
-    if (label) equal(m.labels(name, label), values, `labels of ${name}`)
+    if (values.length) equal(m.labels(name, label), values, `labels of ${name}`)
   }
   for (const [name, f] of m.families) {
     assert(/^(electric|busbar|process)_/.test(name), name)
@@ -119,6 +126,12 @@ test('every metric that is promised is there from the start, with its type and a
       assert(labels.length <= 1 || name === 'busbar_build_info', `labels of ${name}`)
     }
   }
+  assert(m.value('busbar_store_bytes') > 8192 && m.value('busbar_store_free_bytes') > 1e6, 'store')
+  // The codes of docs/protocol.md, all of them and no other.
+  const codes = [...doc('protocol').split('\n## 11')[1].matchAll(/^\| `([a-z-]+)` \|/gm)].map((c) => c[1]).sort()
+  for (const name of ['busbar_rotations', 'busbar_refusals']) equal(m.labels(name, 'reason').sort(), codes, name)
+  const told = doc('operations')
+  for (const name of m.families.keys()) assert(told.includes(`\`${name}`), `docs/operations.md doesn't know ${name}`)
   const info = m.families.get('busbar_build_info').samples[0]
   assert(/^\d+\.\d+\.\d+$/.test(info.labels.version) && info.labels.commit && info.value === 1, JSON.stringify(info))
   const started = m.value('process_start_time_seconds')
@@ -216,12 +229,14 @@ test('shapes are counted by state and by how they are found, requests by status'
   equal([status('400'), status('409') > 0], [1, true], 'statuses')
   await get(`${w.busbar.url}/v1/health`)
   equal((await scrape(p.url)).value('electric_plug_serve_shape_requests_count', { status: '200' }), ok, 'health isn\'t a shape')
+  const truncated = m.value('busbar_rotations', { reason: 'table-truncated' })
   await w.sql('TRUNCATE t')
   await until('they are gone', async () => (await scrape(p.url)).value('electric_shapes_total_shapes_count') === 0)
   await until('durably', async () => (await scrape(p.url)).value('busbar_shapes', { state: 'leaving' }) === 0)
   m = await scrape(p.url)
   equal(m.labels('busbar_shapes_by_index', 'kind').map((kind) => m.value('busbar_shapes_by_index', { kind })), [0, 0, 0, 0], 'by index')
   equal(m.value('busbar_subquery_sets_bytes'), 0, 'sets')
+  equal(m.value('busbar_rotations', { reason: 'table-truncated' }) - truncated, 5, 'rotations')
 })
 
 test('shapes of an earlier process are counted from the start', async (t) => {
@@ -245,6 +260,7 @@ test('who isn\'t let in is counted by kind', async (t) => {
   const m = await scrape(p.url)
   const rejected = (kind) => m.value('electric_admission_control_reject_count', { kind })
   equal([rejected('existing'), rejected('initial')], [1, 0], 'rejected')
+  equal(m.value('busbar_refusals', { reason: 'limit-existing' }), 1, 'refusals')
   equal(m.value('electric_plug_serve_shape_requests_count', { status: '503' }), 1, '503')
   await w.sql(fill(20, 20))
   await waiting
@@ -317,4 +333,102 @@ test('that Postgres is away shows', async (t) => {
   equal(m.labels('busbar_up_status', 'status').map((status) => m.value('busbar_up_status', { status })).reduce((a, b) => a + b), 1, 'one state')
   await pg.start()
   await until('it is back', async () => (await scrape(p.url)).value('busbar_up_status', { status: 'active' }) === 1)
+})
+
+// Somebody who takes StatsD's datagrams: all of them, and their lines by name and tags.
+async function statsd(t, port = 0) {
+  const socket = dgram.createSocket('udp4')
+  const datagrams = []
+  socket.on('message', (m) => datagrams.push(m))
+  await new Promise((done) => socket.bind(port, '127.0.0.1', done))
+  const close = () => new Promise((done) => socket.close(done))
+  let open = true
+  t.cleanup(() => open && close())
+  return {
+    datagrams,
+    port: socket.address().port,
+    close: () => ((open = false), close()),
+    lines: () => datagrams.flatMap((d) => d.toString('utf8').split('\n')),
+    // What counts of this name and tags add up to; gauges: the last.
+    total: (name, tag = '') =>
+      datagrams.flatMap((d) => d.toString('utf8').split('\n'))
+        .filter((l) => l.startsWith(`${name}:`) && l.includes(tag))
+        .reduce((sum, l) => {
+          const [, value, type] = /^[^:]+:(-?[\d.]+)\|(\w)/.exec(l)
+          return type === 'g' ? Number(value) : sum + Number(value)
+        }, 0),
+  }
+}
+
+const LINE = /^[a-z_.]+:-?\d+(\.\d+)?\|[cgh](\|@0\.\d+)?\|#instance_id:(\S+?)(,[a-z]+:[a-z0-9_-]+)?$/
+
+test('StatsD is sent the same: counts once, tags, datagrams of a size', async (t) => {
+  const to = await statsd(t)
+  const w = await world(t, { sql: [TABLE, fill(1, 10)], env: { ELECTRIC_STATSD_HOST: `127.0.0.1:${to.port}`, ELECTRIC_INSTANCE_ID: 'pod 7|x', ELECTRIC_SYSTEM_METRICS_POLL_INTERVAL: '1s' } })
+  const at = await readAll(w.busbar.url, { table: 't' })
+  const waiting = parked(w, at)
+  await until('it waits', () => to.total('busbar.waiters', 'kind:long_poll') === 1)
+  await w.sql(fill(11, 13))
+  await waiting
+  await until('the rows are counted', () => to.total('busbar.changes') === 3)
+  await until('the lag is told', () => to.lines().some((l) => l.startsWith('busbar.commit_to_client_seconds:')))
+  await until('nobody waits', () => to.total('busbar.waiters', 'kind:long_poll') === 0)
+  const n = to.datagrams.length
+  await until('more rounds', () => to.datagrams.length > n + 10)
+  equal(to.total('busbar.changes'), 3, 'counted once')
+  equal(to.total('electric.shapes.total_shapes.count'), 1, 'shapes')
+  for (const l of to.lines()) {
+    const m = LINE.exec(l)
+    assert(m && m[2] === 'pod_7_x', `line ${l}`)
+  }
+  for (const d of to.datagrams) assert(d.length < 1432, `a datagram of ${d.length} bytes`)
+  assert(Math.max(...to.datagrams.map((d) => d.length)) > 1000, 'datagrams are filled')
+  assert(to.lines().some((l) => l.startsWith('electric.plug.serve_shape.requests.count:') && l.endsWith(',status:200')), 'labels are tags')
+})
+
+test('StatsD that goes and comes back is found again; each instance has an id', async (t) => {
+  const to = await statsd(t)
+  const w = await world(t, { sql: [TABLE], env: { ELECTRIC_STATSD_HOST: `localhost:${to.port}`, ELECTRIC_SYSTEM_METRICS_POLL_INTERVAL: '1s' } })
+  await until('it is sent something', () => to.datagrams.length > 0)
+  const id = LINE.exec(to.lines()[0])[2]
+  assert(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(id), `id ${id}`)
+  await to.close()
+  await readAll(w.busbar.url, { table: 't' })
+  const later = await statsd(t, to.port)
+  await until('it is sent something again', () => later.datagrams.length > 0)
+  equal(LINE.exec(later.lines()[0])[2], id, 'the same instance')
+})
+
+test('a StatsD host that can\'t be found costs nothing but a line in the log', async (t) => {
+  const w = await world(t, { sql: [TABLE, fill(1, 10)], env: { ELECTRIC_STATSD_HOST: 'statsd.invalid', ELECTRIC_SYSTEM_METRICS_POLL_INTERVAL: '1s' } })
+  equal((await readAll(w.busbar.url, { table: 't' })).changes.length, 10, 'rows')
+  await until('the log says so', () => /StatsD at statsd\.invalid \(ELECTRIC_STATSD_HOST\) can't be found/.test(w.busbar.output), 60000)
+  assert((await w.busbar.term()) < 5000, 'it ends in time')
+  const bad = await world(t, { sql: [TABLE], env: { ELECTRIC_STATSD_HOST: 'host:port' }, start: false })
+  await bad.busbar.start({ active: false })
+  equal(await within('it ends', 10000, bad.busbar.exited), 1, 'exit status')
+  assert(bad.busbar.output.includes('ELECTRIC_STATSD_HOST: "host:port" is not a host, or host:port'), bad.busbar.tail())
+})
+
+test('a heartbeat goes through Postgres and back, without shapes too; those of others aren\'t ours', async (t) => {
+  const p = await prometheus()
+  const w = await world(t, { sql: [TABLE, fill(1, 10)], env: { ...p.env, BUSBAR_HEARTBEAT_INTERVAL: '1s' } })
+  const beats = async () => (await scrape(p.url)).value('busbar_heartbeat_seconds_count')
+  await until('it beats', async () => (await beats()) >= 2)
+  const m = await scrape(p.url)
+  const mean = m.value('busbar_heartbeat_seconds_sum') / m.value('busbar_heartbeat_seconds_count')
+  assert(mean > 0.0001 && mean < 3, `it takes ${mean} s`)
+  // Messages of another, and one of an earlier process of ours, inside a transaction with rows and alone.
+  const before = { n: await beats(), at: performance.now() }
+  const at = await readAll(w.busbar.url, { table: 't' })
+  const waiting = parked(w, at)
+  await w.sql("SELECT pg_logical_emit_message(false, 'busbar_heartbeat', '0000000000000001 5'), pg_logical_emit_message(true, 'x', repeat('y', 100000))")
+  await w.sql("BEGIN; INSERT INTO t VALUES (11, 'a'); SELECT pg_logical_emit_message(true, 'busbar_heartbeat', 'no'); INSERT INTO t VALUES (12, 'b'); COMMIT")
+  equal((await waiting).changes().map((c) => c.value.id), ['11', '12'], 'rows around a message')
+  const n = (await beats()) - before.n
+  assert(n <= (performance.now() - before.at) / 1000 + 1.5, `${n} beats`)
+  const none = await world(t, { sql: [TABLE], env: { BUSBAR_HEARTBEAT_INTERVAL: '500ms' }, start: false })
+  await none.busbar.start({ active: false })
+  equal(await within('it ends', 10000, none.busbar.exited), 1, 'exit status')
+  assert(none.busbar.output.includes('BUSBAR_HEARTBEAT_INTERVAL: must be at least 1s'), none.busbar.tail())
 })
