@@ -20,7 +20,6 @@
 #include "base/settings.h"
 #include "http/http.h"
 #include "ops/doctor.h"
-#include "ops/doctor.h"
 #include "pg/conn.h"
 #include "shapes/shapes.h"
 #include "version.h"
