@@ -458,8 +458,8 @@ static int read_typed(struct loader *l, enum var v)
 			return err_set(l->e, ERR_CONFIG, "\"%s\" is not a number", text);
 		return 0;
 	case T_TIME:
-		return strncmp(infos[v].name, OWN_PREFIX, sizeof OWN_PREFIX - 1) == 0 ? config_parse_own_time_ms(text, &l->num[v], l->e)
-		                                                                     : config_parse_time_ms(text, &l->num[v], l->e);
+		return strncmp(infos[v].name, "BUSBAR_", 7) == 0 ? config_parse_own_time_ms(text, &l->num[v], l->e)
+		                                                 : config_parse_time_ms(text, &l->num[v], l->e);
 	case T_SIZE:
 		return config_parse_size(text, &l->num[v], l->e);
 	case T_JSON:
