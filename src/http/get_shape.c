@@ -303,22 +303,41 @@ static enum step phase_started(struct request *r)
 	return enter(r, PHASE_SLICE);
 }
 
-/* Who shows what was revoked waits for the handle of the successor for a moment only. */
-#define SUCCESSOR_WAIT_MS 1000
-
+/*
+ * Who shows what was revoked is told at once, and where to ask: for that the handle of the successor will do as it is, durable or
+ * not, for nothing has been sent of it.
+ */
 static enum step phase_conflict(struct request *r)
 {
-	struct err ignored;
-	int64_t until = r->phase_began_ms + SUCCESSOR_WAIT_MS;
-	request_cancel(r);
-	enum shape_state state = r->gone_first ? shape_started(r->shape, &r->waiter, &ignored) : SHAPE_LIVE;
-	if (state == SHAPE_CREATING && now(r) < until && !stopping(r))
-		return request_park(r, until);
-	request_cancel(r);
-	if (state == SHAPE_CREATING || state == SHAPE_FAILED)
-		return reply_must_refetch(r, NULL, (enum reason)r->why);
+	if (r->gone_first)
+		return reply_must_refetch(r, shape_handle(r->shape), (enum reason)r->why);
 	enum step step = wait_started(r);
 	return step == STEP_NEXT ? reply_must_refetch(r, shape_handle(r->shape), (enum reason)r->why) : step;
+}
+
+/* The shape with this one's definition, begun if it must be; NULL: not now. */
+static struct shape *successor(struct shapes *s, const struct shape *gone)
+{
+	const struct shape_def *def = shape_definition(gone);
+	enum reason reason;
+	const char *why;
+	struct err e;
+	struct shape *found = shapes_find(s, def);
+	return found != NULL || shapes_held_back(s, def, &reason, &why) > 0 ? found : shapes_get(s, def, &e);
+}
+
+/*
+ * If all that has changed is what its subqueries select, its definition stands, and another shape takes its place. It is begun for
+ * whoever is told, and with its handle they come back as clients of a known shape: a thousand that one commit sends away aren't
+ * turned down as newcomers, but wait for snapshots that are on their way already.
+ */
+static enum step tell_ended(struct request *r)
+{
+	enum reason why = shape_why(r->shape);
+	struct shape *next = why == REASON_SET_CHANGED ? successor(r->http->shapes, r->shape) : NULL;
+	enum step step = reply_must_refetch(r, next != NULL ? shape_handle(next) : NULL, why);
+	shape_unref(next);
+	return step;
 }
 
 /* ---- what the response covers ----------------------------------------------------------------------- */
@@ -386,7 +405,7 @@ static enum step try_slice(struct request *r, int *tries)
 		shape_slice(r->shape, r->offset_kind == OFFSET_START, r->offset, &r->waiter, &slice);
 	switch (slice.kind) {
 	case SLICE_GONE:
-		return reply_must_refetch(r, NULL, shape_why(r->shape));
+		return tell_ended(r);
 	case SLICE_WAIT:
 		return wait_snapshot(r);
 	case SLICE_AHEAD:

@@ -261,9 +261,6 @@ static int alter_missing(const struct join *j, bool *added, struct err *e)
 	bool may_alter = state_bool(j, 0, STATE_MAY_ALTER);
 	int n = PQntuples(j->state);
 	for (int i = 0; i < n; i++)
-		if (!may_alter && !pg_join_row_published(j, i, true))
-			return err_missing(j, i, false, e);
-	for (int i = 0; i < n; i++)
 		if (!pg_join_row_full(j, i, may_alter) && set_full(j, i, e) != 0)
 			return -1;
 	for (int i = 0; i < n; i++) {
@@ -277,18 +274,33 @@ static int alter_missing(const struct join *j, bool *added, struct err *e)
 	return 0;
 }
 
+int pg_join_look(struct join *j, bool *complete, struct err *e)
+{
+	*complete = true;
+	if (pg_join_read(j, e) != 0 || pg_join_check(j, e) != 0)
+		return -1;
+	if (j->config->manual_table_publishing)
+		return verify_manual(j, e);
+	if (pg_join_is_complete(j))
+		return 0;
+	*complete = false;
+	if (check_left_out(j, e) != 0)
+		return -1;
+	for (int i = 0; !state_bool(j, 0, STATE_MAY_ALTER) && i < PQntuples(j->state); i++)
+		if (!pg_join_row_published(j, i, true))
+			return err_missing(j, i, false, e);
+	return 0;
+}
+
 int pg_join_make_complete(struct join *j, bool *changed, bool *added, struct err *e)
 {
 	*changed = *added = false;
 	for (int round = 0; round < PUB_ROUNDS_MAX; round++) {
-		if (pg_join_read(j, e) != 0 || pg_join_check(j, e) != 0)
+		bool complete;
+		if (pg_join_look(j, &complete, e) != 0)
 			return -1;
-		if (j->config->manual_table_publishing)
-			return verify_manual(j, e);
-		if (pg_join_is_complete(j))
+		if (complete)
 			return 0;
-		if (check_left_out(j, e) != 0)
-			return -1;
 		*changed = true;
 		if (alter_missing(j, added, e) != 0)
 			return -1;

@@ -57,6 +57,8 @@ bool pg_join_is_complete(const struct join *j); /* automatic mode: nothing to al
 uint32_t pg_join_rel_oid(const struct join *j);
 
 /* join_alter.c */
+/* Reads where the table stands, and refuses what couldn't be made complete, as far as that can be told. Alters nothing. */
+int pg_join_look(struct join *j, bool *complete, struct err *e) MUST_USE;
 /* Alters until nothing is missing. *changed: something was altered; *added: the table was added. */
 int pg_join_make_complete(struct join *j, bool *changed, bool *added, struct err *e) MUST_USE;
 /* Adds the table of this row; one that is in already is dropped in the same transaction, which takes a

@@ -148,6 +148,15 @@ static struct join begin_join(PGconn *admin, const struct config *c, int server_
 	};
 }
 
+int pg_publication_look(PGconn *admin, const struct config *c, int server_version, const struct pg_table *t, struct err *e)
+{
+	struct join j = begin_join(admin, c, server_version, t, NULL, NULL);
+	bool complete;
+	int rc = pg_join_look(&j, &complete, e);
+	PQclear(j.state);
+	return rc;
+}
+
 int pg_publication_join(PGconn *admin, const struct config *c, int server_version, const struct pg_table *t,
                         const struct pg_join *known, bool (*cancelled)(void *), void *cancel_ctx,
                         struct pg_join *out, struct err *e)

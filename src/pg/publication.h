@@ -41,8 +41,11 @@ int pg_publication_join(PGconn *admin, const struct config *c, int server_versio
                         const struct pg_join *known, bool (*cancelled)(void *), void *cancel_ctx,
                         struct pg_join *out, struct err *e) MUST_USE;
 
+/* What pg_publication_join() would refuse before it alters anything, with the same error; nothing is altered, or waited for. */
+int pg_publication_look(PGconn *admin, const struct config *c, int server_version, const struct pg_table *t, struct err *e) MUST_USE;
+
 /*
- * The same for a table that has joined: makes it whole again, and waits for no writer. Where pg_publication_join() would
+ * pg_publication_join() for a table that has joined: makes it whole again, and waits for no writer. Where pg_publication_join() would
  * have waited, *out is what was `known`, but for publication_xmin, which is 0: so the next join waits.
  */
 int pg_publication_keep(PGconn *admin, const struct config *c, int server_version, const struct pg_table *t,

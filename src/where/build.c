@@ -131,6 +131,29 @@ const struct where_node *const *where_subquery_values(const struct where *w, siz
 	return w->subqueries[i].values;
 }
 
+/* How a subquery stands below a node: not at all, below IS TRUE only, or where unknown isn't the same as false. */
+enum standing { STANDS_NOWHERE, STANDS_IS_TRUE, STANDS_OPEN };
+
+static enum standing standing_of(node_ref n, size_t i, bool is_true)
+{
+	if (n == NULL)
+		return STANDS_NOWHERE;
+	enum standing found = STANDS_NOWHERE;
+	if (n->kind == WHERE_SUBQUERY && n->column == i)
+		found = is_true ? STANDS_IS_TRUE : STANDS_OPEN;
+	for (uint32_t k = 0; k < n->nargs && found != STANDS_OPEN; k++) {
+		enum standing below = standing_of(n->args[k], i, n->kind == WHERE_IS_TRUE);
+		found = below > found ? below : found;
+	}
+	return found;
+}
+
+bool where_subquery_ignores_nulls(const struct where *w, size_t i)
+{
+	REQUIRE(i < w->nsubqueries);
+	return w->subqueries[i].nvalues > 0 && standing_of(w->root, i, false) == STANDS_IS_TRUE;
+}
+
 const struct pg_table *where_table(const struct where *w) { return w->table; }
 
 const struct where_node *where_root(const struct where *w) { return w->root; }

@@ -89,6 +89,12 @@ struct where_set { size_t nrows; const struct where_text_value *values; };
 size_t where_subquery_width(const struct where *w, size_t i);
 const struct where_type *const *where_subquery_types(const struct where *w, size_t i);
 
+/*
+ * Whether a row of it with a NULL among the values is as good as none: of an EXISTS, which is true for those that are equal and
+ * false for all others. Walks the condition.
+ */
+bool where_subquery_ignores_nulls(const struct where *w, size_t i);
+
 /* The stored form of the same condition with these sets, one for each of its own subqueries, in their places: constants, so
  * that where_load() needs no other table; one that says "true" for a subquery's condition that isn't there. Fails (out->failed) like where_canonical(), if it gets too long. */
 void where_bind(const struct where *w, const struct where_set *sets, struct buf *out);

@@ -78,6 +78,7 @@ struct shapes {
 	enum shapes_currency currency;
 	enum look look;
 	struct err err;       /* of what fails */
+	enum reason why;      /* the shape ended; 0: TABLE_TRUNCATED */
 	struct pg_table *table;
 	struct table_lookup lookup;        /* of the shape's own */
 	struct table_lookup inner[INNERS]; /* of others */
@@ -250,7 +251,7 @@ int shapes_held_back(struct shapes *s, const struct shape_def *def, enum reason 
 
 enum reason shapes_status_why(struct shapes *s) { (void)s; return REASON_SLOT_WAITS; }
 enum reason shapes_why_gone(const char *handle, size_t len) { (void)handle, (void)len; return REASON_SET_CHANGED; }
-enum reason shape_why(const struct shape *s) { (void)s; return REASON_TABLE_TRUNCATED; }
+enum reason shape_why(const struct shape *s) { (void)s; return engine.why != REASON_NONE ? engine.why : REASON_TABLE_TRUNCATED; }
 
 struct shape *shapes_get(struct shapes *s, const struct shape_def *def, struct err *e)
 {
@@ -1001,6 +1002,26 @@ static void test_live_rotation(void)
 	end();
 }
 
+/* Its definition stands: another takes its place, and who is told can ask for that one. */
+static void test_live_succession(void)
+{
+	begin();
+	serve();
+	park_live();
+	HAPPENS(engine.why = REASON_SET_CHANGED; engine.shape.state = SHAPE_GONE);
+	got(409, "[{\"headers\":{\"control\":\"must-refetch\"}}]");
+	CHECK_STR(header(&answer, "electric-handle"), HANDLE);
+	CHECK_STR(header(&answer, "electric-reason"), "set-changed");
+	end();
+	begin(); /* none can be made */
+	serve();
+	park_live();
+	HAPPENS(engine.why = REASON_SET_CHANGED; engine.shape.made = false; err_set(&engine.err, ERR_LIMIT, "full"); engine.shape.state = SHAPE_GONE);
+	got(409, "[{\"headers\":{\"control\":\"must-refetch\"}}]");
+	CHECK(header(&answer, "electric-handle") == NULL);
+	end();
+}
+
 static void test_live_deadline(void)
 {
 	begin();
@@ -1606,6 +1627,7 @@ int main(void)
 	RUN(test_rotated_while_created);
 	RUN(test_live_change);
 	RUN(test_live_rotation);
+	RUN(test_live_succession);
 	RUN(test_live_deadline);
 	RUN(test_live_stop);
 	RUN(test_slow_post);

@@ -7,23 +7,9 @@
  * what the server has committed, or most of it, at any moment: between transactions and inside them. What a shape's log must be
  * then follows from the history and from what its snapshot showed, and from nothing else.
  */
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
-
-#include "base/log.h"
-#include "check.h"
-#include "engine_test.h"
-#include "shapes/core/engine.h"
-#include "shapes/core/items.h"
-#include "shapes/core/registry.h"
-#include "shapes/ingest/ingest.h"
-#include "shapes/ingest/sink.h"
+#include "ingest_test.h"
 #include "shapes/load.h"
-#include "shapes/logs/record.h"
-#include "shapes/logs/writer.h"
 
-#define LIMIT ((size_t)1 << 30)
 #define TXNS 50
 #define OPS 12
 #define SLOTS 5       /* shapes at a time */
@@ -32,8 +18,6 @@
 #define ITEMS 100u    /* the table with a key */
 #define BAG 200u      /* the table without one: its rows may be equal */
 #define IDS 9
-
-static struct err e;
 
 /* ---- the server's history ---- */
 
@@ -76,7 +60,7 @@ static void make_history(struct history *h, struct rng *rng, bool far)
 		at += far && rng_below(rng, 6) == 0 ? MARK_STEP_BYTES + rng_below(rng, 1 << 20) : rng_below(rng, 3) * 1000;
 		t->lsn = at;
 		t->end = at = at + 48;
-		t->xid = 1000 + (uint32_t)(i ^ 1); /* not in the order of commits */
+		t->xid = xid_of(i);
 		t->huge = rng_below(rng, 16) == 0;
 		size_t n = rng_below(rng, 8) == 0 ? 0 : 1 + rng_below(rng, OPS - 1);
 		if (t->huge)
@@ -160,78 +144,23 @@ static void look_at_bounds(struct world *w)
 	CHECK(good);
 }
 
-static struct job *take_job(struct shapes *s)
-{
-	pthread_mutex_lock(&s->job_lock);
-	struct job *j = s->admin_jobs;
-	if (j != NULL && (s->admin_jobs = j->next) == NULL)
-		s->admin_tail = &s->admin_jobs;
-	pthread_mutex_unlock(&s->job_lock);
-	return j;
-}
+/* Nothing has changed in the catalog so far. */
+static lsn_t looked(const struct world *w) { return w->at < TXNS ? w->h->txns[w->at].end : UINT64_MAX; }
 
-/* What PG threads would do: nothing has changed in the catalog. */
-static void serve_jobs(struct world *w)
-{
-	for (struct job *j; (j = take_job(w->s)) != NULL;) {
-		struct cmd *c = mem_zalloc(sizeof *c);
-		c->kind = j->kind == JOB_GROUND ? CMD_GROUND : j->kind == JOB_LOOK ? CMD_LOOKED : CMD_NOP;
-		c->number = j->number;
-		c->lsn = w->at < TXNS ? w->h->txns[w->at].end : UINT64_MAX;
-		c->xmin = 1000;
-		cmd_post(w->s, c);
-		free(j->oids);
-		free(j);
-	}
-}
-
-/* As the stream's loop before each message. */
 static void wait_ready(struct world *w)
 {
-	while (!w->sink.ready(w->s)) {
-		serve_jobs(w);
-		w->sink.idle(w->s);
-		CHECK(writer_flush(w->s, &e) == 0);
-	}
+	await_ready(w->s, looked(w));
 	look_at_bounds(w);
-}
-
-/* A command as a PG thread gives it: it waits, and INGEST runs. */
-struct call {
-	struct shapes *s;
-	struct cmd *c;
-	_Atomic bool done;
-};
-
-static void *call_main(void *arg)
-{
-	struct call *call = arg;
-	cmd_call(call->s, call->c);
-	atomic_store(&call->done, true);
-	return NULL;
 }
 
 static int call(struct world *w, struct cmd *c)
 {
-	struct call call = {.s = w->s, .c = c};
-	pthread_t t;
-	REQUIRE(pthread_create(&t, NULL, call_main, &call) == 0);
-	while (!atomic_load(&call.done)) {
-		w->sink.idle(w->s);
-		sched_yield();
-	}
-	pthread_join(t, NULL);
+	ingest_call(w->s, c);
 	look_at_bounds(w);
 	return c->result;
 }
 
-static struct cmd about(enum cmd_kind kind, struct slot *slot)
-{
-	struct cmd c = {.kind = kind, .nshapes = slot != NULL ? 1 : 0};
-	if (slot != NULL)
-		c.shapes[0] = slot->shape;
-	return c;
-}
+static struct cmd about(enum cmd_kind kind, struct slot *slot) { return ingest_command(kind, slot != NULL ? slot->shape : NULL); }
 
 /* ---- shapes ---- */
 
@@ -274,26 +203,9 @@ static struct pg_snapshot take_snapshot(struct world *w, struct slot *slot)
 		n = TXNS;
 	if (n > 0 && slot->table == ITEMS && rng_below(w->rng, 3) == 0) /* one that no later one depends on, as far as a log can tell */
 		hung = n - 1 - rng_below(w->rng, n < 4 ? n : 4);
-	struct pg_snapshot snap = {.xmax = 1000, .incarnation_us = 7, .insert_lsn = n > 0 ? w->h->txns[n - 1].end : 1};
-	for (size_t i = 0; i < TXNS; i++) {
+	for (size_t i = 0; i < TXNS; i++)
 		slot->shown[i] = i < n && i != hung;
-		if (slot->shown[i] && w->h->txns[i].xid >= snap.xmax)
-			snap.xmax = w->h->txns[i].xid + 1;
-	}
-	snap.xip = mem_alloc(TXNS * sizeof *snap.xip);
-	for (uint64_t xid = 1000; xid < snap.xmax; xid++)
-		if (!slot->shown[(xid - 1000) ^ 1])
-			snap.xip[snap.nxip++] = xid;
-	snap.xmin = snap.nxip > 0 ? snap.xip[0] : snap.xmax;
-	return snap;
-}
-
-static void put_first_rows(struct world *w, struct slot *slot, const struct pg_snapshot *snap)
-{
-	struct buf b = BUF_INIT(LIMIT);
-	writer_put(w->s, item_piece_new(slot->shape, 0, 0, true, &b));
-	record_shape(slot->shape, snap, true, 1, &b);
-	writer_put(w->s, item_complete_new(slot->shape, &b, 1, atomic_load(&w->s->next_id)));
+	return snapshot_of(slot->shown, TXNS, n > 0 ? w->h->txns[n - 1].end : 1);
 }
 
 /* How often each key was there in the snapshot; where the stream was, or where a hung transaction stood. */
@@ -327,16 +239,10 @@ static void give_counts(struct world *w, struct slot *slot)
 	slot->phase = ALIVE;
 }
 
-/* Whether a transaction that had been passed, or was under way, when the shape registered is in neither snapshot nor stream so
- * far. One that comes again after a loss, and is under way now, will be there in whole: only `strictly` is that left out. */
+/* Only `strictly` is one that is under way now, and will be there in whole, left out. */
 static bool must_refuse(const struct world *w, const struct slot *slot, bool strictly)
 {
-	for (size_t i = 0; i < TXNS; i++) {
-		bool comes = strictly && w->inside && i == w->at && !slot->in_midst;
-		if (slot->before[i] && !slot->since[i] && !slot->shown[i] && !comes)
-			return true;
-	}
-	return false;
+	return one_is_lost(slot->before, slot->since, slot->shown, TXNS, strictly && w->inside && !slot->in_midst ? w->at : TXNS);
 }
 
 static void filter(struct world *w, struct slot *slot)
@@ -358,7 +264,7 @@ static void filter(struct world *w, struct slot *slot)
 		w->refusals++;
 		slot->phase = ABSENT;
 	} else {
-		put_first_rows(w, slot, &snap);
+		put_no_rows(slot->shape, &snap);
 		w->births++;
 		slot->disturbed = w->staged;
 		slot->phase = slot->table == BAG ? COUNTING : ALIVE;
@@ -405,45 +311,6 @@ static bool is_line(const char *line, size_t len, const struct slot *slot, const
 	free(head);
 	free(tail);
 	return good;
-}
-
-/* Of lines, but for the last one, without their ends. */
-static size_t bytes_before_last(const char *p, size_t n)
-{
-	size_t bytes = 0, line = 0;
-	for (size_t i = 0; i < n; i++) {
-		line += p[i] != '\n';
-		if (p[i] == '\n' && i + 1 < n) {
-			bytes += line;
-			line = 0;
-		}
-	}
-	return bytes;
-}
-
-static struct buf log_text(struct shape *shape)
-{
-	struct buf got = BUF_INIT(LIMIT);
-	struct waiter waiter = {0};
-	struct log_offset from = {0, LOG_OP_INF};
-	for (bool done = false; !done;) {
-		struct shape_slice slice;
-		shape_slice(shape, false, from, &waiter, &slice);
-		if (!CHECK(slice.kind == SLICE_LOG))
-			break;
-		struct shape_reader *r = shape_reader_new(shape, &slice);
-		enum shape_read rc;
-		size_t start = got.len;
-		while ((rc = shape_reader_next(r, &got, got.len + 5000, &waiter, &e)) == SHAPE_READ_MORE)
-			;
-		shape_reader_free(r);
-		waiter_cancel(&waiter);
-		CHECK(rc == SHAPE_READ_END && log_offset_cmp(slice.to, from) >= 0);
-		CHECK(bytes_before_last(got.data + start, got.len - start) < CHUNK_BYTES); /* a chunk ends with the line that fills it */
-		from = slice.to;
-		done = slice.up_to_date;
-	}
-	return got;
 }
 
 /* All passed transactions that the snapshot didn't show, and nothing else, in their order. */
@@ -498,7 +365,7 @@ static int send(struct world *w, const struct wal_change *c)
 	wait_ready(w);
 	int rc = w->sink.change(w->s, c, &e);
 	w->staged = w->s->ingest->staged;
-	serve_jobs(w);
+	serve_jobs(w->s, looked(w));
 	for (size_t i = 0; w->staged && i < SLOTS; i++)
 		if (w->slots[i].phase != ALIVE)
 			w->slots[i].disturbed = true;
@@ -514,8 +381,6 @@ static void send_relation(struct world *w, uint32_t table)
 	CHECK(send(w, &c) == 0);
 }
 
-static struct wal_value text(const char *p, size_t n) { return (struct wal_value){WAL_TEXT, (uint32_t)n, p}; }
-
 static void send_op(struct world *w, const struct txn *t, const struct op *op)
 {
 	struct wal_change c = {.kind = (enum wal_kind)op->kind};
@@ -528,8 +393,7 @@ static void send_op(struct world *w, const struct txn *t, const struct op *op)
 	struct wal_value now[2] = {text(id, (size_t)nid), text(name, (size_t)n + pad)}, was[2] = {now[0], text("before", 6)};
 	uint16_t columns = op->table == ITEMS ? 2 : 1;
 	if (op->kind == 'T') {
-		c.u.truncate.count = 1;
-		c.u.truncate.relation_oids = &op->table;
+		c = truncate_change(&op->table);
 	} else {
 		c.u.row.relation_oid = op->table;
 		c.u.row.old_kind = op->kind == 'I' ? 0 : 'O';
@@ -546,10 +410,7 @@ static void something_happens(struct world *w);
 
 static void send_begin(struct world *w, const struct txn *t)
 {
-	struct wal_change c = {.kind = WAL_BEGIN};
-	c.u.begin.final_lsn = t->lsn;
-	c.u.begin.commit_time_us = (int64_t)t->lsn;
-	c.u.begin.xid = t->xid;
+	struct wal_change c = begin_change(t->lsn, t->xid);
 	CHECK(send(w, &c) == 0);
 }
 
@@ -573,9 +434,7 @@ static void has_been_seen(struct waiter *waiter)
 
 static void send_commit(struct world *w, const struct txn *t)
 {
-	struct wal_change c = {.kind = WAL_COMMIT};
-	c.u.commit.commit_lsn = t->lsn;
-	c.u.commit.end_lsn = t->end;
+	struct wal_change c = commit_change(t->lsn, t->end);
 	w->at_seen.wake = has_been_seen;
 	bool waits = t == &w->h->txns[w->at] && shapes_wait_lsn(w->s, t->end - 1, &w->at_seen);
 	CHECK(send(w, &c) == 0);
@@ -615,17 +474,8 @@ static void after_txn(struct world *w, size_t at)
 
 static void start(struct world *w)
 {
-	static struct stream_server server;
-	server = (struct stream_server){.system_id = "1", .timeline = 1, .version_num = 180000, .database_oid = 5, .incarnation_us = 7};
-	server.wal_end = w->h->txns[TXNS - 1].end;
-	server.confirmed_flush = w->acknowledged != 0 && !w->rewound ? w->acknowledged : w->h->txns[0].lsn;
-	lsn_t from;
-	while (w->sink.start(w->s, &server, &from, &e) != 0) { /* a commit's end may wait for the store */
-		CHECK(writer_flush(w->s, &e) == 0);
-		w->sink.idle(w->s);
-	}
-	CHECK(from == server.confirmed_flush);
-	serve_jobs(w);
+	lsn_t from = begin_stream(w->s, w->h->txns[TXNS - 1].end, w->acknowledged != 0 && !w->rewound ? w->acknowledged : w->h->txns[0].lsn);
+	serve_jobs(w->s, looked(w));
 	wait_ready(w);
 	send_relation(w, ITEMS);
 	send_relation(w, BAG);
@@ -734,18 +584,13 @@ static void world_open(struct world *w, const char *dir, struct history *h, stru
 {
 	*w = (struct world){.h = h, .rng = rng};
 	w->config.chunk_bytes_threshold = CHUNK_BYTES;
-	struct shapes *s = w->s = engine_begin(&w->config, dir);
-	atomic_store(&s->seen, 0);
-	w->sink = ingest_sink(s);
-	s->stream = stream_new(s->config, &w->sink);
+	w->s = ingest_open(&w->config, dir);
+	w->sink = ingest_sink(w->s);
 }
 
 static void world_close(struct world *w)
 {
-	struct shapes *s = w->s;
-	atomic_store(&s->stopping, true);
-	w->sink.lost(s);
-	w->sink.idle(s);
+	ingest_end(w->s);
 	for (size_t i = 0; i < SLOTS; i++) {
 		if (w->slots[i].phase == JOINING) {
 			struct cmd undo = about(CMD_UNREGISTER, &w->slots[i]);
@@ -753,9 +598,7 @@ static void world_close(struct world *w)
 		}
 		shape_unref(w->slots[i].shape);
 	}
-	writer_stop(s);
-	stream_free(s->stream);
-	engine_close(s);
+	ingest_close(w->s);
 }
 
 /* ---- the tests ---- */
@@ -828,10 +671,64 @@ static void begin_shape(struct world *w, struct slot *slot, uint32_t table)
 	struct cmd c = about(CMD_FILTER, slot);
 	c.snap = &snap;
 	CHECK_INT(call(w, &c), 0);
-	put_first_rows(w, slot, &snap);
+	put_no_rows(slot->shape, &snap);
 	if (table == BAG)
 		give_counts(w, slot);
 	slot->phase = ALIVE;
+}
+
+static uint64_t staging_in_store(struct world *w)
+{
+	uint64_t staging = 0;
+	CHECK(writer_flush(w->s, &e) == 0);
+	struct store_read *r = store_read_begin(w->s->store, &e);
+	CHECK(store_get_meta_u64(r, "staging", &staging, &e) == 0);
+	store_read_end(r);
+	return staging;
+}
+
+/* The connection is lost when half of a transaction is staged: what of it is in the store is cut, also where chunks would end
+ * counts from before it, and when it comes again it is there once. */
+static void test_lost_staged(uint64_t seed)
+{
+	struct rng rng = rng_seeded(seed);
+	static struct history h;
+	char dir[TEMP_DIR_MAX];
+	struct world w;
+	make_history(&h, &rng, false);
+	for (size_t i = 0; i < 5; i++)
+		if (h.txns[i].n > 0 && h.txns[i].ops[h.txns[i].n - 1].kind == 'T')
+			h.txns[i].n--;
+	struct txn *t = &h.txns[5];
+	t->huge = true;
+	t->n = 0;
+	while (t->n < OPS)
+		add_op(t, ITEMS, 'U', (int)t->n % IDS, 1000 + (int)t->n);
+	temp_dir_new(dir);
+	world_open(&w, dir, &h, &rng);
+	w.quiet = true;
+	start(&w);
+	begin_shape(&w, &w.slots[0], ITEMS);
+	while (w.at < 5)
+		send_txn(&w);
+	struct shape *shape = w.slots[0].shape;
+	uint64_t open_bytes = shape->in.open_bytes = 100; /* as if there had been rows in its chunk */
+	for (int times = 0; times < 2; times++) {
+		send_begin(&w, t);
+		w.inside = true;
+		for (size_t k = 0; k < OPS - 2; k++)
+			send_op(&w, t, &t->ops[k]);
+		CHECK(w.staged);
+		CHECK_INT(staging_in_store(&w), t->lsn);
+		lose(&w);
+		CHECK_INT(staging_in_store(&w), 0);
+		CHECK_INT(shape->in.open_bytes, open_bytes);
+	}
+	send_txn(&w);
+	CHECK(!atomic_load(&shape->dropped));
+	check_logs(&w);
+	world_close(&w);
+	temp_dir_remove(dir);
 }
 
 static void keep_logs(struct world *w, struct buf kept[2])
@@ -901,6 +798,7 @@ int main(void)
 	log_init(LOG_EMERGENCY);
 	RUN(test_replayed_while_joining, seed, false);
 	RUN(test_replayed_while_joining, seed, true);
+	RUN(test_lost_staged, seed);
 	RUN(test_same_bytes, seed);
 	for (uint64_t i = 0; i < 4; i++)
 		RUN(test_history, seed + i);

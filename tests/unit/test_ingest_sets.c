@@ -6,24 +6,9 @@
  * subquery selects follows from it, at any moment; so it is known which snapshots INGEST must refuse, after which transaction a
  * shape must be gone, and what its log holds until then. Nothing else may end a shape.
  */
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
-
-#include "base/log.h"
-#include "check.h"
-#include "engine_test.h"
-#include "shapes/core/cmds.h"
+#include "ingest_test.h"
 #include "shapes/core/def.h"
-#include "shapes/core/engine.h"
-#include "shapes/core/items.h"
-#include "shapes/core/jobs.h"
-#include "shapes/core/registry.h"
 #include "shapes/core/sets.h"
-#include "shapes/ingest/ingest.h"
-#include "shapes/ingest/sink.h"
-#include "shapes/logs/record.h"
-#include "shapes/logs/writer.h"
 
 #define TXNS 60
 #define OPS 8
@@ -37,7 +22,6 @@
 #define VALUES 32    /* of a set, at most */
 #define MEMBERS_MAX 16
 
-static struct err e;
 static struct pg_table *items, *members, *teams;
 
 /* ---- the server's history ---- */
@@ -159,7 +143,7 @@ static void make_history(struct history *h, struct rng *rng)
 		at += rng_below(rng, 3) * 1000;
 		t->lsn = at;
 		t->end = at = at + 48;
-		t->xid = 1000 + (uint32_t)(i ^ 1); /* not in the order of commits */
+		t->xid = xid_of(i);
 		t->huge = rng_below(rng, 16) == 0;
 		size_t n = t->huge ? OPS : rng_below(rng, OPS);
 		while (t->n < n) {
@@ -201,7 +185,7 @@ static int value_of(enum kind k, const struct member *m, const struct found *own
 	case IN_SET: return m->user == 1 ? m->item : -1;
 	case NOT_IN_SET: return m->user == 2 ? m->item : -1;
 	case ANY_ROW: return m->user == 3 ? 0 : -1;
-	case CORRELATED: return m->user == 4 ? m->item : -1;
+	case CORRELATED: return m->user == 4 && m->item != 0 ? m->item : -1; /* NULL is like nobody's: it isn't in the set */
 	case NESTED: return m->user < IDS && own->count[0][m->user] > 0 ? m->item : -1;
 	default: return m->user < 3 ? m->item * 4 + m->note : -1;
 	}
@@ -317,78 +301,18 @@ struct world {
 	unsigned births, refusals, changed_meanwhile, guesses, rotations, losses, stagings, unsure;
 };
 
-static struct job *take_job(struct shapes *s)
-{
-	pthread_mutex_lock(&s->job_lock);
-	struct job *j = s->admin_jobs;
-	if (j != NULL && (s->admin_jobs = j->next) == NULL)
-		s->admin_tail = &s->admin_jobs;
-	pthread_mutex_unlock(&s->job_lock);
-	return j;
-}
+/* Nothing has changed in the catalog so far. */
+static lsn_t looked(const struct world *w) { return w->at < w->h->n ? w->h->txns[w->at].end : UINT64_MAX; }
 
-/* What PG threads would do: nothing has changed in the catalog. */
-static void serve_jobs(struct world *w)
-{
-	for (struct job *j; (j = take_job(w->s)) != NULL;) {
-		struct cmd *c = mem_zalloc(sizeof *c);
-		c->kind = j->kind == JOB_GROUND ? CMD_GROUND : j->kind == JOB_LOOK ? CMD_LOOKED : CMD_NOP;
-		c->number = j->number;
-		c->lsn = w->at < w->h->n ? w->h->txns[w->at].end : UINT64_MAX;
-		c->xmin = 1000;
-		cmd_post(w->s, c);
-		free(j->oids);
-		free(j);
-	}
-}
-
-/* As the stream's loop before each message. */
 static void wait_ready(struct world *w)
 {
-	while (!w->sink.ready(w->s)) {
-		serve_jobs(w);
-		w->sink.idle(w->s);
-		CHECK(writer_flush(w->s, &e) == 0);
-	}
+	await_ready(w->s, looked(w));
 	lsn_t ack = w->sink.durable(w->s);
 	w->acknowledged = ack != 0 ? ack : w->acknowledged;
 }
 
-/* A command as a PG thread gives it: it waits, and INGEST runs. */
-struct call {
-	struct shapes *s;
-	struct cmd *c;
-	_Atomic bool done;
-};
-
-static void *call_main(void *arg)
-{
-	struct call *call = arg;
-	cmd_call(call->s, call->c);
-	atomic_store(&call->done, true);
-	return NULL;
-}
-
-static int call(struct world *w, struct cmd *c)
-{
-	struct call call = {.s = w->s, .c = c};
-	pthread_t t;
-	REQUIRE(pthread_create(&t, NULL, call_main, &call) == 0);
-	while (!atomic_load(&call.done)) {
-		w->sink.idle(w->s);
-		sched_yield();
-	}
-	pthread_join(t, NULL);
-	return c->result;
-}
-
-static struct cmd about(enum cmd_kind kind, struct slot *slot)
-{
-	struct cmd c = {.kind = kind, .nshapes = slot != NULL ? 1 : 0};
-	if (slot != NULL)
-		c.shapes[0] = slot->shape;
-	return c;
-}
+static int call(struct world *w, struct cmd *c) { return ingest_call(w->s, c); }
+static struct cmd about(enum cmd_kind kind, struct slot *slot) { return ingest_command(kind, slot != NULL ? slot->shape : NULL); }
 
 /* ---- shapes ---- */
 
@@ -508,37 +432,15 @@ static struct pg_snapshot take_snapshot(struct world *w, struct slot *slot)
 		hung = n - 1 - rng_below(w->rng, n < 2 ? n : 2);
 	if (hung < w->restarted_at || (hung < n && !may_hang(w->h, hung, n)))
 		hung = TXNS;
-	struct pg_snapshot snap = {.xmax = 1000, .incarnation_us = 7, .insert_lsn = n > 0 ? w->h->txns[n - 1].end : 1};
-	for (size_t i = 0; i < TXNS; i++) {
+	for (size_t i = 0; i < TXNS; i++)
 		slot->shown[i] = i < n && i != hung;
-		if (slot->shown[i] && w->h->txns[i].xid >= snap.xmax)
-			snap.xmax = w->h->txns[i].xid + 1;
-	}
-	snap.xip = mem_alloc(TXNS * sizeof *snap.xip);
-	for (uint64_t xid = 1000; xid < snap.xmax; xid++)
-		if (!slot->shown[(xid - 1000) ^ 1])
-			snap.xip[snap.nxip++] = xid;
-	snap.xmin = snap.nxip > 0 ? snap.xip[0] : snap.xmax;
-	return snap;
+	return snapshot_of(slot->shown, TXNS, n > 0 ? w->h->txns[n - 1].end : 1);
 }
 
-static void put_first_rows(struct world *w, struct slot *slot, const struct pg_snapshot *snap)
-{
-	struct buf b = BUF_INIT(1u << 20);
-	writer_put(w->s, item_piece_new(slot->shape, 0, 0, true, &b));
-	record_shape(slot->shape, snap, true, 1, &b);
-	writer_put(w->s, item_complete_new(slot->shape, &b, 1, atomic_load(&w->s->next_id)));
-}
-
-/* See test_ingest.c: a transaction is in neither snapshot nor stream so far. */
+/* See test_ingest.c. */
 static bool must_refuse(const struct world *w, const struct slot *slot, bool strictly)
 {
-	for (size_t i = 0; i < TXNS; i++) {
-		bool comes = strictly && w->inside && i == w->at && !slot->in_midst;
-		if (slot->before[i] && !slot->since[i] && !slot->shown[i] && !comes)
-			return true;
-	}
-	return false;
+	return one_is_lost(slot->before, slot->since, slot->shown, TXNS, strictly && w->inside && !slot->in_midst ? w->at : TXNS);
 }
 
 /* The transaction's changes counted in; true: a set is another one now. */
@@ -583,7 +485,7 @@ static void filter(struct world *w, struct slot *slot)
 	w->refusals += rc != 0;
 	if (rc == 0) {
 		CHECK(slot->shape->in.kept == NULL && slot->shape->sets->bound == NULL);
-		put_first_rows(w, slot, &snap);
+		put_no_rows(slot->shape, &snap);
 		w->births++;
 		slot->found = counted;
 		slot->phase = ALIVE;
@@ -610,29 +512,6 @@ static void drop(struct world *w, struct slot *slot)
 }
 
 /* ---- what a log must be ---- */
-
-static struct buf log_text(struct shape *shape)
-{
-	struct buf got = BUF_INIT((size_t)1 << 30);
-	struct waiter waiter = {0};
-	struct log_offset from = {0, LOG_OP_INF};
-	for (bool done = false; !done;) {
-		struct shape_slice slice;
-		shape_slice(shape, false, from, &waiter, &slice);
-		if (!CHECK(slice.kind == SLICE_LOG))
-			break;
-		struct shape_reader *r = shape_reader_new(shape, &slice);
-		enum shape_read rc;
-		while ((rc = shape_reader_next(r, &got, got.len + 5000, &waiter, &e)) == SHAPE_READ_MORE)
-			;
-		shape_reader_free(r);
-		waiter_cancel(&waiter);
-		CHECK(rc == SHAPE_READ_END);
-		from = slice.to;
-		done = slice.up_to_date;
-	}
-	return got;
-}
 
 /* All passed transactions that the snapshot didn't show, the matching rows of each, and nothing else, in their order. */
 static bool log_is_right(struct world *w, struct slot *slot)
@@ -678,7 +557,7 @@ static int send(struct world *w, const struct wal_change *c)
 	wait_ready(w);
 	int rc = w->sink.change(w->s, c, &e);
 	w->staged = w->s->ingest->staged;
-	serve_jobs(w);
+	serve_jobs(w->s, looked(w));
 	for (size_t i = 0; w->staged && i < SLOTS; i++)
 		if (w->slots[i].phase == JOINING)
 			w->slots[i].disturbed = true;
@@ -701,8 +580,6 @@ static void send_relations(struct world *w)
 	CHECK_INT(relate(w, MEMBERS, "members", 3, of_members), 0);
 	CHECK_INT(relate(w, TEAMS, "teams", 2, of_teams), 0);
 }
-
-static struct wal_value text(const char *p, size_t n) { return (struct wal_value){WAL_TEXT, (uint32_t)n, p}; }
 
 static struct wal_value number(char *to, int v)
 {
@@ -758,9 +635,7 @@ static void send_op(struct world *w, const struct txn *t, const struct op *op)
 {
 	struct wire_row was = {.large = NULL}, now = {.large = NULL};
 	if (op->kind == 'T') {
-		struct wal_change c = {.kind = WAL_TRUNCATE};
-		c.u.truncate.count = 1;
-		c.u.truncate.relation_oids = &op->table;
+		struct wal_change c = truncate_change(&op->table);
 		CHECK(send(w, &c) == 0);
 		return;
 	}
@@ -783,18 +658,13 @@ static void something_happens(struct world *w);
 
 static void send_begin(struct world *w, const struct txn *t)
 {
-	struct wal_change c = {.kind = WAL_BEGIN};
-	c.u.begin.final_lsn = t->lsn;
-	c.u.begin.commit_time_us = (int64_t)t->lsn;
-	c.u.begin.xid = t->xid;
+	struct wal_change c = begin_change(t->lsn, t->xid);
 	CHECK(send(w, &c) == 0);
 }
 
 static void send_commit(struct world *w, const struct txn *t)
 {
-	struct wal_change c = {.kind = WAL_COMMIT};
-	c.u.commit.commit_lsn = t->lsn;
-	c.u.commit.end_lsn = t->end;
+	struct wal_change c = commit_change(t->lsn, t->end);
 	CHECK(send(w, &c) == 0);
 	wait_ready(w); /* it is published */
 	w->staged = false;
@@ -854,16 +724,8 @@ static void after_txn(struct world *w, size_t at)
 
 static void start(struct world *w)
 {
-	static struct stream_server server;
-	server = (struct stream_server){.system_id = "1", .timeline = 1, .version_num = 180000, .database_oid = 5, .incarnation_us = 7};
-	server.wal_end = w->h->txns[w->h->n - 1].end;
-	server.confirmed_flush = w->acknowledged != 0 ? w->acknowledged : w->h->txns[0].lsn;
-	lsn_t from;
-	while (w->sink.start(w->s, &server, &from, &e) != 0) { /* a commit's end may wait for the store */
-		CHECK(writer_flush(w->s, &e) == 0);
-		w->sink.idle(w->s);
-	}
-	serve_jobs(w);
+	lsn_t from = begin_stream(w->s, w->h->txns[w->h->n - 1].end, w->acknowledged != 0 ? w->acknowledged : w->h->txns[0].lsn);
+	serve_jobs(w->s, looked(w));
 	wait_ready(w);
 	send_relations(w);
 	/* Again what we have, from where the slot stands: it counts for nothing. */
@@ -937,26 +799,19 @@ static void world_open(struct world *w, const char *dir, struct history *h, stru
 {
 	*w = (struct world){.h = h, .rng = rng};
 	w->config.chunk_bytes_threshold = CHUNK_BYTES;
-	struct shapes *s = w->s = engine_begin(&w->config, dir);
-	atomic_store(&s->seen, 0);
-	w->sink = ingest_sink(s);
-	s->stream = stream_new(s->config, &w->sink);
+	w->s = ingest_open(&w->config, dir);
+	w->sink = ingest_sink(w->s);
 }
 
 static void world_close(struct world *w)
 {
-	struct shapes *s = w->s;
-	atomic_store(&s->stopping, true);
-	w->sink.lost(s);
-	w->sink.idle(s);
+	ingest_end(w->s);
 	for (size_t i = 0; i < SLOTS; i++) {
 		if (w->slots[i].phase == JOINING)
 			unregister(w, &w->slots[i]);
 		shape_unref(w->slots[i].shape);
 	}
-	writer_stop(s);
-	stream_free(s->stream);
-	engine_close(s);
+	ingest_close(w->s);
 }
 
 /* The process ends, and another one goes on with the store: shapes that were being made are gone, counts are lost. */
@@ -1038,7 +893,7 @@ static int filter_with(struct world *w, struct slot *slot, size_t n, const struc
 	int rc = call(w, &c);
 	sets_free(sets);
 	if (rc == 0) {
-		put_first_rows(w, slot, &snap);
+		put_no_rows(slot->shape, &snap);
 		slot->phase = ALIVE;
 	}
 	return rc;
@@ -1059,7 +914,7 @@ static struct world *stage_open(struct stage *s)
 {
 	*s = (struct stage){.rng = rng_seeded(1), .h.n = TXNS};
 	for (size_t i = 0; i < TXNS; i++)
-		s->h.txns[i] = (struct txn){.lsn = 0x1000000 + i * 1000, .end = 0x1000000 + i * 1000 + 48, .xid = 1000 + (uint32_t)(i ^ 1)};
+		s->h.txns[i] = (struct txn){.lsn = 0x1000000 + i * 1000, .end = 0x1000000 + i * 1000 + 48, .xid = xid_of(i)};
 	temp_dir_new(s->dir);
 	world_open(&s->w, s->dir, &s->h, &s->rng);
 	s->w.quiet = true;
@@ -1082,19 +937,24 @@ static void end_txn(struct world *w)
 		w->slots[i].in_midst = false;
 }
 
-/* A row of members comes, or goes; `note` is so long. */
-static void member(struct world *w, char kind, const char *user, const char *item, char note, size_t len)
+/* A row of members, or of a partition, comes, or goes; `note` is so long. */
+static void member_of(struct world *w, uint32_t relation, char kind, const char *user, const char *item, char note, size_t len)
 {
 	struct wal_change c = {.kind = (enum wal_kind)kind};
 	char *text_of_note = mem_alloc(len + 1);
 	memset(text_of_note, note, len);
 	struct wal_value values[] = {text(user, strlen(user)), item != NULL ? text(item, strlen(item)) : (struct wal_value){WAL_NULL, 0, NULL},
 	                             text(text_of_note, len)};
-	c.u.row.relation_oid = MEMBERS;
+	c.u.row.relation_oid = relation;
 	c.u.row.old_kind = kind == 'I' ? 0 : 'O';
 	*(kind == 'I' ? &c.u.row.new_tuple : &c.u.row.old_tuple) = (struct wal_tuple){3, values};
 	CHECK(send(w, &c) == 0);
 	free(text_of_note);
+}
+
+static void member(struct world *w, char kind, const char *user, const char *item, char note, size_t len)
+{
+	member_of(w, MEMBERS, kind, user, item, note, len);
 }
 
 static void item(struct world *w, int id, size_t pad)
@@ -1284,6 +1144,67 @@ static void test_misfits(void)
 	}
 }
 
+/* As the catalog describes it from now on: partitioned, with this one partition, or none (0). */
+static void describe_members(char relkind, uint32_t leaf)
+{
+	struct pg_table *now = table_make(MEMBERS, "public", "members", "usr:23 item:23 note:25");
+	now->relkind = relkind;
+	now->nleaves = leaf != 0;
+	if (leaf != 0)
+		now->leaves = mem_alloc(sizeof *now->leaves);
+	if (leaf != 0)
+		now->leaves[0] = leaf;
+	pg_table_unref(members);
+	members = now;
+}
+
+/* A PG thread's answer to a relation that INGEST hadn't met: it is a partition of members, which came with rows or without. */
+static void attached(struct world *w, uint32_t leaf, bool had_rows)
+{
+	static const struct wal_column of_members[] = {{"usr", 23, -1, true}, {"item", 23, -1, true}, {"note", 25, -1, true}};
+	CHECK_INT(relate(w, leaf, "members_2", 3, of_members), 0);
+	CHECK_INT(w->s->ingest->resolving, leaf); /* it waits for that */
+	struct cmd c = {.kind = CMD_RESOLVED, .oid = leaf, .xid = w->s->ingest->xid, .ancestors = {MEMBERS}, .nancestors = 1, .had_rows = {had_rows}};
+	call(w, &c);
+	CHECK_INT(w->s->ingest->resolving, 0);
+}
+
+/* A table inside gets a partition. With rows it changes sets, and nothing in the stream tells of them: whoever doesn't have it in
+ * his snapshot goes. What comes into an empty one counts. */
+static void test_partition_attached(void)
+{
+	enum { LEAF = 150 };
+	for (int had_rows = 0; had_rows < 2; had_rows++) {
+		struct stage st;
+		struct found found = {.count[0][3] = 1};
+		describe_members('p', 0);
+		struct world *w = stage_open(&st);
+		begin_shape(w, &w->slots[0], conditions[IN_SET], IN_SET, &found);
+		begin_shape(w, &w->slots[1], conditions[CORRELATED], CORRELATED, &found);
+		begin_shape(w, &w->slots[2], "id IN (SELECT id FROM teams WHERE size > 5)", IN_SET, &found);
+		describe_members('p', LEAF);
+		begin_shape(w, &w->slots[3], "id IN (SELECT item FROM members WHERE usr = 6)", IN_SET, &found);
+		begin_txn(w);
+		attached(w, LEAF, had_rows);
+		item(w, 3, 5);
+		end_txn(w);
+		for (int i = 0; i < 4; i++) {
+			CHECK_INT(gone(&w->slots[i]), had_rows && i < 2);
+			CHECK_INT(w->slots[i].shape->tail.last.tx == w->h->txns[0].lsn, !(had_rows && i < 2));
+		}
+		begin_txn(w);
+		member_of(w, LEAF, 'I', "1", "5", 'x', 1);
+		end_txn(w);
+		CHECK(gone(&w->slots[0]) && gone(&w->slots[1]) == had_rows && !gone(&w->slots[2]) && !gone(&w->slots[3]));
+		begin_txn(w);
+		member_of(w, LEAF, 'I', "6", "5", 'x', 1);
+		end_txn(w);
+		CHECK(gone(&w->slots[3]) && !gone(&w->slots[2]));
+		stage_close(&st);
+	}
+	describe_members('r', 0);
+}
+
 /* What is kept while a shape joins has an end: it is to be registered anew then. The same for a transaction's changes, which
  * end the shape, though they come to nothing. */
 static void test_bounds(void)
@@ -1367,6 +1288,7 @@ int main(void)
 	RUN(test_lost_amid);
 	RUN(test_evaluation_fails);
 	RUN(test_misfits);
+	RUN(test_partition_attached);
 	RUN(test_bounds);
 	RUN(test_restarted);
 	for (uint64_t i = 0; i < 6; i++)

@@ -163,6 +163,12 @@ static int join(const struct pg_table *t, const struct pg_join *known, struct pg
 	return join_as(admin, NEW_MINOR, t, known, out, e);
 }
 
+static int look(const struct pg_table *t, struct err *e)
+{
+	err_clear(e);
+	return pg_publication_look(admin, &config, NEW_MINOR, t, e);
+}
+
 static int keep(const struct pg_table *t, const struct pg_join *known, struct pg_join *out, struct err *e)
 {
 	err_clear(e);
@@ -516,8 +522,12 @@ static void test_partitions(void)
 
 	/* rows that could never be streamed */
 	run(admin, "CREATE UNLOGGED TABLE bb_live.p4 PARTITION OF bb_live.root FOR VALUES IN (4)");
+	run(admin, "ALTER TABLE bb_live.p1 REPLICA IDENTITY DEFAULT");
+	CHECK_INT(look(root, &e), -1);
+	CHECK(e.kind == ERR_CONFIG && strstr(e.text, "bb_live.p4") != NULL);
 	CHECK_INT(join(root, NULL, &again, &e), -1);
 	CHECK(e.kind == ERR_CONFIG && strstr(e.text, "bb_live.p4") != NULL);
+	CHECK_STR(value(admin, "SELECT relreplident FROM pg_class WHERE oid = 'bb_live.p1'::regclass"), "d");
 	pg_table_unref(root);
 }
 
@@ -529,6 +539,12 @@ static void test_join_and_leave(void)
 	struct pg_table *t = lookup("items");
 	struct pg_join j, known;
 	struct err e;
+	CHECK_INT(look(t, &e), 0);
+	CHECK_STR(value(admin, "SELECT relreplident FROM pg_class WHERE oid = 'bb_live.items'::regclass"), "d");
+	config.manual_table_publishing = true;
+	CHECK_INT(look(t, &e), -1);
+	CHECK(e.kind == ERR_CONFIG && strstr(e.text, "is missing from the publication") != NULL);
+	config.manual_table_publishing = false;
 	CHECK_INT(join(t, NULL, &known, &e), 0);
 	CHECK(known.added_by_us && known.publication_rel_oid != 0);
 	CHECK_STR(value(admin, "SELECT relreplident FROM pg_class WHERE oid = 'bb_live.items'::regclass"), "f");

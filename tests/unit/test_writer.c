@@ -676,6 +676,98 @@ static void test_folding(uint64_t seed)
 	temp_dir_remove(dir);
 }
 
+#define BULK_TXNS 40 /* of a row each: more than the journal may have before it is folded */
+#define BULK_BYTES (512u << 10)
+
+static struct entry bulk_entry(uint64_t k)
+{
+	char *text = mem_alloc(BULK_BYTES);
+	size_t n = (size_t)sprintf(text, "{\"n\":%llu,\"x\":\"", (unsigned long long)k);
+	memset(text + n, 'x', BULK_BYTES - n - 2);
+	memcpy(text + BULK_BYTES - 2, "\"}", 2);
+	struct entry en = {at(lsn_of(k), 0), line_new(text, BULK_BYTES, 1), ENTRY_CHUNK_END};
+	free(text);
+	return en;
+}
+
+/* Rows 1 to BULK_TXNS, each once. */
+static bool bulk_is_right(struct shape *shape)
+{
+	struct buf got = BUF_INIT(LIMIT);
+	struct waiter waiter = {0};
+	struct log_offset from = {0, LOG_OP_INF};
+	uint64_t k = 1;
+	bool good = shape != NULL;
+	for (bool done = false; good && !done;) {
+		struct shape_slice sl;
+		char want[40];
+		shape_slice(shape, false, from, &waiter, &sl);
+		done = sl.empty;
+		if (done)
+			break;
+		buf_reset(&got);
+		struct shape_reader *r = shape_reader_new(shape, &sl);
+		while (shape_reader_next(r, &got, LIMIT, &waiter, &e) == SHAPE_READ_MORE)
+			;
+		shape_reader_free(r);
+		int n = snprintf(want, sizeof want, "{\"n\":%llu,", (unsigned long long)k++);
+		good = sl.kind == SLICE_LOG && got.len == BULK_BYTES + 1 && memcmp(got.data, want, (size_t)n) == 0;
+		from = sl.to;
+		done = sl.up_to_date;
+	}
+	buf_clear(&got);
+	return good && k == BULK_TXNS + 1;
+}
+
+static struct log_offset folded_upto(struct shape *shape)
+{
+	pthread_mutex_lock(shape_lock(shape));
+	struct log_offset upto = shape->tail.folded;
+	pthread_mutex_unlock(shape_lock(shape));
+	return upto;
+}
+
+/* Rows are in the tail before they are queued: a fold that finds some that aren't durable leaves them there, and the next one, and a
+ * restart, has each once. */
+static void test_folds_what_is_durable(void)
+{
+	char dir[TEMP_DIR_MAX];
+	temp_dir_new(dir);
+	struct world w;
+	world_open(&w, dir);
+	make_shapes(&w);
+	struct shape *shape = make_shape(&w, 60);
+	put_record(&w, ITEM_COMPLETE, shape, 0);
+	CHECK(writer_flush(w.engine, &e) == 0);
+	struct entry all[BULK_TXNS];
+	for (uint64_t k = 1; k <= BULK_TXNS; k++) {
+		struct entry en = all[k - 1] = bulk_entry(k);
+		line_ref(en.line);
+		tail_publish(shape, &en, 1);
+	}
+	for (uint64_t k = 1; k <= BULK_TXNS; k++) {
+		struct item_rows *it = item_rows_new(&(struct item_txn){.end = end_of(k)}, 1);
+		item_rows_add(it, shape, &all[k - 1]);
+		if (k == BULK_TXNS) { /* of this one nothing is known but to those who read the tail */
+			int64_t until = clock_mono_ms() + WAIT_MAX_MS;
+			CHECK(writer_flush(w.engine, &e) == 0);
+			while (folded_upto(shape).tx == 0 && clock_mono_ms() < until)
+				usleep(1000);
+			lsn_t folded = folded_upto(shape).tx;
+			CHECK(folded > 0 && folded < lsn_of(k));
+			CHECK(bulk_is_right(shape));
+		}
+		writer_put(w.engine, &it->item);
+	}
+	CHECK(writer_flush(w.engine, &e) == 0);
+	CHECK(bulk_is_right(shape));
+	world_close(&w);
+	world_open(&w, dir);
+	CHECK(bulk_is_right(map_get(&w.engine->by_handle, "60-60000", strlen("60-60000"))));
+	world_close(&w);
+	temp_dir_remove(dir);
+}
+
 /* Shapes that go, shapes whose snapshot never came to its end, and a twin of one definition. */
 static void test_drops(void)
 {
@@ -724,6 +816,52 @@ static void test_drops(void)
 	store_read_end(r);
 	buf_clear(&out);
 	store_close(s);
+	temp_dir_remove(dir);
+}
+
+/* Nothing of the shape is left in the store. */
+static bool is_deleted(struct shapes *s, uint64_t id)
+{
+	int64_t until = clock_mono_ms() + WAIT_MAX_MS;
+	int dropped = 1;
+	for (; dropped == 1 && clock_mono_ms() < until; usleep(1000)) {
+		struct store_read *r = store_read_begin(s->store, &e);
+		dropped = store_is_dropped(r, id, &e);
+		store_read_end(r);
+	}
+	return dropped == 0;
+}
+
+/* A thread that hadn't heard that a shape is gone queues its record and rows when all of it has been deleted: they don't bring it
+ * back. */
+static void test_late_record(void)
+{
+	char dir[TEMP_DIR_MAX];
+	temp_dir_new(dir);
+	struct world w;
+	world_open(&w, dir);
+	make_shapes(&w);
+	struct shape *gone = shape_ref(make_shape(&w, 50));
+	put_pieces(&w, gone);
+	CHECK(writer_flush(w.engine, &e) == 0);
+	drop_shape(&w, gone);
+	CHECK(writer_flush(w.engine, &e) == 0);
+	CHECK(is_deleted(w.engine, 50));
+	put_pieces(&w, gone);
+	put_record(&w, ITEM_COMPLETE, gone, 2);
+	CHECK(writer_flush(w.engine, &e) == 0);
+	CHECK_INT(gone->tail.state, SHAPE_GONE);
+	struct buf out = BUF_INIT(LIMIT);
+	struct store_read *r = store_read_begin(w.engine->store, &e);
+	CHECK_INT(read_snapshot(r, 50, 0, 0, &out, &e), 1);
+	store_read_end(r);
+	buf_clear(&out);
+	shape_unref(gone);
+	world_close(&w);
+	world_open(&w, dir);
+	CHECK_INT(w.engine->nshapes, SHAPES);
+	CHECK(all_is_right(&w, 0));
+	world_close(&w);
 	temp_dir_remove(dir);
 }
 
@@ -1091,6 +1229,8 @@ int main(void)
 	uint64_t seed = test_seed("test_writer");
 	log_init(LOG_EMERGENCY); /* failing disks are reported, as they should be */
 	RUN(test_drops);
+	RUN(test_late_record);
+	RUN(test_folds_what_is_durable);
 	RUN(test_ids, false);
 	RUN(test_ids, true);
 	RUN(test_damaged_head);

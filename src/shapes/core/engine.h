@@ -122,6 +122,7 @@ struct shapes {
 	int64_t failing_since_ms, failing_told_ms;
 	_Atomic lsn_t published_tx;    /* last staged transaction the writer has published */
 	_Atomic size_t keys_counted;   /* of all shapes whose rows may be equal */
+	_Atomic unsigned snapshots_ahead; /* of births that are taken, or to be, before their shapes register */
 	_Atomic size_t sets_bytes;     /* what subqueries of all shapes select (core/sets.h) */
 	_Atomic uint64_t stat_transactions, stat_changes, stat_appended, stat_where_failures;
 

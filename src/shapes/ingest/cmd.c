@@ -270,8 +270,8 @@ static void run_command(struct shapes *s, struct cmd *c)
 		look_done(s, c);
 		break;
 	case CMD_PRUNE:
-		/* A shape that joins may yet need to know of one that has ended since its snapshot. */
-		if (s->ingest->njoining == 0)
+		/* A shape that joins, or is about to, may yet need to know of one that has ended since its snapshot. */
+		if (s->ingest->njoining == 0 && atomic_load(&s->snapshots_ahead) == 0)
 			passed_prune(s->ingest, c->xmin);
 		break;
 	case CMD_COUNTS:

@@ -40,6 +40,7 @@ static int add_values(struct inner *i, const struct sets_plan *plan, size_t numb
 	struct where_pool *pool = filter_pool(i->selected.selection->filter);
 	const struct where_node *const *values = where_subquery_values(plan->steps[number].around, plan->steps[number].at);
 	uint32_t n = (uint32_t)where_subquery_width(plan->steps[number].around, plan->steps[number].at);
+	i->ignores_nulls = where_subquery_ignores_nulls(plan->steps[number].around, plan->steps[number].at);
 	i->values = mem_alloc((n + 1) * sizeof *i->values);
 	for (; i->nvalues < n; i->nvalues++)
 		if (where_pool_add(pool, values[i->nvalues], &i->values[i->nvalues], reason) != 0)
@@ -176,22 +177,13 @@ static int64_t *delta_of(struct ingest *in, struct inner *i, const struct where_
 	return count;
 }
 
-/* The row at hand of the pool is one of those that the subquery selects. */
-static void count_row(const struct watching *w, struct inner *i)
+/* `ok`: the values could be had. */
+static void count_values(const struct watching *w, struct inner *i, const struct where_value *row, const struct where_type *const *types, bool ok)
 {
-	struct where_value few[8], *row = i->nvalues <= ARRAY_LEN(few) ? few : mem_alloc(i->nvalues * sizeof *row);
-	const struct where_type *few_types[8], **types = row == few ? few_types : mem_alloc(i->nvalues * sizeof *types);
-	struct where_pool *pool = filter_pool(w->sel->filter);
-	bool ok = true;
-	for (uint32_t k = 0; k < i->nvalues && ok; k++) {
-		row[k] = *where_pool_eval(pool, i->values[k]);
-		types[k] = where_pool_type(pool, i->values[k]);
-		ok = row[k].is != WHERE_ERROR;
-	}
 	int64_t *count = ok ? delta_of(w->in, i, row, types) : NULL;
 	if (count != NULL)
 		*count += w->sign;
-	else if (ok || !where_pool_too_costly(pool))
+	else if (ok || !where_pool_too_costly(filter_pool(w->sel->filter)))
 		rotate(w->in, i, REASON_CONDITION_UNUSABLE,
 		       "what a subquery of its condition selects from a changed row cannot be evaluated");
 	else
@@ -199,6 +191,23 @@ static void count_row(const struct watching *w, struct inner *i)
 		       "what a subquery of its condition selects takes too much work for a changed row");
 	if (w->in->deltas_bytes > DELTAS_BYTES_MAX)
 		rotate(w->in, i, REASON_LIMIT_TRANSACTION, "a transaction changed too much of what its condition selects");
+}
+
+/* The row at hand of the pool is one of those that the subquery selects. */
+static void count_row(const struct watching *w, struct inner *i)
+{
+	struct where_value few[8], *row = i->nvalues <= ARRAY_LEN(few) ? few : mem_alloc(i->nvalues * sizeof *row);
+	const struct where_type *few_types[8], **types = row == few ? few_types : mem_alloc(i->nvalues * sizeof *types);
+	struct where_pool *pool = filter_pool(w->sel->filter);
+	bool ok = true, null = false;
+	for (uint32_t k = 0; k < i->nvalues && ok; k++) {
+		row[k] = *where_pool_eval(pool, i->values[k]);
+		types[k] = where_pool_type(pool, i->values[k]);
+		ok = row[k].is != WHERE_ERROR;
+		null = null || row[k].is == WHERE_NULL;
+	}
+	if (!ok || !null || !i->ignores_nulls)
+		count_values(w, i, row, types, ok);
 	if (row != few) {
 		free(row);
 		free(types);
@@ -357,6 +366,8 @@ void inner_forget_kept(struct shape *shape)
 bool inner_counts(struct shape *shape, struct sets *sets, const struct pg_snapshot *snap)
 {
 	REQUIRE(sets->n == shape->in.ninner);
+	if (sets == shape->sets && shape->in.kept != NULL)
+		return false; /* it must stay what the shape is registered with */
 	for (const struct inner_kept *k = shape->in.kept; k != NULL; k = k->next) {
 		bool shown = k->tx < snap->insert_lsn && pg_snapshot_holds(snap, k->xid);
 		if (!shown && apply(sets->bags[k->number], k->delta) != SAME)
@@ -369,7 +380,8 @@ void inner_take(struct shape *shape, struct sets *sets)
 {
 	inner_forget_kept(shape);
 	sets_unbind(sets);
-	sets_free(shape->sets);
+	if (sets != shape->sets)
+		sets_free(shape->sets);
 	shape->sets = sets;
 	for (uint16_t i = 0; i < shape->in.ninner; i++)
 		shape->in.inner[i].bag = sets->bags[i];

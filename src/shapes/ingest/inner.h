@@ -24,6 +24,7 @@ struct inner {
 	struct selected selected; /* its condition, with constants for the subqueries inside it */
 	uint32_t *values;        /* what is compared, in that filter's pool */
 	uint32_t nvalues;
+	bool ignores_nulls;      /* a row with a NULL among the values isn't counted */
 	struct where_bag *bag;   /* what there is: the shape's, of its sets */
 	struct where_bag *delta; /* what the running transaction changes of that, NULL: nothing */
 	struct inner *next_touched, **touched_at; /* among those that the running transaction touches; NULL: it doesn't */
@@ -41,11 +42,12 @@ void inner_commit(struct ingest *in);
 /* The transaction is over, or lost. */
 void inner_txn_clear(struct ingest *in);
 /*
- * A shape that joins has its snapshot, and its sets read in that, equal to those that it joined with. What was kept meanwhile and
- * the snapshot doesn't show is counted into them. False: they have changed since, another snapshot is needed.
+ * A shape that joins has its snapshot, and its sets read in that: those that it joined with, or others that are equal. What was
+ * kept meanwhile and the snapshot doesn't show is counted into them, but not into the former. False: they have changed since, or
+ * may have, another snapshot is needed.
  */
 bool inner_counts(struct shape *shape, struct sets *sets, const struct pg_snapshot *snap) MUST_USE;
-/* From now on its counts are these; they are the shape's. */
+/* From now on its counts are these; they are the shape's, if they weren't. */
 void inner_take(struct shape *shape, struct sets *sets);
 void inner_forget_kept(struct shape *shape);
 #endif

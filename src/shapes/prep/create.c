@@ -28,12 +28,12 @@
 #define QUICK_COPY_MS 20 /* for a shape, on average */
 #define JOINS_MAX 3 /* of the tables for one snapshot: the publication was altered in between */
 
-/* What subqueries select is read before their shapes are registered, and again in their snapshot. If it has changed in between, so
- * often at most before who changes that fast is given up. */
+/* What subqueries select in a snapshot is what their shapes are registered with, for that snapshot or for the next. If it has
+ * changed in between, so often at most before who changes that fast is given up. */
 #define GUESSES_MAX 5
 
 /* Of take_once(): what is left to do. GROUND_JOIN is another. */
-enum taken { TAKEN = 0, TAKE_ANEW = 1, TAKE_AGAIN = 3 /* the registration stands */, TAKE_GUESSED = 4 /* what was guessed has changed */ };
+enum taken { TAKEN = 0, TAKE_ANEW = 1, TAKE_AGAIN = 3 /* the registration stands */, TAKE_GUESSED = 4 /* there is another guess */ };
 
 /* Retaking a snapshot that calls running what the stream has passed (a synchronous standby may be slow). */
 #define SNAPSHOT_RETAKE_MAX_MS 20000
@@ -46,7 +46,8 @@ struct creation {
 	struct ground_since *since;       /* of each table */
 	bool registered;
 	int guesses;
-	struct sets *found[SNAPSHOT_SHARED_MAX]; /* what subqueries select in the snapshot, by shape; their `sets` are the guesses */
+	struct sets *found[SNAPSHOT_SHARED_MAX]; /* what subqueries select in the snapshot, by shape; their `sets` are the guesses, which
+	                                            for the first snapshot are the same */
 };
 
 static bool creation_cancelled(void *ctx)
@@ -60,6 +61,24 @@ static bool creation_cancelled(void *ctx)
 	return true;
 }
 
+/* Joins the table, or with `now` NULL only looks whether it could. */
+static int ask_publication(struct creation *c, const struct pg_table *table, const struct pg_join *known, struct pg_join *now, struct err *e)
+{
+	const struct config *config = c->w->s->config;
+	int version = shapes_server_version(c->w->s), rc = -1;
+	for (int tries = 0; tries < 2; tries++) {
+		bool fresh = c->w->admin == NULL;
+		PGconn *admin = session_admin(c->w, e);
+		if (admin != NULL)
+			rc = now == NULL ? pg_publication_look(admin, config, version, table, e)
+			                 : pg_publication_join(admin, config, version, table, known, creation_cancelled, c, now, e);
+		if (rc == 0 || fresh || e->kind != ERR_PG_CONN)
+			break;
+		pg_disconnect(&c->w->admin); /* it broke while idle */
+	}
+	return rc;
+}
+
 static int join_table(struct creation *c, struct pg_table *table, struct ground_since *since, struct err *e)
 {
 	struct shapes *s = c->w->s;
@@ -71,16 +90,7 @@ static int join_table(struct creation *c, struct pg_table *table, struct ground_
 		struct timespec ts = {0, 2 * 1000000};
 		nanosleep(&ts, NULL); /* another thread joins this very table; it is short or ends by its limits */
 	}
-	int rc = -1;
-	for (int tries = 0; tries < 2; tries++) {
-		bool fresh = c->w->admin == NULL;
-		PGconn *admin = session_admin(c->w, e);
-		rc = admin == NULL ? -1 : pg_publication_join(admin, s->config, shapes_server_version(s), table, has_known ? &known : NULL,
-		                                              creation_cancelled, c, &now, e);
-		if (rc == 0 || fresh || e->kind != ERR_PG_CONN)
-			break;
-		pg_disconnect(&c->w->admin); /* it broke while idle */
-	}
+	int rc = ask_publication(c, table, has_known ? &known : NULL, &now, e);
 	/* It left and came back: what older shapes missed is gone for them. Before the record says so. */
 	if (rc == 0 && has_known && known.publication_rel_oid != now.publication_rel_oid)
 		claim_rotate_older(s, table->oid, c->shapes, c->n, REASON_PUBLICATION_CHANGED,
@@ -89,6 +99,31 @@ static int join_table(struct creation *c, struct pg_table *table, struct ground_
 	since->publication_xmin = now.publication_xmin;
 	since->publication_rel_oid = now.publication_rel_oid;
 	return rc;
+}
+
+/* Whether a table has joined before, so that to join again alters nothing of it. */
+static bool has_joined(struct shapes *s, uint32_t oid)
+{
+	pthread_rwlock_rdlock(&s->registry_lock);
+	const struct table_state *t = registry_table(s, oid);
+	bool joined = t != NULL && t->joined;
+	pthread_rwlock_unlock(&s->registry_lock);
+	return joined;
+}
+
+/* A table that can't join is refused before another is altered for its sake. */
+static int look_at_tables(struct creation *c, struct err *e)
+{
+	size_t fresh = 0;
+	for (size_t i = 0; i < c->tables.n; i++)
+		fresh += !has_joined(c->w->s, c->tables.list[i]->oid);
+	for (size_t i = 0; fresh > 1 && i < c->tables.n; i++) {
+		c->tables.failed = c->tables.list[i];
+		if (!has_joined(c->w->s, c->tables.list[i]->oid) && ask_publication(c, c->tables.list[i], NULL, NULL, e) != 0)
+			return -1;
+	}
+	c->tables.failed = NULL;
+	return 0;
 }
 
 /* One after the other, each claimed for itself: nobody holds a claim while he waits for another. */
@@ -261,28 +296,14 @@ static void guess(struct creation *c)
 
 static bool has_subqueries(const struct creation *c) { return c->n > 0 && c->shapes[0]->def.has_subqueries; }
 
-/* Before the first registration: what subqueries select a moment earlier. */
-static int guess_first(struct creation *c, struct err *e)
+/* What the first snapshot shows is what the shapes are registered with, after it: whatever the stream passes in between INGEST
+ * holds against that snapshot, which then isn't taken. The next one finds them registered. */
+static int guess_first(struct creation *c, PGconn *conn, struct err *e)
 {
-	struct server_id server = server_id(c->w->s);
-	struct pg_snapshot snap = {0};
-	PGconn *conn = session_snapshot(c->w, e);
-	if (conn == NULL)
+	if (read_sets(c, conn, e) != 0)
 		return -1;
-	c->w->snapshot_open = true;
-	int rc = pg_snapshot_begin(conn, &c->tables, e);
-	if (rc == 1)
-		rc = pg_snapshot_lock_columns(conn, &c->tables, e); /* TAKE_ANEW */
-	if (rc == 0)
-		rc = pg_snapshot_take(conn, &c->tables, server.system_id, server.timeline, &snap, e);
-	if (rc == 0)
-		rc = read_sets(c, conn, e);
-	pg_snapshot_clear(&snap);
-	if (rc == 0)
-		guess(c);
-	else
-		forget_found(c);
-	return rc != 0 ? rc : TAKE_GUESSED;
+	guess(c);
+	return register_shapes(c, e);
 }
 
 /* Whether the shapes are registered with what their subqueries select in this snapshot. Those that never are are given up. */
@@ -318,8 +339,11 @@ static int compare_sets(struct creation *c, PGconn *conn, struct err *e)
 static int hand_over(struct creation *c, struct pg_snapshot *snap, struct err *e)
 {
 	struct cmd filter = command(CMD_FILTER, c);
+	struct sets *own[SNAPSHOT_SHARED_MAX];
+	for (int i = 0; i < c->n; i++)
+		own[i] = c->shapes[i]->sets;
 	filter.snap = snap;
-	filter.sets = has_subqueries(c) ? c->found : NULL;
+	filter.sets = !has_subqueries(c) ? NULL : c->found[0] != NULL ? c->found : own;
 	int rc = cmd_call(c->w->s, &filter);
 	if (rc < 0)
 		return err_set(e, ERR_PG_CONN, "Database connection not available");
@@ -335,9 +359,10 @@ static int take_once(struct creation *c, struct pg_snapshot *snap, struct err *e
 		return -1;
 	for (size_t i = 0; i < c->tables.n; i++)
 		c->since[i].version = ground_version(s, c->tables.list[i]->oid);
+	bool first = has_subqueries(c) && c->guesses == 0;
 	c->w->snapshot_open = true;
 	int rc = pg_snapshot_begin(conn, &c->tables, e);
-	if (rc < 0 || register_shapes(c, e) != 0)
+	if (rc < 0 || (!first && register_shapes(c, e) != 0))
 		return -1;
 	if (rc == 1 && (rc = pg_snapshot_lock_columns(conn, &c->tables, e)) != 0)
 		return rc;
@@ -346,8 +371,17 @@ static int take_once(struct creation *c, struct pg_snapshot *snap, struct err *e
 		return -1;
 	rc = ground_born(s, conn, &c->tables, c->since, c->shapes, c->n, e);
 	if (rc == 0 && has_subqueries(c))
-		rc = compare_sets(c, conn, e);
+		rc = first ? guess_first(c, conn, e) : compare_sets(c, conn, e);
 	return rc == 0 ? hand_over(c, snap, e) : rc;
+}
+
+/* What INGEST remembers of passed transactions must reach back to before the snapshot, also while no shape is registered. */
+static int take_once_kept(struct creation *c, struct pg_snapshot *snap, struct err *e)
+{
+	atomic_fetch_add(&c->w->s->snapshots_ahead, 1);
+	int rc = take_once(c, snap, e);
+	atomic_fetch_sub(&c->w->s->snapshots_ahead, 1);
+	return rc;
 }
 
 static int take_snapshot(struct creation *c, struct pg_snapshot *snap, struct err *e)
@@ -355,8 +389,8 @@ static int take_snapshot(struct creation *c, struct pg_snapshot *snap, struct er
 	int64_t until = clock_mono_ms() + SNAPSHOT_RETAKE_MAX_MS;
 	bool retried = false;
 	for (int joins = 1;;) {
-		bool fresh = c->w->snap == NULL;
-		int rc = has_subqueries(c) && c->guesses == 0 ? guess_first(c, e) : take_once(c, snap, e);
+		bool fresh = c->w->snap == NULL, first = c->guesses == 0;
+		int rc = take_once_kept(c, snap, e);
 		forget_found(c);
 		if (rc == TAKEN)
 			return 0;
@@ -372,7 +406,7 @@ static int take_snapshot(struct creation *c, struct pg_snapshot *snap, struct er
 		}
 		if (rc < 0)
 			return -1;
-		if (rc == TAKE_GUESSED)
+		if (rc == TAKE_GUESSED || (rc == TAKE_AGAIN && first && c->guesses == 1)) /* that one is newer than the registration */
 			continue;
 		if (rc == GROUND_JOIN) {
 			const struct pg_table *about = c->tables.failed;
@@ -462,7 +496,9 @@ void create_run(struct pg_thread *w, struct job *j)
 		return;
 	}
 	list_tables(def, &c);
-	int rc = join_tables(&c, &e);
+	int rc = look_at_tables(&c, &e);
+	if (rc == 0)
+		rc = join_tables(&c, &e);
 	/* A subquery may take its time, twice: births of other conditions on the table don't wait for that. */
 	if (rc == 0 && has_subqueries(&c))
 		queue_prepared(w);

@@ -14,6 +14,7 @@
 struct reading {
 	struct sets *sets;
 	size_t number, width;
+	bool ignores_nulls; /* rows with one aren't in it */
 	struct buf raw; /* values with their escapes undone */
 	struct where_text_value *values;
 };
@@ -31,9 +32,19 @@ static void raw_values(struct reading *r, const struct pg_copy_value *values)
 		r->values[i].p = PG_COPY_IS_NULL(values[i]) ? NULL : p != NULL ? p : "";
 }
 
+static bool has_null(const struct reading *r, const struct pg_copy_value *values)
+{
+	size_t i = 0;
+	while (i < r->width && !PG_COPY_IS_NULL(values[i]))
+		i++;
+	return i < r->width;
+}
+
 static int take_row(void *ctx, const struct pg_copy_value *values, struct err *e)
 {
 	struct reading *r = ctx;
+	if (r->ignores_nulls && has_null(r, values))
+		return 0;
 	raw_values(r, values);
 	if (r->raw.failed)
 		return err_set(e, ERR_REQUEST, "a value that a subquery of this condition selects is too large");
@@ -54,6 +65,7 @@ static int read_one(struct reading *r, PGconn *conn, const struct sets_plan *pla
 	const struct where *around = plan->steps[r->number].around;
 	size_t at = plan->steps[r->number].at;
 	r->width = where_subquery_width(around, at);
+	r->ignores_nulls = where_subquery_ignores_nulls(around, at);
 	r->values = mem_alloc((r->width + 1) * sizeof *r->values);
 	if (r->width == 0)
 		buf_puts(&sql, "SELECT pg_catalog.count(*) FROM (");

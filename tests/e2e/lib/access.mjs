@@ -57,6 +57,14 @@ export async function becomes(w, followers, times, ms = 20000) {
   rotated(followers, times)
 }
 
+// Statements one after the other, each with the followers that it rotates, and how often they have been by then.
+export async function eachRotates(w, steps) {
+  for (const [sql, followers, times] of steps) {
+    await w.sql(sql)
+    await becomes(w, followers, times)
+  }
+}
+
 // A request with this handle at this offset gets 409, whatever its successor would get.
 export const refused = (w, at, params = SHAPE, ms = 10000) =>
   until(

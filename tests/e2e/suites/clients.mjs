@@ -5,14 +5,9 @@
 import * as newest from '@electric-sql/client'
 import * as client10 from '@electric-sql/client-1.0'
 import * as client08 from '@electric-sql/client-0.8'
-import { PGlite } from '@electric-sql/pglite'
-import { electricSync } from '@electric-sql/pglite-sync'
-import { useShape } from '@electric-sql/react'
 import { createCollection } from '@tanstack/db'
 import { electricCollectionOptions } from '@tanstack/electric-db-collection'
-import { setMaxListeners } from 'node:events'
-import { createElement } from 'react'
-import { create } from 'react-test-renderer'
+import { counted, rendered, synced, untilTheEnd } from '../lib/clients.mjs'
 import { ITEMS, Items, normal, wanted } from '../lib/items.mjs'
 import { difference } from '../lib/follower.mjs'
 import { Proxy } from '../lib/proxy.mjs'
@@ -21,7 +16,6 @@ import { world } from '../lib/setup.mjs'
 import { Random, assert, delay, equal, seed, until } from '../lib/util.mjs'
 
 const CHUNK = '10000'
-const BACKOFF = { initialDelay: 10, maxDelay: 100, multiplier: 1.5 }
 
 // The ways a version is asked for its stream.
 const CLIENTS = [
@@ -59,30 +53,9 @@ function pretendPage(t) {
 // A client's stream and shape. Counts what it asked for and what it was refused.
 function follow(t, client, url, more = {}) {
   if (client.page) pretendPage(t)
-  const abort = new AbortController()
-  // The old clients add one listener a request.
-  setMaxListeners(0, abort.signal)
-  t.cleanup(() => abort.abort())
-  const seen = { requests: 0, sse: 0, refetches: 0, errors: [] }
-  const fetchClient = async (input, init) => {
-    seen.requests++
-    if (String(input).includes('live_sse=true')) seen.sse++
-    const answer = await fetch(input, init)
-    if (answer.status === 409) seen.refetches++
-    return answer
-  }
-  const stream = new client.module.ShapeStream({
-    url: `${url}/v1/shape`,
-    signal: abort.signal,
-    backoffOptions: BACKOFF,
-    fetchClient,
-    onError: (e) => {
-      seen.errors.push(e)
-      return {}
-    },
-    ...client.options(),
-    ...more,
-  })
+  const abort = untilTheEnd(t)
+  const { seen, options } = counted(url, () => ({}))
+  const stream = new client.module.ShapeStream({ ...options, signal: abort.signal, ...client.options(), ...more })
   const shape = new client.module.Shape(stream)
   return { stream, shape, seen, rows: () => normal(shape.currentRows ?? shape.currentValue.values()), stop: () => abort.abort() }
 }
@@ -118,7 +91,7 @@ for (const client of CLIENTS) {
       await items.steps(15)
       await converges(w, `round ${round}`, f.rows)
     }
-    equal(f.seen.refetches, 0, 'answers with 409')
+    equal(f.seen.statuses[409] ?? 0, 0, 'answers with 409')
     equal(f.seen.errors.map(String), [], 'errors')
     if (client.sse) assert(f.seen.sse > 0, 'the client never asked for an event stream')
   })
@@ -155,7 +128,7 @@ for (const client of CLIENTS) {
         'must-refetch after resuming',
       )
     }
-    equal(f.seen.refetches, 0, 'answers with 409')
+    equal(f.seen.statuses[409] ?? 0, 0, 'answers with 409')
     if (client.sse) assert(f.seen.sse > 0, 'the client never asked for an event stream')
   })
 
@@ -176,7 +149,7 @@ for (const client of CLIENTS) {
     proxy.cutting = false
     proxy.cutAll()
     await converges(w, 'after the cuts', f.rows)
-    equal(f.seen.refetches, 0, 'answers with 409')
+    equal(f.seen.statuses[409] ?? 0, 0, 'answers with 409')
     t.note(`${proxy.cuts} cuts, ${f.seen.requests} requests, ${f.seen.sse} of them for event streams, ${items.next} keys`)
     assert(proxy.cuts >= (client.sse ? 3 : 10), `only ${proxy.cuts} cuts`)
     if (client.sse) assert(f.seen.sse >= 3, `only ${f.seen.sse} event streams`)
@@ -220,16 +193,7 @@ test('pglite-sync: a table in PGlite', async (t) => {
   const w = await prepare(t)
   const items = new Items(w.sql, new Random(4))
   await items.steps(20)
-  const lite = await PGlite.create({ extensions: { electric: electricSync() } })
-  t.cleanup(() => lite.close())
-  await lite.exec(ITEMS)
-  const sync = await lite.electric.syncShapeToTable({
-    shape: { url: `${w.busbar.url}/v1/shape`, params: { table: 'items' } },
-    table: 'items',
-    primaryKey: ['id'],
-    shapeKey: 'items',
-  })
-  t.cleanup(() => sync.unsubscribe())
+  const lite = await synced(t, ITEMS, { url: `${w.busbar.url}/v1/shape`, params: { table: 'items' } })
   const rows = () => wanted((text) => lite.query(text))
   await converges(w, 'PGlite', rows)
   for (let round = 0; round < 3; round++) {
@@ -242,23 +206,12 @@ test('react: useShape', async (t) => {
   const w = await prepare(t)
   const items = new Items(w.sql, new Random(5))
   await items.steps(20)
-  let last
-  function View() {
-    last = useShape({ url: `${w.busbar.url}/v1/shape`, params: { table: 'items' } })
-    return createElement('span', null, String(last.data.length))
-  }
-  // React says on the error stream that this renderer is going away.
-  const { error } = console
-  console.error = () => {}
-  t.cleanup(() => (console.error = error))
-  const root = create(createElement(View))
-  t.cleanup(() => root.unmount())
-  await until('the first sync', () => last && !last.isLoading)
-  const rows = () => normal(last.data)
+  const { last, root } = await rendered(t, { url: `${w.busbar.url}/v1/shape`, params: { table: 'items' } })
+  const rows = () => normal(last().data)
   await converges(w, 'useShape', rows)
   for (let round = 0; round < 3; round++) {
     await items.steps(15)
     await converges(w, `round ${round}`, rows)
   }
-  equal(root.toJSON().children, [String(last.data.length)], 'what is shown')
+  equal(root.toJSON().children, [String(last().data.length)], 'what is shown')
 })

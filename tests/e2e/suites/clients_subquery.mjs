@@ -4,14 +4,9 @@
 import * as newest from '@electric-sql/client'
 import * as client10 from '@electric-sql/client-1.0'
 import * as client08 from '@electric-sql/client-0.8'
-import { PGlite } from '@electric-sql/pglite'
-import { electricSync } from '@electric-sql/pglite-sync'
-import { useShape } from '@electric-sql/react'
 import { createCollection, createLiveQueryCollection } from '@tanstack/db'
 import { electricCollectionOptions } from '@tanstack/electric-db-collection'
-import { setMaxListeners } from 'node:events'
-import { createElement } from 'react'
-import { create } from 'react-test-renderer'
+import { counted, rendered, synced, untilTheEnd } from '../lib/clients.mjs'
 import { difference } from '../lib/follower.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
@@ -43,43 +38,14 @@ const visible = async (w, condition = VISIBLE) => normal((await w.sql(`SELECT * 
 const { warn } = console
 console.warn = (text, ...more) => /409 response without a shape handle/.test(text) || warn(text, ...more)
 
-// Counts what a client asks and what it is answered.
-function counting() {
-  const seen = { requests: 0, sse: 0, statuses: {} }
-  seen.fetch = async (input, init) => {
-    seen.requests++
-    if (/live_sse=true/.test(String(input))) seen.sse++
-    const answer = await fetch(input, init)
-    seen.statuses[answer.status] = (seen.statuses[answer.status] ?? 0) + 1
-    return answer
-  }
-  return seen
-}
-
-const BACKOFF = { initialDelay: 10, maxDelay: 100, multiplier: 1.5 }
-
-// Each starts a client and gives { rows(), seen, errors }. `sse`: over event streams.
+// Each starts a client and gives { rows(), seen }. `sse`: over event streams.
 const stream =
-  (module, options) =>
+  (module, more) =>
   (t, w, { sse, params = PARAMS, onError }) => {
-    const seen = counting()
-    const abort = new AbortController()
-    setMaxListeners(0, abort.signal)
-    t.cleanup(() => abort.abort())
-    const errors = []
-    const s = new module.ShapeStream({
-      url: `${w.busbar.url}/v1/shape`,
-      signal: abort.signal,
-      fetchClient: seen.fetch,
-      backoffOptions: BACKOFF,
-      onError: (e) => {
-        errors.push(e)
-        return onError?.(e)
-      },
-      ...options(params, sse),
-    })
+    const { seen, options } = counted(w.busbar.url, onError)
+    const s = new module.ShapeStream({ ...options, signal: untilTheEnd(t).signal, ...more(params, sse) })
     const shape = new module.Shape(s)
-    return { rows: () => normal(shape.currentRows ?? shape.currentValue.values()), seen, errors, stream: s }
+    return { rows: () => normal(shape.currentRows ?? shape.currentValue.values()), seen, stream: s }
   }
 
 const shapeNewest = stream(newest, (params, sse) => ({ params, liveSse: sse }))
@@ -87,57 +53,17 @@ const shape10 = stream(client10, (params, sse) => ({ params, experimentalLiveSse
 const shape08 = stream(client08, ({ table, where, params }) => ({ table, where, params: Object.fromEntries(params.map((v, i) => [`params[${i + 1}]`, v])) }))
 
 async function react(t, w, { sse, params = PARAMS, onError }) {
-  const seen = counting()
-  const errors = []
-  const options = {
-    url: `${w.busbar.url}/v1/shape`,
-    params,
-    liveSse: sse,
-    fetchClient: seen.fetch,
-    backoffOptions: BACKOFF,
-    onError: (e) => {
-      errors.push(e)
-      return onError?.(e)
-    },
-  }
-  let last
-  function View() {
-    last = useShape(options)
-    return createElement('span', null, String(last.data.length))
-  }
-  // React says on the error stream that this renderer is going away.
-  const { error } = console
-  console.error = () => {}
-  t.cleanup(() => (console.error = error))
-  const root = create(createElement(View))
-  t.cleanup(() => root.unmount())
-  await until('the first sync', () => last && !last.isLoading)
-  return { rows: () => normal(last.data), seen, errors, state: () => ({ isError: last.isError, isLoading: last.isLoading }) }
+  const { seen, options } = counted(w.busbar.url, onError)
+  const { last } = await rendered(t, { ...options, params, liveSse: sse })
+  return { rows: () => normal(last().data), seen }
 }
 
 const tanstack =
   (syncMode) =>
   async (t, w, { sse, params = PARAMS, onError, handlers = {} }) => {
-    const seen = counting()
-    const errors = []
+    const { seen, options } = counted(w.busbar.url, onError)
     const collection = createCollection(
-      electricCollectionOptions({
-        id: `items-${syncMode}-${sse}`,
-        syncMode,
-        getKey: (row) => row.id,
-        shapeOptions: {
-          url: `${w.busbar.url}/v1/shape`,
-          params,
-          liveSse: sse,
-          fetchClient: seen.fetch,
-          backoffOptions: BACKOFF,
-          onError: (e) => {
-            errors.push(e)
-            return onError?.(e)
-          },
-        },
-        ...handlers,
-      }),
+      electricCollectionOptions({ id: `items-${syncMode}-${sse}`, syncMode, getKey: (row) => row.id, shapeOptions: { ...options, params, liveSse: sse }, ...handlers }),
     )
     t.cleanup(() => collection.cleanup())
     // On demand, a query is what asks for rows.
@@ -146,33 +72,13 @@ const tanstack =
     await query.preload()
     // One that nobody looks at is cleared after five seconds.
     query.subscribeChanges(() => {})
-    return { rows: () => normal(query.toArray), seen, errors, collection }
+    return { rows: () => normal(query.toArray), seen, collection }
   }
 
 async function pglite(t, w, { sse, params = PARAMS, onError }) {
-  const seen = counting()
-  const errors = []
-  const lite = await PGlite.create({ extensions: { electric: electricSync() } })
-  t.cleanup(() => lite.close())
-  await lite.exec(ITEMS)
-  const sync = await lite.electric.syncShapeToTable({
-    shape: {
-      url: `${w.busbar.url}/v1/shape`,
-      params,
-      liveSse: sse,
-      fetchClient: seen.fetch,
-      backoffOptions: BACKOFF,
-      onError: (e) => {
-        errors.push(e)
-        return onError?.(e)
-      },
-    },
-    table: 'items',
-    primaryKey: ['id'],
-    shapeKey: 'items',
-  })
-  t.cleanup(() => sync.unsubscribe())
-  return { rows: async () => normal((await lite.query('SELECT * FROM items')).rows), seen, errors }
+  const { seen, options } = counted(w.busbar.url, onError)
+  const lite = await synced(t, ITEMS, { ...options, params, liveSse: sse })
+  return { rows: async () => normal((await lite.query('SELECT * FROM items')).rows), seen }
 }
 
 const CLIENTS = [
@@ -190,7 +96,7 @@ async function converges(w, what, c, ms = 20000) {
   let a
   let b
   await until(
-    () => `${what}, the client has what Postgres selects: ${difference(a, b)}; ${JSON.stringify(c.seen)} ${c.errors.map(String)}`,
+    () => `${what}, the client has what Postgres selects: ${difference(a, b)}; ${JSON.stringify(c.seen)} ${c.seen.errors.map(String)}`,
     async () => {
       b = await visible(w)
       a = await c.rows()
@@ -267,7 +173,7 @@ for (const client of CLIENTS)
     await Promise.all(clients.map(rests))
     await w.sql("INSERT INTO items VALUES (900, 1, 'after all')")
     await all('afterwards')
-    for (const c of clients) equal(c.errors.map(String), [], 'errors')
+    for (const c of clients) equal(c.seen.errors.map(String), [], 'errors')
     if (clients[1]) assert(clients[1].seen.sse > 0, 'the client never asked for an event stream')
   })
 
@@ -324,7 +230,7 @@ test('a revocation, then 503: what is shown meanwhile, and all have the rows aft
   equal(await showAll(clients, 503), WHILE_503, 'what is shown')
   await lock.query('ROLLBACK')
   for (const [name, c] of clients) await converges(w, name, c, 60000)
-  for (const [name, c] of clients) equal(c.errors.map(String), [], `errors of ${name}`)
+  for (const [name, c] of clients) equal(c.seen.errors.map(String), [], `errors of ${name}`)
 })
 
 for (const retries of [true, false])
@@ -334,8 +240,8 @@ for (const retries of [true, false])
     await w.sql(TOO_LARGE)
     const shown = await showAll(clients, 400)
     for (const [name, c] of clients) {
-      assert(c.errors.length > 0, `${name} told of no error`)
-      assert(/a subquery of this condition/.test(String(c.errors[0])), `${name}: ${c.errors[0]}`)
+      assert(c.seen.errors.length > 0, `${name} told of no error`)
+      assert(/a subquery of this condition/.test(String(c.seen.errors[0])), `${name}: ${c.seen.errors[0]}`)
     }
     t.note(JSON.stringify(shown))
     await w.sql(SMALL_AGAIN)

@@ -3,7 +3,7 @@
 
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { ACCESS, becomes, both, clock, MINE, parked, published, reasons, refusal, refused, rotated, settled, SHAPE, toldNothing } from '../lib/access.mjs'
+import { ACCESS, becomes, both, clock, eachRotates, MINE, parked, published, reasons, refusal, refused, rotated, settled, SHAPE, toldNothing } from '../lib/access.mjs'
 import { commitsEnd, commitsHang } from '../lib/commits.mjs'
 import { readAll, shape } from '../lib/http.mjs'
 import { Postgres } from '../lib/pg.mjs'
@@ -252,16 +252,13 @@ test('a partitioned inner table: grants in any leaf, rows that move between leav
   const mine = await both(w)
   const hers = await both(w, { ...SHAPE, where: MINE.replace('= 1', '= 2') })
   for (const leaf of ['members_1', 'members_2a', 'members_2b']) equal([leaf, await identity(w, leaf)], [leaf, 'f'])
-  await w.sql('INSERT INTO members VALUES (4, 1)')
-  await becomes(w, mine, 1)
-  await w.sql('UPDATE members SET project_id = 2 WHERE project_id = 5')
-  await becomes(w, hers, 1)
-  // From the one's leaf into the other's.
-  await w.sql('UPDATE members SET user_id = 2 WHERE user_id = 1 AND project_id = 4')
-  await becomes(w, mine, 2)
-  await becomes(w, hers, 2)
-  await w.sql('DELETE FROM members_2b')
-  await becomes(w, hers, 3)
+  await eachRotates(w, [
+    ['INSERT INTO members VALUES (4, 1)', mine, 1],
+    ['UPDATE members SET project_id = 2 WHERE project_id = 5', hers, 1],
+    // From the one's leaf into the other's.
+    ['UPDATE members SET user_id = 2 WHERE user_id = 1 AND project_id = 4', [...mine, ...hers], 2],
+    ['DELETE FROM members_2b', hers, 3],
+  ])
   rotated(mine, 2)
   await settled(w, [...mine, ...hers])
 })
@@ -322,10 +319,10 @@ test('an inner table without a key, with rows that are the same', async (t) => {
   const mine = await both(w)
   await w.sql('DELETE FROM members WHERE ctid = (SELECT min(ctid) FROM members WHERE project_id = 2 AND user_id = 1)')
   await settled(w, mine, 0)
-  await w.sql('DELETE FROM members WHERE project_id = 2 AND user_id = 1')
-  await becomes(w, mine, 1)
-  await w.sql('UPDATE members SET project_id = 5 WHERE user_id = 1')
-  await becomes(w, mine, 2)
+  await eachRotates(w, [
+    ['DELETE FROM members WHERE project_id = 2 AND user_id = 1', mine, 1],
+    ['UPDATE members SET project_id = 5 WHERE user_id = 1', mine, 2],
+  ])
 })
 
 test('an outer table without a key', async (t) => {
@@ -354,13 +351,12 @@ test('TOASTed inner values that an UPDATE leaves alone', async (t) => {
   await w.sql('UPDATE members SET id = id + 10')
   await settled(w, w.followers, 0)
   // Its big value stands in the old row only.
-  await w.sql('UPDATE members SET project_id = 4 WHERE user_id = 1 AND project_id = 2')
-  await becomes(w, long, 1)
-  await w.sql('UPDATE members SET user_id = 9 WHERE project_id = 4')
-  await becomes(w, long, 2)
+  await eachRotates(w, [
+    ['UPDATE members SET project_id = 4 WHERE user_id = 1 AND project_id = 2', long, 1],
+    ['UPDATE members SET user_id = 9 WHERE project_id = 4', long, 2],
+  ])
   await becomes(w, codes, 1)
-  await w.sql("UPDATE members SET big = 'short' WHERE project_id = 1")
-  await becomes(w, long, 3)
+  await eachRotates(w, [["UPDATE members SET big = 'short' WHERE project_id = 1", long, 3]])
 })
 
 test('generated columns in the inner condition', async (t) => {
@@ -371,10 +367,10 @@ test('generated columns in the inner condition', async (t) => {
   await refusal(old, { where: 'project_id IN (SELECT twice FROM members)' }, 400, 'generated', 'twice')
   const w = await world(t, { version: '18', sql })
   const all = await both(w, { table: 'items', where })
-  await w.sql('UPDATE members SET user_id = 1 WHERE id = 2')
-  await becomes(w, all, 1)
-  await w.sql('UPDATE members SET user_id = 3 WHERE id = 1')
-  await becomes(w, all, 2)
+  await eachRotates(w, [
+    ['UPDATE members SET user_id = 1 WHERE id = 2', all, 1],
+    ['UPDATE members SET user_id = 3 WHERE id = 1', all, 2],
+  ])
 })
 
 // ---------------------------------------------------------------- manual publishing, rights
@@ -520,11 +516,32 @@ const DOWN = {
     await meanwhile()
     await w.busbar.start()
   },
+  'a promotion': async (w, meanwhile) => {
+    await promote(w)
+    await meanwhile()
+    await w.busbar.active(60000)
+  },
+  'a promotion while it is down': async (w, meanwhile) => {
+    await w.busbar.term()
+    await promote(w)
+    await meanwhile()
+    await w.busbar.start()
+  },
+}
+const OWN_POSTGRES = /Postgres|both|promotion/
+
+// The server goes on on a new timeline; `copy`: with the files of before, so that it lacks what came since.
+async function promote(w, copy) {
+  await w.pg.stop()
+  if (copy) w.pg.restore(copy)
+  w.pg.promoteAtStart()
+  await w.pg.start()
+  await until('recovery has ended', async () => !(await w.sql('SELECT pg_is_in_recovery() AS r')).rows[0].r)
 }
 
 for (const [how, down] of Object.entries(DOWN))
   test(`${how}: a shape whose set stayed keeps its handle and offsets`, { timeout: 120000 }, async (t) => {
-    const pg = /Postgres|both/.test(how) ? await Postgres.create() : undefined
+    const pg = OWN_POSTGRES.test(how) ? await Postgres.create() : undefined
     const w = await world(t, { pg, sql: ACCESS })
     const mine = await both(w)
     const nested = await both(w, NESTED)
@@ -547,7 +564,7 @@ for (const [how, down] of Object.entries(DOWN))
 
 for (const [how, down] of Object.entries(DOWN))
   test(`${how}: a shape whose set changed meanwhile rotates, and its successor is right`, { timeout: 120000 }, async (t) => {
-    const pg = /Postgres|both/.test(how) ? await Postgres.create() : undefined
+    const pg = OWN_POSTGRES.test(how) ? await Postgres.create() : undefined
     const w = await world(t, { pg, sql: ACCESS })
     const mine = await both(w)
     const hers = await both(w, { ...SHAPE, where: MINE.replace('= 1', '= 2') })
@@ -559,6 +576,33 @@ for (const [how, down] of Object.entries(DOWN))
     await refused(w, at)
     rotated(hers, 0)
     await settled(w, mine, 1, { project: 5 })
+  })
+
+for (const alive of [true, false])
+  test(`promoted to a timeline that lacks the change of a set, Busbar ${alive ? 'running' : 'down'} meanwhile: rotated, and right`, { timeout: 120000 }, async (t) => {
+    const pg = await Postgres.create()
+    const w = await world(t, { pg, sql: ACCESS })
+    const mine = await both(w)
+    await settled(w, mine, 0)
+    await w.busbar.term()
+    await pg.stop()
+    const copy = pg.save()
+    await pg.start()
+    await w.busbar.start()
+    await w.sql("BEGIN; DELETE FROM members WHERE project_id = 2; INSERT INTO members VALUES (50, 5, 1); INSERT INTO items VALUES (900, 5, 'granted'); COMMIT")
+    await becomes(w, mine, 1)
+    await settled(w, mine, 1)
+    const at = await readAll(w.busbar.url, SHAPE)
+    if (!alive) await w.busbar.term()
+    await promote(w, copy)
+    // It grows past where the old one was.
+    await w.sql("INSERT INTO items SELECT g, 1, repeat('x', 200) FROM generate_series(2000, 2400) g")
+    if (alive) await w.busbar.active(60000)
+    else await w.busbar.start()
+    await refused(w, at)
+    await settled(w, mine)
+    for (const f of mine) assert(f.refetches.length >= 2, `${f.name}: ${f.refetches.length} refetches`)
+    equal(mine.map((f) => [...f.rows.values()].filter((row) => row.project_id === '5').length), [0, 0], 'rows of the project that was never granted')
   })
 
 test('after a restart: one of two equal values goes, which rotates at most once a shape; later ones count', { timeout: 120000 }, async (t) => {
