@@ -93,6 +93,12 @@ static void notify_fatal(void *ctx)
 	(void)ignored;
 }
 
+static void tick(struct shapes *shapes)
+{
+	shapes_tick(shapes);
+	log_tell_seldom();
+}
+
 /* SIGHUP. What is wrong with the file changes nothing. */
 static void reload(struct config *c)
 {
@@ -127,7 +133,7 @@ static int wait_for_end(int signals, int event, struct shapes *shapes, struct co
 		struct pollfd fds[] = {{signals, POLLIN, 0}, {event, POLLIN, 0}};
 		int ready = poll(fds, 2, SHAPES_TICK_MS);
 		if (ready == 0)
-			shapes_tick(shapes);
+			tick(shapes);
 		if (ready == 0 || (ready < 0 && errno == EINTR))
 			continue;
 		if (fds[1].revents != 0)

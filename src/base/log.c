@@ -24,6 +24,7 @@
 #define LOG_DIRECT_WAIT_MS 1000      /* for a line without the thread: at start, and at the end */
 
 #define SELDOM_KEYS 256              /* that are remembered */
+#define SELDOM_TEXT_BYTES 160
 #define SELDOM_BURST 40              /* lines of all keys at once, then SELDOM_PER_S */
 #define SELDOM_PER_S 4
 
@@ -45,9 +46,12 @@ static struct {
 		uint64_t key;
 		int64_t said_ms; /* 0: free */
 		uint64_t kept;   /* lines of this key since */
+		enum log_level level;
+		char text[SELDOM_TEXT_BYTES]; /* of the line that was said, cut */
 	} seldom[SELDOM_KEYS];
 	int64_t allowed_ms;  /* time that lines of all keys have used up: one takes 1 / SELDOM_PER_S */
-	uint64_t kept;       /* new keys that found the allowance used up */
+	uint64_t kept;       /* new keys that found the allowance used up, */
+	int64_t kept_ms;     /* the first of them when */
 	char ring[LOG_RING_BYTES];
 } out = {.lock = PTHREAD_MUTEX_INITIALIZER, .filled = PTHREAD_COND_INITIALIZER, .emptied = PTHREAD_COND_INITIALIZER};
 
@@ -332,7 +336,7 @@ static struct seldom *seldom_of(uint64_t key)
 }
 
 /* True if a line of the key is due; then how many weren't said, of it and of others. */
-static bool seldom_due(uint64_t key, uint64_t *same, uint64_t *others)
+static bool seldom_due(enum log_level level, uint64_t key, const char *text, uint64_t *same, uint64_t *others)
 {
 	const int64_t each_ms = 1000 / SELDOM_PER_S;
 	int64_t now = clock_mono_ms();
@@ -345,12 +349,14 @@ static bool seldom_due(uint64_t key, uint64_t *same, uint64_t *others)
 		k->kept++;
 	} else if (out.allowed_ms + each_ms > now) {
 		due = false;
-		out.kept++;
+		if (out.kept++ == 0)
+			out.kept_ms = now;
 	} else {
 		out.allowed_ms += each_ms;
 		*same = k->kept;
 		*others = out.kept;
-		*k = (struct seldom){.key = key, .said_ms = now > 0 ? now : 1};
+		*k = (struct seldom){.key = key, .said_ms = now > 0 ? now : 1, .level = level};
+		snprintf(k->text, sizeof k->text, "%s", text);
 		out.kept = 0;
 	}
 	out.left_out += !due;
@@ -370,17 +376,41 @@ void log_seldom(enum log_level level, uint64_t key, const char *fmt, ...)
 {
 	char text[LOG_LINE_BYTES_MAX], same_text[60] = "", others_text[60] = "";
 	uint64_t same = 0, others = 0;
-	if (!log_shows(level) || !seldom_due(key, &same, &others))
+	if (!log_shows(level))
 		return;
 	va_list ap;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
+	if (!seldom_due(level, key, text, &same, &others))
+		return;
 	if (same > 0)
 		snprintf(same_text, sizeof same_text, " (%llu times more since it was said)", (unsigned long long)same);
 	if (others > 0)
 		snprintf(others_text, sizeof others_text, " (%llu other lines of the kind left out)", (unsigned long long)others);
 	log_line(level, "%s%s%s", text, same_text, others_text);
+}
+
+void log_tell_seldom(void)
+{
+	for (size_t i = 0; i < SELDOM_KEYS; i++) {
+		struct seldom was = {.kept = 0};
+		pthread_mutex_lock(&out.lock);
+		struct seldom *k = &out.seldom[i];
+		if (k->kept > 0 && clock_mono_ms() - k->said_ms >= LOG_SELDOM_MS) {
+			was = *k;
+			k->kept = 0;
+		}
+		pthread_mutex_unlock(&out.lock);
+		if (was.kept > 0)
+			log_line(was.level, "%s (%llu times more since it was said)", was.text, (unsigned long long)was.kept);
+	}
+	pthread_mutex_lock(&out.lock);
+	uint64_t others = out.kept > 0 && clock_mono_ms() - out.kept_ms >= LOG_SELDOM_MS ? out.kept : 0;
+	out.kept -= others;
+	pthread_mutex_unlock(&out.lock);
+	if (others > 0)
+		log_warning("%llu other lines of kinds that repeat were left out", (unsigned long long)others);
 }
 
 /* ---- the thread ---- */

@@ -60,6 +60,8 @@ void log_about(enum log_level level, const struct log_about *about, const char *
 #define LOG_SELDOM_MS 60000
 uint64_t log_repeat_key(uint64_t key, const void *p, size_t len);
 void log_seldom(enum log_level level, uint64_t key, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Says how many were left out of what has stopped since. Every now and then, and before the end. */
+void log_tell_seldom(void);
 
 /* Lines of this process that nobody has seen: there was no room, or too many of one kind. */
 uint64_t log_left_out(void);

@@ -65,7 +65,7 @@ bool accept_some(struct http *h)
 			continue;
 		if (fd < 0) {
 			if (errno != EAGAIN && errno != EWOULDBLOCK) {
-				log_warning("cannot accept connections for the moment: %s", strerror(errno));
+				log_seldom(LOG_WARNING, log_repeat_key(0, "accept", 6), "cannot accept connections for the moment: %s", strerror(errno));
 				accept_listen(h, false);
 			}
 			return false;

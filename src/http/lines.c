@@ -31,5 +31,5 @@ void put_lines(struct buf *to, const char *p, size_t len, bool sse, bool *first)
 
 void lines_cannot_read(const struct shape *s, const char *why)
 {
-	log_error("cannot read the log of shape %s: %s", shape_handle(s), why);
+	log_seldom(LOG_ERROR, log_repeat_key(0, why, strlen(why)), "cannot read the log of shape %s: %s", shape_handle(s), why);
 }

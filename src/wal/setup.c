@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #include "base/clock.h"
+#include "base/events.h"
 #include "base/log.h"
 #include "pg/publication.h"
 
@@ -529,6 +530,7 @@ static int create_slot(struct setup *u, struct err *e)
 	PQclear(res);
 	u->server->slot_created = true;
 	log_notice("Created the replication slot %s", name);
+	event_put(EVENT_SLOT, REASON_NONE, NULL, NULL, "made: %s", name);
 	return r;
 }
 
@@ -562,6 +564,9 @@ int setup_slot(struct setup *u, struct err *e)
 			log_warning("Couldn't start replication: slot has been invalidated: %s %s; making a new one. What was written meanwhile is "
 			            "missing from the stream, so all shapes are made anew", u->config->slot_name,
 			            slot.lost ? "was given up by Postgres (see max_slot_wal_keep_size)" : "has a gap");
+		if (slot.exists)
+			event_put(EVENT_SLOT, give_up ? REASON_LIMIT_WAL : REASON_SLOT_LOST, NULL, NULL, "%s %s", u->config->slot_name,
+			          give_up ? "was given up for the WAL that it kept" : slot.lost ? "was given up by Postgres" : "has a gap");
 		if (slot.exists && drop_slot(u, e) < 0)
 			return -1;
 		if (slot.exists)

@@ -111,6 +111,10 @@ struct stream {
 	lsn_t stalled_at;
 	int64_t failing_since_ms; /* 0: not failing */
 	char last_error[900];
+	bool tells;            /* the failed attempt at hand is said in the log */
+	uint64_t told_key;     /* of the error that was said last, */
+	int64_t told_ms;       /* when, */
+	unsigned untold;       /* and how many attempts weren't since */
 };
 
 /* ---- life ---- */
@@ -631,6 +635,7 @@ static void set_running(struct stream *s, lsn_t start_at)
 	if (s->failing_since_ms != 0)
 		log_notice("Reconnection succeeded after %lldms", (long long)(now_ms - s->failing_since_ms));
 	s->failing_since_ms = 0;
+	s->untold = 0;
 	s->last_error[0] = '\0';
 	s->ran = true;
 	set_phase(s, STREAM_RUNNING, NULL);
@@ -677,6 +682,37 @@ static int64_t next_backoff(struct stream *s)
 	return s->backoff_ms;
 }
 
+/*
+ * Of an outage that lasts, attempts at the longest distance are told once in a while, with a count of the others; another error, and
+ * everything before, always.
+ */
+static bool attempt_is_told(struct stream *s)
+{
+	int64_t now_ms = clock_mono_ms();
+	uint64_t key = log_repeat_key(0, s->last_error, strlen(s->last_error));
+	if (s->backoff_ms == BACKOFF_MAX_MS && key == s->told_key && now_ms - s->told_ms < LOG_SELDOM_MS) {
+		s->untold++;
+		return false;
+	}
+	s->told_key = key;
+	s->told_ms = now_ms;
+	return true;
+}
+
+static void tell_failed(struct stream *s, const struct err *e)
+{
+	char more[60] = "";
+	s->tells = attempt_is_told(s);
+	if (!s->tells)
+		return;
+	if (s->untold > 0)
+		snprintf(more, sizeof more, " (%u attempts more since it was said)", s->untold);
+	s->untold = 0;
+	bool coded = e->sqlstate[0] != '\0';
+	log_warning("Database connection in replication mode failed: %s%s%s%s. Retrying...%s", s->last_error, coded ? " (PG code: " : "",
+	            coded ? e->sqlstate : "", coded ? ")" : "", more);
+}
+
 /* 0: try again. -1: `e` is the line to end with. */
 static int judge(struct stream *s, struct err *e)
 {
@@ -700,10 +736,7 @@ static int judge(struct stream *s, struct err *e)
 	                   strstr(e->text, "publication") != NULL;
 	if (class == PG_SLOT_LOST || unpublished)
 		s->setup.slot_lost = true;
-	if (e->sqlstate[0] != '\0')
-		log_warning("Database connection in replication mode failed: %s (PG code: %s). Retrying...", s->last_error, e->sqlstate);
-	else
-		log_warning("Database connection in replication mode failed: %s. Retrying...", s->last_error);
+	tell_failed(s, e);
 	if (!s->ran && !s->advised)
 		log_notice("Run `busbar doctor` with the same settings: it looks at the database and says what mends it");
 	s->advised = true;
@@ -742,7 +775,8 @@ int stream_run(struct stream *s, struct err *e)
 		if (judge(s, e) < 0)
 			return -1;
 		int64_t wait_ms = next_backoff(s);
-		log_warning("Reconnecting in %lldms", (long long)wait_ms);
+		if (s->tells)
+			log_warning("Reconnecting in %lldms", (long long)wait_ms);
 		atomic_store(&s->hurry, false);
 		set_phase(s, STREAM_BACKING_OFF, s->last_error);
 		if (back_off(s, wait_ms, e) < 0 && loop_stopping(&s->loop))

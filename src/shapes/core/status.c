@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/events.h"
 #include "base/mem.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/jobs.h"
@@ -61,9 +62,20 @@ void shapes_on_foreign(struct shapes *s, void (*notify)(void *), void *ctx)
 	pthread_mutex_unlock(&s->status_lock);
 }
 
+/* Only what lasts: an attempt to connect is none. */
+static void note_phase(enum stream_phase was, enum stream_phase phase, const char *error)
+{
+	if (phase == STREAM_RUNNING && was != phase)
+		event_put(EVENT_STREAM, REASON_NONE, NULL, NULL, "runs");
+	else if (phase == STREAM_BACKING_OFF || phase == STREAM_FATAL)
+		event_put(EVENT_STREAM, phase == STREAM_FATAL ? REASON_POSTGRES_REFUSES : REASON_POSTGRES_AWAY, NULL, NULL, "lost: %s",
+		          error != NULL ? error : "");
+}
+
 void status_phase(struct shapes *s, enum stream_phase phase, const char *error)
 {
 	pthread_mutex_lock(&s->status_lock);
+	enum stream_phase was = s->phase;
 	s->phase = phase;
 	s->backing_off = phase == STREAM_BACKING_OFF;
 	if (phase == STREAM_RUNNING)
@@ -83,6 +95,7 @@ void status_phase(struct shapes *s, enum stream_phase phase, const char *error)
 	snprintf(s->phase_error, sizeof s->phase_error, "%s", error != NULL ? error : "");
 	wait_list_wake_all(&s->status_waiters);
 	pthread_mutex_unlock(&s->status_lock);
+	note_phase(was, phase, error);
 }
 
 void status_wait(struct shapes *s, enum stream_wait wait)
@@ -101,6 +114,8 @@ void status_wait(struct shapes *s, enum stream_wait wait)
 	if (foreign && s->on_foreign != NULL)
 		s->on_foreign(s->on_foreign_ctx);
 	pthread_mutex_unlock(&s->status_lock);
+	if (foreign)
+		event_put(EVENT_STREAM, REASON_LOCK_HELD, NULL, NULL, "another session holds the lock");
 }
 
 enum stream_phase status_phase_now(struct shapes *s)

@@ -79,7 +79,8 @@ static void count_bytes(struct shapes *s, const struct wal_change *c)
 	if (in->oversize || in->wire_bytes <= s->config->max_txn_bytes)
 		return;
 	in->oversize = true;
-	log_warning("Collected transaction exceeds limit of %" PRId64 " bytes. The shapes it touches are rotated.", s->config->max_txn_bytes);
+	log_seldom(LOG_WARNING, log_repeat_key(0, "oversize", 8), "Collected transaction exceeds limit of %" PRId64 " bytes. The shapes it "
+	           "touches are rotated.", s->config->max_txn_bytes);
 	for (size_t i = 0; i < in->ntouched; i++)
 		if (in->touched[i]->n > 0 || in->touched[i]->staged)
 			txn_rotate(in, in->touched[i]->shape, REASON_LIMIT_TRANSACTION,

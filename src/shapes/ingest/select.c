@@ -90,8 +90,8 @@ void select_dismiss(struct shapes *s)
 		const struct shape_def *d = &in->costly[i]->def;
 		if (in->costly[i]->in.routed) {
 			held_back_costly(s, d);
-			log_warning("The condition of shape %s on \"%s\".\"%s\" takes too much work for a changed row. The shape is rotated.",
-			            in->costly[i]->handle, d->table->schema, d->table->name);
+			log_seldom(LOG_WARNING, log_repeat_key(0, d->identity, d->identity_len), "The condition of shape %s on \"%s\".\"%s\" takes too much "
+			           "work for a changed row. The shape is rotated.", in->costly[i]->handle, d->table->schema, d->table->name);
 			ingest_rotate(s, in->costly[i], REASON_CONDITION_COSTLY, "its condition is too costly");
 		}
 		shape_unref(in->costly[i]);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/events.h"
 #include "base/log.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/registry.h"
@@ -39,9 +40,11 @@ static void failing_note(struct shapes *s, unsigned source, const struct err *e)
 	int64_t for_s = (now - s->failing_since_ms) / 1000;
 	pthread_mutex_unlock(&s->failing_lock);
 	atomic_fetch_or(&s->store_failing, source);
-	if (another)
+	if (another) {
 		log_error("%s - %s", e->text, consequence(source));
-	else if (tell)
+		event_put(EVENT_STORE, REASON_STORE_FAILING, NULL, NULL, "%s", e->text);
+	}
+	if (!another && tell)
 		log_error("%s - for %" PRId64 " s now; Postgres keeps its WAL since %s until the store works again", e->text, for_s,
 		          lsn_text(atomic_load(&s->durable), (char[LSN_TEXT_MAX]){0}));
 }
@@ -54,6 +57,7 @@ void failing_works_again(struct shapes *s, unsigned source)
 	int64_t for_s = (clock_mono_ms() - s->failing_since_ms) / 1000;
 	pthread_mutex_unlock(&s->failing_lock);
 	log_notice("the store works again, after %" PRId64 " s", for_s);
+	event_put(EVENT_STORE, REASON_NONE, NULL, NULL, "works again, after %" PRId64 " s", for_s);
 }
 
 /* What is damaged in the store costs its shape, and nobody else waits: the transaction goes on without it. */

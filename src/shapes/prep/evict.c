@@ -34,7 +34,7 @@ void evict_run(struct shapes *s)
 	pthread_rwlock_unlock(&s->registry_lock);
 	size_t excess = n > (size_t)most ? n - (size_t)most : 0;
 	if (excess > 0) {
-		log_info("Expiring shapes as the number of shapes has exceeded the limit");
+		log_seldom(LOG_INFO, log_repeat_key(0, "expiring", 8), "Expiring shapes as the number of shapes has exceeded the limit");
 		qsort(all, n, sizeof *all, by_age);
 	}
 	for (size_t i = 0; i < n; i++) {

@@ -3,6 +3,7 @@
  * tables that no shape needs any more.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -48,7 +49,8 @@ static int check_publication(struct pg_thread *w, PGconn *conn, struct pg_table 
 	int rc = pg_publication_keep(conn, s->config, shapes_server_version(s), now, &known, prep_stopping, s, &join, e);
 	claim_release(s, now, rc == 0 ? &join : NULL, was);
 	if (rc != 0)
-		log_warning("Table %s.%s: %s", now->schema, now->name, e->text);
+		log_seldom(LOG_WARNING, log_repeat_key(log_repeat_key(0, &now->oid, sizeof now->oid), e->text, strlen(e->text)), "Table %s.%s: %s",
+		           now->schema, now->name, e->text);
 	return 0;
 }
 
@@ -97,7 +99,8 @@ static void leave_table(struct pg_thread *w, struct pg_table *t)
 	}
 	pthread_rwlock_unlock(&s->registry_lock);
 	if (rc != 0)
-		log_warning("Table %s.%s stays in the publication: %s", t->schema, t->name, e.text);
+		log_seldom(LOG_WARNING, log_repeat_key(log_repeat_key(0, &t->oid, sizeof t->oid), e.text, strlen(e.text)),
+		           "Table %s.%s stays in the publication: %s", t->schema, t->name, e.text);
 	else
 		log_info("Table %s.%s has no shapes any more and left the publication", t->schema, t->name);
 }
@@ -137,7 +140,8 @@ void reconcile_run(struct pg_thread *w)
 	for (size_t i = 0; i < n; i++) {
 		if (fine && !atomic_load(&s->stopping) && reconcile_table(w, used[i], &e) != 0) {
 			fine = false;
-			log_warning("Looking after table %s.%s: %s", used[i]->schema, used[i]->name, e.text);
+			log_seldom(LOG_WARNING, log_repeat_key(log_repeat_key(0, &used[i]->oid, sizeof used[i]->oid), e.text, strlen(e.text)),
+			           "Looking after table %s.%s: %s", used[i]->schema, used[i]->name, e.text);
 			if (e.kind == ERR_PG_CONN)
 				pg_disconnect(&w->admin);
 		}

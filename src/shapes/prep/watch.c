@@ -86,7 +86,8 @@ static void watch_result(struct pg_thread *w, uint64_t now, struct pg_table *t)
 	pthread_rwlock_unlock(&s->registry_lock);
 	struct err e = {0};
 	if (differs && reconcile_table(w, t, &e) != 0) {
-		log_warning("Looking after table %s.%s: %s", t->schema, t->name, e.text);
+		log_seldom(LOG_WARNING, log_repeat_key(log_repeat_key(0, &t->oid, sizeof t->oid), e.text, strlen(e.text)),
+		           "Looking after table %s.%s: %s", t->schema, t->name, e.text);
 		jobs_reconcile_now(s);
 	}
 }
@@ -106,7 +107,7 @@ void watch_ground(struct pg_thread *w, struct job *j)
 	free(gone);
 	if (c->result != 0) {
 		pg_advise_catalog(&e, s->config);
-		log_warning("Looking at the publication and our tables: %s", e.text);
+		log_seldom(LOG_WARNING, log_repeat_key(0, e.text, strlen(e.text)), "Looking at the publication and our tables: %s", e.text);
 	}
 	if (c->result != 0 && session_refused(conn, &e)) {
 		shapes_rotate_all(s, REASON_CATALOG_UNREAD,
