@@ -26,6 +26,7 @@ void arena_reserve(struct arena *a, size_t n)
 
 void *arena_alloc(struct arena *a, size_t n)
 {
+	REQUIRE(n <= SIZE_MAX / 2); /* a product that came out negative, say */
 	n = (n + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
 	struct arena_block *b = a->head;
 	if (b == NULL || b->cap - b->used < n) {

@@ -36,6 +36,7 @@ void buf_trim(struct buf *b)
 
 char *buf_grow(struct buf *b, size_t n)
 {
+	REQUIRE(b->max < SIZE_MAX && b->len <= b->max); /* there is a NUL behind them */
 	if (b->failed || n > b->max || b->len > b->max - n) {
 		b->failed = true;
 		return NULL;

@@ -26,6 +26,7 @@ struct slot {
 struct held {
 	const void *lock;
 	int rank;
+	bool writing; /* a mutex always is */
 	const char *name;
 };
 
@@ -129,12 +130,12 @@ void lock_order_end(void)
 	nheld = 0;
 }
 
-static void taking(const void *lock)
+static void taking(const void *lock, bool writing)
 {
 	if (ended)
 		return;
 	const struct slot *s = find(lock);
-	struct held h = {lock, s != NULL ? atomic_load(&s->rank) : LOCK_INNERMOST, s != NULL ? atomic_load(&s->name) : UNRANKED};
+	struct held h = {lock, s != NULL ? atomic_load(&s->rank) : LOCK_INNERMOST, writing, s != NULL ? atomic_load(&s->name) : UNRANKED};
 	for (int i = 0; i < nheld; i++)
 		if (held[i].rank >= h.rank)
 			broken("taking", h.name, &held[i]);
@@ -170,9 +171,21 @@ void lock_order_none_held(enum lock_rank above, const char *what)
 			broken("calling", what, &held[i]);
 }
 
+void lock_order_held(const void *lock, bool writing, const char *name)
+{
+	for (int i = 0; i < nheld; i++)
+		if (held[i].lock == lock && (held[i].writing || !writing))
+			return;
+	if (ended)
+		return;
+	fprintf(stderr, "busbar: lock order: %s isn't held%s\n", name, writing ? " for writing" : "");
+	fflush(NULL);
+	abort();
+}
+
 int __wrap_pthread_mutex_lock(pthread_mutex_t *m)
 {
-	taking(m);
+	taking(m, true);
 	return __real_pthread_mutex_lock(m);
 }
 
@@ -190,13 +203,13 @@ int __wrap_pthread_mutex_destroy(pthread_mutex_t *m)
 
 int __wrap_pthread_rwlock_rdlock(pthread_rwlock_t *l)
 {
-	taking(l);
+	taking(l, false);
 	return __real_pthread_rwlock_rdlock(l);
 }
 
 int __wrap_pthread_rwlock_wrlock(pthread_rwlock_t *l)
 {
-	taking(l);
+	taking(l, true);
 	return __real_pthread_rwlock_wrlock(l);
 }
 

@@ -7,10 +7,13 @@
  * first time it is used, where a deadlock needs two threads at the same moment. In other builds nothing of this exists.
  *
  * lock_rank() says what a lock is, after its init and before its use; a destroyed lock is forgotten. A lock that nobody
- * ranked is innermost: nothing may be taken while it is held.
+ * ranked is innermost: nothing may be taken while it is held. lock_held() is for functions that want a lock held: whoever calls one
+ * without it ends the process too.
  */
 #ifndef BUSBAR_BASE_LOCK_ORDER_H
 #define BUSBAR_BASE_LOCK_ORDER_H
+
+#include <stdbool.h>
 
 /* Outermost first. The engine's are in shapes/core/engine.h, with what each guards. */
 enum lock_rank {
@@ -30,12 +33,18 @@ enum lock_rank {
 void lock_order_rank(const void *lock, enum lock_rank rank, const char *name);
 /* Ends the process if the calling thread holds a lock that is ranked above `above`; `what` names the call. */
 void lock_order_none_held(enum lock_rank above, const char *what);
+/* Ends the process unless the calling thread holds the lock; with `writing`, a read-write lock for writing. */
+void lock_order_held(const void *lock, bool writing, const char *name);
 /* The calling thread is about to abort, whatever it holds: it isn't looked at any more. */
 void lock_order_end(void);
 #define lock_rank(lock, rank) lock_order_rank((lock), (rank), #lock)
+#define lock_held(lock) lock_order_held((lock), false, #lock)
+#define lock_held_writing(lock) lock_order_held((lock), true, #lock)
 #else
 #define lock_order_end() ((void)0)
 #define lock_rank(lock, rank) ((void)0)
+#define lock_held(lock) ((void)0)
+#define lock_held_writing(lock) ((void)0)
 #endif
 
 #endif

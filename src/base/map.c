@@ -79,6 +79,7 @@ void *map_put(struct map *m, const void *key, size_t len, void *value)
 	REQUIRE(value != NULL && len <= UINT32_MAX);
 	if ((m->len + 1) * 4 > m->cap * 3)
 		grow(m);
+	REQUIRE(m->len < m->cap); /* find() ends at a free slot */
 	uint32_t hash = map_hash(key, len);
 	struct map_slot *s = find(m, key, len, hash);
 	void *old = s->value;

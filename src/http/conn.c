@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/lock_order.h"
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "http/loop.h"
@@ -148,6 +149,7 @@ void conn_link(struct loop *l, struct conn *c)
 
 void conn_wake_unlink(struct loop *l, struct conn *c)
 {
+	lock_held(&l->wake_lock);
 	*(c->wake_prev != NULL ? &c->wake_prev->wake_next : &l->woken) = c->wake_next;
 	if (c->wake_next != NULL)
 		c->wake_next->wake_prev = c->wake_prev;

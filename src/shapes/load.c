@@ -56,10 +56,12 @@ static void forget(struct loading *l, struct shape *shape)
 	struct shapes *s = l->s;
 	map_del(&l->by_id, &shape->id, sizeof shape->id);
 	writer_untrack(s, shape);
+	pthread_rwlock_wrlock(&s->registry_lock);
 	map_del(&s->by_handle, shape->handle, strlen(shape->handle));
 	map_del(&s->by_identity, shape->def.identity, shape->def.identity_len);
 	atomic_fetch_sub(&s->nshapes, 1);
 	registry_leave(s, shape);
+	pthread_rwlock_unlock(&s->registry_lock);
 	shape_unref(shape);
 }
 
@@ -104,7 +106,9 @@ static void take_shape(struct loading *l, uint64_t id, struct shape_record *r, s
 	shape->chunk_bytes = r->chunk_bytes;
 	tail_restore_snapshot(shape, r->nchunks);
 	ingest_restore_snapshot(shape, &r->snap);
+	pthread_rwlock_wrlock(&s->registry_lock);
 	registry_link(s, shape);
+	pthread_rwlock_unlock(&s->registry_lock);
 	ground_loaded(shape);
 	map_put(&l->by_id, &shape->id, sizeof shape->id, shape);
 	l->nloaded++;
@@ -167,6 +171,7 @@ static int load_table(void *ctx, uint64_t oid, const void *p, size_t len, struct
 		t.table = pg_table_ref(same->table);
 	}
 	buf_clear(&json);
+	pthread_rwlock_wrlock(&s->registry_lock);
 	struct table_state *at = registry_table(s, t.oid);
 	if (at == NULL) {
 		at = mem_zalloc(sizeof *at);
@@ -184,6 +189,7 @@ static int load_table(void *ctx, uint64_t oid, const void *p, size_t len, struct
 				shape_renew_header(x->shape, at->table);
 	}
 	at->idle_since_ms = clock_mono_ms();
+	pthread_rwlock_unlock(&s->registry_lock);
 	ingest_adopt_table(s, at->table);
 	pg_table_unref(registry_cache_put(s, at->table, 0));
 	return 0;
@@ -301,9 +307,12 @@ static bool has_no_head(struct loading *l, const struct shape *shape)
 /* ... or of one that its condition names. */
 static bool has_no_table(struct loading *l, const struct shape *shape)
 {
-	bool lost = !registry_table(l->s, shape->def.table->oid)->joined;
+	struct shapes *s = l->s;
+	pthread_rwlock_rdlock(&s->registry_lock);
+	bool lost = !registry_table(s, shape->def.table->oid)->joined;
 	for (uint16_t i = 0; i < shape->def.ninner; i++)
-		lost = lost || !registry_table(l->s, shape->def.inner[i]->oid)->joined;
+		lost = lost || !registry_table(s, shape->def.inner[i]->oid)->joined;
+	pthread_rwlock_unlock(&s->registry_lock);
 	return lost;
 }
 

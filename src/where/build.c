@@ -677,6 +677,7 @@ node_ref node_element(struct builder *b, const struct where_type *type)
 node_ref node_subquery(struct builder *b, uint16_t index, const struct where_oper **opers, node_ref const *args,
                        node_ref const *values, uint32_t nargs, int location)
 {
+	REQUIRE(index < b->w->nsubqueries && nargs <= WHERE_SUBQUERY_WIDTH_MAX);
 	struct where_node *n = node_new(b, WHERE_SUBQUERY, where_type_builtin(OID_BOOL), nargs, location);
 	const struct where_type **types = arena_alloc(b->mem, (nargs + 1) * sizeof *types);
 	for (uint32_t i = 0; i < nargs; i++)

@@ -204,8 +204,10 @@ static void put_row(const struct form *f, node_ref n, const struct where_subquer
 
 static void put_set(const struct form *f, node_ref n)
 {
+	REQUIRE(n->column < f->w->nsubqueries);
 	const struct where_subquery *q = &f->w->subqueries[n->column];
 	const struct where_set *set = &f->sets[n->column];
+	REQUIRE(q->nvalues == n->nargs && (set->nrows == 0 || n->nargs == 0 || set->values != NULL));
 	if (n->nargs == 0 || (q->array == NULL && set->nrows == 0)) {
 		put_bool(f->out, set->nrows > 0);
 	} else if (q->array != NULL) {

@@ -190,6 +190,7 @@ struct sig *pool_sig(struct where_pool *p, const struct sig_make *m)
 
 void pool_sig_unref(struct where_pool *p, struct sig *g)
 {
+	REQUIRE(g == NULL || g->refs > 0);
 	if (g == NULL || --g->refs > 0)
 		return;
 	map_del(&p->sigs, g->key, g->key_len);
@@ -374,10 +375,12 @@ static uint32_t take_slot(struct where_pool *p)
 
 static uint32_t place_slot(struct where_pool *p, const struct slot *made)
 {
+	REQUIRE(p->live < POOL_NODES_MAX);
 	if (p->live >= p->mask)
 		rehash(p, p->mask > 0 ? (p->mask + 1) * 2 : SLOTS_MIN);
 	uint32_t id = take_slot(p);
 	struct slot *s = &p->slots[id];
+	REQUIRE(id != 0 && (id + 1 == p->nslots || s->refs == 0)); /* new, or free */
 	*s = *made;
 	s->refs = 1;
 	s->next = p->buckets[s->hash & p->mask];
@@ -461,8 +464,10 @@ static void drop_slot(struct where_pool *p, uint32_t id)
 {
 	struct slot *s = &p->slots[id];
 	uint32_t *link = &p->buckets[s->hash & p->mask];
-	while (*link != id)
+	while (*link != id) {
+		REQUIRE(*link != 0); /* it is in its bucket */
 		link = &p->slots[*link].next;
+	}
 	*link = s->next;
 	release_extra(s);
 	for (uint32_t i = 0; i < s->nargs; i++)
@@ -546,6 +551,7 @@ void where_pool_unref(struct where_pool *p, uint32_t id)
 
 const struct where_type *where_pool_type(const struct where_pool *p, uint32_t id)
 {
+	REQUIRE(id != 0 && id < p->nslots && p->slots[id].refs > 0);
 	return p->slots[id].type;
 }
 
@@ -619,6 +625,7 @@ void where_pool_trim(struct where_pool *p)
 
 void where_pool_look(const struct where_pool *p, uint32_t id, struct where_pool_node *out)
 {
+	REQUIRE(id != 0 && id < p->nslots && p->slots[id].refs > 0);
 	const struct slot *s = &p->slots[id];
 	*out = (struct where_pool_node){
 		.kind = s->kind,

@@ -24,6 +24,8 @@ typedef bool where_fetch(void *ctx, uint16_t column, struct where_text *out);
  * answered. Ordinary conditions need some thousands. */
 #define WHERE_FOLD_STEPS_MAX (1u << 24)
 
+#define POOL_NODES_MAX (1u << 30) /* whoever has a node's id may use the two bits above */
+
 struct where_pool *where_pool_new(struct pg_table *table); /* takes a reference */
 void where_pool_free(struct where_pool *p);
 size_t where_pool_nodes(const struct where_pool *p);

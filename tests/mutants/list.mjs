@@ -111,6 +111,10 @@ export const mutants = [
     from: '\t\tinner_rotate(in, route, "a table in its condition was truncated");\n', to: '\t\treturn;\n',
   },
   {
+    rule: '7.3', what: 'a partition that came with rows changes no set', file: 'src/shapes/ingest/cmd.c', test: 'test_ingest_sets',
+    from: '\t\tif (c->had_rows[i])\n\t\t\trotate_watchers(', to: '\t\tif (c->had_rows[i] && s == NULL)\n\t\t\trotate_watchers(',
+  },
+  {
     rule: '7.3', what: 'a row without its old values takes nothing away', file: 'src/shapes/ingest/inner.c', test: 'test_ingest_sets',
     from: '\t\t\trotate_selection(in, route, sel, false, NO_OLD_ROW);\n', to: '\t\t\treturn;\n',
   },

@@ -792,6 +792,15 @@ static struct shape *prep_shape(struct prep *p, int n, const char *where)
 	return shape;
 }
 
+/* What the registry has of a table; the test is alone. */
+static inline struct table_state *known_table(struct shapes *s, uint32_t oid)
+{
+	pthread_rwlock_rdlock(&s->registry_lock);
+	struct table_state *t = registry_table(s, oid);
+	pthread_rwlock_unlock(&s->registry_lock);
+	return t;
+}
+
 /* A table of the catalog that conditions may name. */
 static inline void prep_inner(uint32_t oid, const char *name, const char *columns)
 {

@@ -1144,6 +1144,28 @@ static void test_misfits(void)
 	}
 }
 
+/* A NULL in what an EXISTS compares is nothing, be it negated; in what IN compares it is something. */
+static void test_nulls(void)
+{
+	struct stage st;
+	struct world *w = stage_open(&st);
+	struct found found = {.count[0][3] = 1};
+	begin_shape(w, &w->slots[0], conditions[CORRELATED], CORRELATED, &found);
+	begin_shape(w, &w->slots[1], "NOT EXISTS (SELECT 1 FROM members m WHERE m.item = items.id AND m.usr = 4)", CORRELATED, &found);
+	begin_shape(w, &w->slots[2], "id NOT IN (SELECT item FROM members WHERE usr = 4)", CORRELATED, &found);
+	for (int i = 0; i < 2; i++) {
+		begin_txn(w);
+		member(w, i == 0 ? 'I' : 'D', "4", NULL, 'x', 1);
+		end_txn(w);
+		CHECK(!gone(&w->slots[0]) && !gone(&w->slots[1]) && gone(&w->slots[2]));
+	}
+	begin_txn(w);
+	member(w, 'I', "4", "5", 'x', 1);
+	end_txn(w);
+	CHECK(gone(&w->slots[0]) && gone(&w->slots[1]));
+	stage_close(&st);
+}
+
 /* As the catalog describes it from now on: partitioned, with this one partition, or none (0). */
 static void describe_members(char relkind, uint32_t leaf)
 {
@@ -1288,6 +1310,7 @@ int main(void)
 	RUN(test_lost_amid);
 	RUN(test_evaluation_fails);
 	RUN(test_misfits);
+	RUN(test_nulls);
 	RUN(test_partition_attached);
 	RUN(test_bounds);
 	RUN(test_restarted);

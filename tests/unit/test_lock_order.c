@@ -76,6 +76,43 @@ static void calls_with_one(void)
 	lock_order_none_held(LOCK_STORE, "a library");
 }
 
+static void holds_them(void)
+{
+	pthread_rwlock_rdlock(&registry);
+	pthread_mutex_lock(&shape);
+	lock_held(&registry);
+	lock_held(&shape);
+	lock_held_writing(&shape);
+	pthread_mutex_unlock(&shape);
+	pthread_rwlock_unlock(&registry);
+	pthread_rwlock_wrlock(&registry);
+	lock_held(&registry);
+	lock_held_writing(&registry);
+	pthread_rwlock_unlock(&registry);
+	pthread_mutex_lock(&shape);
+	clock_cond_wait(&cond, &shape, 1); /* which lets go of it meanwhile */
+	lock_held(&shape);
+}
+
+static void holds_it_no_more(void)
+{
+	pthread_mutex_lock(&shape);
+	pthread_mutex_unlock(&shape);
+	lock_held(&shape);
+}
+
+static void holds_another(void)
+{
+	pthread_mutex_lock(&other_leaf);
+	lock_held(&leaf);
+}
+
+static void holds_it_for_reading(void)
+{
+	pthread_rwlock_rdlock(&registry);
+	lock_held_writing(&registry);
+}
+
 /* With lines on their way that nobody reads, so that the end waits for them. */
 static void breaks_an_assumption(void)
 {
@@ -125,6 +162,7 @@ static void test_order(void)
 	lock_rank(&leaf, LOCK_LEAF);
 	lock_rank(&other_leaf, LOCK_LEAF);
 	CHECK_STR(ended_by(in_order), "");
+	CHECK_STR(ended_by(holds_them), "");
 	const struct {
 		void (*act)(void);
 		const char *said;
@@ -135,6 +173,9 @@ static void test_order(void)
 		{below_one_without_a_rank, "taking &leaf while holding a lock without a rank"},
 		{waits_with_another, "waiting on a condition of &leaf while holding &shape"},
 		{calls_with_one, "calling a library while holding &registry"},
+		{holds_it_no_more, "&shape isn't held\n"},
+		{holds_another, "&leaf isn't held\n"},
+		{holds_it_for_reading, "&registry isn't held for writing"},
 		{breaks_an_assumption, "broken assumption"}, /* and not a word of the lock, which is held rightly */
 	};
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {

@@ -20,7 +20,7 @@ static void check_at_rest(struct prep *p, struct shape **shapes, int n)
 	struct shapes *s = p->engine;
 	const struct fake_conn *snap = (const struct fake_conn *)p->create.snap;
 	CHECK(snap == NULL || !snap->in_transaction);
-	CHECK(registry_table(s, TABLE_OID) != NULL);
+	CHECK(known_table(s, TABLE_OID) != NULL);
 	const struct table_state *t;
 	for (size_t i = 0; (t = map_next(&s->tables, &i)) != NULL;)
 		CHECK(!t->joining);
@@ -66,7 +66,7 @@ static void test_goes_well(void)
 	check_at_rest(&p, &shape, 1);
 	CHECK_INT(tail_state(shape), SHAPE_LIVE);
 	CHECK_INT(p.pieces, 1); /* rows and end in one */
-	CHECK(registry_table(p.engine, TABLE_OID)->joined);
+	CHECK(known_table(p.engine, TABLE_OID)->joined);
 	shape_unref(shape);
 	prep_close(&p);
 }
@@ -348,7 +348,7 @@ static void test_inner_tables(void)
 	check_at_rest(&p, &shape, 1);
 	CHECK_INT(tail_state(shape), SHAPE_LIVE);
 	for (uint32_t oid = TABLE_OID - 2; oid <= TABLE_OID + 2; oid += 2)
-		CHECK(registry_table(p.engine, oid)->joined);
+		CHECK(known_table(p.engine, oid)->joined);
 	CHECK_INT(p.tables, 3); /* records of their joins */
 	shape_unref(shape);
 	prep_close(&p);

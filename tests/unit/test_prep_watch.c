@@ -21,7 +21,7 @@ static struct shape *live(struct prep *p)
 
 static void end(struct prep *p, struct shape *shape)
 {
-	const struct table_state *t = registry_table(p->engine, TABLE_OID);
+	const struct table_state *t = known_table(p->engine, TABLE_OID);
 	CHECK(t == NULL || !t->joining);
 	shape_unref(shape);
 	prep_close(p);
@@ -44,7 +44,7 @@ static void test_watch(void)
 	script.log[0] = '\0';
 	watch_run(&p.admin);
 	CHECK_STR(script.log, "ground_look"); /* nothing has changed */
-	registry_table(p.engine, TABLE_OID)->ground_version++;
+	known_table(p.engine, TABLE_OID)->ground_version++;
 	other_table(TABLE_OID, "items", "id:23:pk0 renamed:25");
 	watch_run(&p.admin);
 	drain(&p);
@@ -81,6 +81,15 @@ static void test_watch_outage(void)
 	}
 }
 
+/* Whether it is the calling thread's turn. */
+static bool turn_to_watch(struct shapes *s)
+{
+	pthread_mutex_lock(&s->job_lock);
+	bool turn = queue_watch(s);
+	pthread_mutex_unlock(&s->job_lock);
+	return turn;
+}
+
 static void test_watch_rests(void)
 {
 	struct prep p;
@@ -90,15 +99,15 @@ static void test_watch_rests(void)
 	s->watch_took_ms = 300;
 	queue_rest_from_watch(s, now - 1100); /* the shorter of two counts */
 	CHECK_INT(s->next_watch_ms, now + (300 - WATCH_FREE_MS) * WATCH_REST_TIMES);
-	CHECK(!queue_watch(s));
+	CHECK(!turn_to_watch(s));
 	script.now_ms = s->next_watch_ms;
-	CHECK(queue_watch(s));
-	CHECK(!queue_watch(s)); /* somebody is at it */
+	CHECK(turn_to_watch(s));
+	CHECK(!turn_to_watch(s)); /* somebody is at it */
 	s->reconcile_queued = false;
-	CHECK(!queue_watch(s));
+	CHECK(!turn_to_watch(s));
 	jobs_watch_soon(s);
 	script.now_ms += TABLE_WATCH_SOON_MS;
-	CHECK(queue_watch(s));
+	CHECK(turn_to_watch(s));
 	s->reconcile_queued = false;
 	end(&p, shape);
 }
@@ -188,11 +197,11 @@ static enum shape_state watched_inner(struct pg_table *now)
 	struct prep p;
 	struct shape *shape = live_inner(&p);
 	change_inner(now);
-	registry_table(p.engine, INNER_OID)->ground_version++;
+	known_table(p.engine, INNER_OID)->ground_version++;
 	watch_run(&p.admin);
 	drain(&p);
 	enum shape_state state = tail_state(shape);
-	CHECK(!registry_table(p.engine, INNER_OID)->joining);
+	CHECK(!known_table(p.engine, INNER_OID)->joining);
 	end(&p, shape);
 	return state;
 }
@@ -296,14 +305,14 @@ static void test_lingers_inner(void)
 	CHECK(strstr(script.log, "leave") == NULL);
 	shape_rotate(shape, REASON_DELETED, "a test drops it");
 	drain(&p);
-	CHECK_INT(registry_table(p.engine, INNER_OID)->nshapes, 0);
-	registry_table(p.engine, TABLE_OID)->idle_since_ms = registry_table(p.engine, INNER_OID)->idle_since_ms = script.now_ms;
+	CHECK_INT(known_table(p.engine, INNER_OID)->nshapes, 0);
+	known_table(p.engine, TABLE_OID)->idle_since_ms = known_table(p.engine, INNER_OID)->idle_since_ms = script.now_ms;
 	reconcile_run(&p.admin);
 	CHECK(strstr(script.log, "leave") == NULL);
 	script.now_ms += TABLE_LINGER_MS + 1;
 	reconcile_run(&p.admin);
 	CHECK(strstr(script.log, "leave.members") != NULL);
-	CHECK(registry_table(p.engine, INNER_OID) == NULL && registry_table(p.engine, TABLE_OID) == NULL);
+	CHECK(known_table(p.engine, INNER_OID) == NULL && known_table(p.engine, TABLE_OID) == NULL);
 	drain(&p);
 	end(&p, shape);
 }
@@ -496,16 +505,16 @@ static void test_leaves_publication(void)
 	struct shape *shape = live(&p);
 	shape_rotate(shape, REASON_DELETED, "a test drops it");
 	drain(&p);
-	registry_table(p.engine, TABLE_OID)->idle_since_ms = script.now_ms;
+	known_table(p.engine, TABLE_OID)->idle_since_ms = script.now_ms;
 	reconcile_run(&p.admin);
 	CHECK_STR(script.log, "oldest"); /* not at once */
 	script.now_ms += TABLE_LINGER_MS + 1;
 	script_at_name("leave", ACT_LOSE);
 	reconcile_run(&p.admin);
-	CHECK(registry_table(p.engine, TABLE_OID) != NULL && registry_table(p.engine, TABLE_OID)->joined);
+	CHECK(known_table(p.engine, TABLE_OID) != NULL && known_table(p.engine, TABLE_OID)->joined);
 	session_close(&p.admin);
 	reconcile_run(&p.admin);
-	CHECK(registry_table(p.engine, TABLE_OID) == NULL);
+	CHECK(known_table(p.engine, TABLE_OID) == NULL);
 	drain(&p);
 	CHECK_INT(p.tables, 1); /* its record goes */
 	end(&p, shape);
@@ -543,10 +552,10 @@ static void test_released_with_news(void)
 	CHECK(claim_table(p.engine, TABLE_OID, &known, &has));
 	claim_release(p.engine, now, &known, NULL);
 	CHECK(p.engine->reconcile_now);
-	CHECK(registry_table(p.engine, TABLE_OID)->table == script.table);
+	CHECK(known_table(p.engine, TABLE_OID)->table == script.table);
 	CHECK(claim_table(p.engine, TABLE_OID, &known, &has));
 	claim_release(p.engine, now, &known, script.table);
-	CHECK(registry_table(p.engine, TABLE_OID)->table == now);
+	CHECK(known_table(p.engine, TABLE_OID)->table == now);
 	pg_table_unref(now);
 	drain(&p);
 	end(&p, shape);

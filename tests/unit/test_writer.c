@@ -199,7 +199,9 @@ static struct shape *make_shape(struct world *w, uint64_t id)
 	shape_def_clear(&d);
 	if (atomic_load(&w->engine->next_id) <= id)
 		atomic_store(&w->engine->next_id, id + 1);
+	pthread_rwlock_wrlock(&w->engine->registry_lock);
 	registry_link(w->engine, shape);
+	pthread_rwlock_unlock(&w->engine->registry_lock);
 	struct err adopting = {0};
 	REQUIRE(ingest_adopt(w->engine, shape, &adopting) == 0);
 	put_record(w, ITEM_SHAPE, shape, 0);
@@ -1149,7 +1151,9 @@ static void test_largest_id(void)
 		world_open(&w, dir);
 		make_shapes(&w);
 		struct shape *other = lone_shape(&w, 70, "other-7");
+		pthread_rwlock_wrlock(&w.engine->registry_lock);
 		registry_link(w.engine, other); /* which frees it */
+		pthread_rwlock_unlock(&w.engine->registry_lock);
 		if (where == 0) {
 			writer_put(w.engine, row_item(other, 1));
 			CHECK(writer_flush(w.engine, &e) == 0);

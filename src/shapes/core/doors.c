@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "base/lock_order.h"
 #include "shapes/core/cmds.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/items.h"
@@ -18,6 +19,7 @@
 /* Whether what is queued may wait for more of it. With the lock held. */
 bool writer_can_gather(const struct writer *w)
 {
+	lock_held(&w->lock);
 	return w->head != NULL && w->urgent == 0 && w->queued_bytes < GATHER_BYTES_MAX && w->flushing == 0 && !w->stop;
 }
 
@@ -54,6 +56,7 @@ void writer_room_again(struct shapes *s)
 
 static void enqueue(struct shapes *s, struct cmd *c)
 {
+	lock_held(&s->cmd_lock);
 	c->next = NULL;
 	*s->cmds_tail = c;
 	s->cmds_tail = &c->next;
@@ -126,6 +129,7 @@ void cmd_done(struct shapes *s, struct cmd *c)
 /* Then a thread takes the table's jobs when it is (queue_prepared()), and tells the others: with the lock held. */
 static bool is_being_prepared(const struct shapes *s, uint32_t oid)
 {
+	lock_held(&s->job_lock);
 	for (size_t i = 0; i < ARRAY_LEN(s->preparing); i++)
 		if (s->preparing[i] == oid)
 			return true;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/lock_order.h"
 #include "base/mem.h"
 #include "shapes/core/engine.h"
 
@@ -72,6 +73,7 @@ static void tidy(struct shapes *s, int64_t now)
 /* With registry_lock held for writing. One that was noted so long ago that it doesn't count any more is as if new. */
 static struct held_back *note(struct shapes *s, const struct shape_def *def, int64_t now)
 {
+	lock_held_writing(&s->registry_lock);
 	struct held_back *h = map_get(&s->held_back, def->identity, def->identity_len);
 	if (h == NULL) {
 		tidy(s, now);

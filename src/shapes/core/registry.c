@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/events.h"
+#include "base/lock_order.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metrics.h"
@@ -29,6 +30,7 @@
 
 static void link_to(struct shapes *s, struct shape *shape, struct shape_link *l, struct pg_table *table)
 {
+	lock_held_writing(&s->registry_lock);
 	struct table_state *t = map_get(&s->tables, &table->oid, sizeof table->oid);
 	if (t == NULL) {
 		t = mem_zalloc(sizeof *t);
@@ -49,6 +51,7 @@ static void link_to(struct shapes *s, struct shape *shape, struct shape_link *l,
 
 void registry_link(struct shapes *s, struct shape *shape)
 {
+	lock_held_writing(&s->registry_lock);
 	map_put(&s->by_handle, shape->handle, strlen(shape->handle), shape);
 	map_put(&s->by_identity, shape->def.identity, shape->def.identity_len, shape);
 	atomic_fetch_add(&s->nshapes, 1);
@@ -64,6 +67,7 @@ void registry_link(struct shapes *s, struct shape *shape)
 
 static void unlink_from(struct shapes *s, struct shape_link *l, uint32_t oid)
 {
+	lock_held_writing(&s->registry_lock);
 	struct table_state *t = registry_table(s, oid);
 	REQUIRE(t != NULL && t->nshapes > 0); /* a table with shapes stays */
 	*l->at = l->next;
@@ -107,11 +111,16 @@ struct server_id server_id(struct shapes *s)
 	return id;
 }
 
-struct table_state *registry_table(struct shapes *s, uint32_t oid) { return map_get(&s->tables, &oid, sizeof oid); }
+struct table_state *registry_table(struct shapes *s, uint32_t oid)
+{
+	lock_held(&s->registry_lock);
+	return map_get(&s->tables, &oid, sizeof oid);
+}
 
 /* Handles are never used again, across restarts too: the clock's microseconds, made to rise. */
 static void make_handle(struct shapes *s, const struct shape_def *def, char out[HANDLE_TEXT_MAX])
 {
+	lock_held_writing(&s->registry_lock);
 	int64_t us = clock_wall_us();
 	if (us <= s->last_handle_us)
 		us = s->last_handle_us + 1;
@@ -263,6 +272,7 @@ static void give_up_copy(struct shapes *s)
 /* With the lock. */
 static void tell_removed(struct shapes *s)
 {
+	lock_held(&s->removed_lock);
 	if (s->removed.more > 0)
 		log_about(LOG_INFO, &(struct log_about){.table = s->removed.table, .reason = s->removed.reason}, "Removed %zu more shapes of %s: %s",
 		          s->removed.more, s->removed.table, s->removed.why);

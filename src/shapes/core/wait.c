@@ -4,6 +4,8 @@
  */
 #include "shapes/core/wait.h"
 
+#include "base/lock_order.h"
+
 void wait_list_init(struct wait_list *l, pthread_mutex_t *lock)
 {
 	l->lock = lock;
@@ -12,6 +14,7 @@ void wait_list_init(struct wait_list *l, pthread_mutex_t *lock)
 
 void wait_list_add(struct wait_list *l, struct waiter *w)
 {
+	lock_held(l->lock); /* docs/invariants.md 3.3 */
 	REQUIRE(w->list == NULL);
 	w->list = l;
 	w->lock = l->lock;
@@ -25,6 +28,7 @@ void wait_list_add(struct wait_list *l, struct waiter *w)
 
 static void unlink_waiter(struct wait_list *l, struct waiter *w)
 {
+	lock_held(l->lock);
 	if (w->prev != NULL)
 		w->prev->next = w->next;
 	else
@@ -43,12 +47,14 @@ static void wake_one(struct wait_list *l, struct waiter *w)
 
 void wait_list_wake_all(struct wait_list *l)
 {
+	lock_held(l->lock);
 	while (l->head != NULL)
 		wake_one(l, l->head);
 }
 
 void wait_list_wake_above(struct wait_list *l, struct log_offset tail, struct change_times times)
 {
+	lock_held(l->lock);
 	for (struct waiter *w = l->head, *next; w != NULL; w = next) {
 		next = w->next;
 		if (log_offset_cmp(w->seen, tail) >= 0)
@@ -60,6 +66,7 @@ void wait_list_wake_above(struct wait_list *l, struct log_offset tail, struct ch
 
 void wait_list_wake_lsn(struct wait_list *l, lsn_t lsn)
 {
+	lock_held(l->lock);
 	for (struct waiter *w = l->head, *next; w != NULL; w = next) {
 		next = w->next;
 		if (w->lsn <= lsn)

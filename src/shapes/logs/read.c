@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/lock_order.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "shapes/core/engine.h"
@@ -27,6 +28,7 @@ static uint32_t next_chunk(bool from_start, struct log_offset from)
 /* With the lock held: whether the request is about the snapshot, and then fills the slice. */
 static bool snapshot_slice(struct shape *s, bool from_start, struct log_offset from, struct waiter *w, struct shape_slice *out)
 {
+	lock_held(shape_lock(s));
 	if (!from_start && (from.tx != 0 || from.op == LOG_OP_INF))
 		return false;
 	uint32_t chunk = next_chunk(from_start, from);
@@ -45,9 +47,10 @@ static bool snapshot_slice(struct shape *s, bool from_start, struct log_offset f
 	return true;
 }
 
-/* The end of the completed chunk that `from` falls in, as far as memory knows; false: ask the store. */
+/* The end of the completed chunk that `from` falls in, as far as memory knows; false: ask the store. With the lock held. */
 static bool chunk_end_in_tail(struct shape *s, struct log_offset from, struct log_offset *end)
 {
+	lock_held(shape_lock(s));
 	for (size_t i = 0; i < s->tail.n; i++) {
 		const struct entry *e = &s->tail.entries[s->tail.first + i];
 		if ((e->flags & ENTRY_CHUNK_END) && log_offset_cmp(e->at, from) > 0) {
@@ -245,6 +248,7 @@ static int add_length(void *ctx, const void *p, size_t len, struct err *e)
 static bool chunk_is_open(const struct shape_reader *r)
 {
 	const struct shape *s = r->shape;
+	lock_held(shape_lock(s));
 	return !s->tail.snap_complete && r->slice.chunk >= s->tail.snap_chunk;
 }
 

@@ -98,6 +98,7 @@ static bool commit_batch(struct shapes *s, struct batch *b)
 /* With the lock held. */
 static void gather(struct writer *w)
 {
+	lock_held(&w->lock);
 	int64_t now = clock_mono_ms(), until = now + GATHER_MS;
 	for (; now < until && writer_can_gather(w); now = clock_mono_ms())
 		clock_cond_wait(&w->cond, &w->lock, until - now);

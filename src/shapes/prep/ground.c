@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/lock_order.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "pg/ground.h"
@@ -36,6 +37,7 @@ uint64_t ground_version(struct shapes *s, uint32_t oid)
 /* With registry_lock held for writing. */
 static void set_ground(struct shapes *s, struct table_state *t, const char *now)
 {
+	lock_held_writing(&s->registry_lock);
 	free(t->ground);
 	t->ground = mem_strdup(now);
 	t->ground_version++;

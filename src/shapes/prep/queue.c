@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/lock_order.h"
 #include "shapes/core/cache.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/jobs.h"
@@ -37,7 +38,11 @@ void queue_free(struct job *j)
 }
 
 /* With job_lock held. */
-static bool is_quick(const struct shapes *s, uint32_t oid) { return has_oid(s->quick, ARRAY_LEN(s->quick), oid); }
+static bool is_quick(const struct shapes *s, uint32_t oid)
+{
+	lock_held(&s->job_lock);
+	return has_oid(s->quick, ARRAY_LEN(s->quick), oid);
+}
 
 void queue_prepared(struct pg_thread *w)
 {
@@ -76,6 +81,7 @@ static struct job *pop_create(struct pg_thread *w)
 {
 	struct shapes *s = w->s;
 	struct job **at = &s->create_jobs, *j;
+	lock_held(&s->job_lock);
 	for (size_t looked = 0; (j = *at) != NULL && looked < CREATE_LOOK_MAX; at = &j->next, looked++) {
 		uint32_t oid = j->shapes[0]->def.table->oid;
 		if (has_oid(s->preparing, ARRAY_LEN(s->preparing), oid))
@@ -94,6 +100,7 @@ static struct job *pop_create(struct pg_thread *w)
 static void gather(struct shapes *s, struct job *first)
 {
 	struct job **at = &s->create_jobs;
+	lock_held(&s->job_lock);
 	REQUIRE(first->nshapes == 1);
 	int max = is_quick(s, first->shapes[0]->def.table->oid) ? SNAPSHOT_SHARED_MAX : SNAPSHOT_SHARED_SLOW_MAX;
 	while (*at != NULL && first->nshapes < max) {
@@ -121,6 +128,7 @@ static int *ready(struct pg_thread *w) { return w->creates ? &w->s->ready_create
 struct job *queue_take(struct pg_thread *w)
 {
 	struct shapes *s = w->s;
+	lock_held(&s->job_lock);
 	if (!is_ready(w) && *ready(w) > 0)
 		return NULL;
 	struct job *j = w->creates ? pop_create(w) : pop(&s->admin_jobs, &s->admin_tail);
@@ -135,6 +143,7 @@ void queue_wait(struct pg_thread *w)
 {
 	struct shapes *s = w->s;
 	bool counts = is_ready(w);
+	lock_held(&s->job_lock);
 	*ready(w) += counts;
 	clock_cond_wait(&s->job_cond, &s->job_lock, atomic_load(&s->watch_soon) ? TABLE_WATCH_SOON_MS : TABLE_WATCH_MS);
 	*ready(w) -= counts;
@@ -149,6 +158,7 @@ void queue_clear(struct shapes *s)
 
 bool queue_reconcile(struct shapes *s)
 {
+	lock_held(&s->job_lock);
 	int64_t now = clock_mono_ms();
 	if (s->reconcile_queued || (!s->reconcile_now && now < s->next_reconcile_ms))
 		return false;
@@ -162,6 +172,7 @@ bool queue_reconcile(struct shapes *s)
 
 bool queue_watch(struct shapes *s)
 {
+	lock_held(&s->job_lock);
 	int64_t now = clock_mono_ms();
 	bool soon = atomic_load(&s->watch_soon) && now >= s->next_watch_ms - TABLE_WATCH_MS + TABLE_WATCH_SOON_MS;
 	if (s->reconcile_queued || (!soon && now < s->next_watch_ms))

@@ -142,6 +142,7 @@ static struct subset *subset_new(struct subsets *all, const struct subset_spec *
 
 static void push(struct subsets *all, struct subset *q)
 {
+	lock_held(&all->lock);
 	struct asker *a = all->first;
 	while (a != NULL && a->from != q->from)
 		a = a->next;
@@ -160,6 +161,7 @@ static void push(struct subsets *all, struct subset *q)
 /* Takes it out where it is, and its asker if that was the last. */
 static void take_out(struct subsets *all, struct asker **asker, struct subset **at)
 {
+	lock_held(&all->lock);
 	struct asker *a = *asker;
 	*at = (*at)->next;
 	if (*at == NULL)
@@ -176,6 +178,7 @@ static void take_out(struct subsets *all, struct asker **asker, struct subset **
 /* Turn and turn about: who asks for much waits for himself, whoever else has asked. */
 static struct subset *pop(struct subsets *all)
 {
+	lock_held(&all->lock);
 	struct asker *a = all->first;
 	if (a == NULL)
 		return NULL;
@@ -340,6 +343,7 @@ static bool given_up(const struct worker *w)
 /* With the query's lock held. */
 static bool has_room(const struct subset *q, size_t n)
 {
+	lock_held(&q->lock);
 	size_t left = q->rows.len - q->taken;
 	return left == 0 || (left + n <= SUBSET_BUFFER_BYTES && atomic_load(&q->all->bytes) + n <= SUBSETS_BYTES_MAX);
 }

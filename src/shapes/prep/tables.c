@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "base/lock_order.h"
 #include "base/mem.h"
 #include "shapes/core/def.h"
 #include "shapes/core/engine.h"
@@ -18,6 +19,7 @@ bool prep_stopping(void *engine) { return atomic_load(&((struct shapes *)engine)
 
 void table_save(struct shapes *s, const struct table_state *t)
 {
+	lock_held(&s->registry_lock);
 	struct buf b = BUF_INIT(RECORD_BYTES_MAX);
 	record_table(t, &b);
 	writer_put(s, item_table_new(t->oid, &b));

@@ -15,6 +15,7 @@
 #define FAILED_INDEX 0x80000000u
 #define FAILED_RESIDUAL 0x40000000u /* likewise, of one by himself */
 #define EXPR_OF(c) ((c)->expr & ~(FAILED_INDEX | FAILED_RESIDUAL))
+_Static_assert(POOL_NODES_MAX <= FAILED_RESIDUAL, "a node's id leaves these bits alone");
 
 /* Of a row's work, what one expression may have once another was too costly: a fourth each time, and no less than this
  * part. */
@@ -265,6 +266,7 @@ void filter_row(struct filter *f, where_fetch *fetch, void *fetch_ctx, void (*fo
                 void (*failed)(void *ctx, void *member, int column, const char *reason), void *ctx)
 {
 	f->row++;
+	REQUIRE(f->work_max == 0 || f->costly != NULL);
 	f->found = found;
 	f->ctx = ctx;
 	f->ncandidates = 0;

@@ -373,7 +373,8 @@ struct filter_index *filter_index_get(struct filter *f, struct filter_node *node
 
 static void drop_index(struct filter *f, struct filter_index *x)
 {
-	map_del(&f->indexes, &x->node, key_size(x->nparts));
+	const struct filter_index *known = map_del(&f->indexes, &x->node, key_size(x->nparts));
+	REQUIRE(known == x && *x->link == x);
 	*x->link = x->next;
 	if (x->next != NULL)
 		x->next->link = x->link;
@@ -387,6 +388,7 @@ static void drop_index(struct filter *f, struct filter_index *x)
 bool filter_entry_drop(struct filter *f, struct filter_entry *e)
 {
 	struct filter_index *x = e->index;
+	REQUIRE(x->n > 0);
 	x->n--;
 	if (x->kind == INDEX_RANGE)
 		x->root = take_out(x, x->root, filter_span_of(e));

@@ -373,6 +373,7 @@ static void leave(struct filter *f, uintptr_t place)
 {
 	if ((place & 1) == 0) {
 		struct filter_entry *e = (struct filter_entry *)place;
+		REQUIRE(e->member != NULL);
 		where_pool_unref(f->pool, e->residual);
 		e->residual = 0;
 		e->member = NULL;
@@ -381,6 +382,7 @@ static void leave(struct filter *f, uintptr_t place)
 	}
 	struct filter_leaf *l = (struct filter_leaf *)(place - 1);
 	struct filter_node *node = l->node;
+	REQUIRE(*l->link == l);
 	*l->link = l->next;
 	if (l->next != NULL)
 		l->next->link = l->link;
@@ -391,6 +393,7 @@ static void leave(struct filter *f, uintptr_t place)
 
 void filter_remove(struct filter *f, struct filter_member *m)
 {
+	REQUIRE(f->members > 0);
 	if (m->nentries == 1) {
 		leave(f, (uintptr_t)m->entries);
 	} else if (m->nentries > 1) {
@@ -401,6 +404,5 @@ void filter_remove(struct filter *f, struct filter_member *m)
 	}
 	m->entries = NULL;
 	m->nentries = 0;
-	REQUIRE(f->members > 0);
 	f->members--;
 }

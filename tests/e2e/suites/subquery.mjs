@@ -422,6 +422,7 @@ test('who waits when the set changes is told the new handle, if there is one soo
   for (let user = 11; user < 40 && named < 2; user++) {
     const mine = { ...SHAPE, where: MINE.replace('= 1', `= ${user}`) }
     const waiters = await parked(w, mine)
+    await delay(100) // let them park
     await w.sql(`INSERT INTO members VALUES (${user}, 5, ${user})`)
     const { answer, ms } = await waiters.ended()
     equal(answer.status, 409, 'status')
