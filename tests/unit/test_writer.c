@@ -743,7 +743,7 @@ static void test_folds_what_is_durable(void)
 	for (uint64_t k = 1; k <= BULK_TXNS; k++) {
 		struct entry en = all[k - 1] = bulk_entry(k);
 		line_ref(en.line);
-		tail_publish(shape, &en, 1);
+		tail_publish(shape, &en, 1, (struct change_times){0, 0});
 	}
 	for (uint64_t k = 1; k <= BULK_TXNS; k++) {
 		struct item_rows *it = item_rows_new(&(struct item_txn){.end = end_of(k)}, 1);
