@@ -64,7 +64,7 @@ export const mutants = [
   },
   {
     rule: '3.3', what: 'nobody is woken by a row', file: 'src/shapes/core/tail.c', test: 'test_tail',
-    from: '\twait_list_wake_above(&s->tail.waiters, s->tail.last);\n', to: '',
+    from: '\twait_list_wake_above(&s->tail.waiters, s->tail.last, times);\n', to: '',
   },
   {
     rule: '3.4', what: 'who is parked stays when the lock goes to somebody else', file: 'src/http/loop.c', test: 'test_http',
