@@ -39,7 +39,7 @@ enum step ready_start(struct request *r)
 	if (r->conn->loop->stopping)
 		ready = (struct shapes_ready){.status = "stopping", .why = REASON_STOPPING};
 	struct reply p;
-	struct buf body = BUF_INIT(1024);
+	struct buf body = BUF_INIT(4096);
 	reply_begin(r, &p, ready.ready ? 200 : 503, NO_CACHE, true);
 	reply_header(&p, "content-type", TYPE_JSON);
 	if (!ready.ready)
@@ -47,8 +47,11 @@ enum step ready_start(struct request *r)
 	buf_printf(&body, "{\"status\":\"%s\"", ready.status);
 	if (ready.away)
 		buf_puts(&body, ",\"postgres\":\"away\"");
-	if (ready.wal != NULL)
-		buf_printf(&body, ",\"wal\":\"%s\"", ready.wal);
+	if (ready.wal != NULL) {
+		buf_printf(&body, ",\"wal\":{\"step\":\"%s\",\"reason\":", ready.wal);
+		buf_json_string(&body, ready.wal_text, strlen(ready.wal_text));
+		buf_putc(&body, '}');
+	}
 	if (ready.reason != NULL) {
 		buf_puts(&body, ",\"reason\":");
 		buf_json_string(&body, ready.reason, strlen(ready.reason));

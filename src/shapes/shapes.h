@@ -124,6 +124,7 @@ void shapes_on_foreign(struct shapes *s, void (*notify)(void *), void *ctx);
 /* shapes_currency() for a request, for which the stream may connect again sooner; in SHAPES_UNPROVEN it registers `w` for the end of that. */
 enum shapes_currency shapes_currency_wait(struct shapes *s, struct waiter *w);
 #define STORE_FAILING_TEXT_MAX 300
+#define WAL_TEXT_MAX 400 /* of what the WAL guard says */
 /* What GET /v1/ready says; for everybody to see: no names or addresses in it. What the store says is as in /v1/health. */
 struct shapes_ready {
 	bool ready;         /* a request for a shape would be answered here and now */
@@ -133,6 +134,7 @@ struct shapes_ready {
 	enum reason why;    /* REASON_NONE: ready */
 	const char *reason; /* NULL: none. May point into `text`: not to be copied */
 	char text[STORE_FAILING_TEXT_MAX + 32];
+	char wal_text[WAL_TEXT_MAX]; /* of `wal` */
 };
 void shapes_ready(struct shapes *s, struct shapes_ready *out);
 /* The 503 text of the first unmet condition, terminated. */
@@ -145,7 +147,7 @@ enum reason shapes_status_why(struct shapes *s);
 bool shapes_store_failing(struct shapes *s, int64_t *since_ms, char *text, size_t max);
 
 /* Whether new shapes are refused for the WAL that Postgres keeps for us; `text`: what to tell who asks for one, terminated. Cheap. */
-#define WAL_REFUSAL_TEXT_MAX 350
+#define WAL_REFUSAL_TEXT_MAX (WAL_TEXT_MAX + 50)
 bool shapes_wal_refuses(struct shapes *s, char *text, size_t max);
 
 /* ---- tables ----------------------------------------------------------------------------------- */

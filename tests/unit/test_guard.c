@@ -321,7 +321,7 @@ static void test_ready(void)
 	CHECK(ready.ready && ready.wal == NULL && ready.reason == NULL);
 	(void)look(&p, 600 * MB);
 	shapes_ready(p.engine, &ready);
-	CHECK(ready.ready && strstr(ready.reason, "60 % of BUSBAR_WAL_LIMIT") != NULL);
+	CHECK(ready.ready && ready.reason == NULL && strstr(ready.wal_text, "60 % of BUSBAR_WAL_LIMIT") != NULL);
 	CHECK_STR(ready.wal, "warn");
 	(void)look(&p, 800 * MB);
 	shapes_ready(p.engine, &ready); /* no shape: nobody would get anything */

@@ -12,8 +12,7 @@
 
 #include "base/lsn.h"
 #include "pg/slot.h"
-
-struct shapes;
+#include "shapes/shapes.h"
 
 /* What is done as the WAL that *we* hold nears its limit; each does what those before it do. The numbers are those that metrics show. */
 enum guard_step {
@@ -27,8 +26,6 @@ enum guard_step {
 /* Why INGEST takes nothing from the stream. */
 enum guard_hold { GUARD_HOLD_PARTITION, GUARD_HOLD_GROUND, GUARD_HOLD_LOOK, GUARD_HOLD_STORE, GUARD_HOLDS };
 
-#define GUARD_TEXT_MAX 300
-
 struct guard_state {
 	bool known;        /* the figures are those of a look of late; else those of an older one, or nobody has looked */
 	int64_t looked_ms; /* monotonic; 0: never */
@@ -41,7 +38,7 @@ struct guard_state {
 	int64_t limit_bytes, limit_age_ms; /* 0: no limit */
 	enum guard_step step;
 	bool others;            /* others hold so much that it is said */
-	char text[GUARD_TEXT_MAX]; /* "", or what is to be said of it: for everybody to see */
+	char text[WAL_TEXT_MAX]; /* "", or what is to be said of it: for everybody to see */
 };
 
 /* Of one look to the next. */

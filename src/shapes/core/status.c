@@ -163,15 +163,11 @@ static void ready_wal(struct shapes *s, struct shapes_ready *out)
 	guard_read(s, &wal);
 	if (wal.text[0] == '\0')
 		return;
-	out->wal = wal.step > GUARD_NONE ? guard_step_name(wal.step) : "held_by_others";
 	/* With no shape there is nothing that would be answered. */
-	bool refuses = (wal.step == GUARD_REFUSE || wal.step == GUARD_DROP) && out->ready && atomic_load(&s->nshapes) == 0;
-	if (refuses)
-		*out = (struct shapes_ready){.status = "refusing", .why = REASON_LIMIT_WAL, .wal = out->wal};
-	if (out->reason == NULL) {
-		snprintf(out->text, sizeof out->text, "%s", wal.text);
-		out->reason = out->text;
-	}
+	if ((wal.step == GUARD_REFUSE || wal.step == GUARD_DROP) && out->ready && atomic_load(&s->nshapes) == 0)
+		*out = (struct shapes_ready){.status = "refusing", .why = REASON_LIMIT_WAL, .reason = "no shape is known, and no new ones are made"};
+	out->wal = wal.step > GUARD_NONE ? guard_step_name(wal.step) : "held_by_others";
+	memcpy(out->wal_text, wal.text, sizeof out->wal_text);
 }
 
 /* What keeps the stream from running. Under status_lock. */
