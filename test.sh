@@ -138,12 +138,20 @@ names() { # glob -> names of the sources without folder and ending
 }
 
 packages() {
-	local list=("${BUILD_PACKAGES[@]}")
+	local list=("${BUILD_PACKAGES[@]}") wish=(clang libclang-rt-dev)
 	command -v curl >/dev/null || list+=(curl)
 	command -v xz >/dev/null || list+=(xz-utils)
 	{ command -v psql && pg_bin; } >/dev/null 2>&1 || list+=(postgresql)
 	[ "$(node --version 2>/dev/null | sed -E 's/^v([0-9]+).*/\1/')" -ge 18 ] 2>/dev/null || list+=(nodejs npm)
-	apt_install "${list[@]}" -- clang libclang-rt-dev
+	if wants_any e2e e2e-asan e2e-tsan; then
+		command -v openssl >/dev/null || list+=(openssl)
+		wish+=(chromium)
+	fi
+	apt_install "${list[@]}" -- "${wish[@]}" || return 1
+	# Programs of these only, no services: for the tests of what docker/ has.
+	if wants_any e2e e2e-asan e2e-tsan; then
+		apt_unpack .run/tools nginx caddy prometheus || echo "going on without all of nginx, caddy and prometheus" >&2
+	fi
 }
 
 start_database() {

@@ -57,6 +57,32 @@ apt_get_install() {
 	return $rc
 }
 
+# apt_unpack folder package...: the files of packages, below the folder. Nothing is installed, as their services would be started, now and with
+# the machine. What they need besides must be there. Needs no root where apt has its lists.
+apt_unpack() {
+	local dir=$1 p work
+	shift
+	command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
+	for p in "$@"; do
+		[ ! -e "$dir/.$p" ] || continue
+		echo "==> unpacking $p below $dir"
+		work=$(mktemp -d) || return 1
+		# Without root, apt's own user may not enter the folder; that is only a warning.
+		if ! apt_download "$work" "$p" || ! mkdir -p "$dir" || ! dpkg-deb -x "$work/$p"_*.deb "$dir"; then
+			rm -rf "$work"
+			return 1
+		fi
+		touch "$dir/.$p"
+		rm -rf "$work"
+	done
+}
+
+apt_download() { # folder package
+	(cd "$1" && apt-get download -q "$2") </dev/null && return
+	as_root apt-get update -q </dev/null
+	(cd "$1" && apt-get download -q "$2") </dev/null
+}
+
 # Lists for those who source this.
 # shellcheck disable=SC2034
 {

@@ -13,13 +13,18 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/config.h"
 #include "base/events.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/settings.h"
 #include "http/http.h"
+#include "http/side.h"
 #include "ops/doctor.h"
+#include "ops/ops.h"
+#include "ops/prometheus.h"
+#include "ops/statsd.h"
 #include "pg/conn.h"
 #include "shapes/shapes.h"
 #include "version.h"
@@ -31,7 +36,8 @@ static void usage(FILE *out)
 	             "  busbar                 run, configured by environment variables\n"
 	             "  busbar --check-config  read the configuration, say what is wrong with it, and exit\n");
 	doctor_usage(out);
-	fprintf(out, "  busbar --version\n"
+	fprintf(out, "  busbar compact         make the file of a stopped Busbar's store as small as what is in it\n"
+	             "  busbar --version\n"
 	             "  busbar --help\n"
 	             "\n");
 	config_help(out);
@@ -153,6 +159,10 @@ static int run(struct config *c)
 	struct err e = {0};
 	struct shapes *shapes = NULL;
 	struct http *http = NULL;
+	struct side *prometheus = NULL;
+	struct statsd *statsd = NULL;
+	struct ops ops = {.config = c, .version = BUSBAR_VERSION, .commit = busbar_commit};
+	const struct side_path metrics = {"/metrics", PROMETHEUS_TYPE, prometheus_fill, &ops};
 	int rc = 1;
 	sigset_t set;
 	sigemptyset(&set);
@@ -171,9 +181,17 @@ static int run(struct config *c)
 		rc = fatal(&e);
 		goto out;
 	}
+	metric_set(METRIC_STARTED, clock_wall_us());
 	log_notice("Starting Busbar " BUSBAR_VERSION " (commit %s)", busbar_commit);
 	event_put(EVENT_PROCESS, REASON_NONE, NULL, NULL, "started: Busbar " BUSBAR_VERSION " (commit %s)", busbar_commit);
 	if (shapes_start(&shapes, c, &e) != 0 || http_start(&http, c, shapes, &e) != 0) {
+		rc = fatal(&e);
+		goto out;
+	}
+	ops.shapes = shapes;
+	if ((c->prometheus_port != 0 &&
+	     side_start(&prometheus, c->prometheus_port, c->listen_on_ipv6, "ELECTRIC_PROMETHEUS_PORT", &metrics, 1, &e) != 0) ||
+	    statsd_start(&statsd, &ops, &e) != 0) {
 		rc = fatal(&e);
 		goto out;
 	}
@@ -182,6 +200,8 @@ static int run(struct config *c)
 	if (rc == 1 && shapes_fatal(shapes, &e))
 		(void)fatal_stream(&e);
 out:
+	statsd_stop(statsd);
+	side_stop(prometheus);
 	http_stop(http);
 	if (shapes != NULL)
 		shapes_on_fatal(shapes, NULL, NULL);
@@ -195,13 +215,23 @@ out:
 	return rc;
 }
 
+static int compact(const struct config *c)
+{
+	struct err e = {0};
+	char text[COMPACTED_TEXT_MAX];
+	if (shapes_compact(c, text, sizeof text, &e) != 0)
+		return fatal(&e);
+	printf("%s\n", text);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc >= 2 && strcmp(argv[1], "doctor") == 0) {
 		pg_init();
 		return doctor_main(argc - 2, argv + 2);
 	}
-	bool check = argc == 2 && strcmp(argv[1], "--check-config") == 0;
+	bool check = argc == 2 && strcmp(argv[1], "--check-config") == 0, compacts = argc == 2 && strcmp(argv[1], "compact") == 0;
 	if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
 		usage(stdout);
 		return 0;
@@ -210,7 +240,7 @@ int main(int argc, char **argv)
 		printf("busbar " BUSBAR_VERSION " (commit %s)\n", busbar_commit);
 		return 0;
 	}
-	if (argc > 1 && !check) {
+	if (argc > 1 && !check && !compacts) {
 		usage(stderr);
 		return 2;
 	}
@@ -218,13 +248,13 @@ int main(int argc, char **argv)
 	struct err e = {0};
 	bound_free_memory();
 	pg_init(); /* before any thread: it changes the environment */
-	if (load_config(&c, check, &e) != 0 || http_check_config(&c, &e) != 0)
+	if (load_config(&c, check, &e) != 0 || http_check_config(&c, &e) != 0 || statsd_check_config(&c, &e) != 0)
 		return fatal(&e);
 	int rc = 0;
 	if (check)
 		printf("The configuration is fine.\n");
 	else
-		rc = run(&c);
+		rc = compacts ? compact(&c) : run(&c);
 	config_clear(&c);
 	return rc;
 }

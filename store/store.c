@@ -10,12 +10,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -25,17 +23,13 @@
 #include "base/clock.h"
 #include "base/lock_order.h"
 #include "base/log.h"
-#include "base/mount.h"
 #include "base/mem.h"
 #include "store/check.h"
+#include "store/disk.h"
+#include "store/format.h"
 #include "store/seal.h"
 
-#define STORE_FORMAT_VERSION 4u
-#define STORE_FORMAT_SEALED 4u /* the first with seals, heads and stamps */
-#define STORE_FORMAT_OLDEST 1u /* read, and from then on of this version */
 #define STORE_READERS_MAX 126 /* LMDB's own default for its reader table; readers beyond it wait for a slot */
-#define LOCK_RETRY_MS 50
-#define STORE_PATH_MAX 4096
 /* Reading ahead: values from this size on, and so many bytes of them at a time. */
 #define AHEAD_VALUE_BYTES (16u << 10)
 #define AHEAD_BYTES (16u << 20)
@@ -44,15 +38,12 @@
 #define AHEAD_LOOK_PAGES 64   /* whether a value is in the page cache: so much of it is looked at */
 #define AHEAD_SMALL_VALUES 64 /* in a row: beyond, what follows lies in pages that looking reads one by one */
 #define AHEAD_EACH_PIECES 8   /* of a snapshot's pieces, each so many-th is looked at */
-#define FREE_BYTES_LEAST (1u << 20) /* a failed write with less than this free was for want of room */
 
 static_assert(sizeof(size_t) == 8, "the map is reserved in terabytes");
 
 /* Address space to reserve, the first that the process may have: the file only grows as it is used. */
 static const size_t map_sizes[] = {(size_t)1 << 40, (size_t)256 << 30, (size_t)64 << 30, (size_t)16 << 30, (size_t)4 << 30,
                                    (size_t)1 << 30};
-
-int store_lock_wait_ms = 5000;
 
 #define AHEAD_KEY_BYTES 24
 
@@ -256,80 +247,6 @@ static int head_get(struct store *s, MDB_txn *txn, uint64_t id, struct store_hea
 }
 
 /* ---- opening ---- */
-
-#define FUSE_MAGIC 0x65735546
-
-/* Behind FUSE there may be anything: the kernel's list of mounts says what. */
-static bool is_remote_fuse(const char *path)
-{
-	struct stat st;
-	char type[64] = "fuse";
-	FILE *mounts = fopen("/proc/self/mountinfo", "re");
-	bool found = mounts != NULL && stat(path, &st) == 0 && mount_type(mounts, st.st_dev, type, sizeof type);
-	if (mounts != NULL)
-		fclose(mounts);
-	if (found && mount_is_remote_fuse(type))
-		return true;
-	log_warning("The storage directory is on a FUSE filesystem (%s): the store is as safe as its mmap() and fsync() are", type);
-	return false;
-}
-
-static bool is_network_filesystem(const char *path)
-{
-	/* f_type values of linux/magic.h: NFS, SMB, CIFS, SMB2, AFS, CEPH, NCP, CODA. */
-	static const unsigned long types[] = {0x6969, 0x517B, 0xFF534D42, 0xFE534D42, 0x5346414F, 0x00C36400, 0x564C, 0x73757245};
-	struct statfs fs;
-	if (statfs(path, &fs) != 0)
-		return false;
-	for (size_t i = 0; i < ARRAY_LEN(types); i++)
-		if (((unsigned long)fs.f_type & 0xFFFFFFFF) == types[i])
-			return true;
-	return ((unsigned long)fs.f_type & 0xFFFFFFFF) == FUSE_MAGIC && is_remote_fuse(path);
-}
-
-/* mkdir -p, as Electric creates its storage directory. */
-static int make_dirs(const char *path, struct err *e)
-{
-	char part[STORE_PATH_MAX];
-	size_t len = strlen(path);
-	for (size_t i = 1; i <= len; i++) {
-		if (path[i] != '/' && path[i] != '\0')
-			continue;
-		memcpy(part, path, i);
-		part[i] = '\0';
-		if (mkdir(part, 0777) != 0 && errno != EEXIST)
-			return err_errno(e, errno, "cannot create the storage directory %s (make it writable, or set ELECTRIC_STORAGE_DIR to another)",
-			                 part);
-	}
-	return 0;
-}
-
-static int take_file_lock(struct store *s, const char *dir, struct err *e)
-{
-	char file[STORE_PATH_MAX + 16];
-	snprintf(file, sizeof file, "%s/lock", s->path);
-	s->lock_fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-	if (s->lock_fd < 0)
-		return err_errno(e, errno, "cannot open %s (make the storage directory writable, or set ELECTRIC_STORAGE_DIR to another)", file);
-	/* A process that is just exiting (a rolling restart, a replaced container) gets time to finish. */
-	int64_t until = clock_mono_ms() + store_lock_wait_ms;
-	bool said = false;
-	while (flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-		if (errno != EWOULDBLOCK || clock_mono_ms() >= until)
-			goto failed;
-		if (!said)
-			log_notice("The storage directory %s is in use by another Busbar process, which may be ending: waiting up to %d s", dir,
-			           store_lock_wait_ms / 1000);
-		said = true;
-		(void)poll(NULL, 0, LOCK_RETRY_MS);
-	}
-	return 0;
-failed:
-	if (errno == EWOULDBLOCK)
-		return err_set(e, ERR_CONFIG, "the storage directory %s is in use by another Busbar process; stop it, or give this one "
-		               "another ELECTRIC_STORAGE_DIR", dir);
-	return err_errno(e, errno, "cannot lock %s", file);
-}
 
 static int put_raw(struct store *s, MDB_txn *txn, int db, const void *key, size_t key_len, const void *p, size_t len)
 {
@@ -537,16 +454,6 @@ static int check_pages(struct store *s, struct err *e)
 	}
 }
 
-/* Makes a new file's name durable, too; not all filesystems can, and then it can't be helped. */
-static void sync_directory(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	(void)fsync(fd);
-	close(fd);
-}
-
 /* What the map may take: half of what the process may have, so that threads and memory find room. */
 static size_t address_space(void)
 {
@@ -619,13 +526,13 @@ static int env_open(struct store *s, bool birth, struct err *e)
 		return s->born || set_aside(s, why.text, e) != 0 ? -1 : env_open(s, true, e);
 	}
 	if (birth && !s->temporary)
-		sync_directory(s->path);
+		disk_sync_directory(s->path);
 	s->born = true;
 	s->broken = false;
 	return 0;
 }
 
-static int choose_path(struct store *s, const char *dir, struct err *e)
+static int choose_path(struct store *s, const char *dir, enum store_disk on, struct err *e)
 {
 	if (s->temporary) {
 		const char *tmp = getenv("TMPDIR");
@@ -636,18 +543,18 @@ static int choose_path(struct store *s, const char *dir, struct err *e)
 	}
 	if ((size_t)snprintf(s->path, sizeof s->path, "%s/busbar", dir) >= sizeof s->path)
 		return err_set(e, ERR_CONFIG, "ELECTRIC_STORAGE_DIR is too long");
-	if (make_dirs(s->path, e) != 0)
+	if (disk_make_dirs(s->path, e) != 0)
 		return -1;
-	if (is_network_filesystem(s->path))
+	if (on != STORE_EPHEMERAL && disk_is_network(s->path))
 		return err_set(e, ERR_CONFIG, "the storage directory %s is on a network filesystem, where the store's memory map is not safe; "
-		               "set ELECTRIC_STORAGE_DIR to a local disk", dir);
+		               "set ELECTRIC_STORAGE_DIR to a local disk, or BUSBAR_STORAGE=ephemeral if it need not outlive this process", dir);
 	return 0;
 }
 
-int store_open(struct store **out, const char *dir, bool temporary, struct err *e)
+int store_open(struct store **out, const char *dir, enum store_disk on, struct err *e)
 {
 	struct store *s = mem_zalloc(sizeof *s);
-	s->temporary = temporary;
+	s->temporary = on == STORE_TEMPORARY;
 	s->lock_fd = -1;
 	/* Reads that overlap without end must not keep a reopening away; they are never nested. */
 	pthread_rwlockattr_t attr;
@@ -660,8 +567,8 @@ int store_open(struct store **out, const char *dir, bool temporary, struct err *
 	lock_rank(&s->lock, LOCK_STORE);
 	pthread_cond_init(&s->reader_free, NULL);
 	bool birth;
-	if (choose_path(s, dir, e) != 0 || take_file_lock(s, dir, e) != 0 || look_at_file(s, &birth, e) != 0 ||
-	    env_open(s, birth, e) != 0) {
+	if (choose_path(s, dir, on, e) != 0 || disk_lock(s->path, dir, &s->lock_fd, e) != 0 || disk_remove_copy(s->path, e) != 0 ||
+	    look_at_file(s, &birth, e) != 0 || env_open(s, birth, e) != 0) {
 		store_close(s);
 		return -1;
 	}
@@ -781,13 +688,6 @@ void store_abort(struct store *s)
 	s->txn = NULL;
 }
 
-/* LMDB reports a short write as EIO; on a full disk that is what it was. */
-static bool disk_is_full(const struct store *s)
-{
-	struct statfs fs;
-	return statfs(s->path, &fs) == 0 && (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize < FREE_BYTES_LEAST;
-}
-
 /* The transaction can't be used any more: the error says why. */
 static int give_up(struct store *s)
 {
@@ -801,7 +701,7 @@ static int unless_damaged(struct store *s, const struct err *e) { return e->kind
 
 static int write_failed(struct store *s, struct err *e, int rc, const char *what)
 {
-	if (rc == EIO && disk_is_full(s))
+	if (rc == EIO && disk_is_full(s->path))
 		rc = ENOSPC;
 	(void)lmdb_error(e, rc, what);
 	return give_up(s);
@@ -1859,6 +1759,54 @@ static int max_id(struct store *s, MDB_txn *txn, uint64_t *out, struct err *e)
 		*out = id > *out ? id : *out;
 	}
 	return 0;
+}
+
+static int pages_of(struct store_read *r, MDB_dbi db, uint64_t *pages, struct err *e)
+{
+	MDB_stat st;
+	int rc = mdb_stat(r->txn, db, &st);
+	if (rc != 0)
+		return lmdb_error(e, rc, "stat");
+	*pages += st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages;
+	return 0;
+}
+
+int store_usage(struct store_read *r, struct store_usage *out, struct err *e)
+{
+	const struct store *s = r->store;
+	MDB_envinfo info;
+	uint64_t pages = 2; /* of the meta pages; then the list of free pages, the list of databases, each of them */
+	int rc = pages_of(r, 0, &pages, e) != 0 || pages_of(r, 1, &pages, e) != 0 ? -1 : 0;
+	for (int i = 0; i < DB_COUNT && rc == 0; i++)
+		rc = pages_of(r, s->db[i], &pages, e);
+	if (rc != 0 || (rc = mdb_env_info(s->env, &info)) != 0)
+		return rc < 0 ? -1 : lmdb_error(e, rc, "info");
+	*out = (struct store_usage){pages * s->page_bytes, (info.me_last_pgno + 1) * s->page_bytes, 0, false};
+	out->knows_free = disk_free_bytes(s->path, &out->free);
+	return 0;
+}
+
+int store_each_bytes(struct store_read *r, enum store_part part, int (*each)(void *ctx, uint64_t id, uint64_t bytes, struct err *e),
+                     void *ctx, struct err *e)
+{
+	MDB_cursor *c;
+	MDB_val k, v;
+	uint64_t id = 0, bytes = 0;
+	int db = part == STORE_LOGS ? DB_BLOCKS : DB_SNAPSHOTS, rc = mdb_cursor_open(r->txn, r->store->db[db], &c), stopped = 0;
+	if (rc != 0)
+		return lmdb_error(e, rc, "cursor");
+	for (rc = mdb_cursor_get(c, &k, &v, MDB_FIRST); rc == 0 && stopped == 0; rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
+		if (bytes > 0 && !key_is_of(&k, id)) {
+			stopped = each(ctx, id, bytes, e);
+			bytes = 0;
+		}
+		id = k.mv_size >= 8 ? get_be64(k.mv_data) : 0;
+		bytes += v.mv_size; /* stands in the leaf: the value itself isn't read */
+	}
+	mdb_cursor_close(c);
+	if (stopped == 0 && rc != MDB_NOTFOUND)
+		return lmdb_error(e, rc, seal_dbs[db].name);
+	return stopped != 0 || (bytes > 0 && each(ctx, id, bytes, e) != 0) ? -1 : 0;
 }
 
 int store_is_dropped(struct store_read *r, uint64_t id, struct err *e)

@@ -35,14 +35,17 @@ struct store;
 /* A block's text: large enough for one sequential read, small enough to be copied at once. */
 #define STORE_BLOCK_BYTES_MAX (1u << 20)
 
+/* What it stands on. STORE_KEPT: a disk that outlives the process. STORE_TEMPORARY: a directory of its own that is gone with the
+ * process, without fsync. STORE_EPHEMERAL: a disk that goes with the task, whatever file system it has. */
+enum store_disk { STORE_KEPT, STORE_TEMPORARY, STORE_EPHEMERAL };
+
 /*
- * Opens `<dir>/busbar`, creating it; takes the file lock that says which process owns it. `temporary`:
- * a directory of its own that is gone with the process, without fsync.
- * Refused with one clear line: a network filesystem, a directory another process holds, a format of
- * another version.
+ * Opens `<dir>/busbar`, creating it; takes the file lock that says which process owns it.
+ * Refused with one clear line: a network filesystem (unless it is STORE_EPHEMERAL), a directory another process holds, a format
+ * of another version.
  */
 extern int store_lock_wait_ms; /* for the lock of a process that is ending; only tests change it */
-int store_open(struct store **out, const char *dir, bool temporary, struct err *e) MUST_USE;
+int store_open(struct store **out, const char *dir, enum store_disk on, struct err *e) MUST_USE;
 void store_close(struct store *s);
 /* True if the data file was deleted while we have it open: all that is written is lost at the end. Any thread. */
 bool store_deleted(struct store *s);
@@ -52,6 +55,17 @@ bool store_deleted(struct store *s);
 int store_reopen(struct store *s, struct err *e) MUST_USE;
 /* Reopening found the file damaged: only a new process can begin with another. */
 bool store_is_damaged(const struct store *s);
+
+/*
+ * Writes the store of `dir`, which nobody has open, anew without its free pages, and puts that in its place once it is durable and
+ * has been compared with what it is made from: whenever this is interrupted, one of the two is there as a whole. Its format stays.
+ * The sizes of the file go to `out`. ERR_CONFIG: there is none, somebody has it open, a later Busbar wrote it; ERR_DAMAGED;
+ * ERR_FULL: no room for both; then all is as it was. The calling thread reads and writes all of it.
+ */
+struct store_compacted {
+	uint64_t before, after;
+};
+int store_compact(const char *dir, enum store_disk on, struct store_compacted *out, struct err *e) MUST_USE;
 
 /* ---- writing: the writer thread -------------------------------------------------------------------- */
 
@@ -167,6 +181,18 @@ int store_peek_snapshot(struct store_read *r, uint64_t id, uint32_t chunk, uint3
                         int (*take)(void *ctx, const void *p, size_t len, struct err *e), void *ctx, bool *closes, struct err *e) MUST_USE;
 /* Whether the last piece of each of the shape's chunks says so: not if it was written by an older format. */
 bool store_closes_chunks(const struct store_read *r, uint64_t id);
+
+/* `used`: pages that hold something. What was deleted is free for the next commit but one, and for readers' ends; the file itself
+ * never shrinks. `free`: on its file system, if `knows_free`. Costs some microseconds, whatever the store's size. */
+struct store_usage {
+	uint64_t used, file, free; /* bytes */
+	bool knows_free;
+};
+int store_usage(struct store_read *r, struct store_usage *out, struct err *e) MUST_USE;
+/* Calls `each` with the bytes of each shape's log in blocks, or of its snapshot; shapes without any are left out. */
+enum store_part { STORE_LOGS, STORE_SNAPSHOTS };
+int store_each_bytes(struct store_read *r, enum store_part part, int (*each)(void *ctx, uint64_t id, uint64_t bytes, struct err *e),
+                     void *ctx, struct err *e) MUST_USE;
 
 /* Whether it waits for store_gc_step(): 0 yes, 1 no, -1 error. */
 int store_is_dropped(struct store_read *r, uint64_t id, struct err *e) MUST_USE;

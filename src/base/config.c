@@ -21,8 +21,13 @@
 #include "base/mem.h"
 #include "base/settings.h"
 
+/* A segment, and well above the 10 s or so that an idle slot stands still by itself. */
+#define WAL_LIMIT_MIN_BYTES (16 << 20)
+#define WAL_LIMIT_AGE_MIN_MS 60000
 #define POOL_SIZE_MIN 5       /* two for administration, two for snapshots, one for subsets */
 #define TIME_MS_MAX INT32_MAX /* 24 days: longer waits don't fit poll(2) and its like */
+#define OWN_TIME_MS_MAX (INT64_C(3650) * 86400000)
+#define STORE_LIMIT_MIN (INT64_C(64) << 20) /* the journal and what is being written need some of it */
 #define BLANKS " \t\r\n"
 #define NAME_BYTES_MAX 63     /* Postgres's NAMEDATALEN - 1 */
 #define SLOT_PREFIX "electric_slot_"
@@ -55,13 +60,14 @@ static const struct { enum var var; int64_t min, max; } ranges[] = {
 	{V_ELECTRIC_DATABASE_TCP_KEEPALIVE_COUNT, 1, 127},
 	{V_ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE, 0, INT64_MAX},
 	{V_ELECTRIC_PORT, 0, 65535}, /* 0: the system chooses */
-	{V_ELECTRIC_LONG_POLL_TIMEOUT, 1, TIME_MS_MAX},
+	{V_ELECTRIC_PROMETHEUS_PORT, 0, 65535}, {V_ELECTRIC_LONG_POLL_TIMEOUT, 1, TIME_MS_MAX},
 	{V_ELECTRIC_CACHE_MAX_AGE, 0, INT32_MAX},
 	{V_ELECTRIC_CACHE_STALE_AGE, 0, INT32_MAX}, {V_BUSBAR_SUBQUERY_CACHE_MAX_AGE, 0, INT32_MAX},
 	{V_ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD, 1, INT64_MAX},
 	{V_ELECTRIC_TWEAKS_CONN_MAX_REQUESTS, 0, INT32_MAX},
-	{V_ELECTRIC_MAX_SHAPES, 0, INT64_MAX},
-	{V_ELECTRIC_EXPERIMENTAL_MAX_SHAPES, 0, INT64_MAX},
+	{V_ELECTRIC_MAX_SHAPES, 0, INT64_MAX}, {V_ELECTRIC_EXPERIMENTAL_MAX_SHAPES, 0, INT64_MAX},
+	{V_BUSBAR_WAL_LIMIT, WAL_LIMIT_MIN_BYTES, INT64_MAX}, {V_BUSBAR_WAL_LIMIT_AGE, WAL_LIMIT_AGE_MIN_MS, INT64_MAX},
+	{V_BUSBAR_SHAPE_GROWTH_LIMIT, 2, INT32_MAX},
 };
 
 struct loader {
@@ -166,11 +172,17 @@ int config_parse_time_ms(const char *text, int64_t *out, struct err *e)
 	               "invalid time unit: \"%s\". Must be one of [\"ms\", \"msec\", \"s\", \"sec\", \"m\", \"min\"]", text);
 }
 
+int config_parse_own_time_ms(const char *text, int64_t *out, struct err *e)
+{
+	static const struct unit units[] = {{"ms", 1}, {"msec", 1}, {"s", 1e3}, {"sec", 1e3}, {"m", 6e4}, {"min", 6e4}, {"h", 36e5}, {"d", 864e5}};
+	if (parse_unit(text, units, ARRAY_LEN(units), OWN_TIME_MS_MAX, out))
+		return 0;
+	return err_set(e, ERR_CONFIG, "\"%s\" is not a time: a number above 0 with ms, s, min, h or d, as in 90min or 30d", text);
+}
+
 int config_parse_size(const char *text, int64_t *out, struct err *e)
 {
-	static const struct unit units[] = {
-		{"KB", 1e3}, {"KiB", 1024}, {"MB", 1e6}, {"MiB", 1048576}, {"GB", 1e9}, {"GiB", 1073741824},
-	};
+	static const struct unit units[] = {{"KB", 1e3}, {"KiB", 1024}, {"MB", 1e6}, {"MiB", 1048576}, {"GB", 1e9}, {"GiB", 1 << 30}};
 	/* 2^53: above it a double misses whole numbers. */
 	if (parse_unit(text, units, ARRAY_LEN(units), INT64_C(1) << 53, out))
 		return 0;
@@ -222,10 +234,7 @@ static int take_decoded(char **to, const char *p, size_t n, const char *what, st
 
 static int set_sslmode(struct config_url *u, const char *value, struct err *e)
 {
-	static const struct {
-		const char *name;
-		enum config_sslmode mode;
-	} modes[] = {
+	static const struct { const char *name; enum config_sslmode mode; } modes[] = {
 		{"disable", SSLMODE_DISABLE}, {"allow", SSLMODE_ALLOW}, {"prefer", SSLMODE_PREFER}, {"require", SSLMODE_REQUIRE},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(modes); i++)
@@ -447,7 +456,8 @@ static int read_typed(struct loader *l, enum var v)
 			return err_set(l->e, ERR_CONFIG, "\"%s\" is not a number", text);
 		return 0;
 	case T_TIME:
-		return config_parse_time_ms(text, &l->num[v], l->e);
+		return strncmp(infos[v].name, CONFIG_OWN_PREFIX, sizeof CONFIG_OWN_PREFIX - 1) == 0 ? config_parse_own_time_ms(text, &l->num[v], l->e)
+		                                                                                   : config_parse_time_ms(text, &l->num[v], l->e);
 	case T_SIZE:
 		return config_parse_size(text, &l->num[v], l->e);
 	case T_JSON:
@@ -716,6 +726,8 @@ static int load_replication(struct loader *l, struct config *c)
 	c->temporary_slot = l->num[V_CLEANUP_REPLICATION_SLOTS_ON_SHUTDOWN];
 	bool random_name = l->num[V_ELECTRIC_TEMPORARY_REPLICATION_SLOT_USE_RANDOM_NAME];
 	c->temporary_slot_random_name = c->temporary_slot && random_name;
+	c->wal_limit_bytes = l->num[V_BUSBAR_WAL_LIMIT]; /* 0 if unset */
+	c->wal_limit_age_ms = l->num[V_BUSBAR_WAL_LIMIT_AGE];
 	if (random_name && !c->temporary_slot)
 		warn(l, "ELECTRIC_TEMPORARY_REPLICATION_SLOT_USE_RANDOM_NAME has no effect without "
 		        "CLEANUP_REPLICATION_SLOTS_ON_SHUTDOWN=true");
@@ -821,6 +833,23 @@ static int load_http(struct loader *l, struct config *c)
 	return load_admission(l, c) < 0 || load_secret(l, c) < 0 ? -1 : 0;
 }
 
+static int load_limits(struct loader *l, struct config *c)
+{
+	const char *storage = l->text[V_BUSBAR_STORAGE];
+	c->store_limit = num_or(l, V_BUSBAR_STORE_LIMIT, 0);
+	c->store_min_free = num_or(l, V_BUSBAR_STORE_MIN_FREE, 0);
+	c->shape_expiry_ms = num_or(l, V_BUSBAR_SHAPE_EXPIRY, 0);
+	c->shape_growth_limit = num_or(l, V_BUSBAR_SHAPE_GROWTH_LIMIT, 0);
+	c->storage_ephemeral = strcmp(storage, "ephemeral") == 0;
+	if (!c->storage_ephemeral && strcmp(storage, "disk") != 0)
+		return err_set(l->e, ERR_CONFIG, "BUSBAR_STORAGE must be one of: disk, ephemeral");
+	if (c->store_limit != 0 && c->store_limit < STORE_LIMIT_MIN)
+		return err_set(l->e, ERR_CONFIG, "BUSBAR_STORE_LIMIT must be at least 64MiB");
+	if (c->shape_expiry_ms != 0 && c->shape_expiry_ms < 1000)
+		return err_set(l->e, ERR_CONFIG, "BUSBAR_SHAPE_EXPIRY must be at least 1s");
+	return 0;
+}
+
 static int load_storage(struct loader *l, struct config *c)
 {
 	enum var max_shapes = l->set[V_ELECTRIC_MAX_SHAPES] ? V_ELECTRIC_MAX_SHAPES : V_ELECTRIC_EXPERIMENTAL_MAX_SHAPES;
@@ -840,7 +869,7 @@ static int load_storage(struct loader *l, struct config *c)
 		return err_set(l->e, ERR_CONFIG, "storage must be one of: MEMORY, FAST_FILE, LEGACY_FILE");
 	if (strcasecmp(state, "MEMORY") != 0 && strcasecmp(state, "FILE") != 0)
 		return err_set(l->e, ERR_CONFIG, "ELECTRIC_PERSISTENT_STATE must be one of: MEMORY, FILE");
-	return 0;
+	return load_limits(l, c);
 }
 
 /* COMPAT: Electric's text; a flag that it once knew may still be set. */
@@ -861,8 +890,22 @@ static void warn_feature_flags(struct loader *l)
 	fputs("]. Known feature flags: []\n", l->warnings);
 }
 
+static char *text_or_null(const struct loader *l, enum var v)
+{
+	return l->text[v] != NULL && l->text[v][0] != '\0' ? mem_strdup(l->text[v]) : NULL;
+}
+
 static int load_rest(struct loader *l, struct config *c)
 {
+	c->prometheus_port = (int)num_or(l, V_ELECTRIC_PROMETHEUS_PORT, 0);
+	c->statsd_host = text_or_null(l, V_ELECTRIC_STATSD_HOST);
+	c->instance_id = text_or_null(l, V_ELECTRIC_INSTANCE_ID);
+	c->system_metrics_poll_ms = l->num[V_ELECTRIC_SYSTEM_METRICS_POLL_INTERVAL];
+	c->heartbeat_ms = num_or(l, V_BUSBAR_HEARTBEAT_INTERVAL, 0);
+	if (l->set[V_BUSBAR_HEARTBEAT_INTERVAL] && c->heartbeat_ms < 1000) {
+		err_set(l->e, ERR_CONFIG, "BUSBAR_HEARTBEAT_INTERVAL: must be at least 1s");
+		return bad(l, V_BUSBAR_HEARTBEAT_INTERVAL);
+	}
 	if (!log_level_parse(l->text[V_ELECTRIC_LOG_LEVEL], &c->log_level)) {
 		err_set(l->e, ERR_CONFIG, /* COMPAT: more levels are accepted than the text says */
 		        "ELECTRIC_LOG_LEVEL: Must be one of [\"error\", \"warning\", \"info\", \"debug\"]");
@@ -872,8 +915,7 @@ static int load_rest(struct loader *l, struct config *c)
 		err_set(l->e, ERR_CONFIG, "BUSBAR_LOG_FORMAT: must be text or json, not \"%s\"", l->text[V_BUSBAR_LOG_FORMAT]);
 		return bad(l, V_BUSBAR_LOG_FORMAT);
 	}
-	const char *file = l->text[V_BUSBAR_SETTINGS_FILE];
-	c->settings_file = file != NULL && file[0] != '\0' ? mem_strdup(file) : NULL;
+	c->settings_file = text_or_null(l, V_BUSBAR_SETTINGS_FILE);
 	warn_feature_flags(l);
 	for (int v = 0; v < V_COUNT; v++)
 		if (l->set[v] && infos[v].state == S_LATER)
@@ -901,7 +943,7 @@ void config_clear(struct config *c)
 	config_url_clear(&c->pooled_database);
 	config_forget_secrets(c);
 	char *const texts[] = {c->ca_certificate_file, c->replication_stream_id, c->slot_name, c->publication_name,
-	                       c->subquery_tables, c->storage_dir, c->settings_file};
+	                       c->subquery_tables, c->storage_dir, c->settings_file, c->statsd_host, c->instance_id};
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		free(texts[i]);
 	*c = (struct config){0};
@@ -927,8 +969,8 @@ void config_help(FILE *out)
 #define CONFIG_GROUP(title) fprintf(out, "\n%s:\n", title);
 #define X(name, type, def, state, text) help_row(out, V_##name);
 #include "base/config_table.h"
-	fputs("\nbool: false, 0 or empty is false, anything else is true. time: a number with ms, s or min (default ms).\n"
-	      "size: a number with KB, KiB, MB, MiB, GB or GiB (default bytes). Other variables are ignored; of those that\n"
-	      "begin with ELECTRIC_ or BUSBAR_ a line at start says so.\n",
+	fputs("\nbool: false, 0 or empty is false, anything else is true. time: a number with ms, s or min (default ms);\n"
+	      "of BUSBAR_ variables with h or d, too. size: a number with KB, KiB, MB, MiB, GB or GiB (default bytes). Other\n"
+	      "variables are ignored; of those that begin with ELECTRIC_ or BUSBAR_ a line at start says so.\n",
 	      out);
 }

@@ -62,6 +62,8 @@ struct config {
 	bool manual_table_publishing;
 	int64_t publication_refresh_ms; /* ELECTRIC_TWEAKS_PUBLICATION_REFRESH_PERIOD, 60 s */
 	int64_t schema_reconciler_ms;   /* ELECTRIC_TWEAKS_SCHEMA_RECONCILER_PERIOD, 60 s */
+	int64_t wal_limit_bytes;        /* BUSBAR_WAL_LIMIT: of WAL that our slot keeps; 0: no limit */
+	int64_t wal_limit_age_ms;       /* BUSBAR_WAL_LIMIT_AGE; 0: no limit */
 	int64_t max_txn_bytes;          /* ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE; 0: no limit (ours is unlimited by default) */
 
 	/* HTTP */
@@ -76,6 +78,17 @@ struct config {
 	/* shapes and storage */
 	char *storage_dir;
 	bool storage_memory; /* ELECTRIC_STORAGE=MEMORY */
+	bool storage_ephemeral; /* BUSBAR_STORAGE=ephemeral */
+	int64_t store_limit, store_min_free; /* bytes; 0: none */
+	int64_t shape_expiry_ms;             /* 0: none */
+	int64_t shape_growth_limit;          /* log to first rows; 0: none */
+
+	/* metrics */
+	int prometheus_port; /* 0: none */
+	char *statsd_host;   /* as it is written; NULL: none */
+	char *instance_id;   /* NULL: unset */
+	int64_t system_metrics_poll_ms;
+	int64_t heartbeat_ms; /* 0: none */
 
 	/* logging */
 	enum log_level log_level;
@@ -100,6 +113,7 @@ void config_help(FILE *out);
 int config_parse_url(const char *text, struct config_url *out, struct err *e) MUST_USE;
 void config_url_clear(struct config_url *u);
 int config_parse_time_ms(const char *text, int64_t *out, struct err *e) MUST_USE;
+int config_parse_own_time_ms(const char *text, int64_t *out, struct err *e) MUST_USE; /* of BUSBAR_: hours and days, too */
 int config_parse_size(const char *text, int64_t *out, struct err *e) MUST_USE;
 bool config_parse_bool(const char *text);
 

@@ -8,7 +8,6 @@
 #include "base/require.h"
 
 #define PREFIX "ELECTRIC_"
-#define OWN_PREFIX "BUSBAR_"
 #define UNKNOWN_NAME_BYTES_MAX 100 /* longer ones have no nearest name */
 
 enum { IS_USED, IS_NO_EFFECT, IS_LATER, IS_OLD };
@@ -49,7 +48,7 @@ static size_t distance(const char *a, size_t a_len, const char *b)
 
 size_t config_prefix(const char *name)
 {
-	const char *prefix = strncmp(name, OWN_PREFIX, sizeof OWN_PREFIX - 1) == 0 ? OWN_PREFIX : PREFIX;
+	const char *prefix = strncmp(name, CONFIG_OWN_PREFIX, sizeof CONFIG_OWN_PREFIX - 1) == 0 ? CONFIG_OWN_PREFIX : PREFIX;
 	return strncmp(name, prefix, strlen(prefix)) == 0 ? strlen(prefix) : 0;
 }
 

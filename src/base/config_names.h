@@ -7,6 +7,8 @@
 
 #include <stddef.h>
 
+#define CONFIG_OWN_PREFIX "BUSBAR_"
+
 /* The length of its prefix, of a name that should be one of ours or of Electric's; 0: it may be anybody's. Terminated, or up to =. */
 size_t config_prefix(const char *name);
 /* The name as the table has it, NULL if it has none. */

@@ -42,6 +42,10 @@ X(ELECTRIC_TEMPORARY_REPLICATION_SLOT_USE_RANDOM_NAME, BOOL, "false", USED,
   "With a temporary slot only: its name is random, so that instances don't exclude each other")
 X(ELECTRIC_REPLICATION_IDLE_TIMEOUT, TIME, NULL, LATER,
   "Closing database connections when idle; Busbar keeps them open")
+X(BUSBAR_WAL_LIMIT, SIZE, NULL, USED,
+  "Most WAL that Postgres keeps for our slot, at least 16 MiB; nearing it new shapes are refused, at it the slot is given up")
+X(BUSBAR_WAL_LIMIT_AGE, TIME, NULL, USED,
+  "The same for how long the slot may stand still with WAL behind it, at least 1 min")
 X(ELECTRIC_MANUAL_TABLE_PUBLISHING, BOOL, "false", USED,
   "Never alter the publication or a table; only check that they are as they must be")
 X(ELECTRIC_PUBLICATION_ALTER_DEBOUNCE_TIME, TIME, NULL, NO_EFFECT,
@@ -86,6 +90,9 @@ X(ELECTRIC_FEATURE_FLAGS, TEXT, NULL, USED,
 CONFIG_GROUP("Shapes and memory")
 X(ELECTRIC_MAX_SHAPES, INT, NULL, USED, "Most shapes kept; past it the least recently used go")
 X(ELECTRIC_EXPERIMENTAL_MAX_SHAPES, INT, NULL, USED, "Older name of ELECTRIC_MAX_SHAPES, read if that is unset")
+X(BUSBAR_SHAPE_EXPIRY, TIME, NULL, USED, "Shapes that nobody has read for so long go; from 1 s on, as in 12h or 30d")
+X(BUSBAR_SHAPE_GROWTH_LIMIT, INT, NULL, USED,
+  "A shape whose log has grown to so many times its first rows (2 or more) and 1 MiB starts over at a quiet moment")
 X(ELECTRIC_CONSUMER_PARTITIONS, INT, NULL, NO_EFFECT, "Shapes have no processes of their own")
 X(ELECTRIC_SHAPE_HIBERNATE_AFTER, TIME, NULL, NO_EFFECT, "An idle shape holds nothing that could be put to sleep")
 X(ELECTRIC_SHAPE_SUSPEND_CONSUMER, BOOL, "false", NO_EFFECT, "An idle shape holds nothing that could be put to sleep")
@@ -102,6 +109,11 @@ CONFIG_GROUP("Storage")
 X(ELECTRIC_STORAGE_DIR, TEXT, "./persistent", USED,
   "Where everything that must survive is kept; made if missing. A local disk, not a network filesystem")
 X(ELECTRIC_STORAGE, TEXT, "FAST_FILE", USED, "FAST_FILE, or MEMORY for a temporary store that a restart empties")
+X(BUSBAR_STORAGE, TEXT, "disk", USED,
+  "disk, or ephemeral for one that goes with the task: then no file system is refused")
+X(BUSBAR_STORE_LIMIT, SIZE, NULL, USED,
+  "What the store may take, 64MiB or more: near it shapes that nobody reads go, then new ones are refused")
+X(BUSBAR_STORE_MIN_FREE, SIZE, NULL, USED, "Less free space on the store's disk than this counts as a store at its limit")
 X(ELECTRIC_PERSISTENT_STATE, TEXT, "FILE", NO_EFFECT, "FILE or MEMORY; all state lives in the one store")
 X(ELECTRIC_SHAPE_DB_STORAGE_DIR, TEXT, NULL, NO_EFFECT, "All state lives in the one store")
 X(ELECTRIC_SHAPE_DB_EXCLUSIVE_MODE, BOOL, "false", NO_EFFECT, "All state lives in the one store")
@@ -117,10 +129,12 @@ X(BUSBAR_SETTINGS_FILE, TEXT, NULL, USED,
 X(BUSBAR_LOG_FORMAT, TEXT, "text", USED, "text, or json: an object for each line")
 X(ELECTRIC_LOG_COLORS, BOOL_STRICT, NULL, NO_EFFECT, "Log lines have no colours")
 X(ELECTRIC_LOG_OTP_REPORTS, BOOL, "false", NO_EFFECT, "There is no Erlang machine")
-X(ELECTRIC_INSTANCE_ID, TEXT, NULL, NO_EFFECT, "Only telemetry would show it")
+X(ELECTRIC_INSTANCE_ID, TEXT, NULL, USED, "The tag instance_id of what StatsD is sent; random if unset or empty")
 X(ELECTRIC_SERVICE_NAME, TEXT, NULL, NO_EFFECT, "Only telemetry would show it")
-X(ELECTRIC_PROMETHEUS_PORT, INT, NULL, LATER, "Metrics for Prometheus aren't built yet")
-X(ELECTRIC_STATSD_HOST, TEXT, NULL, LATER, "Metrics for StatsD aren't built yet")
+X(ELECTRIC_PROMETHEUS_PORT, INT, NULL, USED, "Port on which Prometheus finds GET /metrics, on all addresses, without a secret; 0 or unset: none")
+X(ELECTRIC_STATSD_HOST, TEXT, NULL, USED, "Where metrics are sent by UDP as StatsD with Datadog's tags: a host, or host:port; port 8125")
+X(BUSBAR_HEARTBEAT_INTERVAL, TIME, NULL, USED,
+  "How often Postgres is written a logical message, to measure its way back through the stream; at least 1s, none if unset")
 X(ELECTRIC_OTLP_ENDPOINT, TEXT, NULL, LATER, "OpenTelemetry isn't built")
 X(ELECTRIC_HNY_API_KEY, TEXT, NULL, NO_EFFECT, "OpenTelemetry isn't built")
 X(ELECTRIC_HNY_DATASET, TEXT, NULL, NO_EFFECT, "OpenTelemetry isn't built")
@@ -132,7 +146,7 @@ X(ELECTRIC_METRICS_SAMPLING_RATIO, FLOAT, NULL, NO_EFFECT, "OpenTelemetry isn't 
 X(ELECTRIC_DROP_EMPTY_RESPONSE_SPANS, BOOL, "false", NO_EFFECT, "OpenTelemetry isn't built")
 X(ELECTRIC_EXCLUDE_SPANS, TEXT, NULL, NO_EFFECT, "OpenTelemetry isn't built")
 X(ELECTRIC_PROFILE_WHERE_CLAUSES, BOOL, "false", NO_EFFECT, "OpenTelemetry isn't built")
-X(ELECTRIC_SYSTEM_METRICS_POLL_INTERVAL, TIME, NULL, NO_EFFECT, "There are no polled gauges")
+X(ELECTRIC_SYSTEM_METRICS_POLL_INTERVAL, TIME, "5s", USED, "How often StatsD is sent what has changed, whole seconds, at least one")
 X(ELECTRIC_STACK_TELEMETRY_INIT_DELAY, TIME, NULL, NO_EFFECT, "There are no polled gauges")
 X(ELECTRIC_TELEMETRY_TOP_PROCESS_LIMIT, TEXT, NULL, NO_EFFECT, "There is no Erlang machine")
 X(ELECTRIC_TELEMETRY_TOP_PROCESS_COUNT, INT, NULL, NO_EFFECT, "There is no Erlang machine")

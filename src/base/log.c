@@ -40,6 +40,7 @@ static struct {
 	bool stuck;    /* the end was reached with lines that nobody took: no line waits any more */
 	uint64_t put, taken; /* bytes ever; the ring holds what lies between */
 	uint64_t dropped;    /* lines since the last that said so */
+	uint64_t left_out;   /* of the process, for this or another cause */
 	struct seldom {
 		uint64_t key;
 		int64_t said_ms; /* 0: free */
@@ -272,8 +273,10 @@ static void put_line(enum log_level level, const struct log_about *about, const 
 		write_direct(line, len);
 	} else {
 		tell_dropped();
-		if (out.dropped > 0 || !ring_put(line, len))
+		if (out.dropped > 0 || !ring_put(line, len)) {
 			out.dropped++;
+			out.left_out++;
+		}
 	}
 	pthread_mutex_unlock(&out.lock);
 }
@@ -350,8 +353,17 @@ static bool seldom_due(uint64_t key, uint64_t *same, uint64_t *others)
 		*k = (struct seldom){.key = key, .said_ms = now > 0 ? now : 1};
 		out.kept = 0;
 	}
+	out.left_out += !due;
 	pthread_mutex_unlock(&out.lock);
 	return due;
+}
+
+uint64_t log_left_out(void)
+{
+	pthread_mutex_lock(&out.lock);
+	uint64_t n = out.left_out;
+	pthread_mutex_unlock(&out.lock);
+	return n;
 }
 
 void log_seldom(enum log_level level, uint64_t key, const char *fmt, ...)

@@ -61,6 +61,9 @@ void log_about(enum log_level level, const struct log_about *about, const char *
 uint64_t log_repeat_key(uint64_t key, const void *p, size_t len);
 void log_seldom(enum log_level level, uint64_t key, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
+/* Lines of this process that nobody has seen: there was no room, or too many of one kind. */
+uint64_t log_left_out(void);
+
 #define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
 #define log_info(...) log_line(LOG_INFO, __VA_ARGS__)
 #define log_notice(...) log_line(LOG_NOTICE, __VA_ARGS__)

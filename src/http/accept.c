@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "base/log.h"
+#include "base/metrics.h"
 #include "http/loop.h"
 
 void accept_listen(struct http *h, bool on)
@@ -27,6 +28,7 @@ static bool give(struct loop *to, struct conn *c)
 		c->next = to->arrived;
 		to->arrived = c;
 		atomic_fetch_add(&to->nconns, 1);
+		metric_add(METRIC_CONNECTIONS, 1);
 	}
 	pthread_mutex_unlock(&to->wake_lock);
 	if (taken && poke)
@@ -44,6 +46,7 @@ static void hand_over(struct http *h, int fd)
 	if (to != own && give(to, c))
 		return;
 	atomic_fetch_add(&own->nconns, 1);
+	metric_add(METRIC_CONNECTIONS, 1);
 	conn_arrive(own, c);
 }
 

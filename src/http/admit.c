@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "base/metrics.h"
 #include "http/reply.h"
 
 #define RETRY_AFTER_S_MIN 6
@@ -92,12 +93,15 @@ bool admit(struct request *r, bool existing)
 		r->admission = take(&h->existing, h->config->live.max_concurrent_existing) ? ADMIT_EXISTING : ADMIT_REFUSED_EXISTING;
 	else
 		r->admission = take(&h->initial, h->config->live.max_concurrent_initial) ? ADMIT_INITIAL : ADMIT_REFUSED_INITIAL;
-	return r->admission == ADMIT_EXISTING || r->admission == ADMIT_INITIAL;
+	bool taken = r->admission == ADMIT_EXISTING || r->admission == ADMIT_INITIAL;
+	metric_add_label(taken ? METRIC_E_ADMITTED : METRIC_E_REJECTED, existing ? ADMISSION_EXISTING : ADMISSION_INITIAL, 1);
+	return taken;
 }
 
 static void free_initial(struct request *r)
 {
 	atomic_fetch_sub(&r->http->initial, 1);
+	metric_add_label(METRIC_E_ADMITTED, ADMISSION_INITIAL, -1);
 	pace_freed(r->http, r->conn->loop->now_ms);
 }
 
@@ -107,6 +111,7 @@ void admit_swap(struct request *r)
 		return;
 	/* Over the limit of the other kind or not: it has been let in already. */
 	atomic_fetch_add(&r->http->existing, 1);
+	metric_add_label(METRIC_E_ADMITTED, ADMISSION_EXISTING, 1);
 	free_initial(r);
 	r->admission = ADMIT_EXISTING;
 }
@@ -115,8 +120,10 @@ void admit_release(struct request *r)
 {
 	if (r->admission == ADMIT_INITIAL)
 		free_initial(r);
-	else if (r->admission == ADMIT_EXISTING)
+	else if (r->admission == ADMIT_EXISTING) {
 		atomic_fetch_sub(&r->http->existing, 1);
+		metric_add_label(METRIC_E_ADMITTED, ADMISSION_EXISTING, -1);
+	}
 	r->admission = ADMIT_NONE;
 }
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/metrics.h"
 #include "http/loop.h"
 
 #define PAGE_BYTES 4096u /* of x86-64 and most others; with larger pages trimming is merely refused */
@@ -167,6 +168,7 @@ void conn_free(struct conn *c)
 	if (c->next != NULL)
 		c->next->prev = c->prev;
 	atomic_fetch_sub(&l->nconns, 1);
+	metric_add(METRIC_CONNECTIONS, -1);
 	c->source.kind = 0;
 	free(c);
 }

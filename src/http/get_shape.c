@@ -19,6 +19,7 @@
 
 #define SLICE_TRIES_MAX 8 /* of asking again at once, before we wait a little */
 #define SLICE_RETRY_MS 50
+#define WAL_RETRY_AFTER_S 10
 
 static int64_t now(const struct request *r) { return r->conn->loop->now_ms; }
 static bool stopping(const struct request *r) { return r->conn->loop->stopping; }
@@ -87,11 +88,17 @@ static enum step find_or_create(struct request *r, const struct shape_def *def)
 		const char *generated = def_where_unpublished(def, shapes_publishes_generated(s));
 		if (generated != NULL)
 			return generated_condition(r, generated);
+		char refusal[WAL_REFUSAL_TEXT_MAX];
+		if (shapes_wal_refuses(s, refusal, sizeof refusal))
+			return reply_refused(r, REASON_LIMIT_WAL, refusal, WAL_RETRY_AFTER_S, true);
 		enum reason reason;
 		const char *why;
 		int wait_s = shapes_held_back(s, def, &reason, &why);
 		if (wait_s > 0)
 			return reply_refused(r, reason, why, wait_s, true);
+		char full[STORE_FULL_TEXT_MAX];
+		if (shapes_full(s, full, sizeof full, &wait_s))
+			return reply_refused(r, REASON_LIMIT_STORE, full, wait_s, true);
 		struct err e;
 		err_clear(&e);
 		found = shapes_get(s, def, &e);

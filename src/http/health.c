@@ -47,6 +47,8 @@ enum step ready_start(struct request *r)
 	buf_printf(&body, "{\"status\":\"%s\"", ready.status);
 	if (ready.away)
 		buf_puts(&body, ",\"postgres\":\"away\"");
+	if (ready.wal != NULL)
+		buf_printf(&body, ",\"wal\":\"%s\"", ready.wal);
 	if (ready.reason != NULL) {
 		buf_puts(&body, ",\"reason\":");
 		buf_json_string(&body, ready.reason, strlen(ready.reason));

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/metrics.h"
 #include "http/loop.h"
 #include "http/refusal.h"
 
@@ -155,6 +156,7 @@ struct conn *conn_leave(struct conn *c)
 		return NULL;
 	}
 	atomic_fetch_add(&l->nconns, 1);
+	metric_add(METRIC_CONNECTIONS, 1);
 	conn_link(l, to);
 	conn_moved(c);
 	return to;

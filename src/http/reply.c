@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "base/events.h"
+#include "base/metrics.h"
 #include "http/refusal.h"
 #include "http/work.h"
 
@@ -127,10 +128,21 @@ static void decide_close(struct request *r, struct reply *p)
 		reply_header(p, "connection", "close");
 }
 
+static void count_answer(const struct request *r, unsigned status)
+{
+	static const unsigned known[] = {200, 204, 304, 400, 401, 404, 405, 409, 413, 500, 503}; /* the metric's labels; the last: others */
+	unsigned i = 0;
+	while (i < ARRAY_LEN(known) && known[i] != status)
+		i++;
+	if (r->path == PATH_SHAPE)
+		metric_add_label(METRIC_E_REQUESTS, i, 1);
+}
+
 static enum step queue(struct request *r, unsigned status, struct MHD_Response *response)
 {
 	if (MHD_queue_response(r->conn->mhd, status, response) != MHD_YES)
 		return STEP_CLOSE;
+	count_answer(r, status);
 	conn_sending(r->conn);
 	return STEP_DONE;
 }
@@ -295,6 +307,7 @@ enum step reply_not_modified(struct request *r, struct reply *p)
 	struct buf out = BUF_INIT(2 * RESPONSE_HEADERS_BYTES_MAX);
 	put_head(r, p, &out);
 	to->requests++;
+	count_answer(r, p->status);
 	if (out.failed || send(to->fd, out.data, out.len, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)out.len)
 		conn_cut(to);
 	buf_clear(&out);
@@ -359,7 +372,11 @@ void reply_reason(struct reply *p, enum reason why)
 	reply_header(p, "electric-reason", reason_code(why));
 }
 
-void reply_note_refusal(enum reason why, const char *text) { event_put(EVENT_REFUSAL, why, NULL, NULL, "%s", text); }
+void reply_note_refusal(enum reason why, const char *text)
+{
+	metric_add_label(METRIC_REFUSALS, why, 1);
+	event_put(EVENT_REFUSAL, why, NULL, NULL, "%s", text);
+}
 
 static enum step message(struct request *r, unsigned status, enum reason why, const char *text, int retry_after_s, bool known)
 {

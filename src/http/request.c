@@ -7,8 +7,10 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metrics.h"
 
 /* ---- the life of a request -------------------------------------------------------------------------- */
 
@@ -43,6 +45,20 @@ void request_cancel(struct request *r)
 	waiter_cancel(&r->waiter);
 	waiter_cancel(&r->rotation);
 	r->waiting = false;
+	if (r->waits_as != 0)
+		metric_add_label(METRIC_WAITERS, r->waits_as - 1u, -1);
+	r->waits_as = 0;
+}
+
+void request_delivered(struct request *r)
+{
+	struct change_times t = r->waiter.times;
+	if (t.commit_us == 0)
+		return;
+	r->waiter.times = (struct change_times){0, 0};
+	int64_t now_us = clock_wall_us();
+	metric_observe(METRIC_LOG_TO_SOCKET, now_us - t.logged_us);
+	metric_observe(METRIC_COMMIT_TO_CLIENT, now_us - t.commit_us);
 }
 
 void request_set_shape(struct request *r, struct shape *s)
@@ -60,6 +76,7 @@ void request_shed(struct request *r)
 	r->lookup = NULL;
 	buf_clear(&r->body);
 	atomic_fetch_sub(&r->http->body_bytes, r->body_counted);
+	metric_add_label(METRIC_MEMORY, MEMORY_BODIES, -(int64_t)r->body_counted);
 	r->body_counted = 0;
 	free(r->uri);
 	r->uri = NULL;
@@ -86,6 +103,11 @@ enum step request_park(struct request *r, int64_t deadline_ms)
 {
 	REQUIRE(r->conn->request == r);
 	r->waiting = true;
+	if (r->waits_as == 0) {
+		enum metric_waiters kind = r->sse ? WAITERS_SSE : r->live_until_ms != 0 ? WAITERS_LONG_POLL : WAITERS_PARKED;
+		metric_add_label(METRIC_WAITERS, kind, 1);
+		r->waits_as = (uint8_t)(kind + 1);
+	}
 	/* Those who were parked have been woken; this one comes after them. */
 	if (shapes_currency(r->http->shapes) == SHAPES_FOREIGN)
 		deadline_ms = r->conn->loop->now_ms;
@@ -210,6 +232,7 @@ void request_take_body(struct request *r, const char *p, size_t len)
 	if (atomic_fetch_add(&r->http->body_bytes, len) + len > BODIES_BYTES_MAX)
 		r->body_refused = true;
 	r->body_counted += (uint32_t)len;
+	metric_add_label(METRIC_MEMORY, MEMORY_BODIES, (int64_t)len);
 	if (!r->body_refused)
 		buf_put(&r->body, p, len);
 }

@@ -85,6 +85,7 @@ struct request {
 	uint8_t why;           /* enum reason: the handle that it names isn't served, for that */
 	bool gone_first;       /* it names a shape with subqueries that is gone: whatever else is to be said, it is told that (reply.c) */
 	bool live, sse, has_cursor;
+	uint8_t waits_as;      /* enum metric_waiters and one, 0: as none */
 	int64_t cursor;
 	struct subset_request *subset; /* NULL: it asks for no subset */
 };
@@ -97,6 +98,8 @@ struct request *request_new(struct conn *c, const char *uri);
 void request_free(struct request *r);
 /* Parks the connection; the phase is entered again when `waiter` is woken or at the deadline. */
 enum step request_park(struct request *r, int64_t deadline_ms) MUST_USE;
+/* The socket takes, or has taken, what the change that woke it was waited for. */
+void request_delivered(struct request *r);
 /* Off all wait lists. Before asking again, and before what is waited for is let go. */
 void request_cancel(struct request *r);
 void request_set_shape(struct request *r, struct shape *s); /* takes the reference */

@@ -207,6 +207,8 @@ void route_completed(void *cls, struct MHD_Connection *mhd, void **context, enum
 	struct conn *c = r->conn;
 	bool complete = why == MHD_REQUEST_TERMINATED_COMPLETED_OK, close = r->close, stays = r->persistent;
 	*context = NULL;
+	if (complete)
+		request_delivered(r);
 	request_free(r);
 	if (complete && !close)
 		conn_idle(c, stays);

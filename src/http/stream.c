@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/metrics.h"
 #include "http/lines.h"
 #include "http/stream.h"
 #include "http/work.h"
@@ -119,6 +120,7 @@ static void held_remove(struct stream *s)
 	*(s->held_prev != NULL ? &s->held_prev->held_next : &h->first) = s->held_next;
 	*(s->held_next != NULL ? &s->held_next->held_prev : &h->last) = s->held_prev;
 	h->bytes -= is_huge(s) ? 0 : s->out.cap;
+	metric_add_label(METRIC_MEMORY, MEMORY_EVENT_STREAMS, -(int64_t)s->out.cap);
 	s->held = false;
 }
 
@@ -153,6 +155,7 @@ static void held_add(struct stream *s)
 	*(h->last != NULL ? &h->last->held_next : &h->first) = s;
 	h->last = s;
 	h->bytes += is_huge(s) ? 0 : s->out.cap;
+	metric_add_label(METRIC_MEMORY, MEMORY_EVENT_STREAMS, (int64_t)s->out.cap);
 	for (struct stream *old = h->first, *next; h->bytes > HELD_BYTES_MAX && old != s; old = next) {
 		next = old->held_next;
 		if (!is_huge(old))
@@ -426,6 +429,8 @@ static ssize_t stream_read(void *cls, uint64_t at, char *to, size_t max)
 		case FILL_FAILED:
 			return MHD_CONTENT_READER_END_WITH_ERROR;
 		default:
+			if (s->sse) /* the library sends it next */
+				request_delivered(r);
 			break;
 		}
 	}

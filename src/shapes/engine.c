@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/lock_order.h"
@@ -32,6 +33,7 @@ void engine_init_locks(struct shapes *s)
 	pthread_cond_init(&s->job_cond, NULL);
 	pthread_mutex_init(&s->server_lock, NULL);
 	pthread_mutex_init(&s->failing_lock, NULL);
+	pthread_mutex_init(&s->guard.lock, NULL);
 	lock_rank(&s->registry_lock, LOCK_REGISTRY);
 	for (int i = 0; i < SHAPE_LOCKS; i++)
 		lock_rank(&s->shape_locks[i], LOCK_SHAPE);
@@ -44,12 +46,14 @@ void engine_init_locks(struct shapes *s)
 	lock_rank(&s->job_lock, LOCK_LEAF);
 	lock_rank(&s->server_lock, LOCK_LEAF);
 	lock_rank(&s->failing_lock, LOCK_LEAF);
+	lock_rank(&s->guard.lock, LOCK_LEAF);
 	wait_list_init(&s->status_waiters, &s->status_lock);
 	wait_list_init(&s->lsn_waiters, &s->lsn_lock);
 	s->cmds_tail = &s->cmds;
 	s->admin_tail = &s->admin_jobs;
 	s->create_tail = &s->create_jobs;
 	writer_init(&s->writer);
+	usage_init(&s->usage);
 }
 
 void engine_free_locks(struct shapes *s)
@@ -58,10 +62,28 @@ void engine_free_locks(struct shapes *s)
 	for (int i = 0; i < SHAPE_LOCKS; i++)
 		pthread_mutex_destroy(&s->shape_locks[i]);
 	pthread_mutex_t *leaves[] = {&s->removed_lock, &s->headers_lock, &s->status_lock, &s->lookup_lock, &s->lsn_lock, &s->cmd_lock,
-	                             &s->job_lock, &s->server_lock, &s->failing_lock};
+	                             &s->job_lock, &s->server_lock, &s->failing_lock, &s->guard.lock};
 	for (size_t i = 0; i < ARRAY_LEN(leaves); i++)
 		pthread_mutex_destroy(leaves[i]);
 	writer_free(&s->writer);
+	usage_free(&s->usage);
+}
+
+static enum store_disk disk_of(const struct config *config)
+{
+	return config->storage_memory ? STORE_TEMPORARY : config->storage_ephemeral ? STORE_EPHEMERAL : STORE_KEPT;
+}
+
+int shapes_compact(const struct config *config, char *text, size_t max, struct err *e)
+{
+	struct store_compacted done;
+	if (config->storage_memory)
+		return err_set(e, ERR_CONFIG, "ELECTRIC_STORAGE=MEMORY: there is no store that outlives the process");
+	if (store_compact(config->storage_dir, disk_of(config), &done, e) != 0)
+		return -1;
+	snprintf(text, max, "The store's file took %.1f MiB and takes %.1f MiB now", (double)done.before / 1048576,
+	         (double)done.after / 1048576);
+	return 0;
 }
 
 int shapes_start(struct shapes **out, const struct config *config, struct err *e)
@@ -69,11 +91,14 @@ int shapes_start(struct shapes **out, const struct config *config, struct err *e
 	struct shapes *s = mem_zalloc(sizeof *s);
 	s->config = config;
 	s->started_ms = clock_mono_ms();
+	s->heartbeat_id = (uint64_t)clock_wall_us() << 16 ^ (uint64_t)getpid();
 	engine_init_locks(s);
 	ingest_new(s);
-	if (store_open(&s->store, config->storage_dir, config->storage_memory, e) != 0 || engine_load(s, e) != 0 ||
-	    writer_start(s, e) != 0)
+	s->usage.limit = (uint64_t)config->store_limit;
+	s->usage.min_free = (uint64_t)config->store_min_free;
+	if (store_open(&s->store, config->storage_dir, disk_of(config), e) != 0 || engine_load(s, e) != 0 || writer_start(s, e) != 0)
 		goto failed;
+	s->loaded_ms = clock_mono_ms();
 	s->currency = s->nshapes > 0 ? SHAPES_UNPROVEN : SHAPES_CURRENT; /* before the stream runs */
 	if (ingest_start(s, e) != 0 || prep_start(s, e) != 0)
 		goto failed;
@@ -90,6 +115,7 @@ void shapes_stop(struct shapes *s)
 		return;
 	atomic_store(&s->stopping, true);
 	writer_room_again(s);
+	usage_again(s);
 	prep_stop(s);
 	ingest_stop(s);
 	writer_stop(s);

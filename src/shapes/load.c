@@ -440,6 +440,26 @@ static void load_commits(struct shapes *s)
 		store_read_end(r);
 }
 
+static int load_snapshot_bytes(void *ctx, uint64_t id, uint64_t bytes, struct err *e)
+{
+	struct loading *l = ctx;
+	struct shape *shape = map_get(&l->by_id, &id, sizeof id);
+	(void)e;
+	if (shape != NULL)
+		atomic_fetch_add(&shape->snapshot_bytes, bytes);
+	return 0;
+}
+
+static int load_log_bytes(void *ctx, uint64_t id, uint64_t bytes, struct err *e)
+{
+	struct loading *l = ctx;
+	struct shape *shape = map_get(&l->by_id, &id, sizeof id);
+	(void)e;
+	if (shape != NULL)
+		atomic_fetch_add(&shape->log_bytes, bytes);
+	return 0;
+}
+
 static int load_logs(struct loading *l, struct err *e)
 {
 	struct store_read *r = l->read = store_read_begin(l->s->store, e);
@@ -450,6 +470,8 @@ static int load_logs(struct loading *l, struct err *e)
 		doom_where(l, has_no_head, "where its log ends is damaged");
 	store_read_on_damage(r, lose_batch);
 	failed = failed || store_each_journal(r, load_batch, l, e) != 0;
+	failed = failed || store_each_bytes(r, STORE_SNAPSHOTS, load_snapshot_bytes, l, e) != 0 ||
+	         store_each_bytes(r, STORE_LOGS, load_log_bytes, l, e) != 0;
 	store_read_end(r);
 	if (!failed && l->journal_lost)
 		doom_where(l, is_any, "a part of the journal is lost, and it can't be told whose");

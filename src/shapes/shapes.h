@@ -29,6 +29,9 @@ struct shapes;
 struct shape;
 struct wait_list;
 
+/* Microseconds since 1970: of a transaction's commit, by Postgres's clock, and of its rows' coming into the logs, by ours. */
+struct change_times { int64_t commit_us, logged_us; };
+
 struct waiter {
 	struct waiter *next, *prev;
 	struct wait_list *list; /* NULL: not waiting. Guarded by the list's lock */
@@ -36,6 +39,7 @@ struct waiter {
 	void (*wake)(struct waiter *w);
 	struct log_offset seen; /* of those who wait for a change */
 	lsn_t lsn;              /* of those who wait for the stream */
+	struct change_times times; /* of the change that woke it; zeroes: it waits, or something else did */
 };
 
 /* Off its list; false if it was on none (never registered, or already woken). Zeroed memory with
@@ -78,6 +82,9 @@ struct pg_table *shape_def_table(const struct shape_def *d, uint32_t oid);
 
 /* Opens the store, loads what it holds and starts the threads. Known shapes can be served at once. */
 int shapes_start(struct shapes **out, const struct config *config, struct err *e) MUST_USE;
+/* Makes the store's file smaller, without an engine; refused while one has it open. `text`: what was done, terminated. */
+#define COMPACTED_TEXT_MAX 200
+int shapes_compact(const struct config *config, char *text, size_t max, struct err *e) MUST_USE;
 /* Looks around, every SHAPES_TICK_MS: tells what nobody else would. For the thread that waits for signals. */
 #define SHAPES_TICK_MS 1000
 void shapes_tick(struct shapes *s);
@@ -121,7 +128,8 @@ enum shapes_currency shapes_currency_wait(struct shapes *s, struct waiter *w);
 struct shapes_ready {
 	bool ready;         /* a request for a shape would be answered here and now */
 	bool away;          /* ... as of our last position: Postgres is away, so no new shapes either */
-	const char *status; /* "ready", "starting", "waiting", "store_failing" */
+	const char *status; /* "ready", "starting", "waiting", "store_failing", "refusing" */
+	const char *wal;    /* what the WAL guard does: "warn", "refuse", "drop", "given_up", "held_by_others"; NULL: nothing */
 	enum reason why;    /* REASON_NONE: ready */
 	const char *reason; /* NULL: none. May point into `text`: not to be copied */
 	char text[STORE_FAILING_TEXT_MAX + 32];
@@ -135,6 +143,10 @@ enum reason shapes_status_why(struct shapes *s);
 /* Whether the store can't be written: since when (monotonic ms), and why, terminated. Any of the three may be NULL. Known
  * shapes are served meanwhile; nothing new can be made, and Postgres keeps its WAL. */
 bool shapes_store_failing(struct shapes *s, int64_t *since_ms, char *text, size_t max);
+
+/* Whether new shapes are refused for the WAL that Postgres keeps for us; `text`: what to tell who asks for one, terminated. Cheap. */
+#define WAL_REFUSAL_TEXT_MAX 350
+bool shapes_wal_refuses(struct shapes *s, char *text, size_t max);
 
 /* ---- tables ----------------------------------------------------------------------------------- */
 
@@ -170,6 +182,10 @@ struct shape *shapes_find(struct shapes *s, const struct shape_def *def);
  * its condition, or what its subqueries select keeps changing. 0: it can be made.
  */
 int shapes_held_back(struct shapes *s, const struct shape_def *def, enum reason *reason, const char **why);
+/* Whether the store takes no new shapes (BUSBAR_STORE_LIMIT, BUSBAR_STORE_MIN_FREE): what to tell whoever asks for one, terminated,
+ * and after how many seconds to ask again. */
+#define STORE_FULL_TEXT_MAX 300
+bool shapes_full(struct shapes *s, char *text, size_t max, int *retry_s);
 /* The active shape of this definition, made if there is none. NULL with `e` if it can't be now. */
 struct shape *shapes_get(struct shapes *s, const struct shape_def *def, struct err *e);
 
@@ -201,7 +217,7 @@ enum shape_state shape_started(struct shape *s, struct waiter *w, struct err *e)
 void shapes_delete(struct shapes *s, struct shape *shape);
 bool shape_wait_gone(struct shape *s, struct waiter *w);
 
-/* Marks the shape as read now (LRU of ELECTRIC_MAX_SHAPES). Cheap. */
+/* Marks the shape as read now (for who goes first, and BUSBAR_SHAPE_EXPIRY). Cheap. */
 void shape_touch(struct shape *s);
 
 /* ---- reading ---------------------------------------------------------------------------------- */

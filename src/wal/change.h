@@ -79,6 +79,10 @@ struct wal_change {
 			bool cascade, restart_identity;
 			const uint32_t *relation_oids;
 		} truncate;
+		struct {
+			const char *prefix, *data; /* `data` isn't terminated */
+			uint32_t len;
+		} message;
 	} u;
 };
 

@@ -161,13 +161,14 @@ static void parse_type(struct cursor *c)
 	read_cstr(c);
 }
 
-static void parse_message(struct cursor *c)
+static void parse_message(struct cursor *c, struct wal_change *out)
 {
 	if (read_u8(c) > 1)
 		c->bad = true;
 	read_u64(c);
-	read_cstr(c);
-	read_bytes(c, read_u32(c));
+	out->u.message.prefix = read_cstr(c);
+	out->u.message.len = read_u32(c);
+	out->u.message.data = read_bytes(c, out->u.message.len);
 }
 
 static void parse_column(struct cursor *c, struct wal_column *column)
@@ -300,7 +301,7 @@ int pgoutput_parse(struct pgoutput *d, const char *p, size_t len, struct wal_cha
 	case WAL_UPDATE:
 	case WAL_DELETE: parse_row(d, &c, out); break;
 	case WAL_TRUNCATE: parse_truncate(d, &c, out); break;
-	case WAL_MESSAGE: parse_message(&c); break;
+	case WAL_MESSAGE: parse_message(&c, out); break;
 	case WAL_STREAM_ABORT: parse_stream_abort(&c); break;
 	default:
 		return err_set(e, ERR_PROTOCOL, "replication message of unknown type 0x%02x (%zu bytes)", (unsigned char)kind, len);

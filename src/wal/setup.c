@@ -373,6 +373,7 @@ int setup_lock(struct setup *u, struct err *e)
 
 struct slot {
 	bool exists, lost;
+	int64_t kept_bytes; /* of WAL behind its position */
 };
 
 static int read_slot(struct setup *u, struct slot *out, struct err *e)
@@ -380,14 +381,16 @@ static int read_slot(struct setup *u, struct slot *out, struct err *e)
 	const char *name = u->config->slot_name;
 	PGresult *res;
 	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e,
-	          "SELECT plugin, database, database = pg_catalog.current_database(), confirmed_flush_lsn, wal_status"
+	          "SELECT plugin, database, database = pg_catalog.current_database(), confirmed_flush_lsn, wal_status,"
+	          " (pg_catalog.pg_current_wal_lsn() - confirmed_flush_lsn)::pg_catalog.int8"
 	          " FROM pg_catalog.pg_replication_slots WHERE slot_name = %s",
 	          LITERAL(name)) < 0)
 		return -1;
 	int r = 0;
-	*out = (struct slot){PQntuples(res) > 0, false};
+	*out = (struct slot){.exists = PQntuples(res) > 0};
 	if (!out->exists)
 		goto out;
+	out->kept_bytes = strtoll(field(res, 5), NULL, 10);
 	if (strcmp(field(res, 0), "pgoutput") != 0 || !field_true(res, 2)) {
 		r = err_set(e, ERR_CONFIG, "Replication slot \"%s\" belongs to something else (plugin \"%s\", database \"%s\"). "
 		            "Set ELECTRIC_REPLICATION_STREAM_ID to a value of its own for each database", name, field(res, 0), field(res, 1));
@@ -529,22 +532,41 @@ static int create_slot(struct setup *u, struct err *e)
 	return r;
 }
 
+/* Whether it is still what it was when that was decided: much may have happened until we had the lock. */
+static bool is_to_give_up(struct setup *u, const struct slot *slot)
+{
+	const struct setup_give_up *g = &u->give_up;
+	if (!g->wanted || !slot->exists || slot->lost)
+		return false;
+	bool stays = u->server->confirmed_flush <= g->confirmed || (g->bytes > 0 && slot->kept_bytes >= g->bytes);
+	if (!stays)
+		log_notice("The replication slot %s has moved on meanwhile: it is kept", u->config->slot_name);
+	u->give_up.wanted = stays;
+	return stays;
+}
+
 int setup_slot(struct setup *u, struct err *e)
 {
 	for (int i = 0; i < SLOT_TRIES_MAX; i++) {
 		struct slot slot;
 		if (read_slot(u, &slot, e) < 0)
 			return -1;
-		if (slot.exists && !slot.lost && !u->slot_lost)
+		bool give_up = is_to_give_up(u, &slot);
+		if (slot.exists && !slot.lost && !u->slot_lost && !give_up)
 			return 0;
-		if (slot.exists) {
+		if (give_up)
+			log_warning("Giving up the replication slot %s, for which Postgres keeps %lld bytes of WAL, and making a new one. What was "
+			            "written meanwhile is missing from the stream, so all shapes are made anew", u->config->slot_name,
+			            (long long)slot.kept_bytes);
+		else if (slot.exists)
 			log_warning("Couldn't start replication: slot has been invalidated: %s %s; making a new one. What was written meanwhile is "
 			            "missing from the stream, so all shapes are made anew", u->config->slot_name,
 			            slot.lost ? "was given up by Postgres (see max_slot_wal_keep_size)" : "has a gap");
-			if (drop_slot(u, e) < 0)
-				return -1;
+		if (slot.exists && drop_slot(u, e) < 0)
+			return -1;
+		if (slot.exists)
 			u->slot_lost = false;
-		}
+		u->give_up.wanted = false;
 		int r = create_slot(u, e);
 		if (r <= 0) {
 			u->slot_lost = u->slot_lost && r < 0;
@@ -631,8 +653,8 @@ int setup_start(struct setup *u, lsn_t start_at, struct err *e)
 	/* publication_names is a list of identifiers inside a string: quoted twice. */
 	struct quoted publication = quote(u->config->publication_name, '"');
 	if (query(u, SETUP_STATEMENT_TIMEOUT_MS, NULL, &res, e,
-	          "START_REPLICATION SLOT %s LOGICAL %s (proto_version '1', publication_names %s)", IDENT(u->config->slot_name), text,
-	          LITERAL(publication.text)) < 0)
+	          "START_REPLICATION SLOT %s LOGICAL %s (proto_version '1', publication_names %s%s)", IDENT(u->config->slot_name), text,
+	          LITERAL(publication.text), u->config->heartbeat_ms > 0 ? ", messages 'true'" : "") < 0)
 		return -1;
 	ExecStatusType status = PQresultStatus(res);
 	PQclear(res);

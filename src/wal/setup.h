@@ -27,6 +27,13 @@ struct setup_session {
 	int64_t started_us; /* since 1970 */
 };
 
+/* stream_give_up_slot() */
+struct setup_give_up {
+	bool wanted;
+	lsn_t confirmed;
+	int64_t bytes;
+};
+
 struct setup {
 	struct loop *loop;
 	const struct config *config;
@@ -34,6 +41,7 @@ struct setup {
 	struct stream_server *server; /* filled step by step */
 	int64_t wal_sender_timeout_ms; /* 0: none */
 	bool slot_lost;                /* drop the slot even if it looks well */
+	struct setup_give_up give_up;  /* until it is done, or needn't be */
 	bool version_said;             /* that the server is newer than what was tested: once per process */
 	bool pooled_seen;              /* setup_pooled() needn't look any more */
 	bool hinted;                   /* the hint about pending transactions was logged: once per process */

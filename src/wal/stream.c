@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metrics.h"
 #include "wal/loop.h"
 #include "wal/pgoutput.h"
 #include "wal/setup.h"
@@ -30,6 +31,8 @@
 #define FEEDBACK_MAX_MS 10000   /* at least this often, or wal_sender_timeout / 3 if that is less */
 #define FEEDBACK_MIN_MS 10      /* at most this often for a new durable position: it costs the server, too */
 #define SILENCE_MAX_MS 10000    /* then the server is asked where it is, see ask_due() */
+#define SKEW_EVERY_MS 30000     /* ... and so often in any case: its clock is read off the answer, see learn_skew() */
+#define SKEW_STAYS_MS 60000     /* what was read so long ago gives way to anything */
 #define ASK_MIN_MS 100          /* between questions that stream_ask() wants */
 #define MESSAGES_PER_IDLE 1000  /* in a stream that never pauses */
 #define MESSAGES_PER_CLOCK 16   /* looking at the clock for each message would cost as much as parsing it */
@@ -60,7 +63,6 @@
 #define STALL_DOUBLINGS_MAX 6   /* 64 minutes */
 #define STABLE_MS 5000          /* a stream that ran this long starts its next back-off from the beginning */
 #define LAST_WORDS_MS 2000      /* for the error that ended the stream to come in */
-#define POSTGRES_EPOCH_US INT64_C(946684800000000) /* 2000-01-01 in Unix time */
 
 #define DATA_HEADER_BYTES 25
 #define KEEPALIVE_BYTES 18
@@ -85,6 +87,7 @@ struct stream {
 	bool tls, looked;    /* see look_again() */
 	bool skipping;       /* see on_notice() */
 	bool ask_now;        /* stream_ask() */
+	bool gave_up;        /* it ended because the slot is to be given up */
 	lsn_t received, acked;
 	unsigned messages;
 	bool hurried; /* see HURRY_MESSAGES */
@@ -95,9 +98,14 @@ struct stream {
 	char looked_like[300]; /* ... and what the last one showed; "" none yet */
 	int64_t moved_ms;    /* when that changed last */
 	int64_t running_since_ms, received_ms, sent_ms, asked_ms, feedback_ms;
+	int64_t asked_us;    /* by the wall clock; 0: the answer has come, or wasn't waited for */
+	int64_t skew_error_us, skew_at_ms; /* of what METRIC_CLOCK_SKEW shows */
 
 	/* over connections */
 	_Atomic bool hurry;       /* stream_hurry() */
+	_Atomic bool give_up;     /* stream_give_up_slot(); the two are written before it */
+	_Atomic lsn_t give_up_confirmed;
+	_Atomic int64_t give_up_bytes;
 	int64_t backoff_ms;       /* the next wait; 0: none yet */
 	int stalls;               /* connections given up one after the other that got no further than `stalled_at` */
 	lsn_t stalled_at;
@@ -154,6 +162,21 @@ void stream_hurry(struct stream *s)
 }
 void stream_ask(struct stream *s) { s->ask_now = true; }
 
+void stream_give_up_slot(struct stream *s, lsn_t confirmed, int64_t bytes)
+{
+	atomic_store(&s->give_up_confirmed, confirmed);
+	atomic_store(&s->give_up_bytes, bytes);
+	atomic_store(&s->give_up, true);
+	loop_wake(&s->loop);
+}
+
+/* The next setup_slot() sees to it, in whichever connection that is. */
+static void take_give_up(struct stream *s)
+{
+	if (atomic_exchange(&s->give_up, false))
+		s->setup.give_up = (struct setup_give_up){true, atomic_load(&s->give_up_confirmed), atomic_load(&s->give_up_bytes)};
+}
+
 static void set_phase(struct stream *s, enum stream_phase phase, const char *error)
 {
 	s->sink.phase(s->sink.ctx, phase, error);
@@ -199,7 +222,7 @@ static int send_feedback(struct stream *s, bool ask, struct err *e)
 	p = put_u64(p, s->received);
 	p = put_u64(p, flushed);
 	p = put_u64(p, flushed);
-	p = put_u64(p, (uint64_t)(clock_wall_us() - POSTGRES_EPOCH_US));
+	p = put_u64(p, (uint64_t)(clock_wall_us() - CLOCK_POSTGRES_EPOCH_US));
 	*p++ = ask ? 1 : 0;
 	REQUIRE(p == message + FEEDBACK_BYTES);
 	int r = PQputCopyData(s->conn, message, FEEDBACK_BYTES);
@@ -210,6 +233,7 @@ static int send_feedback(struct stream *s, bool ask, struct err *e)
 	s->acked = flushed;
 	if (ask) {
 		s->asked_ms = s->sent_ms;
+		s->asked_us = clock_wall_us();
 		s->ask_now = false;
 	}
 	return flush_feedback(s, e);
@@ -289,12 +313,16 @@ static int look_at_server(struct stream *s, struct err *e)
 static int housekeep(struct stream *s, bool reading, struct err *e)
 {
 	loop_idle(&s->loop);
+	if (atomic_load(&s->give_up)) {
+		s->gave_up = true;
+		return err_set(e, ERR_CANCELLED, "the replication slot is given up");
+	}
 	int64_t now_ms = clock_mono_ms();
 	if (!reading || s->received_ms > s->heard_ms)
 		s->heard_ms = reading ? s->received_ms : now_ms;
 	if (now_ms >= s->heard_ms + SILENT_MAX_MS && now_ms >= s->look_ms && look_at_server(s, e) < 0)
 		return -1;
-	bool ask = reading && (now_ms >= ask_due(s) || (s->ask_now && now_ms >= s->asked_ms + ASK_MIN_MS));
+	bool ask = reading && (now_ms >= ask_due(s) || now_ms >= s->asked_ms + SKEW_EVERY_MS || (s->ask_now && now_ms >= s->asked_ms + ASK_MIN_MS));
 	if (ask || now_ms >= feedback_due(s))
 		return send_feedback(s, ask, e);
 	return 0;
@@ -341,12 +369,32 @@ static int take_data(struct stream *s, const char *p, size_t len, struct err *e)
 	return 0;
 }
 
+/*
+ * Postgres's clock less ours, out of an answer: it was given somewhere between question and answer. The tightest of a minute
+ * counts; where data was in the way the answer came late, and says little. A keepalive that crossed the question is taken for
+ * its answer, which is wrong by less than the way there takes.
+ */
+static void learn_skew(struct stream *s, int64_t server_us)
+{
+	int64_t now_us = clock_wall_us(), now_ms = clock_mono_ms(), error_us = (now_us - s->asked_us + 1) / 2;
+	bool asked = s->asked_us != 0 && error_us >= 0;
+	bool better = s->skew_at_ms == 0 || error_us <= s->skew_error_us || now_ms - s->skew_at_ms > SKEW_STAYS_MS;
+	if (asked && better) {
+		s->skew_error_us = error_us;
+		s->skew_at_ms = now_ms;
+		metric_set(METRIC_CLOCK_SKEW, clock_of_postgres_us(server_us) - (s->asked_us + error_us));
+		metric_set(METRIC_CLOCK_SKEW_ERROR, error_us);
+	}
+	s->asked_us = 0;
+}
+
 static int take_keepalive(struct stream *s, const char *p, size_t len, struct err *e)
 {
 	if (len != KEEPALIVE_BYTES)
 		return err_set(e, ERR_PROTOCOL, "keepalive of %zu bytes", len);
 	lsn_t wal_end = get_u64(p + 1);
 	advance(s, wal_end);
+	learn_skew(s, (int64_t)get_u64(p + 9));
 	if (!s->in_transaction && s->sink.keepalive(s->sink.ctx, wal_end, e) < 0) {
 		s->sink_refused = true;
 		return -1;
@@ -551,6 +599,7 @@ static int set_up(struct stream *s, lsn_t *start_at, struct err *e)
 	if (setup_lock(u, e) < 0)
 		return -1;
 	set_phase(s, STREAM_SETTING_UP, NULL);
+	take_give_up(s);
 	if (setup_publication(u, e) < 0 || setup_slot(u, e) < 0 || setup_history(u, e) < 0)
 		return -1;
 	*start_at = 0;
@@ -573,6 +622,8 @@ static void set_running(struct stream *s, lsn_t start_at)
 	s->hurried = false;
 	s->heard_ms = s->moved_ms = now_ms;
 	s->look_ms = 0;
+	s->asked_us = s->skew_at_ms = 0; /* it may be another server */
+	s->ask_now = true;
 	s->looked_like[0] = '\0';
 	s->running_since_ms = s->received_ms = s->sent_ms = s->asked_ms = now_ms;
 	int64_t third_ms = s->setup.wal_sender_timeout_ms / 3;
@@ -676,7 +727,7 @@ int stream_run(struct stream *s, struct err *e)
 {
 	for (;;) {
 		s->running_since_ms = 0;
-		s->sink_refused = false;
+		s->sink_refused = s->gave_up = false;
 		err_clear(e);
 		int r = run_connection(s, e);
 		REQUIRE(r < 0);
@@ -684,6 +735,8 @@ int stream_run(struct stream *s, struct err *e)
 		close_connection(s, stopping);
 		if (stopping)
 			return 0;
+		if (s->gave_up)
+			continue;
 		if (s->failing_since_ms == 0)
 			s->failing_since_ms = clock_mono_ms();
 		if (judge(s, e) < 0)

@@ -109,6 +109,12 @@ void stream_wake(struct stream *s);
 void stream_hurry(struct stream *s);
 /* From the sink's callbacks: a keepalive is wanted soon, to learn how far the server has come. */
 void stream_ask(struct stream *s);
+/*
+ * Any thread: the slot is to be given up, for the WAL that it keeps. The connection ends, and the next one, once it has the lock,
+ * drops the slot and makes another; unless it has moved beyond `confirmed` by then and keeps less than `bytes` (0: has moved at
+ * all). Each step may be the process's last: a slot that is gone, or new, is known for that at the next start (docs/invariants.md 2.4).
+ */
+void stream_give_up_slot(struct stream *s, lsn_t confirmed, int64_t bytes);
 /* Any thread: makes stream_run() return within 200 ms, after a last feedback. */
 void stream_stop(struct stream *s);
 

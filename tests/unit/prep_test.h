@@ -24,6 +24,7 @@
 #include "pg/horizon.h"
 #include "pg/publication.h"
 #include "pg/query.h"
+#include "pg/slot.h"
 #include "pg/snapshot.h"
 #include "shape_test.h"
 #include "shapes/core/cache.h"
@@ -79,6 +80,12 @@ static struct script {
 	/* What a subquery selects, at its call with this number: rows as "1,2;3,\\N"; NULL: always "1;2", or one number. */
 	const char *(*select)(const char *sql, int call);
 	int selects;
+	struct pg_slot_look slot;  /* what the guard sees, if `slot_there`; else it can't look… */
+	bool slot_there, slot_dropped; /* …and what it did to it */
+	struct pg_oldest oldest;
+	int gave_up;            /* so often INGEST was asked to; the last time: */
+	lsn_t gave_up_at;
+	int64_t gave_up_bytes;
 	int registered;         /* shapes, in INGEST, whose snapshot it hasn't agreed to… */
 	int registered_then;    /* …and when the snapshot was taken */
 	int64_t now_ms;
@@ -269,6 +276,36 @@ static int fake_oldest(PGconn *conn, uint64_t *xmin, struct err *e)
 {
 	*xmin = 5;
 	return step("oldest", conn, e);
+}
+
+/* The guard's are no steps: it looks when it is time, beside what is tested. */
+static int fake_slot_look(PGconn *conn, const char *slot, struct pg_slot_look *out, struct err *e)
+{
+	(void)conn, (void)slot;
+	*out = script.slot;
+	return script.slot_there ? 0 : err_set(e, ERR_PG_CONN, "no look");
+}
+
+static int fake_slot_oldest(PGconn *conn, struct pg_oldest *out, struct err *e)
+{
+	(void)conn, (void)e;
+	*out = script.oldest;
+	return 0;
+}
+
+static int fake_slot_drop(PGconn *conn, const char *slot, lsn_t upto, bool *dropped, struct err *e)
+{
+	(void)conn, (void)slot, (void)e;
+	*dropped = script.slot_dropped = !script.slot.active && script.slot.confirmed <= upto;
+	return 0;
+}
+
+static void fake_give_up(struct shapes *s, lsn_t confirmed, int64_t bytes)
+{
+	(void)s;
+	script.gave_up++;
+	script.gave_up_at = confirmed;
+	script.gave_up_bytes = bytes;
 }
 
 static int fake_horizon(PGconn *conn, lsn_t *lsn, uint64_t *xmin, struct err *e)
@@ -597,6 +634,10 @@ static int fake_nanosleep(const struct timespec *ts, struct timespec *left)
 #define pg_wal_end fake_wal_end
 #define pg_oldest_running fake_oldest
 #define pg_horizon fake_horizon
+#define pg_slot_look(conn, slot, out, e) fake_slot_look(conn, slot, out, e)
+#define pg_slot_oldest fake_slot_oldest
+#define pg_slot_drop_unused fake_slot_drop
+#define guard_give_up fake_give_up
 #define pg_check_encoding fake_check_encoding
 #define pg_publication_generates fake_generates
 #define pg_publication_join fake_join
@@ -636,6 +677,7 @@ static int fake_nanosleep(const struct timespec *ts, struct timespec *left)
 #include "shapes/prep/reconcile.c"
 #include "shapes/prep/watch.c"
 #include "shapes/prep/evict.c"
+#include "shapes/prep/guard.c"
 #include "shapes/prep/pool.c"
 
 /* ---- a world ---- */

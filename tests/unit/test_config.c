@@ -224,6 +224,23 @@ static void test_storage_and_rest(void)
 	GOOD("ELECTRIC_MAX_SHAPES=");
 	CHECK(c.live.max_shapes == 0 && strstr(warnings, "ELECTRIC_MAX_SHAPES=0 is read as no limit") != NULL);
 
+	GOOD("BUSBAR_STORAGE=disk");
+	CHECK(!c.storage_ephemeral && c.store_limit == 0 && c.store_min_free == 0 && c.shape_expiry_ms == 0 && c.shape_growth_limit == 0);
+	GOOD("BUSBAR_STORAGE=ephemeral", "BUSBAR_STORE_LIMIT=64MiB", "BUSBAR_STORE_MIN_FREE=1GB", "BUSBAR_SHAPE_EXPIRY=30d",
+	     "BUSBAR_SHAPE_GROWTH_LIMIT=10");
+	CHECK(c.storage_ephemeral);
+	CHECK_INT(c.store_limit, 64 << 20);
+	CHECK_INT(c.store_min_free, 1000000000);
+	CHECK_INT(c.shape_expiry_ms, INT64_C(30) * 86400000);
+	CHECK_INT(c.shape_growth_limit, 10);
+	BAD("BUSBAR_STORAGE must be one of: disk, ephemeral", "BUSBAR_STORAGE=tmpfs");
+	BAD("BUSBAR_STORE_LIMIT must be at least 64MiB", "BUSBAR_STORE_LIMIT=64MB");
+	BAD("BUSBAR_SHAPE_EXPIRY must be at least 1s", "BUSBAR_SHAPE_EXPIRY=999");
+	BAD("BUSBAR_SHAPE_EXPIRY: \"1w\" is not a time: a number above 0 with ms, s, min, h or d, as in 90min or 30d", "BUSBAR_SHAPE_EXPIRY=1w");
+	CHECK(LOAD(DB, OPEN, "BUSBAR_SHAPE_GROWTH_LIMIT=1") == -1 && strstr(e.text, "BUSBAR_SHAPE_GROWTH_LIMIT") != NULL);
+	/* Electric's own know neither hours nor days. */
+	CHECK(LOAD(DB, OPEN, "ELECTRIC_TCP_READ_TIMEOUT=1h") == -1);
+
 	GOOD("ELECTRIC_LOG_LEVEL=warn");
 	CHECK(c.log_level == LOG_WARNING);
 	BAD("ELECTRIC_LOG_LEVEL: Must be one of [\"error\", \"warning\", \"info\", \"debug\"]", "ELECTRIC_LOG_LEVEL=INFO");
@@ -297,6 +314,9 @@ static void test_time_and_size(void)
 		{"3sec", 3000}, {"1.9", 1}, {"+4ms", 4}, {"5s ", 5000}, {"0", -1}, {"0s", -1}, {"-1", -1}, {"1h", -1}, {"1d", -1},
 		{"", -1}, {"s", -1}, {"1 S", -1}, {".5s", -1}, {"1.s", -1}, {"1e3", -1}, {"0x10", -1}, {"nan", -1}, {"inf", -1},
 		{" 1", -1}, {"1s s", -1}, {"99999999999999999999999999999s", -1}, {"1.00000000000000000000000000000000001s", 1000},
+	}, own[] = {
+		{"1", 1}, {"90min", 5400000}, {"12h", 43200000}, {"1.5 d", 129600000}, {"3650d", INT64_C(3650) * 86400000}, {"3651d", -1},
+		{"0h", -1}, {"1w", -1}, {"", -1},
 	}, sizes[] = {
 		{"4MiB", 4194304}, {"4 MB", 4000000}, {"1KB", 1000}, {"1KiB", 1024}, {"0.5GiB", 536870912}, {"2GB", 2000000000},
 		{"123", 123}, {"1kb", -1}, {"0", -1}, {"1B", -1}, {"", -1}, {"99999999999GiB", -1},
@@ -304,6 +324,8 @@ static void test_time_and_size(void)
 	int64_t v;
 	for (size_t i = 0; i < ARRAY_LEN(times); i++)
 		CHECK_INT(config_parse_time_ms(times[i].text, &v, &e) == 0 ? v : -1, times[i].want);
+	for (size_t i = 0; i < ARRAY_LEN(own); i++)
+		CHECK_INT(config_parse_own_time_ms(own[i].text, &v, &e) == 0 ? v : -1, own[i].want);
 	for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
 		CHECK_INT(config_parse_size(sizes[i].text, &v, &e) == 0 ? v : -1, sizes[i].want);
 }

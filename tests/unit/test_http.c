@@ -84,7 +84,7 @@ struct shapes {
 	struct table_lookup inner[INNERS]; /* of others */
 	struct shape shape;
 	struct subset subset;
-	bool subsets_full;
+	bool subsets_full, full, wal_refuses;
 	unsigned subsets, subsets_freed;
 	int refs;             /* of the shape */
 	bool strange;         /* something else was asked for than any test asks for */
@@ -171,6 +171,15 @@ bool shapes_store_failing(struct shapes *s, int64_t *since_ms, char *text, size_
 	return false;
 }
 
+bool shapes_wal_refuses(struct shapes *s, char *text, size_t max)
+{
+	locked();
+	bool refuses = s->wal_refuses;
+	unlock();
+	snprintf(text, max, "New shapes are refused for now: a test says so");
+	return refuses;
+}
+
 struct table_lookup *shapes_table_lookup(struct shapes *s, const char *schema, const char *name)
 {
 	struct table_lookup *l = strcmp(schema, "public") == 0 && strcmp(name, "items") == 0 ? &s->lookup : NULL;
@@ -252,6 +261,17 @@ int shapes_held_back(struct shapes *s, const struct shape_def *def, enum reason 
 enum reason shapes_status_why(struct shapes *s) { (void)s; return REASON_SLOT_WAITS; }
 enum reason shapes_why_gone(const char *handle, size_t len) { (void)handle, (void)len; return REASON_SET_CHANGED; }
 enum reason shape_why(const struct shape *s) { (void)s; return engine.why != REASON_NONE ? engine.why : REASON_TABLE_TRUNCATED; }
+
+bool shapes_full(struct shapes *s, char *text, size_t max, int *retry_s)
+{
+	locked();
+	bool full = s->full;
+	if (full)
+		snprintf(text, max, "The store takes no new shapes: it has reached BUSBAR_STORE_LIMIT");
+	*retry_s = 7;
+	unlock();
+	return full;
+}
 
 struct shape *shapes_get(struct shapes *s, const struct shape_def *def, struct err *e)
 {
@@ -838,6 +858,11 @@ static void test_lookup_refused(void)
 	get(ITEMS "&offset=-1");
 	got(503, "{\"message\":\"Failed to create shape, please retry\"}");
 	CHECK_STR(header(&answer, "electric-reason"), "limit-size");
+	HAPPENS(engine.full = true);
+	get(ITEMS "&offset=-1");
+	got(503, "{\"message\":\"The store takes no new shapes: it has reached BUSBAR_STORE_LIMIT\"}");
+	CHECK_STR(header(&answer, "retry-after"), "7");
+	CHECK_STR(header(&answer, "electric-reason"), "limit-store");
 	end();
 }
 

@@ -19,6 +19,7 @@
 #include "pg/kept.h"
 #include "pg/publication.h"
 #include "pg/query.h"
+#include "pg/slot.h"
 #include "pg/snapshot.h"
 
 /* Told instead of the server's own version; on 14 the catalog lacks what 15 has. */
@@ -1719,6 +1720,53 @@ static void test_sessions(void)
 	CHECK(conn == NULL);
 }
 
+/* A slot from beside it: its figures, who keeps it from moving, and that nobody's is dropped who has its lock. */
+static void test_slot(void)
+{
+	static const char name[] = "busbar_test_live";
+	struct pg_slot_look look;
+	struct pg_oldest oldest;
+	struct err e = {0};
+	bool dropped;
+	CHECK_INT(pg_slot_look(admin, name, &look, &e), 0);
+	CHECK(look.status == SLOT_MISSING && look.wal_end > 0 && look.keep_bytes == -1 && look.segment_bytes >= 1 << 20);
+	CHECK_STR(look.sync_names, "");
+	run(admin, "SELECT pg_create_logical_replication_slot('busbar_test_live', 'pgoutput')");
+	run(other, "CREATE TABLE bb_live.of_slot AS SELECT i FROM generate_series(1, 10000) i");
+	CHECK_INT(pg_slot_look(admin, name, &look, &e), 0);
+	CHECK(look.status == SLOT_RESERVED && !look.active && look.safe_bytes == -1);
+	CHECK(look.restart > 0 && look.restart <= look.confirmed && look.confirmed + 100000 < look.wal_end);
+	CHECK_INT(pg_slot_oldest(admin, &oldest, &e), 0);
+	CHECK_INT(oldest.xid, 0);
+	run(other, "BEGIN");
+	run(other, "INSERT INTO bb_live.of_slot VALUES (0)");
+	CHECK_INT(pg_slot_oldest(admin, &oldest, &e), 0);
+	CHECK(oldest.xid != 0 && oldest.pid == PQbackendPID(other) && oldest.age_ms >= 0);
+	CHECK(strstr(oldest.who, "process ") == oldest.who && strstr(oldest.who, "database \"") != NULL);
+	run(other, "PREPARE TRANSACTION 'bb_live_old'");
+	CHECK_INT(pg_slot_oldest(admin, &oldest, &e), 0);
+	CHECK(oldest.xid != 0 && oldest.pid == 0 && oldest.age_ms >= 0);
+	CHECK(strstr(oldest.who, "prepared transaction \"bb_live_old\"") == oldest.who);
+	run(other, "ROLLBACK PREPARED 'bb_live_old'");
+	run(other, "SELECT pg_advisory_lock(hashtext('busbar_test_live'))"); /* as another instance */
+	CHECK_INT(pg_slot_drop_unused(admin, name, look.confirmed, &dropped, &e), 0);
+	CHECK(!dropped);
+	run(other, "SELECT pg_advisory_unlock(hashtext('busbar_test_live'))");
+	CHECK_INT(pg_slot_drop_unused(admin, name, look.confirmed - 1, &dropped, &e), 0); /* it has moved since */
+	CHECK(!dropped);
+	CHECK_INT(pg_slot_drop_unused(admin, name, look.confirmed, &dropped, &e), 0);
+	CHECK(dropped);
+	CHECK_STR(value(admin, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), "0");
+	CHECK_INT(pg_slot_look(admin, name, &look, &e), 0);
+	CHECK_INT(look.status, SLOT_MISSING);
+	run(admin, "SELECT pg_create_logical_replication_slot('busbar_test_live', 'test_decoding')"); /* somebody else's */
+	CHECK_INT(pg_slot_look(admin, name, &look, &e), 0);
+	CHECK_INT(look.status, SLOT_MISSING);
+	CHECK_INT(pg_slot_drop_unused(admin, name, UINT64_MAX, &dropped, &e), 0);
+	CHECK(!dropped);
+	run(admin, "SELECT pg_drop_replication_slot('busbar_test_live')");
+}
+
 int main(void)
 {
 	url = getenv("BUSBAR_TEST_DATABASE_URL");
@@ -1752,6 +1800,7 @@ int main(void)
 	RUN(test_savepoint);
 	RUN(test_kept);
 	RUN(test_sessions);
+	RUN(test_slot);
 	teardown();
 	PQfinish(admin);
 	PQfinish(other);

@@ -393,6 +393,36 @@ static void test_reconnect(void)
 	run_stop(&r);
 }
 
+/* The slot is given up when it is still what it was as that was decided: it stands there, or enough is kept for it. */
+static void test_give_up(void)
+{
+	struct run r;
+	run_start(&r);
+	LOCKED(&r, r.hold_durable = true);
+	WAIT_FOR(&r, r.phase == STREAM_RUNNING);
+	CHECK(!r.server.slot_created);
+	sql("INSERT INTO public.busbar_test_stream VALUES (310001, 'held')");
+	WAIT_FOR(&r, r.commits == 1);
+	lsn_t at = confirmed();
+	stream_give_up_slot(r.stream, at - 1, INT64_C(1) << 40); /* it has moved since, and keeps little */
+	WAIT_FOR(&r, r.starts == 2 && r.phase == STREAM_RUNNING);
+	CHECK(!r.server.slot_created && confirmed() == at);
+	stream_give_up_slot(r.stream, at, 0); /* it stands there */
+	WAIT_FOR(&r, r.starts == 3 && r.phase == STREAM_RUNNING);
+	CHECK(r.server.slot_created && confirmed() > at);
+	sql("INSERT INTO public.busbar_test_stream VALUES (310002, 'held')");
+	at = confirmed();
+	stream_give_up_slot(r.stream, at - 1, 1); /* it has moved, and keeps enough */
+	WAIT_FOR(&r, r.starts == 4 && r.phase == STREAM_RUNNING);
+	CHECK(r.server.slot_created && confirmed() > at);
+	/* Once: the next connection keeps it. */
+	sql("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = 'busbar_test_stream'");
+	WAIT_FOR(&r, r.starts == 5 && r.phase == STREAM_RUNNING);
+	CHECK(!r.server.slot_created);
+	LOCKED(&r, r.hold_durable = false);
+	run_stop(&r);
+}
+
 /* Whoever waits for the lock stands in nobody's way: no statement of it waits, so no snapshot of it stays. */
 static void check_waits_without_snapshot(void)
 {
@@ -561,6 +591,7 @@ static void test_all(void)
 	sql("ALTER SYSTEM RESET wal_sender_timeout");
 	sql("SELECT pg_reload_conf()");
 	RUN(test_reconnect);
+	RUN(test_give_up);
 	RUN(test_two);
 	RUN(test_slot_waits);
 	RUN(test_fatal);

@@ -97,7 +97,7 @@ static void publish(struct world *w, size_t n)
 	for (size_t i = 0; i < n; i++)
 		entries[i] = entry_of(w->published + i);
 	w->published += n;
-	tail_publish(w->shape, entries, n);
+	tail_publish(w->shape, entries, n, (struct change_times){0, 0});
 	free(entries);
 }
 
@@ -151,7 +151,7 @@ static void test_wait_lists(void)
 		s[i].w.lsn = 100 + i;
 		wait_list_add(&l, &s[i].w);
 	}
-	wait_list_wake_above(&l, at(10, 2)); /* those who have seen less */
+	wait_list_wake_above(&l, at(10, 2), (struct change_times){0, 0}); /* those who have seen less */
 	pthread_mutex_unlock(&lock);
 	CHECK(s[0].woken == 1 && s[1].woken == 1 && s[2].woken == 0 && s[5].woken == 0);
 	CHECK(!waiter_cancel(&s[0].w)); /* woken: on no list any more */
@@ -189,7 +189,7 @@ static void test_wait_change(void)
 	CHECK_INT(d.woken, 0);
 	fold(&w, 100, 100); /* folding is no news */
 	CHECK(shape_wait_change(w.shape, offset_of(6), &d.w));
-	tail_publish(w.shape, NULL, 0);
+	tail_publish(w.shape, NULL, 0, (struct change_times){0, 0});
 	CHECK_INT(d.woken, 0);
 	pthread_mutex_lock(shape_lock(w.shape));
 	w.shape->tail.state = SHAPE_GONE;
@@ -482,7 +482,7 @@ static void test_large_log(void)
 		struct entry entries[N];
 		for (uint64_t i = 0; i < N; i++)
 			entries[i] = (struct entry){at(tx, i), line_new(text, i % 2 ? big : 10, 5), i == N - 1 ? ENTRY_LAST : 0};
-		tail_publish(w.shape, entries, N);
+		tail_publish(w.shape, entries, N, (struct change_times){0, 0});
 		if (folded) {
 			struct store_entry se[2 * N];
 			CHECK_OK(store_begin(w.engine->store, &e), &e);
@@ -833,7 +833,7 @@ static void test_threads(uint64_t seed)
 		while (i < RACE_ENTRIES / 2 && i + n >= RACE_ENTRIES / 2 && !anybody_slept(followers, FOLLOWERS))
 			usleep(200);
 		i += n;
-		tail_publish(w.shape, entries, n);
+		tail_publish(w.shape, entries, n, (struct change_times){0, 0});
 		if (rng_below(&rng, 64) == 0)
 			usleep(500);
 	}

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -243,7 +244,7 @@ static void publish_rows(struct world *w, uint64_t k, struct line **lines)
 			line_ref(entries[j].line);
 			item_rows_add(it, w->shapes[id], &entries[j]);
 		}
-		tail_publish(w->shapes[id], entries, n);
+		tail_publish(w->shapes[id], entries, n, (struct change_times){0, 0});
 		free(entries);
 	}
 	writer_put(w->engine, &it->item);
@@ -743,7 +744,7 @@ static void test_folds_what_is_durable(void)
 	for (uint64_t k = 1; k <= BULK_TXNS; k++) {
 		struct entry en = all[k - 1] = bulk_entry(k);
 		line_ref(en.line);
-		tail_publish(shape, &en, 1);
+		tail_publish(shape, &en, 1, (struct change_times){0, 0});
 	}
 	for (uint64_t k = 1; k <= BULK_TXNS; k++) {
 		struct item_rows *it = item_rows_new(&(struct item_txn){.end = end_of(k)}, 1);
@@ -764,6 +765,62 @@ static void test_folds_what_is_durable(void)
 	world_close(&w);
 	world_open(&w, dir);
 	CHECK(bulk_is_right(map_get(&w.engine->by_handle, "60-60000", strlen("60-60000"))));
+	world_close(&w);
+	temp_dir_remove(dir);
+}
+
+static uint64_t log_bytes_of(uint64_t id, uint64_t upto, uint64_t *entries)
+{
+	static char text[TEXT_MAX];
+	uint64_t sum = 0;
+	*entries = 0;
+	for (uint64_t k = 1; k <= upto; k++) {
+		size_t n = entries_of(k, id);
+		for (size_t j = 0; j < n; j++)
+			sum += line_text(k, j, text, j == n - 1);
+		*entries += n;
+	}
+	return sum;
+}
+
+/* What each shape takes, for who goes first: counted as it is written, staged and cut, and again at a start. */
+static void test_bytes(uint64_t seed)
+{
+	char dir[TEMP_DIR_MAX];
+	temp_dir_new(dir);
+	struct rng rng = rng_seeded(seed);
+	struct world w;
+	world_open(&w, dir);
+	make_shapes(&w);
+	for (int k = 0; k < 40; k++) /* four of them are staged, some twice */
+		publish(&w, &rng);
+	CHECK(writer_flush(w.engine, &e) == 0);
+	uint64_t upto = w.published;
+	for (int life = 0; life < 2; life++) {
+		for (uint64_t id = 1; id <= SHAPES; id++) {
+			/* In the store each entry has a place in its block; of staged ones some don't count that they are the last. */
+			uint64_t entries, want = log_bytes_of(id, upto, &entries), slack = upto * LINE_LAST_LEN, got = atomic_load(&w.shapes[id]->log_bytes);
+			CHECK(got + slack >= want && got <= want + slack + (life == 0 ? 0 : entries * 64));
+			uint64_t snapshot = atomic_load(&w.shapes[id]->snapshot_bytes);
+			CHECK(snapshot >= 6 * strlen("shape 1, 0.0\n") && snapshot <= 6 * (strlen("shape 1, 0.0\n") + (life == 0 ? 0 : 9)));
+		}
+		world_close(&w);
+		world_open(&w, dir);
+	}
+	/* One that goes is on its way out until it is deleted. */
+	struct shapes *s = w.engine;
+	struct shape *gone = shape_ref(w.shapes[1]);
+	ingest_release(s);
+	CHECK(shape_unlink(gone, REASON_EXPIRED, "a test"));
+	CHECK_INT(atomic_load(&s->usage.going), atomic_load(&gone->log_bytes) + atomic_load(&gone->snapshot_bytes));
+	writer_put(s, item_drop_new(gone));
+	CHECK(writer_flush(s, &e) == 0);
+	int64_t until = clock_mono_ms() + WAIT_MAX_MS;
+	while (atomic_load(&s->usage.going) > 0 && clock_mono_ms() < until)
+		(void)poll(NULL, 0, 5);
+	CHECK_INT(atomic_load(&s->usage.going), 0);
+	CHECK(atomic_load(&s->usage.used) > 0 && atomic_load(&s->usage.file) >= atomic_load(&s->usage.used));
+	shape_unref(gone);
 	world_close(&w);
 	temp_dir_remove(dir);
 }
@@ -1229,6 +1286,7 @@ int main(void)
 	uint64_t seed = test_seed("test_writer");
 	log_init(LOG_EMERGENCY); /* failing disks are reported, as they should be */
 	RUN(test_drops);
+	RUN(test_bytes, seed);
 	RUN(test_late_record);
 	RUN(test_folds_what_is_durable);
 	RUN(test_ids, false);

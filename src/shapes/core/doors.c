@@ -160,3 +160,11 @@ void jobs_reconcile_now(struct shapes *s)
 	pthread_cond_broadcast(&s->job_cond);
 	pthread_mutex_unlock(&s->job_lock);
 }
+
+void jobs_guard_now(struct shapes *s)
+{
+	pthread_mutex_lock(&s->job_lock);
+	s->guard.next_ms = 0;
+	pthread_cond_broadcast(&s->job_cond);
+	pthread_mutex_unlock(&s->job_lock);
+}

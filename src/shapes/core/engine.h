@@ -11,7 +11,7 @@
  * Locks, in the order in which they may be taken (base/lock_order.h checks it in debug builds; none is held during a call
  * into libpq, LMDB or MHD):
  *   registry_lock > a shape's lock > a leaf: job_lock, cmd_lock, headers_lock, lookup_lock, lsn_lock, status_lock,
- *   server_lock, removed_lock (logs are written under it), failing_lock, writer.lock. A wait list has one of these, or its
+ *   server_lock, removed_lock (logs are written under it), failing_lock, guard.lock, usage.lock, writer.lock. A wait list has one of these, or its
  *   shape's; waiters are called with it held, and may take locks of whoever waits, which know none of ours.
  */
 #ifndef BUSBAR_SHAPES_ENGINE_H
@@ -22,9 +22,11 @@
 
 #include "base/map.h"
 #include "shapes/core/cmds.h"
+#include "shapes/core/guard.h"
 #include "shapes/core/jobs.h"
 #include "shapes/core/limits.h"
 #include "shapes/core/registry.h"
+#include "shapes/core/usage.h"
 #include "shapes/logs/writer.h"
 #include "shapes/shapes.h"
 #include "store/store.h"
@@ -41,6 +43,7 @@ struct shapes {
 	bool ingest_started;
 	struct ingest *ingest;
 	struct writer writer;
+	struct usage usage;
 
 	pthread_rwlock_t registry_lock;
 	struct map held_back;              /* identity -> struct held_back: definitions that are not made for a while (held_back.c) */
@@ -72,6 +75,7 @@ struct shapes {
 	enum stream_phase phase;
 	enum stream_wait wait;  /* what its set-up waits for */
 	int64_t started_ms;     /* this process */
+	int64_t loaded_ms;      /* shapes read last then, or before, haven't been read in this process */
 	_Atomic int currency;   /* enum shapes_currency */
 	_Atomic bool backing_off; /* the stream waits before it connects again */
 	bool stream_was_active; /* in this process */
@@ -124,15 +128,18 @@ struct shapes {
 	_Atomic size_t keys_counted;   /* of all shapes whose rows may be equal */
 	_Atomic unsigned snapshots_ahead; /* of births that are taken, or to be, before their shapes register */
 	_Atomic size_t sets_bytes;     /* what subqueries of all shapes select (core/sets.h) */
-	_Atomic uint64_t stat_transactions, stat_changes, stat_appended, stat_where_failures;
 
 	struct subsets *subsets; /* subset.c */
+	struct guard guard;      /* of the WAL */
 
 	pthread_mutex_t server_lock;
 	struct stream_server server;   /* of the running connection; version 0: none yet */
+	int64_t server_ms;             /* when that was */
 	lsn_t wal_end;
 	int64_t wal_end_asked_ms, wal_end_ms;
 	bool wal_end_queued;
+	_Atomic bool heartbeat_queued;
+	uint64_t heartbeat_id; /* of this process's messages */
 };
 
 /* engine.c: every lock, condition and list of a zeroed engine; also for tests, which make one without its threads. */
@@ -147,6 +154,7 @@ static inline pthread_mutex_t *shape_lock(const struct shape *s) { return &s->en
 /* status.c: what the stream has learned; INGEST calls them. */
 void status_phase(struct shapes *s, enum stream_phase phase, const char *error);
 void status_wait(struct shapes *s, enum stream_wait wait);
+enum stream_phase status_phase_now(struct shapes *s);
 /* At least every 100 ms: ends SHAPES_UNPROVEN in time. */
 void status_poll(struct shapes *s);
 

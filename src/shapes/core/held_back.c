@@ -17,6 +17,10 @@
 #define COSTLY_WAIT_MAX_S 3600 /* …up to this */
 #define COSTLY_FORGET_MS (2 * COSTLY_WAIT_MAX_S * (int64_t)1000) /* without another time it is as if new */
 
+#define LARGE_WAIT_MIN_S 10    /* doubled each time, for a table that the store has no room for is read in vain */
+#define LARGE_WAIT_MAX_S 300
+#define LARGE_FORGET_MS (2 * LARGE_WAIT_MAX_S * (int64_t)1000)
+
 #define CHANGES_FREE 5         /* so often within CHANGES_FORGET_MS of each other are nothing special */
 #define CHANGES_FORGET_MS 10000
 #define CHANGES_WAIT_MAX_S 4   /* from 1 s on, doubled each time */
@@ -27,14 +31,14 @@
 struct held_back {
 	int64_t noted_ms, until_ms;
 	int wait_s, changes;
-	bool costly;
+	bool costly, large;
 	size_t identity_len;
 	char identity[];
 };
 
 static int64_t forgotten_ms(const struct held_back *h)
 {
-	return h->costly ? h->until_ms + COSTLY_FORGET_MS : h->noted_ms + CHANGES_FORGET_MS;
+	return h->costly ? h->until_ms + COSTLY_FORGET_MS : h->large ? h->until_ms + LARGE_FORGET_MS : h->noted_ms + CHANGES_FORGET_MS;
 }
 
 static void forget(struct shapes *s, struct held_back *h)
@@ -77,7 +81,7 @@ static struct held_back *note(struct shapes *s, const struct shape_def *def, int
 		map_put(&s->held_back, h->identity, h->identity_len, h);
 	} else if (now > forgotten_ms(h)) {
 		h->wait_s = h->changes = 0;
-		h->costly = false;
+		h->costly = h->large = false;
 	}
 	h->noted_ms = now;
 	return h;
@@ -102,25 +106,38 @@ void held_back_costly(struct shapes *s, const struct shape_def *def)
 	pthread_rwlock_unlock(&s->registry_lock);
 }
 
+void held_back_large(struct shapes *s, const struct shape_def *def)
+{
+	int64_t now = clock_mono_ms();
+	pthread_rwlock_wrlock(&s->registry_lock);
+	struct held_back *h = note(s, def, now);
+	if (!h->costly && !h->large)
+		h->wait_s = 0;
+	h->large = true;
+	if (!h->costly)
+		hold(h, now, LARGE_WAIT_MIN_S, LARGE_WAIT_MAX_S);
+	pthread_rwlock_unlock(&s->registry_lock);
+}
+
 void held_back_changed(struct shapes *s, const struct shape_def *def)
 {
 	int64_t now = clock_mono_ms();
 	pthread_rwlock_wrlock(&s->registry_lock);
 	struct held_back *h = note(s, def, now);
-	if (!h->costly && ++h->changes > CHANGES_FREE)
+	if (!h->costly && !h->large && ++h->changes > CHANGES_FREE)
 		hold(h, now, 1, CHANGES_WAIT_MAX_S);
 	pthread_rwlock_unlock(&s->registry_lock);
 }
 
 int shapes_held_back(struct shapes *s, const struct shape_def *def, enum reason *reason, const char **why)
 {
-	if (def->where == NULL)
-		return 0;
 	pthread_rwlock_rdlock(&s->registry_lock);
 	const struct held_back *h = map_get(&s->held_back, def->identity, def->identity_len);
 	int64_t left_ms = h == NULL ? 0 : h->until_ms - clock_mono_ms();
-	*reason = h != NULL && !h->costly ? REASON_SET_CHANGED : REASON_CONDITION_COSTLY;
-	*why = *reason == REASON_SET_CHANGED
+	*reason = h == NULL || h->costly ? REASON_CONDITION_COSTLY : h->large ? REASON_LIMIT_STORE : REASON_SET_CHANGED;
+	*why = *reason == REASON_LIMIT_STORE
+	           ? "The rows of this shape did not fit into the store, which has reached its limit (BUSBAR_STORE_LIMIT, BUSBAR_STORE_MIN_FREE). Raise the limit, or retry later"
+	       : *reason == REASON_SET_CHANGED
 	           ? "What the subqueries of this condition select keeps changing, and each change ends the shape. It is made when that has become calmer"
 	           : "The condition of this shape is too costly: it took too much work for a changed row. Write it so that it takes less, or retry later";
 	pthread_rwlock_unlock(&s->registry_lock);

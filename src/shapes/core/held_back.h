@@ -11,6 +11,8 @@
 void held_back_costly(struct shapes *s, const struct shape_def *def);
 /* What its subqueries select changed, so that its shape rotated or couldn't be made: if it does so again and again, some seconds. */
 void held_back_changed(struct shapes *s, const struct shape_def *def);
+/* Its rows didn't fit into the store: from 10 s on, twice as long each time, up to minutes. */
+void held_back_large(struct shapes *s, const struct shape_def *def);
 void held_back_free(struct shapes *s);
 
 #endif

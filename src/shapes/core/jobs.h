@@ -10,7 +10,7 @@
 
 struct shapes;
 
-enum job_kind { JOB_LOOKUP, JOB_CREATE, JOB_RESOLVE, JOB_WAL_END, JOB_GROUND, JOB_LOOK };
+enum job_kind { JOB_LOOKUP, JOB_CREATE, JOB_RESOLVE, JOB_WAL_END, JOB_GROUND, JOB_LOOK, JOB_HEARTBEAT };
 
 struct job {
 	struct job *next;
@@ -25,9 +25,16 @@ struct job {
 	size_t noids;
 };
 
+/* The prefix of our logical messages, and what they hold: heartbeat_id, and when it was sent (clock_mono_us()). */
+#define HEARTBEAT_PREFIX "busbar_heartbeat"
+#define HEARTBEAT_FORMAT "%016" PRIx64 " %" PRId64
+#define HEARTBEAT_SCAN "%16" SCNx64 " %" SCNd64
+
 void job_post(struct shapes *s, struct job *j);
 /* The tables are looked at soon; the catalog is compared with ours at once. */
 void jobs_watch_soon(struct shapes *s);
 void jobs_reconcile_now(struct shapes *s);
+/* The guard looks at the slot at once. */
+void jobs_guard_now(struct shapes *s);
 
 #endif

@@ -13,6 +13,7 @@
 #include "base/events.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metrics.h"
 #include "shapes/core/cache.h"
 #include "shapes/core/cmds.h"
 #include "shapes/core/engine.h"
@@ -56,6 +57,9 @@ void registry_link(struct shapes *s, struct shape *shape)
 		shape->inner_links = mem_zalloc(shape->def.ninner * sizeof *shape->inner_links);
 	for (uint16_t i = 0; i < shape->def.ninner; i++)
 		link_to(s, shape, &shape->inner_links[i], shape->def.inner[i]);
+	pthread_mutex_lock(shape_lock(shape));
+	shape_count(shape);
+	pthread_mutex_unlock(shape_lock(shape));
 }
 
 static void unlink_from(struct shapes *s, struct shape_link *l, uint32_t oid)
@@ -231,6 +235,10 @@ static bool unlink_shape(struct shapes *s, struct shape *shape, enum reason reas
 			map_del(&s->by_identity, shape->def.identity, shape->def.identity_len);
 		atomic_fetch_sub(&s->nshapes, 1);
 		registry_leave(s, shape);
+		usage_leaves(s, shape);
+		pthread_mutex_lock(shape_lock(shape));
+		shape_count(shape);
+		pthread_mutex_unlock(shape_lock(shape));
 	}
 	pthread_rwlock_unlock(&s->registry_lock);
 	return was_in;
@@ -249,6 +257,7 @@ static void post_drop(struct shapes *s, struct shape *shape)
 static void give_up_copy(struct shapes *s)
 {
 	writer_room_again(s);
+	usage_again(s);
 }
 
 /* With the lock. */
@@ -289,6 +298,7 @@ static void tell(struct shapes *s, const struct shape *shape, enum reason reason
 	log_about(again ? LOG_DEBUG : LOG_INFO, &(struct log_about){shape->handle, table, reason}, "Removing shape %s of %s: %s",
 	          shape->handle, table, why);
 	pthread_mutex_unlock(&s->removed_lock);
+	metric_add_label(METRIC_ROTATIONS, reason, 1);
 	event_put(EVENT_ROTATION, reason, shape->handle, table, "%s", why);
 }
 
@@ -326,6 +336,7 @@ void shape_set_failed(struct shape *shape, const struct err *e)
 	pthread_mutex_lock(shape_lock(shape));
 	if (shape->tail.state == SHAPE_CREATING || shape->tail.state == SHAPE_SNAPSHOTTING) {
 		shape->tail.state = was_in ? SHAPE_FAILED : SHAPE_GONE;
+		shape_count(shape);
 		shape->tail.err = mem_alloc(sizeof *e);
 		*shape->tail.err = *e;
 	}

@@ -39,11 +39,15 @@ struct shape {
 	struct header **old_headers; /* whose texts somebody may still be reading; under headers_lock */
 	_Atomic unsigned nold_headers;
 	uint64_t chunk_bytes; /* the threshold it was made with */
-	_Atomic int64_t read_ms;
+	_Atomic int64_t read_ms; /* when it was read last, or made, or loaded */
+	/* In the store, what is above its blocks included: its snapshot, its log. For who goes first; more or less. */
+	_Atomic uint64_t snapshot_bytes, log_bytes;
 	_Atomic bool dropped; /* no request finds it any more; its snapshot is given up */
 	unsigned char why;    /* dropped: enum reason; stays */
 	struct shape_link link;       /* to its table */
 	struct shape_link *inner_links; /* to each of def.inner */
+
+	uint8_t counted; /* as what it stands in METRIC_SHAPES, 0: nowhere; under shape_lock() */
 
 	struct sets *sets; /* of its condition's subqueries, else NULL; who may do what: core/sets.h */
 
@@ -51,6 +55,9 @@ struct shape {
 	struct shape_in in;     /* INGEST's */
 	struct shape_wr wr;     /* WRITER's */
 };
+
+/* After a change of its state, with shape_lock() held or before anybody else knows it: counts it as what it is now. */
+void shape_count(struct shape *s);
 
 /* Its link to a table that it names, by oid. Of a shape that has been in the registry; it lives as long as the shape. */
 struct shape_link *shape_link_to(struct shape *s, uint32_t oid);

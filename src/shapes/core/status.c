@@ -103,6 +103,14 @@ void status_wait(struct shapes *s, enum stream_wait wait)
 	pthread_mutex_unlock(&s->status_lock);
 }
 
+enum stream_phase status_phase_now(struct shapes *s)
+{
+	pthread_mutex_lock(&s->status_lock);
+	enum stream_phase phase = s->phase;
+	pthread_mutex_unlock(&s->status_lock);
+	return phase;
+}
+
 void status_poll(struct shapes *s)
 {
 	if (atomic_load_explicit(&s->currency, memory_order_relaxed) != SHAPES_UNPROVEN ||
@@ -131,6 +139,24 @@ enum shapes_currency shapes_currency_wait(struct shapes *s, struct waiter *w)
 		wait_list_add(&s->status_waiters, w);
 	pthread_mutex_unlock(&s->status_lock);
 	return c;
+}
+
+/* What the WAL guard adds to it. */
+static void ready_wal(struct shapes *s, struct shapes_ready *out)
+{
+	struct guard_state wal;
+	guard_read(s, &wal);
+	if (wal.text[0] == '\0')
+		return;
+	out->wal = wal.step > GUARD_NONE ? guard_step_name(wal.step) : "held_by_others";
+	/* With no shape there is nothing that would be answered. */
+	bool refuses = (wal.step == GUARD_REFUSE || wal.step == GUARD_DROP) && out->ready && atomic_load(&s->nshapes) == 0;
+	if (refuses)
+		*out = (struct shapes_ready){.status = "refusing", .why = REASON_LIMIT_WAL, .wal = out->wal};
+	if (out->reason == NULL) {
+		snprintf(out->text, sizeof out->text, "%s", wal.text);
+		out->reason = out->text;
+	}
 }
 
 /* What keeps the stream from running. Under status_lock. */
@@ -185,6 +211,7 @@ void shapes_ready(struct shapes *s, struct shapes_ready *out)
 		                             .reason = "no replication connection: known shapes are served, new ones are not made"};
 	else
 		out->reason = "no replication connection, and no shape is known";
+	ready_wal(s, out);
 }
 
 static enum shapes_status status_of(const struct shapes *s)

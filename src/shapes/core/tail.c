@@ -24,9 +24,13 @@ static void push(struct shape *s, const struct entry *entries, size_t n)
 	}
 	memcpy(s->tail.entries + s->tail.first + s->tail.n, entries, n * sizeof *entries);
 	s->tail.n += n;
-	for (size_t i = 0; i < n; i++)
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < n; i++) {
+		bytes += entry_bytes(&entries[i]);
 		if (entries[i].flags & ENTRY_CHUNK_END)
 			s->tail.last_chunk_end = entries[i].at;
+	}
+	atomic_fetch_add_explicit(&s->log_bytes, bytes, memory_order_relaxed);
 	s->tail.last = entries[n - 1].at;
 }
 
@@ -38,7 +42,16 @@ enum shape_state tail_state(struct shape *s)
 	return state;
 }
 
-void tail_publish(struct shape *s, struct entry *entries, size_t n)
+bool tail_is_awaited(struct shape *s, enum shape_state *state)
+{
+	pthread_mutex_lock(shape_lock(s));
+	bool awaited = s->tail.waiters.head != NULL;
+	*state = s->tail.state;
+	pthread_mutex_unlock(shape_lock(s));
+	return awaited;
+}
+
+void tail_publish(struct shape *s, struct entry *entries, size_t n, struct change_times times)
 {
 	if (n == 0)
 		return;
@@ -48,7 +61,7 @@ void tail_publish(struct shape *s, struct entry *entries, size_t n)
 	pthread_mutex_lock(lock);
 	REQUIRE(s->tail.last.tx == 0 || log_offset_cmp(s->tail.last, entries[0].at) < 0 || atomic_load(&s->dropped));
 	push(s, entries, n);
-	wait_list_wake_above(&s->tail.waiters, s->tail.last);
+	wait_list_wake_above(&s->tail.waiters, s->tail.last, times);
 	pthread_mutex_unlock(lock);
 }
 
@@ -67,6 +80,7 @@ void tail_restore_snapshot(struct shape *s, uint32_t chunks)
 void tail_restore_log(struct shape *s, struct log_offset last, struct log_offset chunk_end)
 {
 	s->tail.state = SHAPE_LIVE;
+	shape_count(s);
 	s->tail.folded = s->tail.last = last;
 	s->tail.last_chunk_end = chunk_end;
 }

@@ -25,8 +25,11 @@ struct shape;
 
 /* The shape's state a moment ago. */
 enum shape_state tail_state(struct shape *s);
-/* Appends published entries under the shape's lock and wakes. Takes the line references. */
-void tail_publish(struct shape *s, struct entry *entries, size_t n);
+/* Whether a client is parked on it; and its state. */
+bool tail_is_awaited(struct shape *s, enum shape_state *state);
+/* Appends published entries under the shape's lock and wakes. Takes the line references. `times`: zeroes if they are of several
+ * transactions. */
+void tail_publish(struct shape *s, struct entry *entries, size_t n, struct change_times times);
 /* Restores entries at start; no waking. */
 void tail_restore(struct shape *s, struct log_offset at, uint32_t flags, struct line *line);
 /* At start: its snapshot is complete, of so many chunks; its log in the store ends there. */

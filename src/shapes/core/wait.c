@@ -15,6 +15,7 @@ void wait_list_add(struct wait_list *l, struct waiter *w)
 	REQUIRE(w->list == NULL);
 	w->list = l;
 	w->lock = l->lock;
+	w->times = (struct change_times){0, 0};
 	w->prev = NULL;
 	w->next = l->head;
 	if (l->head != NULL)
@@ -46,12 +47,14 @@ void wait_list_wake_all(struct wait_list *l)
 		wake_one(l, l->head);
 }
 
-void wait_list_wake_above(struct wait_list *l, struct log_offset tail)
+void wait_list_wake_above(struct wait_list *l, struct log_offset tail, struct change_times times)
 {
 	for (struct waiter *w = l->head, *next; w != NULL; w = next) {
 		next = w->next;
-		if (log_offset_cmp(w->seen, tail) < 0)
-			wake_one(l, w);
+		if (log_offset_cmp(w->seen, tail) >= 0)
+			continue;
+		w->times = times;
+		wake_one(l, w);
 	}
 }
 

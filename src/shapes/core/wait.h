@@ -18,8 +18,8 @@ void wait_list_init(struct wait_list *l, pthread_mutex_t *lock);
 /* With the lock held. */
 void wait_list_add(struct wait_list *l, struct waiter *w);
 void wait_list_wake_all(struct wait_list *l);
-/* Those with seen below `tail`, or all with `all`. */
-void wait_list_wake_above(struct wait_list *l, struct log_offset tail);
+/* Those with seen below `tail`. `times`: of the change that put it there. */
+void wait_list_wake_above(struct wait_list *l, struct log_offset tail, struct change_times times);
 void wait_list_wake_lsn(struct wait_list *l, lsn_t lsn);
 
 #endif

@@ -90,7 +90,7 @@ static void join_release(struct shapes *s, struct shape *shape)
 		line_ref(kept[i].line);
 		item_rows_add(it, shape, &kept[i]);
 	}
-	tail_publish(shape, kept, n);
+	tail_publish(shape, kept, n, (struct change_times){0, 0});
 	free(kept);
 	writer_put(s, &it->item);
 }

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/metrics.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/held_back.h"
 #include "shapes/core/items.h"
@@ -71,6 +72,7 @@ static void publish(struct shapes *s)
 	size_t total = 0;
 	for (size_t i = 0; i < in->ntouched; i++)
 		total += in->touched[i]->n;
+	struct change_times times = {clock_of_postgres_us(in->commit_us), in->arrived_us != 0 ? in->arrived_us : clock_wall_us()};
 	struct item_rows *it = item_rows_new(&(struct item_txn){in->tx, in->end_lsn, in->commit_us, in->xid}, total);
 	for (size_t i = 0; i < in->ntouched; i++) {
 		struct txn_shape *t = in->touched[i];
@@ -88,10 +90,12 @@ static void publish(struct shapes *s)
 			item_rows_add(it, t->shape, &t->entries[j]);
 		}
 		/* The tail takes the references that the transaction held. */
-		tail_publish(t->shape, t->entries, t->n);
+		tail_publish(t->shape, t->entries, t->n, times);
 		t->n = t->ncounted = 0;
 	}
-	atomic_fetch_add(&s->stat_appended, it->nrows);
+	if (it->nrows > 0)
+		metric_observe(METRIC_COMMIT_TO_LOG, times.logged_us - times.commit_us);
+	metric_add(METRIC_LOG_ENTRIES, (int64_t)it->nrows);
 	writer_put(s, &it->item);
 }
 
@@ -123,7 +127,7 @@ static void finish_txn(struct shapes *s)
 	in->delivered_ms = clock_mono_ms();
 	/* The end of a commit is where the next record starts, which may be the next commit: value - 1. */
 	mark_set_seen(s, in->end_lsn - 1);
-	atomic_fetch_add(&s->stat_transactions, 1);
+	metric_add(METRIC_TRANSACTIONS, 1);
 	txn_clear(in);
 }
 

@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metrics.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/items.h"
 #include "shapes/core/jobs.h"
@@ -91,7 +92,7 @@ static int row_change(struct shapes *s, const struct wal_change *c, struct err *
 	if (s->config->max_txn_bytes > 0)
 		count_bytes(s, c);
 	in->change_number++;
-	atomic_fetch_add_explicit(&s->stat_changes, 1, memory_order_relaxed);
+	metric_add(METRIC_CHANGES, 1);
 	struct route *route = route_get(in, c->u.row.relation_oid, false);
 	const struct leaf *leaf = in->nroots > 0 ? leaf_get(in, c->u.row.relation_oid) : NULL;
 	if (route != NULL || leaf != NULL) {
@@ -172,7 +173,10 @@ static int commit(struct shapes *s, const struct wal_change *c, struct err *e)
 	counts_commit(in);
 	in->end_lsn = c->u.commit.end_lsn;
 	in->ending = true;
+	in->arrived_us = clock_wall_us();
+	metric_observe(METRIC_E_RECEIVE_LAG, in->arrived_us - clock_of_postgres_us(in->commit_us));
 	txn_try_finish(s);
+	in->arrived_us = 0;
 	return 0;
 }
 
@@ -207,6 +211,9 @@ static int on_change(void *ctx, const struct wal_change *c, struct err *e)
 		if (!in->skip)
 			truncate_change(s, c);
 		return 0;
+	case WAL_MESSAGE:
+		heartbeat_came(s, c);
+		return 0;
 	default:
 		return 0;
 	}
@@ -236,16 +243,26 @@ static bool looks_awaited(struct shapes *s)
 	return s->ingest->looking;
 }
 
+/* For the WAL guard: what keeps us from reading. */
+static bool held(struct shapes *s, enum guard_hold why)
+{
+	guard_held(s, why);
+	return false;
+}
+
 static bool on_ready(void *ctx)
 {
 	struct shapes *s = ctx;
 	struct ingest *in = s->ingest;
-	if (resolve_awaited(in) || ground_awaited(s) || looks_awaited(s))
-		return false;
-	if (!txn_try_finish(s))
-		return false;
+	if (resolve_awaited(in))
+		return held(s, GUARD_HOLD_PARTITION);
+	if (ground_awaited(s))
+		return held(s, GUARD_HOLD_GROUND);
+	if (looks_awaited(s))
+		return held(s, GUARD_HOLD_LOOK);
 	size_t ahead_max = in->staged ? STAGED_AHEAD_BYTES_MAX : AHEAD_BYTES_MAX;
-	return atomic_load(&s->ahead_bytes) < ahead_max && atomic_load(&s->writer.journal_bytes) < JOURNAL_BYTES_MAX;
+	bool ready = txn_try_finish(s) && atomic_load(&s->ahead_bytes) < ahead_max && atomic_load(&s->writer.journal_bytes) < JOURNAL_BYTES_MAX;
+	return ready || held(s, GUARD_HOLD_STORE);
 }
 
 /* A position from which nothing is to come: durable first, then acknowledged. */
@@ -274,6 +291,7 @@ static void on_idle(void *ctx)
 	if (in->ending)
 		txn_try_finish(s);
 	keepalive_poll(s);
+	heartbeat_poll(s);
 	/* Until the stream has passed a snapshot, a restart of Postgres costs its shapes: on an idle server
 	 * nothing but a keepalive says that it has. */
 	bool unsafe = in->snapshots_lsn > in->processed && in->snapshots_lsn > in->keepalive;
@@ -345,6 +363,7 @@ static void on_phase(void *ctx, enum stream_phase phase, const char *error)
 		return;
 	/* What happened to our tables while we were away is looked at at once. */
 	jobs_reconcile_now(s);
+	jobs_guard_now(s);
 }
 
 static void on_waits(void *ctx, enum stream_wait wait) { status_wait(ctx, wait); }

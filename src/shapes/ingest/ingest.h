@@ -82,6 +82,8 @@ struct ingest {
 	uint32_t xid;
 	lsn_t tx, end_lsn;
 	int64_t commit_us;
+	int64_t heartbeat_due_ms;
+	int64_t arrived_us; /* when its commit came, while that is handled; 0: before now */
 	uint64_t op, txn_number, change_number;
 	struct txn_shape **touched;
 	size_t ntouched, touched_cap;
@@ -362,5 +364,9 @@ void cmd_run_all(struct shapes *s);
 /* True while what changed of publication and tables when nobody looked is still looked for; not for ever. */
 bool ground_awaited(struct shapes *s);
 int ingest_on_start(void *ctx, const struct stream_server *server, lsn_t *start_at, struct err *e);
+
+/* heartbeat.c: has one sent when it is due; what has come back. */
+void heartbeat_poll(struct shapes *s);
+void heartbeat_came(const struct shapes *s, const struct wal_change *c);
 
 #endif

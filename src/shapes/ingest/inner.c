@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/metrics.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/sets.h"
 #include "shapes/ingest/ingest.h"
@@ -228,6 +229,8 @@ static void count(struct watching *w, const struct wal_tuple *tuple, const struc
 	for (size_t i = 0; i < w->in->nwatch_hits; i++)
 		if (!txn_filtered(w->in, w->in->watch_hits[i]->shape))
 			count_row(w, w->in->watch_hits[i]);
+	metric_add_label(METRIC_EVALUATIONS, EVALUATION_SUBQUERY, 1);
+	metric_add_label(METRIC_EVALUATION_STEPS, COST_SUBQUERIES, (int64_t)where_pool_work(pool));
 }
 
 /* All that are looked for there, or those of them whose columns are gone. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/metrics.h"
 #include "shapes/core/cache.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/items.h"
@@ -47,6 +48,26 @@ static size_t list_add(struct shape ***list, size_t *n, size_t *cap, struct shap
 	}
 	(*list)[*n] = s;
 	return (*n)++;
+}
+
+/* How changes find it. A condition without an index is put to every changed row of its table. */
+static enum metric_routing routing_of(const struct shape *s)
+{
+	static const enum metric_routing of_way[] = {
+		[FILTER_INDEX] = ROUTING_INDEXED, [FILTER_INDEX_AND_REST] = ROUTING_RESIDUAL, [FILTER_REST] = ROUTING_UNINDEXED,
+	};
+	return s->def.where == NULL ? ROUTING_ALL : of_way[filter_way(&s->in.selected.member)];
+}
+
+static void count_routed(struct shape *s, bool routed)
+{
+	if (routed && s->in.counted_as == 0) {
+		s->in.counted_as = (uint8_t)(routing_of(s) + 1);
+		metric_add_label(METRIC_SHAPES_BY_INDEX, s->in.counted_as - 1u, 1);
+	} else if (!routed && s->in.counted_as != 0) {
+		metric_add_label(METRIC_SHAPES_BY_INDEX, s->in.counted_as - 1u, -1);
+		s->in.counted_as = 0;
+	}
 }
 
 static int route_add(struct ingest *in, uint32_t oid, struct shape *s, struct err *e)
@@ -257,6 +278,8 @@ int route_add_shape(struct shapes *s, struct shape *shape, struct err *e)
 		rc = inner_add(in, shape, e);
 	if (rc != 0)
 		route_remove_shape(s, shape);
+	else
+		count_routed(shape, true);
 	return rc;
 }
 
@@ -266,6 +289,7 @@ void route_remove_shape(struct shapes *s, struct shape *shape)
 	if (!shape->in.routed)
 		return;
 	shape->in.routed = false;
+	count_routed(shape, false);
 	join_set(in, shape, false);
 	join_clear(shape);
 	counts_drop(shape);

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metrics.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/held_back.h"
 #include "shapes/core/registry.h"
@@ -61,7 +62,7 @@ static void failed(void *ctx, void *member, int column, const char *reason)
 	if (!shape->in.selected.uses->fits || txn_filtered(in, shape))
 		return;
 	in->failures++;
-	atomic_fetch_add_explicit(&h->s->stat_where_failures, 1, memory_order_relaxed);
+	metric_add_label(METRIC_EVALUATIONS, EVALUATION_FAILED, 1);
 	if (in->failure_logged_ms != 0 && now - in->failure_logged_ms < FAILURE_LOG_MS)
 		return;
 	in->failure_logged_ms = now;
@@ -104,6 +105,9 @@ static void evaluate(struct shapes *s, struct selection *sel, const struct wal_t
 	struct selection_row row = {sel, tuple, older};
 	filter_limit(sel->filter, selection_row_work(&row), costly);
 	filter_row(sel->filter, selection_fetch, &row, found, failed, &h);
+	metric_add_label(METRIC_EVALUATIONS, EVALUATION_LOOKUP, 1);
+	metric_add_label(METRIC_EVALUATIONS, EVALUATION_CONDITION, (int64_t)filter_tested(sel->filter));
+	metric_add_label(METRIC_EVALUATION_STEPS, COST_CONDITIONS, (int64_t)where_pool_work(filter_pool(sel->filter)));
 }
 
 static void rotate_misfits(struct shapes *s, const struct selection *sel, const struct route *route)

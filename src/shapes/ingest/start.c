@@ -69,9 +69,11 @@ static const char *why_rotate_all(struct shapes *s, const struct stream_server *
 		snprintf(text, max, "Detected different Postgres DB, with ID: %s", server->system_id);
 		return text;
 	}
-	if (server->slot_created) {
-		*reason = REASON_SLOT_LOST;
-		snprintf(text, max, "the replication slot is new: changes since %s are not known", lsn_text(durable, a));
+	if (server->slot_created || (atomic_load(&s->guard.gave_up) && server->confirmed_flush > durable)) {
+		bool gave_up = atomic_load(&s->guard.gave_up);
+		*reason = gave_up ? REASON_LIMIT_WAL : REASON_SLOT_LOST;
+		snprintf(text, max, "the replication slot is new%s: changes since %s are not known",
+		         gave_up ? ", since the old one was given up for the WAL it kept" : "", lsn_text(durable, a));
 		return text;
 	}
 	if (server->timeline != was->timeline) {
@@ -260,8 +262,10 @@ int ingest_on_start(void *ctx, const struct stream_server *server, lsn_t *start_
 	begin_comparing(s, server);
 	*start_at = server->confirmed_flush;
 	in->streaming = true;
+	atomic_store(&s->guard.gave_up, false);
 	pthread_mutex_lock(&s->server_lock);
 	s->server = *server;
+	s->server_ms = clock_mono_ms();
 	pthread_mutex_unlock(&s->server_lock);
 	return 0;
 }

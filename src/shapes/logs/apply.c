@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
+#include "base/metrics.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/items.h"
 #include "shapes/logs/batch.h"
@@ -80,6 +82,7 @@ static void set_state(struct shape *shape, enum shape_state state)
 	pthread_mutex_lock(shape_lock(shape));
 	if (shape->tail.state != SHAPE_GONE && shape->tail.state != SHAPE_FAILED)
 		shape->tail.state = state;
+	shape_count(shape);
 	wait_list_wake_all(&shape->tail.waiters);
 	pthread_mutex_unlock(shape_lock(shape));
 }
@@ -114,6 +117,7 @@ static int piece(struct shapes *s, const struct batch *b, const struct item_piec
 static void piece_committed(const struct item_piece *it)
 {
 	struct shape *shape = it->shape;
+	atomic_fetch_add(&shape->snapshot_bytes, it->len);
 	pthread_mutex_lock(shape_lock(shape));
 	if (it->len > 0 && it->chunk == shape->tail.snap_chunk)
 		shape->tail.snap_pieces = it->piece + 1;
@@ -171,11 +175,26 @@ static int stage(struct shapes *s, const struct item_stage *it, struct err *e)
 	return 0;
 }
 
-static void stage_committed(const struct item_stage *it)
+/* What was staged before, and cut, isn't its any more. */
+static void count_staged(const struct writer *w, struct shape *shape, uint64_t bytes)
 {
-	for (size_t i = 0; i < it->nrows; i++)
+	if (shape->wr.staged_in != w->unstaged) {
+		atomic_fetch_sub(&shape->log_bytes, shape->wr.staged_bytes);
+		shape->wr.staged_bytes = 0;
+		shape->wr.staged_in = w->unstaged;
+	}
+	shape->wr.staged_bytes += bytes;
+	atomic_fetch_add(&shape->log_bytes, bytes);
+}
+
+static void stage_committed(struct shapes *s, const struct item_stage *it)
+{
+	for (size_t i = 0; i < it->nrows; i++) {
+		struct shape *shape = it->rows[i].shape;
+		count_staged(&s->writer, shape, entry_bytes(&it->rows[i].entry));
 		if (it->rows[i].entry.flags & ENTRY_CHUNK_END)
-			it->rows[i].shape->wr.staged_chunk_end = it->rows[i].entry.at;
+			shape->wr.staged_chunk_end = it->rows[i].entry.at;
+	}
 }
 
 static int mark_last(struct shapes *s, const struct item_last *it, struct err *e)
@@ -204,9 +223,13 @@ static int publish(struct shapes *s, struct batch *b, const struct item_publish 
 
 static void publish_committed(struct shapes *s, const struct item_publish *it)
 {
+	struct change_times times = {clock_of_postgres_us(it->txn.commit_us), clock_wall_us()};
+	if (it->ends.n > 0)
+		metric_observe(METRIC_COMMIT_TO_LOG, times.logged_us - times.commit_us);
 	for (size_t i = 0; i < it->ends.n; i++) {
 		struct shape *shape = it->ends.list[i].shape;
 		struct log_offset at = it->ends.list[i].at;
+		shape->wr.staged_bytes = 0; /* they stay */
 		pthread_mutex_lock(shape_lock(shape));
 		/* docs/invariants.md 2.8: nothing stands in memory below what was staged; of one that was damaged it may. */
 		REQUIRE(shape->tail.n == 0 || atomic_load(&shape->dropped));
@@ -214,7 +237,7 @@ static void publish_committed(struct shapes *s, const struct item_publish *it)
 		shape->tail.folded = shape->tail.last = at;
 		if (shape->wr.staged_chunk_end.tx == it->txn.tx)
 			shape->tail.last_chunk_end = shape->wr.staged_chunk_end;
-		wait_list_wake_above(&shape->tail.waiters, at);
+		wait_list_wake_above(&shape->tail.waiters, at, times);
 		pthread_mutex_unlock(shape_lock(shape));
 	}
 	atomic_store(&s->published_tx, it->txn.tx);
@@ -282,7 +305,7 @@ void apply_committed(struct shapes *s, struct item *it)
 		piece_committed(item_as_piece(it));
 		break;
 	case ITEM_STAGE:
-		stage_committed(item_as_stage(it));
+		stage_committed(s, item_as_stage(it));
 		break;
 	case ITEM_LAST:
 		last_committed(item_as_last(it));
@@ -294,8 +317,10 @@ void apply_committed(struct shapes *s, struct item *it)
 	case ITEM_LSN:
 	case ITEM_MARK:
 	case ITEM_TABLE:
-	case ITEM_UNSTAGE:
 	case ITEM_META:
+		break;
+	case ITEM_UNSTAGE:
+		s->writer.unstaged++;
 		break;
 	}
 }

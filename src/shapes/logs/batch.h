@@ -67,6 +67,12 @@ void apply_committed(struct shapes *s, struct item *it);
 /* Everything in `b->items`, in one transaction; they are freed then. -1: it failed, and they stay. */
 int batch_commit(struct shapes *s, struct batch *b, struct err *e) MUST_USE;
 
+/* measure.c */
+/* Tells core/usage.h what the store takes, if it hasn't lately. */
+void measure_now_and_then(struct shapes *s);
+/* Bytes that are used, 0: that can't be told. */
+uint64_t measure_used(struct shapes *s);
+
 /* housekeep.c */
 /* There is something to do, and it isn't put off. */
 bool housekeep_busy(const struct writer *w);

@@ -50,7 +50,7 @@ void writer_untrack(struct shapes *s, struct shape *shape)
 static size_t journal_limit(const struct writer *w)
 {
 	size_t limit = JOURNAL_BYTES_BASE + w->fold_shapes * JOURNAL_BYTES_PER_SHAPE;
-	return limit < JOURNAL_BYTES_MAX ? limit : JOURNAL_BYTES_MAX;
+	return limit < w->journal_max ? limit : w->journal_max;
 }
 
 bool fold_due(const struct writer *w)

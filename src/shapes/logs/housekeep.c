@@ -25,8 +25,12 @@ static int trim_step(struct shapes *s, uint64_t upto, bool *pending, struct err 
 static int gc_step(struct shapes *s, bool *pending, struct err *e)
 {
 	bool more;
+	uint64_t before = measure_used(s), after;
 	if (store_begin(s->store, e) != 0 || store_gc_step(s->store, GC_ENTRIES_MAX, &more, e) != 0 || store_commit(s->store, e) != 0)
 		return -1;
+	after = measure_used(s);
+	if (before > after)
+		usage_freed(s, before - after);
 	*pending = more;
 	return 0;
 }
@@ -68,6 +72,8 @@ static int keep_house(struct shapes *s, struct err *e)
 		return -1;
 	return w->gc_pending ? gc_step(s, &w->gc_pending, e) : 0;
 }
+
+size_t writer_journal_bytes(const struct shapes *s) { return atomic_load(&s->writer.journal_bytes); }
 
 static bool has_work(const struct writer *w) { return fold_due(w) || w->trim_pending || w->gc_pending || journal_is_dead(w); }
 

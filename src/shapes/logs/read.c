@@ -379,6 +379,7 @@ static enum shape_read next_of_log(struct shape_reader *r, struct buf *out, size
 
 enum shape_read shape_reader_next(struct shape_reader *r, struct buf *out, size_t max, struct waiter *w, struct err *e)
 {
+	shape_touch(r->shape); /* a download may take longer than a shape may be left alone */
 	if (r->slice.kind == SLICE_SNAPSHOT)
 		return next_of_snapshot(r, out, max, w, e);
 	if (r->slice.empty)

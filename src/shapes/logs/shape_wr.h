@@ -15,6 +15,7 @@ struct shape_wr {
 	uint64_t drop_attempt; /* the attempt to commit that its ITEM_DROP was seen in last; 0: none */
 	uint64_t oldest_seq;  /* journal batch of its oldest entry that isn't folded */
 	struct log_offset staged_chunk_end; /* the last chunk end that was staged */
+	uint64_t staged_bytes, staged_in;   /* of the running transaction, unless writer.unstaged has moved on since */
 };
 
 #endif

@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "shapes/core/engine.h"
 #include "shapes/core/items.h"
+#include "shapes/core/limits.h"
 #include "shapes/logs/batch.h"
 #include "shapes/logs/writer.h"
 
@@ -22,6 +23,9 @@
 #define SNAPSHOT_QUEUE_BYTES_MAX (16u << 20)
 
 #define BATCH_ITEMS_MAX 20000
+
+/* Of a store that has a limit (BUSBAR_STORE_LIMIT), what the journal may take before it is folded. */
+#define JOURNAL_PART_OF_LIMIT 4
 /* Nobody waits for a transaction's rows to be durable but the slot's position: their commit begins this much after the
  * first of them. Clients are being answered meanwhile, on few processors by the one that the commit would take, and a
  * commit costs the same (some 0.5 ms of a processor, most of it in the kernel) for one row as for a thousand. */
@@ -146,6 +150,7 @@ static void *writer_main(void *arg)
 		if (!idle && !commit_batch(s, &b))
 			break;
 		housekeep(s);
+		measure_now_and_then(s);
 		if (idle)
 			buf_clear(&b.journal);
 		housekeep_memory(s, idle);
@@ -165,6 +170,7 @@ void writer_init(struct writer *w)
 	lock_rank(&w->lock, LOCK_LEAF);
 	pthread_cond_init(&w->cond, NULL);
 	pthread_cond_init(&w->room, NULL);
+	w->journal_max = JOURNAL_BYTES_MAX;
 	w->tail = &w->head;
 }
 
@@ -208,6 +214,9 @@ void writer_restored(struct shapes *s)
 int writer_start(struct shapes *s, struct err *e)
 {
 	struct writer *w = &s->writer;
+	uint64_t part = s->usage.limit / JOURNAL_PART_OF_LIMIT;
+	if (part > 0 && part < w->journal_max)
+		w->journal_max = (size_t)part;
 	int rc = pthread_create(&w->thread, NULL, writer_main, s);
 	if (rc != 0)
 		return err_errno(e, rc, "cannot start the writer thread");

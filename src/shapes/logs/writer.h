@@ -40,6 +40,9 @@ struct writer {
 	size_t written_bytes;  /* since memory was last given back */
 	int64_t trimmed_ms;
 	uint64_t nput, ndone;  /* items, for writer_flush() */
+	int64_t measured_ms;   /* measure.c */
+	size_t journal_max;    /* folding begins above it at the latest */
+	uint64_t unstaged;     /* how often staged rows were cut, for those that count them */
 	int64_t wait_max_ms;   /* a test's own limit instead of the named ones; 0 */
 };
 
@@ -67,5 +70,8 @@ int writer_flush(struct shapes *s, struct err *e) MUST_USE;
 /* Blocks while too many snapshot rows are queued. 0; 1: the shape is dropped; -1 as writer_flush(), after
  * WRITER_ROOM_MAX_MS. */
 int writer_room(struct shapes *s, struct shape *shape, struct err *e) MUST_USE;
+
+/* The newest entries of all logs, which are in memory and in the journal; any thread. */
+size_t writer_journal_bytes(const struct shapes *s);
 
 #endif

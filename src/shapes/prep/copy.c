@@ -42,7 +42,9 @@ struct copy {
 static int put_piece(struct copy *c, bool closes, struct err *e)
 {
 	REQUIRE(!c->discard);
-	int room = writer_room(c->s, c->shape, e);
+	int room = usage_room(c->s, c->shape, e);
+	if (room == 0)
+		room = writer_room(c->s, c->shape, e);
 	if (room != 0) {
 		c->discard = true;
 		buf_reset(&c->piece);

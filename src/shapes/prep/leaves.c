@@ -75,8 +75,7 @@ static bool leaf_is_news(struct shapes *s, uint32_t root, uint32_t leaf)
 	return news;
 }
 
-/* The shapes of all tables that have, or may have, partitions or children. */
-static void rotate_families(struct shapes *s, enum reason reason, const char *why)
+void leaves_rotate_families(struct shapes *s, enum reason reason, const char *why)
 {
 	pthread_rwlock_rdlock(&s->registry_lock);
 	uint32_t *oids = mem_alloc((s->tables.len + 1) * sizeof *oids);
@@ -108,7 +107,7 @@ int leaves_post(struct shapes *s, PGconn *conn, uint32_t oid, uint32_t xid, cons
 		log_warning("Looking whose partition relation %s is: %s", relation, e->text);
 	}
 	if (n < 0 && xid != 0 && session_refused(conn, e)) {
-		rotate_families(s, REASON_CATALOG_UNREAD,
+		leaves_rotate_families(s, REASON_CATALOG_UNREAD,
 		                "a relation may be a partition of the table, and Postgres didn't say of which it is one");
 		c->result = 0;
 	}

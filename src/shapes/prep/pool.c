@@ -18,6 +18,7 @@
 #define ADMIN_THREADS 2
 #define CREATE_THREADS_MAX 6 /* two connections each */
 #define SUBSET_THREADS_MAX 4
+#define GUARD_FIRST_MS 10000 /* the guard's first look, unless the stream runs before */
 #define SUBSET_POOL_PART 5 /* one connection in so many is for subsets */
 
 static void run_job(struct pg_thread *w, struct job *j)
@@ -39,11 +40,26 @@ static void run_job(struct pg_thread *w, struct job *j)
 	case JOB_GROUND:
 		watch_ground(w, j);
 		break;
+	case JOB_HEARTBEAT:
+		heartbeat_send(w);
+		break;
 	case JOB_LOOK:
 		inspect_run(w, j);
 		break;
 	}
 	queue_free(j);
+}
+
+/* With job_lock held, as when it returns. */
+static void run_guard(struct pg_thread *w)
+{
+	struct shapes *s = w->s;
+	pthread_mutex_unlock(&s->job_lock);
+	int64_t next_ms = clock_mono_ms() + guard_run(w);
+	pthread_mutex_lock(&s->job_lock);
+	if (s->guard.next_ms > next_ms)
+		s->guard.next_ms = next_ms;
+	s->guard.queued = false;
 }
 
 static void *worker_main(void *arg)
@@ -53,6 +69,9 @@ static void *worker_main(void *arg)
 	w->self = pthread_self();
 	pthread_mutex_lock(&s->job_lock);
 	while (!s->pg_stop) {
+		/* Before the jobs: however many there are, it has its turn. */
+		if (!w->creates && queue_guard(s))
+			run_guard(w);
 		struct job *j = queue_take(w);
 		bool reconcile = j == NULL && !w->creates && queue_reconcile(s);
 		bool watch = j == NULL && !w->creates && !reconcile && queue_watch(s);
@@ -96,6 +115,7 @@ int prep_start(struct shapes *s, struct err *e)
 	REQUIRE((size_t)(ADMIN_THREADS + creates) <= ARRAY_LEN(s->pg_threads) &&
 	        (size_t)(ADMIN_THREADS + creates) <= ARRAY_LEN(s->preparing));
 	s->next_reconcile_ms = clock_mono_ms() + s->config->schema_reconciler_ms;
+	s->guard.next_ms = clock_mono_ms() + GUARD_FIRST_MS;
 	for (int i = 0; i < ADMIN_THREADS + creates; i++) {
 		struct pg_thread *w = mem_zalloc(sizeof *w);
 		w->s = s;
@@ -108,11 +128,12 @@ int prep_start(struct shapes *s, struct err *e)
 		}
 		s->npg++;
 	}
-	return subsets_start(s, subsets, e);
+	return subsets_start(s, subsets, e) != 0 ? -1 : keeper_start(s, e);
 }
 
 void prep_stop(struct shapes *s)
 {
+	keeper_stop(s);
 	subsets_stop(s);
 	pthread_mutex_lock(&s->job_lock);
 	s->pg_stop = true;

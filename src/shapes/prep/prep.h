@@ -16,6 +16,11 @@ struct job;
 int prep_start(struct shapes *s, struct err *e) MUST_USE;
 void prep_stop(struct shapes *s);
 
+/* keeper.c: the KEEPER, a thread that decides which shapes go when the store is at its limit, when nobody has read them for long, or
+ * when their log has grown. It has no connection: nothing that Postgres does keeps it waiting. It runs only if it is wanted. */
+int keeper_start(struct shapes *s, struct err *e) MUST_USE;
+void keeper_stop(struct shapes *s);
+
 /* What a PG thread has for itself: ADMIN, or CREATE. */
 struct pg_thread {
 	struct shapes *s;
@@ -51,6 +56,7 @@ bool session_refused(const PGconn *conn, const struct err *e);
 struct job *queue_take(struct pg_thread *w);
 bool queue_reconcile(struct shapes *s);
 bool queue_watch(struct shapes *s);
+bool queue_guard(struct shapes *s); /* the same, until guard.queued is cleared */
 void queue_wait(struct pg_thread *w);
 void queue_clear(struct shapes *s);
 /* Not held. */
@@ -64,6 +70,7 @@ void queue_rest_from_watch(struct shapes *s, int64_t began_ms);
 /* lookup.c: JOB_LOOKUP, JOB_WAL_END */
 void lookup_run(struct pg_thread *w, struct job *j);
 void lookup_wal_end(struct pg_thread *w);
+void heartbeat_send(struct pg_thread *w);
 
 /* leaves.c: JOB_RESOLVE */
 void leaves_resolve(struct pg_thread *w, struct job *j);
@@ -74,6 +81,8 @@ bool leaves_same(const struct pg_table *a, const struct pg_table *b);
  * again.
  */
 int leaves_post(struct shapes *s, PGconn *conn, uint32_t oid, uint32_t xid, const char *relation, struct err *e);
+/* Rotates the shapes of all tables that have, or may have, partitions or children. */
+void leaves_rotate_families(struct shapes *s, enum reason reason, const char *why);
 /*
  * The stream brings a transaction as soon as it is flushed; others see what it did a little later, with a slow
  * synchronous standby much later. Until then the catalog doesn't show the partitions it made, and its rows in
@@ -122,6 +131,16 @@ int reconcile_table(struct pg_thread *w, struct pg_table *was, struct err *e) MU
 /* watch.c: the look each second; JOB_GROUND */
 void watch_run(struct pg_thread *w);
 void watch_ground(struct pg_thread *w, struct job *j);
+
+/* guard.c: a look at the slot, and what that calls for; returns after how many ms the next one is due. */
+int64_t guard_run(struct pg_thread *w);
+struct guard_figures {
+	int64_t ours_bytes, age_ms, limit_bytes, limit_age_ms; /* a limit of 0: none */
+};
+/* Of the limit that is nearer, in thousandths. */
+int guard_permille(const struct guard_figures *f);
+/* The step that calls for, after the step that was taken. GUARD_GIVEN_UP: the slot is to be given up, if that can be. */
+enum guard_step guard_decide(int permille, enum guard_step was);
 
 /* evict.c */
 void evict_run(struct shapes *s);

@@ -172,6 +172,15 @@ bool queue_watch(struct shapes *s)
 	return true;
 }
 
+bool queue_guard(struct shapes *s)
+{
+	if (s->guard.queued || clock_mono_ms() < s->guard.next_ms)
+		return false;
+	s->guard.queued = true;
+	s->guard.next_ms = INT64_MAX; /* sooner: somebody has asked for it since */
+	return true;
+}
+
 void queue_rest_from_watch(struct shapes *s, int64_t began_ms)
 {
 	int64_t now = clock_mono_ms(), took = now - began_ms;

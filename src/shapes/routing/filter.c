@@ -50,6 +50,8 @@ size_t filter_members(const struct filter *f)
 	return f->members;
 }
 
+size_t filter_tested(const struct filter *f) { return f->ncandidates; }
+
 /* ---- what a row costs ------------------------------------------------------------------------------- */
 
 void filter_limit(struct filter *f, uint64_t work, void (*costly)(void *ctx, void *member))
@@ -333,16 +335,30 @@ static void put_index(const struct filter *f, const struct filter_index *x, stru
 	buf_putc(out, ')');
 }
 
+static uint32_t residual_of(const struct filter_member *m, const struct filter_entry **e)
+{
+	uintptr_t place = m->nentries == 1 ? (uintptr_t)m->entries : *(const uintptr_t *)m->entries;
+	const struct filter_leaf *l = place & 1 ? (const struct filter_leaf *)(place - 1) : NULL;
+	*e = l ? l->node->parent : (const struct filter_entry *)place;
+	return l ? l->residual : (*e)->residual;
+}
+
+enum filter_way filter_way(const struct filter_member *m)
+{
+	const struct filter_entry *e;
+	if (m->nentries == 0 || residual_of(m, &e) == 0) /* never true, or nothing left */
+		return FILTER_INDEX;
+	return e != NULL ? FILTER_INDEX_AND_REST : FILTER_REST;
+}
+
 void filter_explain(struct filter *f, const struct filter_member *m, struct buf *out)
 {
 	if (m->nentries == 0) {
 		buf_puts(out, "never");
 		return;
 	}
-	uintptr_t place = m->nentries == 1 ? (uintptr_t)m->entries : *(const uintptr_t *)m->entries;
-	const struct filter_leaf *l = place & 1 ? (const struct filter_leaf *)(place - 1) : NULL;
-	const struct filter_entry *e = l ? l->node->parent : (const struct filter_entry *)place;
-	uint32_t residual = l ? l->residual : e->residual;
+	const struct filter_entry *e;
+	uint32_t residual = residual_of(m, &e);
 	const struct filter_index *way[FILTER_LEVELS_MAX + 1];
 	int n = 0;
 	for (; e != NULL && n <= FILTER_LEVELS_MAX; e = e->index->node->parent)

@@ -65,6 +65,12 @@ void filter_row(struct filter *f, where_fetch *fetch, void *fetch_ctx, void (*fo
  */
 void filter_limit(struct filter *f, uint64_t work, void (*costly)(void *ctx, void *member));
 
+/* By what it is found, in short. It stays the same although others come and go. */
+enum filter_way { FILTER_INDEX, FILTER_INDEX_AND_REST, FILTER_REST };
+enum filter_way filter_way(const struct filter_member *m);
+/* How many conditions, or what was left of them, the last row was put to. */
+size_t filter_tested(const struct filter *f);
+
 /* For `explain`, tests and the bench: how a condition is found, e.g. `eq(user_id) > range(created) > residual`. */
 void filter_explain(struct filter *f, const struct filter_member *m, struct buf *out);
 
