@@ -43,7 +43,6 @@ check src/shapes/ingest 'base|pg|wal|where|store|shapes/(core|routing|logs|inges
 check src/shapes/prep 'base|pg|wal|where|store|shapes/(core|routing|logs|prep|shapes\.h)'
 check src/ops 'base|pg|where|shapes/(shapes|stats)\.h|ops'
 check src/http 'base|shapes|pg/table/table\.h|where/where\.h|http'
-check src/ops 'base|pg/facts\.h|ops'
 library 'libpq-fe\.h' 'src/pg|src/wal'
 library 'openssl/' 'src/pg'
 library 'pg_query\.h' 'src/where'
