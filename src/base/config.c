@@ -19,7 +19,7 @@
 
 #include "base/config_names.h"
 #include "base/mem.h"
-#include "base/settings.h"
+#include "base/settings_file.h"
 
 /* A segment, and well above the 10 s or so that an idle slot stands still by itself. */
 #define WAL_LIMIT_MIN_BYTES (16 << 20)
@@ -537,43 +537,6 @@ static void warn_unknown(struct loader *l)
 	}
 }
 
-/* Those that the settings file may have: each is one of config_live, or follows it. */
-static const enum var changeable[] = {
-	V_ELECTRIC_LOG_LEVEL, V_BUSBAR_LOG_FORMAT, V_ELECTRIC_SECRET, V_BUSBAR_SECRET_PREVIOUS, V_ELECTRIC_MAX_SHAPES,
-	V_ELECTRIC_MAX_CONCURRENT_REQUESTS, V_ELECTRIC_LONG_POLL_TIMEOUT, V_ELECTRIC_CACHE_MAX_AGE, V_ELECTRIC_CACHE_STALE_AGE,
-	V_BUSBAR_SUBQUERY_CACHE_MAX_AGE,
-};
-
-/* Of its name, if the settings file may have it. */
-static bool find_changeable(const char *name, enum var *v)
-{
-	for (size_t i = 0; i < ARRAY_LEN(changeable); i++)
-		if (strcmp(infos[changeable[i]].name, name) == 0) {
-			*v = changeable[i];
-			return true;
-		}
-	return false;
-}
-
-static int take_setting(struct loader *l, const struct setting *s)
-{
-	enum var v;
-	if (find_changeable(s->name, &v)) {
-		l->from[v] = s;
-		if (getenv(s->name) != NULL)
-			warn(l, "%s, line %d: %s takes the place of the environment variable", l->file.path, s->line, s->name);
-		return 0;
-	}
-	const char *like = config_prefix(s->name) > 0 ? config_nearest(s->name, strlen(s->name)) : NULL;
-	if (config_known(s->name, strlen(s->name)) != NULL)
-		err_set(l->e, ERR_CONFIG, "%s is no setting that can change while Busbar runs: set it in the environment, and restart", s->name);
-	else if (like != NULL)
-		err_set(l->e, ERR_CONFIG, "%s is not known. Is %s meant?", s->name, like);
-	else
-		err_set(l->e, ERR_CONFIG, "%s is not known", s->name);
-	return err_wrap(l->e, "%s, line %d", l->file.path, s->line);
-}
-
 static int read_file(struct loader *l)
 {
 	const char *path = getenv("BUSBAR_SETTINGS_FILE");
@@ -581,9 +544,14 @@ static int read_file(struct loader *l)
 		return 0;
 	if (settings_read(path, &l->file, l->e) != 0)
 		return -1;
-	for (size_t i = 0; i < l->file.n; i++)
-		if (take_setting(l, &l->file.list[i]) != 0)
-			return -1;
+	for (size_t i = 0; i < l->file.n; i++) {
+		const struct setting *s = &l->file.list[i];
+		for (int v = 0; v < V_COUNT; v++)
+			if (strcmp(infos[v].name, s->name) == 0)
+				l->from[v] = s;
+		if (getenv(s->name) != NULL)
+			warn(l, "%s, line %d: %s takes the place of the environment variable", path, s->line, s->name);
+	}
 	return 0;
 }
 

@@ -102,7 +102,7 @@ struct config {
  */
 int config_load(struct config *c, FILE *warnings, struct err *e) MUST_USE;
 void config_clear(struct config *c);
-/* settings.c: copies of them from now on; `previous` may be NULL. One thread, any time. */
+/* secrets.c: copies of them from now on; `previous` may be NULL. One thread, any time. */
 void config_set_secrets(struct config *c, const char *now, const char *previous);
 void config_forget_secrets(struct config *c);
 

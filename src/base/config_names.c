@@ -1,7 +1,6 @@
 /* config_names.c - see config_names.h. */
 #include "base/config_names.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -76,4 +75,17 @@ const char *config_known(const char *name, size_t len)
 		if (strlen(vars[v].name) == len && memcmp(vars[v].name, name, len) == 0)
 			return vars[v].name;
 	return NULL;
+}
+
+bool config_changeable(const char *name)
+{
+	static const char *const names[] = {
+		"ELECTRIC_LOG_LEVEL", "BUSBAR_LOG_FORMAT", "ELECTRIC_SECRET", "BUSBAR_SECRET_PREVIOUS", "ELECTRIC_MAX_SHAPES",
+		"ELECTRIC_MAX_CONCURRENT_REQUESTS", "ELECTRIC_LONG_POLL_TIMEOUT", "ELECTRIC_CACHE_MAX_AGE", "ELECTRIC_CACHE_STALE_AGE",
+		"BUSBAR_SUBQUERY_CACHE_MAX_AGE",
+	};
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
 }

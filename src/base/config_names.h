@@ -1,10 +1,11 @@
 /*
  * config_names.h - names of variables: which there are, and which one is meant by a name that is none. Private to the reading of
- * settings (config.c, settings.c). Pure, any thread.
+ * settings (config.c, settings_file.c). Pure, any thread.
  */
 #ifndef BUSBAR_BASE_CONFIG_NAMES_H
 #define BUSBAR_BASE_CONFIG_NAMES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define CONFIG_OWN_PREFIX "BUSBAR_"
@@ -13,6 +14,8 @@
 size_t config_prefix(const char *name);
 /* The name as the table has it, NULL if it has none. */
 const char *config_known(const char *name, size_t len);
+/* Whether the settings file may have it: each is taken over by settings.c. */
+bool config_changeable(const char *name);
 /* The name that is read and looks most like this one, NULL if none does. The name has a prefix. */
 const char *config_nearest(const char *name, size_t len);
 

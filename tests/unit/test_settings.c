@@ -5,6 +5,7 @@
 
 #include "base/config.h"
 #include "base/settings.h"
+#include "base/settings_file.h"
 #include "check.h"
 
 static char path[] = "/tmp/busbar-settings-XXXXXX";
@@ -38,14 +39,15 @@ static const char *refused(const char *text)
 static void test_read(void)
 {
 	struct settings s;
-	write_file("# a comment\n\nELECTRIC_LOG_LEVEL=debug\r\n  A_1 \t=  two words \n\t# another\nB=\nC=a=b \"c\" # no comment");
+	write_file("# a comment\n\nELECTRIC_LOG_LEVEL=debug\r\n  ELECTRIC_SECRET \t=  two words \n\t# another\nBUSBAR_SECRET_PREVIOUS=\n"
+	           "BUSBAR_LOG_FORMAT=a=b \"c\" # no comment");
 	if (!CHECK_INT(settings_read(path, &s, &e), 0))
 		return;
 	CHECK_INT(s.n, 4);
 	CHECK_STR(s.list[0].name, "ELECTRIC_LOG_LEVEL");
 	CHECK_STR(s.list[0].value, "debug");
 	CHECK_INT(s.list[0].line, 3);
-	CHECK_STR(s.list[1].name, "A_1");
+	CHECK_STR(s.list[1].name, "ELECTRIC_SECRET");
 	CHECK_STR(s.list[1].value, "two words");
 	CHECK_STR(s.list[2].value, "");
 	CHECK_STR(s.list[3].value, "a=b \"c\" # no comment");
@@ -60,13 +62,13 @@ static void test_read(void)
 
 static void test_refused(void)
 {
-	CHECK_STR(refused("A=1\nsecret-without-a-name"), ", line 2: a line must be NAME=VALUE, empty, or begin with #");
+	CHECK_STR(refused("ELECTRIC_SECRET=1\nsecret-without-a-name"), ", line 2: a line must be NAME=VALUE, empty, or begin with #");
 	CHECK_STR(refused("=1"), ", line 1: a line must be NAME=VALUE, empty, or begin with #");
 	CHECK_STR(refused("a b=1"), ", line 1: a line must be NAME=VALUE, empty, or begin with #");
-	CHECK_STR(refused("A=1\n\nA=2\n"), ", line 3: A stands in line 1 already");
+	CHECK_STR(refused("ELECTRIC_SECRET=1\n\nELECTRIC_SECRET=2\n"), ", line 3: ELECTRIC_SECRET stands in line 1 already");
 	CHECK(e.kind == ERR_CONFIG);
 	struct settings s;
-	write_file_n("A=1\nB=\0\n", 8);
+	write_file_n("#A=1\n#=\0\n", 9);
 	CHECK(settings_read(path, &s, &e) != 0 && strstr(e.text, "line 2 has a NUL byte") != NULL);
 	static char large[SETTINGS_FILE_BYTES_MAX + 1];
 	memset(large, '\n', sizeof large);
