@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "check.h"
+#include "shapes/core/guard.h"
 #include "engine_test.h"
 #include "ops/ops.h"
 #include "ops/prometheus.h"
@@ -44,8 +45,13 @@ static void test_text(void)
 	metric_add_label(METRIC_REFUSALS, REASON_LIMIT_INITIAL, 2);
 	metric_add_label(METRIC_REFUSALS, REASON_NONE, 1);
 	metric_set(METRIC_CLOCK_SKEW, -20500000);
-	metric_set_state(METRIC_SLOT_STATE, SLOT_IS_EXTENDED);
 	char *text = scrape();
+	CHECK(strstr(text, "busbar_slot_state") == NULL); /* nobody has looked yet */
+	CHECK(strstr(text, "busbar_wal_retained_bytes") == NULL);
+	free(text);
+	guard_publish(engine, &(struct guard_state){.known = true, .slot = SLOT_EXTENDED, .retained_bytes = 70, .ours_bytes = 50, .others_bytes = 20,
+	                                            .limit_bytes = 90, .step = GUARD_WARN});
+	text = scrape();
 	has(text, "# HELP busbar_build_info 1; what runs here\n# TYPE busbar_build_info gauge\n"
 	          "busbar_build_info{version=\"1.2.3\",commit=\"abc\"} 1\n");
 	has(text, "# TYPE busbar_commit_to_log_seconds histogram\nbusbar_commit_to_log_seconds_bucket{le=\"0.0005\"} 1\n"
@@ -63,10 +69,16 @@ static void test_text(void)
 	has(text, "busbar_slot_state{state=\"lost\"} 0\n");
 	has(text, "busbar_up_status{status=\"starting\"} 0\nbusbar_up_status{status=\"waiting\"} 1\n");
 	has(text, "electric_shapes_total_shapes_count 0\n");
-	CHECK(strstr(text, "busbar_wal_retained_bytes") == NULL); /* nobody has said it */
+	has(text, "busbar_wal_retained_bytes 70\n");
+	has(text, "busbar_wal_held_by_us_bytes 50\n");
+	has(text, "busbar_wal_held_by_others_bytes 20\n");
+	has(text, "busbar_wal_limit_bytes 90\n");
+	has(text, "busbar_wal_guard_step 1\n");
+	has(text, "electric_postgres_replication_slot_confirmed_flush_lsn_lag 50\n");
 	free(text);
-	metric_unset(METRIC_SLOT_STATE);
+	guard_publish(engine, &(struct guard_state){.known = false});
 	text = scrape();
+	CHECK(strstr(text, "busbar_wal_retained_bytes") == NULL);
 	CHECK(strstr(text, "busbar_slot_state") == NULL);
 	free(text);
 }

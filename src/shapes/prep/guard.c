@@ -49,13 +49,19 @@ static int permille(int64_t of, int64_t limit)
 	return of >= limit * 2 ? 2000 : (int)((double)of / (double)limit * 1000);
 }
 
-int guard_permille(const struct guard_figures *f)
+struct guard_figures {
+	int64_t ours_bytes, age_ms, limit_bytes, limit_age_ms; /* a limit of 0: none */
+};
+
+/* Of the limit that is nearer, in thousandths. */
+static int guard_permille(const struct guard_figures *f)
 {
 	int bytes = permille(f->ours_bytes, f->limit_bytes), age = permille(f->age_ms, f->limit_age_ms);
 	return bytes > age ? bytes : age;
 }
 
-enum guard_step guard_decide(int permille, enum guard_step was)
+/* The step that calls for, after the step that was taken. GUARD_GIVEN_UP: the slot is to be given up, if that can be. */
+static enum guard_step guard_decide(int permille, enum guard_step was)
 {
 	enum guard_step step = GUARD_GIVEN_UP;
 	while (step > GUARD_NONE && permille < steps_at[step])

@@ -134,13 +134,6 @@ void watch_ground(struct pg_thread *w, struct job *j);
 
 /* guard.c: a look at the slot, and what that calls for; returns after how many ms the next one is due. */
 int64_t guard_run(struct pg_thread *w);
-struct guard_figures {
-	int64_t ours_bytes, age_ms, limit_bytes, limit_age_ms; /* a limit of 0: none */
-};
-/* Of the limit that is nearer, in thousandths. */
-int guard_permille(const struct guard_figures *f);
-/* The step that calls for, after the step that was taken. GUARD_GIVEN_UP: the slot is to be given up, if that can be. */
-enum guard_step guard_decide(int permille, enum guard_step was);
 
 /* evict.c */
 void evict_run(struct shapes *s);
