@@ -95,6 +95,10 @@ export const mutants = [
     from: 'if (!shown && apply(', to: 'if (shown && apply(',
   },
   {
+    rule: '7.1', what: 'sets that a shape is registered with are counted into before its snapshot is taken', file: 'src/shapes/ingest/inner.c',
+    test: 'test_ingest_sets', from: 'if (sets == shape->sets && shape->in.kept != NULL)', to: 'if (sets == NULL)',
+  },
+  {
     rule: '7.2', what: 'a shape gets what is behind the change of its set', file: 'src/shapes/ingest/commit.c', test: 'test_ingest_sets',
     from: '\tinner_commit(in);\n\trotate_touched(s);\n\tsize_t total', to: '\trotate_touched(s);\n\tinner_commit(in);\n\tsize_t total',
   },
