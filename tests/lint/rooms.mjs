@@ -4,10 +4,11 @@
 // Each object of the daemon is a file, each file is in the room of its folder. A file calls another if it has an
 // undefined symbol that the other defines (a function passed as a value counts). Prints `rooms: N passed, N failed`.
 
-import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+
+import { objectsBelow, symbolsOf } from './lib/objects.mjs'
 
 const build = process.argv[2] ?? 'build'
 const verbose = process.argv.includes('--print')
@@ -32,35 +33,25 @@ function readRules(path) {
   return out
 }
 
-function objectsBelow(dir) {
-  return readdirSync(dir, { withFileTypes: true }).flatMap((e) => {
-    const path = join(dir, e.name)
-    return e.isDirectory() ? objectsBelow(path) : path.endsWith('.c.o') ? [path] : []
-  })
-}
-
 // Of the libraries of the daemon and its main: bb_*.dir without the bench's, busbar.dir.
 function readObjects(dir) {
-  const out = new Map()
+  const sources = new Map() // by object
   for (const target of readdirSync(join(dir, 'CMakeFiles'))) {
     if (!/^(bb_.*|busbar)\.dir$/.test(target) || target === 'bb_bench.dir') continue
     const top = join(dir, 'CMakeFiles', target)
     for (const object of objectsBelow(top)) {
       const source = object.slice(top.length + 1, -2)
       if (!/^(src|store)\//.test(source) || !existsSync(source)) continue // generated: the version; of a file that is gone
-      const nm = spawnSync('nm', [object], { encoding: 'utf8', maxBuffer: 1 << 26 })
-      if (nm.status !== 0) throw new Error(`nm ${object}: ${nm.stderr}`)
-      const file = { source, room: dirname(source), defines: [], needs: [] }
-      for (const line of nm.stdout.split('\n')) {
-        const m = line.match(/^[0-9a-f ]{16} ([A-Za-z]) (\S+)$/)
-        if (!m) continue
-        if (m[1] === 'U') file.needs.push(m[2])
-        else if (/[A-Z]/.test(m[1])) file.defines.push(m[2])
-      }
-      out.set(source, file)
+      sources.set(object, source)
     }
   }
-  if (out.size === 0) throw new Error(`${dir} holds no objects: build first`)
+  if (sources.size === 0) throw new Error(`${dir} holds no objects: build first`)
+  const out = new Map()
+  for (const [object, symbols] of symbolsOf([...sources.keys()])) {
+    const source = sources.get(object)
+    const names = (is) => symbols.filter(({ type }) => is.test(type)).map(({ symbol }) => symbol)
+    out.set(source, { source, room: dirname(source), defines: names(/[A-TV-Z]/), needs: names(/U/) })
+  }
   return out
 }
 

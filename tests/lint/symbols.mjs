@@ -2,37 +2,34 @@
 // uses is static, or dead. Those that only tests use are listed in tests/lint/symbols.txt with a reason; the list only
 // shrinks. Prints `symbols: N passed, N failed`.
 
-import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+
+import { objectsBelow, symbolsOf } from './lib/objects.mjs'
 
 process.chdir(join(dirname(fileURLToPath(import.meta.url)), '../..'))
 const build = process.argv[2] ?? 'build'
 const LIST = 'tests/lint/symbols.txt'
 
-const objectsBelow = (dir) =>
-  readdirSync(dir, { withFileTypes: true }).flatMap((e) => {
-    const path = join(dir, e.name)
-    return e.isDirectory() ? objectsBelow(path) : path.endsWith('.c.o') ? [path] : []
-  })
-
 const defined = new Map() // symbol -> source
 const used = new Set()
 const ofTests = new Set()
+const sources = new Map() // by object
 for (const target of readdirSync(join(build, 'CMakeFiles'))) {
   if (!target.endsWith('.dir')) continue
   const top = join(build, 'CMakeFiles', target)
   for (const object of objectsBelow(top)) {
     const source = object.slice(top.length + 1, -2)
-    if (!existsSync(source) && !source.startsWith('generated/')) continue // of a file that is gone
-    const test = source.startsWith('tests/')
-    const nm = spawnSync('nm', [object], { encoding: 'utf8', maxBuffer: 1 << 26 })
-    if (nm.status !== 0) throw new Error(`nm ${object}: ${nm.stderr}`)
-    for (const [, type, symbol] of nm.stdout.matchAll(/^[0-9a-f ]{16} ([A-Za-z]) (\S+)$/gm)) {
-      if (type === 'U') (test ? ofTests : used).add(symbol)
-      else if (/[A-Z]/.test(type) && !test && /^(src|store|bench)\//.test(source)) defined.set(symbol, source)
-    }
+    if (existsSync(source) || source.startsWith('generated/')) sources.set(object, source) // else of a file that is gone
+  }
+}
+for (const [object, symbols] of symbolsOf([...sources.keys()])) {
+  const source = sources.get(object)
+  const test = source.startsWith('tests/')
+  for (const { type, symbol } of symbols) {
+    if (type === 'U') (test ? ofTests : used).add(symbol)
+    else if (/[A-Z]/.test(type) && !test && /^(src|store|bench)\//.test(source)) defined.set(symbol, source)
   }
 }
 if (!defined.has('main')) throw new Error(`${build} holds no objects of the daemon: build first`)
