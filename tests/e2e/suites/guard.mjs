@@ -151,21 +151,25 @@ test('the limit: each step is told, and at its end the slot is given up and made
   let between = 0 // most that was written between two looks
   const written = []
   const gone = () => said(w, 'Giving up the replication slot')
-  while (!gone()) {
+  const writeMore = async () => {
     await write(w, 2)
     await w.sql('CHECKPOINT')
     peak = Math.max(peak, await walBytes(w))
     const now = await kept(w)
-    if (now) {
-      written.push({ ms: Date.now(), end: now.end })
-      const then = written.findLast((e) => e.ms <= Date.now() - LOOK_MS) ?? written[0]
-      between = Math.max(between, Number(now.end - then.end))
-    }
-    const r = await ready(w)
-    if (r.wal) steps[r.wal.step] ??= r.wal
-    if (r.wal?.step === 'refuse') steps.refusal ??= await shape(w.busbar.url, { table: 'other', offset: '-1' })
+    if (!now) return 0
+    written.push({ ms: Date.now(), end: now.end })
+    const then = written.findLast((e) => e.ms <= Date.now() - LOOK_MS) ?? written[0]
+    between = Math.max(between, Number(now.end - then.end))
+    return Number(now.ours)
   }
-  equal(Object.keys(steps).filter((s) => s !== 'refusal' && s !== 'given_up'), ['warn', 'refuse', 'drop'], 'steps')
+  // A step is taken at a look: no more is written until it has been.
+  for (const [step, from] of [['warn', 0.5], ['refuse', 0.7], ['drop', 0.85]]) {
+    while ((await writeMore()) < from * LIMIT);
+    await until(`the step ${step}`, async () => (await ready(w)).wal?.step === step, 15000, 20)
+    steps[step] = (await ready(w)).wal
+    if (step === 'refuse') steps.refusal = await shape(w.busbar.url, { table: 'other', offset: '-1' })
+  }
+  while (!gone()) await writeMore()
   for (const s of ['warn', 'refuse', 'drop'])
     assert(/the store can't be written/.test(steps[s].reason), `${s}: ${steps[s].reason}`)
   for (const s of ['warn', 'refuse', 'drop']) assert(said(w, `WAL guard (${s}): `), `the log doesn't say ${s}`)
