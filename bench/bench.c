@@ -341,7 +341,7 @@ static void crowd_event(struct client *who, enum client_event what)
 		if (c->refetch) {
 			if (c->on_refetch != NULL)
 				c->on_refetch(c, who);
-			client_start(who, who->mode, NULL, NULL);
+			client_refetch(who);
 			return;
 		}
 		crowd_wrong(c, who, "the shape was rotated (409)");

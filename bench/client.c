@@ -332,6 +332,16 @@ void client_start(struct client *c, enum client_mode mode, const char *handle, c
 	enqueue(c);
 }
 
+void client_refetch(struct client *c)
+{
+	char handle[sizeof c->handle];
+
+	memcpy(handle, c->handle, sizeof handle); /* of the 409 */
+	client_start(c, c->mode, NULL, NULL);
+	c->live = false;
+	memcpy(c->handle, handle, sizeof handle);
+}
+
 void client_go(struct client *c)
 {
 	if (c->state == CLIENT_HELD)
@@ -492,7 +502,7 @@ static bool advance(struct client *c)
 		failed(c, "an answer without electric-handle or electric-offset");
 		return false;
 	}
-	if (c->handle[0] && strcmp(c->handle, h->handle) != 0) {
+	if (c->handle[0] && strcmp(c->offset, "-1") != 0 && strcmp(c->handle, h->handle) != 0) {
 		failed(c, "the handle changed from %s to %s without a 409", c->handle, h->handle);
 		return false;
 	}

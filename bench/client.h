@@ -125,6 +125,8 @@ void client_clear(struct client *c);
 
 /* Begins: at `offset` of `handle`, or from the start when handle is NULL or "". */
 void client_start(struct client *c, enum client_mode mode, const char *handle, const char *offset);
+/* In CLIENT_REFETCH: from the start, with the handle that the 409 named, if it did, as the official client does. */
+void client_refetch(struct client *c);
 void client_go(struct client *c); /* goes on from CLIENT_HELD */
 
 /* One request, waited for in the thread that calls: -1 (no answer), or its status. Body, cut at `size`, if wanted. */
