@@ -27,24 +27,15 @@ static const char *const labels_REASON[REASONS] = {
 #include "base/reason_table.h"
 };
 
-enum {
-#define LABELS(set, name, ...) LABEL_OF_##set,
+#define LABELS(set, name, ...) static const char label_of_##set[] = name;
 #define METRIC(id, name, type, unit, set, help)
 #include "base/metrics_table.h"
-	LABEL_OF_REASON,
-	LABEL_SETS
-};
-static const char *const label_names[LABEL_SETS] = {
-#define LABELS(set, name, ...) name,
-#define METRIC(id, name, type, unit, set, help)
-#include "base/metrics_table.h"
-	"reason",
-};
+static const char label_of_REASON[] = "reason";
 
 static const struct metric_info infos[METRICS] = {
 #define LABELS(set, name, ...)
 #define METRIC(id, name, type, unit, set, help) \
-	{name, METRIC_##type, METRIC_##unit, label_names[LABEL_OF_##set], labels_##set, METRIC_NLABELS_##set, help},
+	{name, METRIC_##type, METRIC_##unit, label_of_##set, labels_##set, METRIC_NLABELS_##set, help},
 #include "base/metrics_table.h"
 };
 

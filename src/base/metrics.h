@@ -118,7 +118,7 @@ struct metric_info {
 	const char *name;
 	enum metric_type type;
 	enum metric_unit unit;
-	const char *label; /* NULL: none */
+	const char *label; /* "": none */
 	const char *const *values; /* of the label; one NULL if there is none */
 	unsigned nvalues;
 	const char *help;

@@ -16,7 +16,7 @@
  *        HISTOGRAM  of times: METRIC_BOUNDS. Per thread
  * unit   ONE, BYTES, SECONDS or MILLISECONDS; the last two are kept in microseconds and shown in what they say
  */
-LABELS(NONE, NULL, NULL)
+LABELS(NONE, "", NULL)
 LABELS(STATUS, "status", "starting", "waiting", "active")
 LABELS(HTTP_STATUS, "status", "200", "204", "304", "400", "401", "404", "405", "409", "413", "500", "503", "other")
 LABELS(ADMISSION, "kind", "initial", "existing")

@@ -42,10 +42,10 @@ static void put_histogram(struct buf *out, const struct metric_info *m, const ui
 static void put_numbers(struct buf *out, const struct metric_info *m, const uint64_t *cells, const bool *known)
 {
 	for (unsigned i = 0; i < m->nvalues; i++) {
-		if (!known[i] || (m->label != NULL && m->values[i][0] == '\0'))
+		if (!known[i] || (m->label[0] != '\0' && m->values[i][0] == '\0'))
 			continue;
 		put_name(out, m->name);
-		if (m->label != NULL)
+		if (m->label[0] != '\0')
 			buf_printf(out, "{%s=\"%s\"}", m->label, m->values[i]);
 		buf_putc(out, ' ');
 		if (m->type == METRIC_COUNTER)

@@ -165,7 +165,7 @@ static void put_line(struct statsd *s, const struct buf *line)
 static void end_line(struct statsd *s, struct buf *line, const struct metric_info *m, unsigned label)
 {
 	buf_printf(line, "|#%s", s->tag);
-	if (m->label != NULL)
+	if (m->label[0] != '\0')
 		buf_printf(line, ",%s:%s", m->label, m->values[label]);
 	put_line(s, line);
 	buf_reset(line);
@@ -198,7 +198,7 @@ static void put_metric(struct statsd *s, struct buf *line, enum metric id)
 	}
 	for (unsigned i = 0; i < m->nvalues; i++) {
 		bool counter = m->type == METRIC_COUNTER;
-		bool shown = m->label == NULL || m->values[i][0] != '\0';
+		bool shown = m->label[0] == '\0' || m->values[i][0] != '\0';
 		if (!shown || !s->now.known[metric_first[id] + i] || (counter && now[i] == was[i]))
 			continue;
 		buf_printf(line, "%s:", m->name);

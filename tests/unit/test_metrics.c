@@ -156,12 +156,12 @@ static void test_names(void)
 		bool ours = strncmp(i->name, "busbar.", 7) == 0, electric = strncmp(i->name, "electric.", 9) == 0;
 		bool good = of_name(i->name, ".") && (ours || electric || strncmp(i->name, "process.", 8) == 0) && !ends(i->name, "_total") &&
 		            i->help[0] != '\0' && (i->unit != METRIC_MILLISECONDS || electric) && i->nvalues > 0 &&
-		            (i->label == NULL) == (i->values[0] == NULL) && (i->type != METRIC_HISTOGRAM || i->label == NULL);
+		            (i->label[0] == '\0') == (i->values[0] == NULL) && (i->type != METRIC_HISTOGRAM || i->label[0] == '\0');
 		if (!electric && i->unit == METRIC_SECONDS)
 			good = good && ends(i->name, "_seconds");
 		if (!electric && i->unit == METRIC_BYTES)
 			good = good && ends(i->name, "_bytes");
-		for (unsigned v = 0; i->label != NULL && v < i->nvalues; v++) /* "": not shown */
+		for (unsigned v = 0; i->label[0] != '\0' && v < i->nvalues; v++) /* "": not shown */
 			good = good && of_name(i->values[v], "-");
 		if (!CHECK(good))
 			printf("  %s\n", i->name);
