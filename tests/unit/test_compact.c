@@ -9,7 +9,7 @@
 
 #include "base/mem.h"
 #include "store/format.h"
-#include "store_test.h"
+#include "stores_test.h"
 
 #define LIMIT ((size_t)1 << 30)
 #define PIECE_BYTES (100u << 10)
@@ -317,13 +317,12 @@ static void test_killed(uint64_t seed)
 }
 
 /* A store of an older format stays one: the Busbar that wrote it may come back. */
-static void test_older(const char *stores, int version)
+static void test_older(int version)
 {
 	char command[2 * TEMP_DIR_MAX + 600], file[TEMP_DIR_MAX + 64], copy[TEMP_DIR_MAX + 64];
 	struct store_compacted done;
 	temp_dir_new(dir);
-	snprintf(command, sizeof command, "mkdir '%s/busbar' && xz -dc '%s/format-%d.mdb.xz' > '%s/busbar/data.mdb'", dir, stores, version, dir);
-	if (!CHECK_INT(system(command), 0))
+	if (!stores_unpack(dir, version))
 		return;
 	path_of(STORE_FILE, file);
 	path_of("as-it-was", copy);
@@ -343,10 +342,6 @@ static void test_older(const char *stores, int version)
 
 int main(void)
 {
-	char stores[512];
-	snprintf(stores, sizeof stores, "%s", __FILE__);
-	char *slash = strrchr(stores, '/');
-	snprintf(slash + 1, sizeof stores - (size_t)(slash + 1 - stores), "stores");
 	uint64_t seed = test_seed("compact");
 	RUN(test_usage, seed);
 	RUN(test_smaller, seed);
@@ -354,6 +349,6 @@ int main(void)
 	RUN(test_leftover);
 	RUN(test_killed, seed);
 	for (int i = 1; i <= 3; i++)
-		RUN(test_older, stores, i);
+		RUN(test_older, i);
 	return check_done("compact");
 }

@@ -14,6 +14,7 @@
 #include "shapes/core/engine.h"
 #include "shapes/core/shape.h"
 #include "shapes/routing/render.h"
+#include "stores_test.h"
 
 #define LIMIT ((size_t)1 << 30)
 #define STORES_FIRST 1
@@ -91,19 +92,13 @@ static void check_shapes(struct shapes *s, const char *expected)
 	CHECK_INT(s->nshapes, 4);
 }
 
-static bool unpack_store(const char *dir, const char *stores, int version)
+static void test_format(int version)
 {
-	char command[2 * TEMP_DIR_MAX + 600];
-	snprintf(command, sizeof command, "mkdir '%s/busbar' && xz -dc '%s/format-%d.mdb.xz' > '%s/busbar/data.mdb'", dir, stores, version, dir);
-	return CHECK_INT(system(command), 0);
-}
-
-static void test_format(const char *stores, int version)
-{
-	char dir[TEMP_DIR_MAX], expected[600], tail[32];
+	char dir[TEMP_DIR_MAX], stores[STORES_PATH_MAX], expected[STORES_PATH_MAX + 40], tail[32];
 	temp_dir_new(dir);
+	stores_folder(stores);
 	snprintf(expected, sizeof expected, "%s/format-%d.expected", stores, version);
-	if (!unpack_store(dir, stores, version))
+	if (!stores_unpack(dir, version))
 		return;
 	for (int life = 0; life < 3; life++) { /* the first makes it one of this version */
 		struct shapes *s;
@@ -170,13 +165,13 @@ static void *read_often(void *arg)
 }
 
 /* What the store knows of shapes of an older format holds also while it is opened again; TSan is the one who sees it. */
-static void test_reopened_below_readers(const char *stores, int version)
+static void test_reopened_below_readers(int version)
 {
 	enum { THREADS = 4, TIMES = 20 };
 	char dir[TEMP_DIR_MAX];
 	struct shapes *s;
 	temp_dir_new(dir);
-	if (!unpack_store(dir, stores, version) || !CHECK_OK(engine_open(&config, dir, &s, &e), &e))
+	if (!stores_unpack(dir, version) || !CHECK_OK(engine_open(&config, dir, &s, &e), &e))
 		return;
 	struct readers r = {.engine = s};
 	pthread_t t[THREADS];
@@ -195,13 +190,9 @@ static void test_reopened_below_readers(const char *stores, int version)
 
 int main(void)
 {
-	char stores[512];
-	snprintf(stores, sizeof stores, "%s", __FILE__);
-	char *slash = strrchr(stores, '/');
-	snprintf(slash + 1, sizeof stores - (size_t)(slash + 1 - stores), "stores");
 	log_init(LOG_EMERGENCY);
 	for (int version = STORES_FIRST; version <= STORES_LAST; version++)
-		RUN(test_format, stores, version);
-	RUN(test_reopened_below_readers, stores, STORES_LAST);
+		RUN(test_format, version);
+	RUN(test_reopened_below_readers, STORES_LAST);
 	return check_done("test_formats");
 }
