@@ -285,28 +285,29 @@ static void put_line(enum log_level level, const struct log_about *about, const 
 	pthread_mutex_unlock(&out.lock);
 }
 
-void log_line(enum log_level level, const char *fmt, ...)
+static void put_formatted(enum log_level level, const struct log_about *about, const char *fmt, va_list ap)
 {
 	char text[LOG_LINE_BYTES_MAX];
 	if (!log_shows(level))
 		return;
+	(void)vsnprintf(text, sizeof text, fmt, ap);
+	put_line(level, about, text);
+}
+
+void log_line(enum log_level level, const char *fmt, ...)
+{
 	va_list ap;
 	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof text, fmt, ap);
+	put_formatted(level, NULL, fmt, ap);
 	va_end(ap);
-	put_line(level, NULL, text);
 }
 
 void log_about(enum log_level level, const struct log_about *about, const char *fmt, ...)
 {
-	char text[LOG_LINE_BYTES_MAX];
-	if (!log_shows(level))
-		return;
 	va_list ap;
 	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof text, fmt, ap);
+	put_formatted(level, about, fmt, ap);
 	va_end(ap);
-	put_line(level, about, text);
 }
 
 /* ---- lines that would come again and again ---- */
