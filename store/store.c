@@ -17,7 +17,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -388,6 +387,8 @@ static int find_map_of_born(struct store *s, struct err *e)
 /* Two meta pages of the smallest size: a file no longer than that holds nothing yet. */
 #define STORE_BIRTH_BYTES 8192
 
+static void data_file(const struct store *s, char out[STORE_PATH_MAX + 16]) { snprintf(out, STORE_PATH_MAX + 16, "%s/" STORE_FILE, s->path); }
+
 /*
  * Whether the data file is to be made. What a crash or a full disk left of an earlier birth is removed:
  * LMDB would refuse it for ever. Beyond that size the two meta pages are on the disk, see env_open().
@@ -396,7 +397,7 @@ static int prepare_birth(struct store *s, bool *birth, struct err *e)
 {
 	char file[STORE_PATH_MAX + 16];
 	struct stat st;
-	snprintf(file, sizeof file, "%s/data.mdb", s->path);
+	data_file(s, file);
 	bool there = stat(file, &st) == 0;
 	*birth = there ? st.st_size <= STORE_BIRTH_BYTES : errno == ENOENT;
 	/* Not under a running engine: its shapes would go on without their beginnings. */
@@ -417,13 +418,12 @@ static int set_aside(struct store *s, const char *why, struct err *e)
 {
 	char file[STORE_PATH_MAX + 16], aside[STORE_PATH_MAX + 32];
 	struct stat st;
-	struct statfs fs;
-	snprintf(file, sizeof file, "%s/data.mdb", s->path);
-	snprintf(aside, sizeof aside, "%s/data.mdb.damaged", s->path);
+	uint64_t free_bytes;
+	data_file(s, file);
+	snprintf(aside, sizeof aside, "%s/" STORE_FILE ".damaged", s->path);
 	if (unlink(aside) != 0 && errno != ENOENT)
 		return err_errno(e, errno, "cannot remove %s", aside);
-	bool keep = stat(file, &st) == 0 && statfs(s->path, &fs) == 0 &&
-	            (uint64_t)st.st_blocks * 512 < (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
+	bool keep = stat(file, &st) == 0 && disk_free_bytes(s->path, &free_bytes) && (uint64_t)st.st_blocks * 512 < free_bytes;
 	if ((keep ? rename(file, aside) : unlink(file)) != 0)
 		return err_errno(e, errno, "cannot put the damaged %s aside", file);
 	log_error("The store %s is damaged (%s): all shapes are dropped, clients refetch. The file is %s%s", file, why,
@@ -436,7 +436,7 @@ static int check_pages(struct store *s, struct err *e)
 {
 	char file[STORE_PATH_MAX + 16];
 	struct err why = {0};
-	snprintf(file, sizeof file, "%s/data.mdb", s->path);
+	data_file(s, file);
 	switch (check_file(file, STORE_FORMAT_VERSION, STORE_FORMAT_SEALED, &why)) {
 	case CHECK_SOUND:
 		return 0;
@@ -602,7 +602,7 @@ static void env_close(struct store *s)
 
 static void remove_temporary(struct store *s)
 {
-	static const char *const files[] = {"data.mdb", "lock.mdb", "lock"};
+	static const char *const files[] = {STORE_FILE, "lock.mdb", "lock"};
 	char file[STORE_PATH_MAX + 16];
 	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
 		snprintf(file, sizeof file, "%s/%s", s->path, files[i]);
@@ -1784,6 +1784,16 @@ int store_usage(struct store_read *r, struct store_usage *out, struct err *e)
 	*out = (struct store_usage){pages * s->page_bytes, (info.me_last_pgno + 1) * s->page_bytes, 0, false};
 	out->knows_free = disk_free_bytes(s->path, &out->free);
 	return 0;
+}
+
+void store_sizes(const struct store *s, int64_t *file_bytes, int64_t *free_bytes)
+{
+	char file[STORE_PATH_MAX + 16];
+	struct stat st;
+	uint64_t free_now;
+	data_file(s, file);
+	*file_bytes = !s->temporary && stat(file, &st) == 0 ? (int64_t)st.st_size : -1;
+	*free_bytes = !s->temporary && disk_free_bytes(s->path, &free_now) ? (int64_t)free_now : -1;
 }
 
 int store_each_bytes(struct store_read *r, enum store_part part, int (*each)(void *ctx, uint64_t id, uint64_t bytes, struct err *e),

@@ -189,6 +189,8 @@ struct store_usage {
 	bool knows_free;
 };
 int store_usage(struct store_read *r, struct store_usage *out, struct err *e) MUST_USE;
+/* Without a look inside: bytes of the file, and free for us on its file system; -1: not known, or it is a temporary one. Any thread. */
+void store_sizes(const struct store *s, int64_t *file_bytes, int64_t *free_bytes);
 /* Calls `each` with the bytes of each shape's log in blocks, or of its snapshot; shapes without any are left out. */
 enum store_part { STORE_LOGS, STORE_SNAPSHOTS };
 int store_each_bytes(struct store_read *r, enum store_part part, int (*each)(void *ctx, uint64_t id, uint64_t bytes, struct err *e),
