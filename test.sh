@@ -75,7 +75,7 @@ count() { # name exit-status: adds up the last "name: N passed, N failed" line o
 # What failed is said once more at the end, briefly: the end is what is left of a long log.
 excerpt() { # name
 	echo "failed: $1"
-	grep -E -A 2 '^FAIL |FAILED|SUMMARY: |^(FAIL|error):|ended with status' "$work/out" | grep -v '^--$' | cut -c 1-300 | awk '!seen[$0]++' | head -n 12 |
+	grep -E -A 2 '^FAIL |FAILED|^difference|^[a-z]+: seed |SUMMARY: |^(FAIL|error):|ended with status' "$work/out" | grep -v '^--$' | cut -c 1-300 | awk '!seen[$0]++' | head -n 12 |
 		sed 's/^/  /'
 }
 

@@ -58,13 +58,18 @@ static void test_in_use(void)
 {
 	struct candidate all[] = {shape_of(1, 50, 900, 3), shape_of(2, 20, 10, 70), shape_of(3, 40, 10, 900), shape_of(4, 10, 10, 0)};
 	all[2].born = false; /* its first rows aren't there: it gives way by itself */
-	CHECK_INT(policy_in_use(all, 4), 1);
+	CHECK_INT(policy_in_use(all, 4, 2 * 4096), 1);
 	CHECK_INT(all[0].id, 2);
-	/* No logs: the longest unread. */
+	/* A page for each of the two logs, in the journal too: more can't have come by changes. */
+	CHECK_INT(policy_in_use(all, 4, 2 * 2 * 4096), 1);
+	CHECK_INT(policy_in_use(all, 4, 2 * 2 * 4096 + 1), 0);
+	/* No logs: births have gone past the limit, nobody's rows go for that. A limit that was lowered: the longest unread. */
 	struct candidate new[] = {shape_of(1, 50, 10, 0), shape_of(2, 20, 10, 0), shape_of(3, 40, 10, 0)};
-	CHECK_INT(policy_in_use(new, 3), 1);
+	CHECK_INT(policy_in_use(new, 3, 1), 0);
+	CHECK_INT(policy_in_use(new, 3, POLICY_OVER_MAX), 0);
+	CHECK_INT(policy_in_use(new, 3, POLICY_OVER_MAX + 1), 1);
 	CHECK_INT(new[0].id, 2);
-	CHECK_INT(policy_in_use(new, 0), 0);
+	CHECK_INT(policy_in_use(new, 0, UINT64_MAX), 0);
 }
 
 static void test_expired(void)

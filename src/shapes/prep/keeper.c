@@ -125,12 +125,12 @@ static void expire(struct shapes *s, struct look *l)
 	(void)let_go(s, l, n, REASON_EXPIRED, "nobody has read it for BUSBAR_SHAPE_EXPIRY");
 }
 
-/* All shapes are in use, and what the stream brings doesn't fit any more. */
-static void evict_in_use(struct shapes *s, struct look *l)
+/* All shapes are in use, and what the stream brings doesn't fit any more: it is `over` bytes too much. */
+static void evict_in_use(struct shapes *s, struct look *l, uint64_t over)
 {
-	if (policy_in_use(l->list, l->n) == 0) {
-		log_seldom(LOG_ERROR, log_repeat_key(0, "store limit", 11), "The store takes %" PRIu64 " MiB, more than the %" PRIu64 " MiB it may, and "
-		           "there is no shape that could go: what takes place is the journal, which is always written",
+	if (policy_in_use(l->list, l->n, over) == 0) {
+		log_seldom(LOG_WARNING, log_repeat_key(0, "store limit", 11), "The store takes %" PRIu64 " MiB, more than the %" PRIu64 " MiB it may, and "
+		           "there is no shape whose log could go for it: what takes place is rows that are being read, and the journal, which is always written",
 		           atomic_load(&s->usage.used) >> 20, atomic_load(&s->usage.most) >> 20);
 		return;
 	}
@@ -159,7 +159,7 @@ static void evict(struct shapes *s, struct look *l)
 	pthread_mutex_unlock(&u->lock);
 	/* What is being made gives way by itself, first. */
 	if (gone == 0 && stays > most + l->unborn_bytes)
-		evict_in_use(s, l);
+		evict_in_use(s, l, stays - most - l->unborn_bytes);
 }
 
 /* Its clients will want its rows at once, and what they wait for then is a birth. */

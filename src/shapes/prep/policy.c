@@ -34,17 +34,27 @@ size_t policy_idle(struct candidate *all, size_t n, uint64_t bytes)
 	return go;
 }
 
-size_t policy_in_use(struct candidate *all, size_t n)
+#define PAGE_BYTES 4096
+#define LOG_COPIES 2 /* the journal's, and its own */
+
+static uint64_t log_pages(const struct candidate *c)
+{
+	return c->log_bytes == 0 ? 0 : (c->log_bytes / PAGE_BYTES + 1) * PAGE_BYTES * LOG_COPIES;
+}
+
+size_t policy_in_use(struct candidate *all, size_t n, uint64_t over)
 {
 	size_t most = n;
+	uint64_t logs = 0;
 	for (size_t i = 0; i < n; i++) {
 		if (!all[i].born)
 			continue;
+		logs += log_pages(&all[i]);
 		if (most == n || all[i].log_bytes > all[most].log_bytes ||
 		    (all[i].log_bytes == all[most].log_bytes && by_age(&all[i], &all[most]) < 0))
 			most = i;
 	}
-	if (most == n)
+	if (most == n || (logs < over && over <= POLICY_OVER_MAX))
 		return 0;
 	to_front(all, most, 0);
 	return 1;

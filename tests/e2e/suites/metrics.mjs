@@ -253,8 +253,12 @@ test('shapes of an earlier process are counted from the start', async (t) => {
 
 test('who isn\'t let in is counted by kind', async (t) => {
   const p = await prometheus()
-  const w = await world(t, { sql: [TABLE, fill(1, 10)], env: { ...p.env, ELECTRIC_MAX_CONCURRENT_REQUESTS: '{"initial":10,"existing":1}' } })
+  const w = await world(t, { sql: [TABLE, fill(1, 10)], env: p.env })
   const at = await readAll(w.busbar.url, { table: 't' })
+  await w.busbar.stop()
+  // From now on: a place is free a moment after the answer has arrived, so one reader who asks again at once may meet himself.
+  w.busbar.env.ELECTRIC_MAX_CONCURRENT_REQUESTS = '{"initial":10,"existing":1}'
+  await w.busbar.start()
   const waiting = parked(w, at)
   await until('it waits', async () => (await scrape(p.url)).value('busbar_waiters', { kind: 'long_poll' }) === 1)
   equal((await shape(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset, live: true })).status, 503, 'the second')
