@@ -80,6 +80,9 @@ int dt_to_char(struct where_call *c, int64_t stamp, bool zone, const char *forma
 int dt_read_date(struct where_call *c, const char *p, size_t n, int64_t *date);
 int dt_read_time(struct where_call *c, const char *p, size_t n, int32_t typmod, int64_t *us);
 int dt_read_timetz(struct where_call *c, const char *p, size_t n, int32_t typmod, struct where_timetz *v);
+/* One whose offset needs three digits or is 16 hours and more: Postgres has and prints such, and reads them back as others or not
+ * at all. False: it is none of those. */
+bool dt_read_printed_timetz(struct where_call *c, const char *p, size_t n, struct where_timetz *v);
 int dt_read_stamp(struct where_call *c, const char *p, size_t n, bool zone, int32_t typmod, int64_t *stamp);
 int dt_read_interval(struct where_call *c, const char *p, size_t n, int32_t typmod, struct where_interval *v);
 

@@ -37,6 +37,7 @@ void pool_call(struct where_pool *p, const struct sig *g, void *prepared)
 	c->arg_types = g->arg_types;
 	c->nargs = g->nargs;
 	c->typmod = g->typmod;
+	c->printed = false;
 	c->prepared = prepared;
 }
 
@@ -131,6 +132,7 @@ static struct where_value eval_column(struct where_pool *p, const struct slot *s
 	if (text.null)
 		return out;
 	pool_call(p, &(struct sig){.result = s->type, .typmod = -1}, NULL);
+	p->call.printed = true;
 	if (where_spend(&p->call, text.len) != 0 || where_in(&p->call, s->type, text.p, text.len, &out) != 0)
 		return failed(p, s->column);
 	return out;

@@ -178,7 +178,7 @@ static int time_in(call *c, const char *p, size_t n, value *out)
 static int timetz_in(call *c, const char *p, size_t n, value *out)
 {
 	struct where_timetz v;
-	if (dt_read_timetz(c, p, n, c->typmod, &v) != 0)
+	if (!(c->printed && dt_read_printed_timetz(c, p, n, &v)) && dt_read_timetz(c, p, n, c->typmod, &v) != 0)
 		return -1;
 	*out = timetz_value(c, v.us, v.zone);
 	return 0;

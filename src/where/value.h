@@ -106,6 +106,7 @@ struct where_call {
 	const struct where_type *const *arg_types;
 	uint32_t nargs;
 	int32_t typmod;                           /* input functions and length coercions; -1: none */
+	bool printed;                             /* input functions: the text is a value as Postgres prints it, not what somebody wrote */
 	void *prepared;                           /* what `prepare` made of constant arguments, or NULL */
 	uint64_t work, work_max;                  /* steps so far, and how many may be taken; work_max 0: any number */
 	bool too_costly;                          /* more were asked for; stays until who set work_max clears it */

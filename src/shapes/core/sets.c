@@ -158,7 +158,7 @@ struct sets *sets_new(struct sets_plan *plan)
 /* One of a row's values, by the type that is compared. */
 static int read_value(const struct where_type *t, const struct where_text_value *v, struct arena *mem, struct where_value *out, struct err *e)
 {
-	struct where_call call = {.mem = mem, .result = t, .typmod = -1};
+	struct where_call call = {.mem = mem, .result = t, .typmod = -1, .printed = true};
 	*out = where_null();
 	if (v->p == NULL || where_in(&call, t, v->p, v->len, out) == 0)
 		return 0;
