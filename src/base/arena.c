@@ -8,7 +8,9 @@
 #include "base/mem.h"
 #include "base/require.h"
 
-#define ARENA_BLOCK_BYTES 16384 /* first block; what arena_reset() keeps at most */
+/* Small: many arenas hold one parsed condition, and hundreds of them at once leave holes behind in the heap. */
+#define ARENA_FIRST_BYTES 2048
+#define ARENA_KEPT_BYTES 16384 /* what arena_reset() keeps at most */
 #define ARENA_ALIGN 16
 
 struct arena_block {
@@ -30,7 +32,7 @@ void *arena_alloc(struct arena *a, size_t n)
 	n = (n + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
 	struct arena_block *b = a->head;
 	if (b == NULL || b->cap - b->used < n) {
-		size_t cap = b == NULL ? ARENA_BLOCK_BYTES : b->cap < (1u << 20) ? b->cap * 2 : b->cap;
+		size_t cap = b == NULL ? ARENA_FIRST_BYTES : b->cap < (1u << 20) ? b->cap * 2 : b->cap;
 		if (cap < n)
 			cap = n;
 		b = mem_alloc(sizeof *b + cap);
@@ -65,7 +67,7 @@ void arena_reset(struct arena *a)
 	struct arena_block *keep = NULL;
 	for (struct arena_block *b = a->head, *next; b != NULL; b = next) {
 		next = b->next;
-		if (keep == NULL && b->cap <= ARENA_BLOCK_BYTES) {
+		if (keep == NULL && b->cap <= ARENA_KEPT_BYTES) {
 			keep = b;
 			keep->used = 0;
 		} else {
