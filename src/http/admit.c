@@ -12,6 +12,10 @@
 /* Until it has been seen how fast shapes are made: who comes too early is sent away again, and then it is known. */
 #define PLACES_PER_S 400
 #define PACE_MS 250 /* it is looked at again so often, while places are taken */
+/* One slow moment (a table that is joined, a checkpoint) isn't the pace of the minute to come; and a place that nobody comes for
+ * costs all who wait, while who comes too early costs one more answer like this. */
+#define PACE_FALL 4
+#define PACE_EAGER 1.5
 
 void admit_init(struct http *h)
 {
@@ -38,21 +42,32 @@ static void pace_count(struct admit_pace *p, int64_t now_ms)
 	p->freed = 0;
 }
 
+/* From the first place that is freed on: until then the first of them has waited for what all need. */
+static void pace_look(struct admit_pace *p, int64_t now_ms)
+{
+	if (p->freed++ == 0) {
+		p->since_ms = now_ms;
+		return;
+	}
+	if (now_ms - p->since_ms < PACE_MS)
+		return;
+	double per_s = (double)(p->freed - 1) * 1000 / (double)(now_ms - p->since_ms);
+	p->per_s += (per_s - p->per_s) / (per_s < p->per_s ? PACE_FALL : 1);
+	p->since_ms = now_ms;
+	p->freed = 1;
+}
+
 /*
  * Of a crowd that comes at once (all shapes of a table rotated) most are sent away. Each is given a time of its own at
- * which to come back, one behind the other at the pace at which places became free when they were wanted: so they find a place then,
+ * which to come back, one behind the other, a little faster than places became free when they were wanted: so they find a place then,
  * and Postgres always has as much to do as it may have.
  */
 static void pace_freed(struct http *h, int64_t now_ms)
 {
 	struct admit_pace *p = &h->pace;
 	pthread_mutex_lock(&p->lock);
-	p->freed++;
-	if (p->counting && now_ms - p->since_ms >= PACE_MS) {
-		double per_s = (double)p->freed * 1000 / (double)(now_ms - p->since_ms);
-		p->per_s = (p->per_s + per_s) / 2;
-		pace_count(p, now_ms);
-	}
+	if (p->counting)
+		pace_look(p, now_ms);
 	/* With fewer taken it is a matter of who comes, not of how fast we are. */
 	if ((int64_t)atomic_load(&h->initial) < (h->config->live.max_concurrent_initial + 1) / 2)
 		p->counting = false;
@@ -69,7 +84,7 @@ static int64_t pace_next(struct http *h, int64_t now_ms)
 	if (!p->counting)
 		pace_count(p, now_ms);
 	double first = (double)now_ms + RETRY_AFTER_S_MIN * 1000, last = (double)now_ms + RETRY_AFTER_S_MAX * 1000;
-	p->next_ms = (p->next_ms < first ? first : p->next_ms) + 1000 / (p->per_s < 1 ? 1 : p->per_s);
+	p->next_ms = (p->next_ms < first ? first : p->next_ms) + 1000 / (PACE_EAGER * (p->per_s < 1 ? 1 : p->per_s));
 	if (p->next_ms > last)
 		p->next_ms = last;
 	int64_t wait_ms = (int64_t)p->next_ms - now_ms;

@@ -167,7 +167,7 @@ struct admit_pace {
 	/* under lock */
 	bool counting;   /* places are wanted */
 	int64_t since_ms;
-	unsigned freed;  /* since then */
+	unsigned freed;  /* since then, the one that began it counted */
 	double per_s;
 	double next_ms;  /* the next one who is sent away is to come back then */
 };

@@ -1,5 +1,6 @@
-// A crowd: many shapes that rotate at once, and all their clients coming back together.
+// A crowd: many shapes that rotate at once, or are gone after a deploy, and all their clients coming back together.
 
+import { rmSync } from 'node:fs'
 import net from 'node:net'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
@@ -7,12 +8,18 @@ import { assert, equal, until } from '../lib/util.mjs'
 
 const SHAPES = 10000
 const POOL = 20
+// After a deploy: so many clients, of so many shapes.
+const CLIENTS = 10000
+const DEPLOYED = 2000
+const RECONNECT_MS = 1000
+const REFUSED_MOST = 3
 
 // A client of one shape over one kept connection: reads to the tail, waits there, does what it is told. 409: from the
 // beginning; 503: again after the time that it says. Anything else is a fault.
 class Client {
-  constructor(port, where, log) {
-    this.where = encodeURIComponent(where)
+  constructor(port, id, log) {
+    this.id = id
+    this.where = encodeURIComponent(`id = ${id}`)
     this.log = log
     this.rows = new Map()
     this.port = port
@@ -33,14 +40,21 @@ class Client {
       this.text += d
       this.take()
     })
-    this.socket.on('error', (e) => this.log.faults.push(e.message))
+    this.socket.on('error', (e) => (this.log.deploying ? this.again() : this.log.faults.push(e.message)))
     this.socket.on('end', () => {
       this.ended = true
+      if (this.log.deploying && !this.waiting) return this.again()
       if (this.waiting || this.stopped) return
       // It had been idle for a minute, and ended as the request was on its way: that is asked again.
       if (this.text === '' && this.rested) this.ask()
       else this.log.faults.push('the connection ended in a request')
     })
+  }
+  // The server is away.
+  again() {
+    if (this.waiting || this.stopped) return
+    this.waiting = this.ended = true
+    setTimeout(() => this.ask(), RECONNECT_MS * (0.5 + Math.random()))
   }
   ask() {
     this.waiting = false
@@ -114,6 +128,7 @@ class Log {
   constructor() {
     this.reset()
     this.faults = []
+    this.deploying = false
   }
   reset() {
     this.answers = {}
@@ -129,17 +144,12 @@ class Log {
   }
 }
 
-test(`${SHAPES} shapes rotate at once, and their clients come back`, { timeout: 700000 }, async (t) => {
-  const w = await world(t, {
-    sql: ['CREATE TABLE t (id int PRIMARY KEY, v text)', `INSERT INTO t SELECT g, 'a' || g FROM generate_series(1, ${SHAPES}) g`],
-    env: { ELECTRIC_DB_POOL_SIZE: String(POOL) },
-  })
-  const log = new Log()
-  const clients = Array.from({ length: SHAPES }, (_, i) => new Client(w.busbar.port, `id = ${i + 1}`, log))
+// What all clients hold is awaited; how many sessions Postgres has meanwhile is counted.
+async function crowd(t, w, clients, log) {
   t.cleanup(() => clients.forEach((c) => c.stop()))
   const session = await w.session()
-  let most = 0
-  const arrive = async (prefix, ms) => {
+  const self = { most: 0 }
+  self.arrive = async (prefix, ms) => {
     const started = Date.now()
     await until(
       () => `all have their row: ${clients.filter((c) => !c.upToDate).length} don't; ${log.text()}`,
@@ -147,19 +157,50 @@ test(`${SHAPES} shapes rotate at once, and their clients come back`, { timeout: 
         if (log.faults.length > 0) throw new Error(log.faults.slice(0, 5).join(' / '))
         // Its pool, and the replication connection and the one that holds the lock.
         const { rows } = await session.query(`SELECT count(*)::int n FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type IN ('client backend', 'walsender')`)
-        most = Math.max(most, rows[0].n)
+        self.most = Math.max(self.most, rows[0].n)
         return clients.every((c) => c.upToDate && c.rows.size === 1 && [...c.rows.values()][0].v.startsWith(prefix))
       },
       ms,
       250,
     )
     t.note(`all after ${((Date.now() - started) / 1000).toFixed(1)} s: ${log.text()}`)
-    clients.forEach((c, i) => equal([...c.rows.values()], [{ id: String(i + 1), v: `${prefix}${i + 1}` }], `rows of client ${i + 1}`))
-    log.reset()
+    for (const c of clients) equal([...c.rows.values()], [{ id: String(c.id), v: `${prefix}${c.id}` }], `rows of a client of ${c.id}`)
   }
-  await arrive('a', 300000)
+  self.bounded = () => {
+    t.note(`at most ${self.most} sessions`)
+    assert(self.most <= POOL + 2, `${self.most} sessions of Postgres, the pool is ${POOL}`)
+  }
+  return self
+}
+
+const table = (n) => ['CREATE TABLE t (id int PRIMARY KEY, v text)', `INSERT INTO t SELECT g, 'a' || g FROM generate_series(1, ${n}) g`]
+
+test(`${SHAPES} shapes rotate at once, and their clients come back`, { timeout: 700000 }, async (t) => {
+  const w = await world(t, { sql: table(SHAPES), env: { ELECTRIC_DB_POOL_SIZE: String(POOL) } })
+  const log = new Log()
+  const clients = Array.from({ length: SHAPES }, (_, i) => new Client(w.busbar.port, i + 1, log))
+  const all = await crowd(t, w, clients, log)
+  await all.arrive('a', 300000)
+  log.reset()
   await w.sql(`BEGIN; TRUNCATE t; INSERT INTO t SELECT g, 'b' || g FROM generate_series(1, ${SHAPES}) g; COMMIT`)
-  await arrive('b', 300000)
-  t.note(`at most ${most} sessions`)
-  assert(most <= POOL + 2, `${most} sessions of Postgres, the pool is ${POOL}`)
+  await all.arrive('b', 300000)
+  all.bounded()
+})
+
+test(`a deploy without its store: ${CLIENTS} clients of ${DEPLOYED} shapes come back at once`, { timeout: 400000 }, async (t) => {
+  const w = await world(t, { sql: table(DEPLOYED), env: { ELECTRIC_DB_POOL_SIZE: String(POOL) } })
+  const log = new Log()
+  const clients = Array.from({ length: CLIENTS }, (_, i) => new Client(w.busbar.port, (i % DEPLOYED) + 1, log))
+  const all = await crowd(t, w, clients, log)
+  await all.arrive('a', 200000)
+  log.deploying = true
+  await w.busbar.stop()
+  rmSync(w.busbar.storage, { recursive: true })
+  await w.sql(`UPDATE t SET v = 'b' || id`)
+  log.reset()
+  await w.busbar.start()
+  await all.arrive('b', 200000)
+  all.bounded()
+  // Whoever was told when to come back had a place then, or soon.
+  assert(log.refusedMost <= REFUSED_MOST, `a client was sent away ${log.refusedMost} times in a row`)
 })
