@@ -12,6 +12,8 @@
 #include "http/reply.h"
 #include "http/work.h"
 
+#define LOOK_UP_AGAIN_MS 250 /* the engine asks Postgres for no session sooner */
+#define LOOK_UP_HOLD_MS 1000 /* if it is an outage, the stream has noticed by then */
 #define NO_DATABASE "Cannot connect to the database to verify the shape. Please try again later."
 
 static int64_t now(const struct request *r) { return r->conn->loop->now_ms; }
@@ -45,6 +47,13 @@ static enum step no_such_table(struct request *r, const struct def_table_name *n
 	return reply_error(r, complaint.field, complaint.text);
 }
 
+static enum step look_up_later(struct request *r)
+{
+	if (now(r) < r->began_ms + LOOK_UP_HOLD_MS && !stopping(r))
+		return request_park(r, now(r) + LOOK_UP_AGAIN_MS);
+	return reply_refused(r, stopping(r) ? REASON_STOPPING : REASON_POSTGRES_AWAY, NO_DATABASE, 1, false);
+}
+
 /* The table by look-up, which the request holds. An outage while the service isn't active is waited out with it. */
 static enum step look_up(struct request *r, struct table_lookup **lookup, const struct def_table_name *name, struct pg_table **table)
 {
@@ -76,6 +85,8 @@ static enum step look_up(struct request *r, struct table_lookup **lookup, const 
 		if (active && e.kind == ERR_TIMEOUT)
 			return reply_refused(r, err_reason(&e), e.text, 5, false);
 		drop(r, lookup);
+		if (active) /* the stream will notice too, or only sessions are short */
+			return look_up_later(r);
 		enum step step = hold_ready(r);
 		if (step != STEP_NEXT)
 			return step;

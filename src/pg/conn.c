@@ -476,7 +476,8 @@ static enum pg_error_class classify_authorization(struct verdict *v, const struc
 {
 	if (has(e, "no pg_hba.conf entry") && (has(e, "no encryption") || has(e, "SSL off")))
 		return say(v, PG_FATAL, "",
-		           "Connection refused: server requires SSL/TLS but the client connected without encryption");
+		           "Connection refused: server requires SSL/TLS but the client connected without encryption. Take sslmode=disable "
+		           "out of DATABASE_URL, or set it to require");
 	if (has(e, "no pg_hba.conf entry"))
 		return say(v, PG_FATAL, "Connection rejected: ", e->text);
 	return say(v, PG_RETRY, "", e->text);

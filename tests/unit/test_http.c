@@ -1461,7 +1461,7 @@ static void test_inner_tables_known(void)
 	CHECK_INT(engine.inner[MEMBERS].asked, 0);
 	get(with_where(ITEMS "&offset=1_0&handle=other", IN_BOTH));
 	got(409, "[{\"headers\":{\"control\":\"must-refetch\"}}]"); /* whatever its successor would get */
-	CHECK_INT(engine.lookup.asked, 2);
+	CHECK(engine.lookup.asked >= 2); /* with rests between */
 	end();
 }
 

@@ -76,7 +76,8 @@ static void test_authorization(void)
 	refused(PG_FATAL, "3D000", "database \"x\" does not exist", NULL);
 	refused(PG_FATAL, "XX000", "database \"x\" does not exist", NULL);
 	refused(PG_FATAL, "28000", "no pg_hba.conf entry for host \"10.0.0.1\", user \"u\", database \"d\", no encryption",
-	        "Connection refused: server requires SSL/TLS but the client connected without encryption");
+	        "Connection refused: server requires SSL/TLS but the client connected without encryption. Take sslmode=disable "
+	        "out of DATABASE_URL, or set it to require");
 	refused(PG_FATAL, "28000", "no pg_hba.conf entry for host \"10.0.0.1\", user \"u\", database \"d\", SSL encryption",
 	        "Connection rejected: no pg_hba.conf entry for host \"10.0.0.1\", user \"u\", database \"d\", SSL encryption");
 	refused(PG_RETRY, "28000", "pg_hba.conf rejects connection for host \"10.0.0.1\", user \"u\", database \"d\"", NULL);

@@ -133,6 +133,8 @@ struct shapes {
 	struct guard guard;      /* of the WAL */
 
 	pthread_mutex_t server_lock;
+	/* Under server_lock, for look-ups and for snapshots: the last attempt at a session failed then, 0: it didn't. */
+	struct { int64_t failed_ms; struct err err; } session[2];
 	struct stream_server server;   /* of the running connection; version 0: none yet */
 	int64_t server_ms;             /* when that was */
 	lsn_t wal_end;
