@@ -38,7 +38,7 @@ int members_fill(struct bench *b, const char *name, int64_t users)
 	return db_exec(&b->admin, &b->err, "ANALYZE " SCHEMA ".%s", name);
 }
 
-char *members_query(const char *items, const char *members, int64_t user)
+char *members_query(const char *items, const char *members, const char *in, int64_t user)
 {
-	return shape_query(items, "n IN (SELECT project_id FROM " SCHEMA ".%s WHERE user_id = %" PRId64 ")", members, user);
+	return shape_query(items, "n %s (SELECT project_id FROM " SCHEMA ".%s WHERE user_id = %" PRId64 ")", in, members, user);
 }

@@ -18,7 +18,7 @@ int members_create(struct bench *b, char name[NAME_BYTES]) MUST_USE;
 /* User k of 0..users-1 is in k, users + k, 2 users + k, …: so of the projects below `users` each has one user. */
 int members_fill(struct bench *b, const char *name, int64_t users) MUST_USE;
 
-/* What the user sees of `items`, a table of rows.h. To be freed. */
-char *members_query(const char *items, const char *members, int64_t user);
+/* What the user sees of `items`, a table of rows.h (`in` is IN), or all else (NOT IN). To be freed. */
+char *members_query(const char *items, const char *members, const char *in, int64_t user);
 
 #endif

@@ -53,7 +53,7 @@ static const char help[] =
 	"  --shapes N,N,…       throughput (1,100,1000), diverse (100,1000), create (1000), restart (1000),\n"
 	"                       idle (1,1000; an empty server always), membership (10000: births and memory)\n"
 	"  --rows N,N,…         initial (10000,100000,1000000), membership (10,1000,100000)\n"
-	"  --kinds LIST         throughput: table,eq,range,array,like,ilike,all,subquery,inner; default all but the last two;\n"
+	"  --kinds LIST         throughput: table,eq,range,array,like,ilike,all,subquery,notin,inner; default all but the last three;\n"
 	"                       membership's births: eq,subquery\n"
 	"  --modes LIST         throughput: live,backlog,rows,huge\n"
 	"  --changes N          throughput: of each round (50000; live an eighth of it)\n"
@@ -235,7 +235,7 @@ static int option(struct options *o, int c, const char *name, const char *v, str
 	case O_JSON: o->json = v; return 0;
 	case O_HTML: o->html = v; return 0;
 	case O_KINDS:
-		return words(name, v, "table,eq,range,array,like,ilike,all,subquery,inner", o->kinds, sizeof o->kinds, e);
+		return words(name, v, "table,eq,range,array,like,ilike,all,subquery,notin,inner", o->kinds, sizeof o->kinds, e);
 	case O_MODES:
 		return words(name, v, "live,backlog,rows,huge", o->modes, sizeof o->modes, e);
 	default: return option_number(o, c, name, v, e);

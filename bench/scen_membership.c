@@ -443,7 +443,7 @@ static void run_init(struct grant_run *r, struct grants *g, int which, int round
 	r->seen = mem_zalloc(sizeof *r->seen * (size_t)(g->users * g->rows));
 	r->follower = mem_zalloc(sizeof *r->follower * (size_t)g->users);
 	for (int64_t i = 0; i < g->users; i++) {
-		r->shape[i].query = members_query(g->items[which], g->members[which], r->first + i);
+		r->shape[i].query = members_query(g->items[which], g->members[which], "IN", r->first + i);
 		r->follower[i].turn = 1;
 	}
 }
@@ -620,7 +620,7 @@ static int birth_round(struct births *k, int which, int round)
 	if ((which == 0 && server_renew(b, false)) || birth_tables(k))
 		goto cleanup;
 	for (int64_t i = 0; i < k->n; i++)
-		v[i].query = k->sets ? members_query(k->items, k->members, i) : shape_query(k->items, "n = %" PRId64, i);
+		v[i].query = k->sets ? members_query(k->items, k->members, "IN", i) : shape_query(k->items, "n = %" PRId64, i);
 	sleep_ms(SETTLE_MS);
 	if (sv->pid > 0)
 		(void)!proc_read(sv->pid, &empty);

@@ -42,8 +42,8 @@
 #define RUN_UP_MAX 10000
 #define EVALUATIONS_MAX 5000000 /* of a round of ILIKE shapes: enough to measure, and a slow server gets done */
 
-enum kind { K_TABLE, K_EQ, K_RANGE, K_ARRAY, K_LIKE, K_ILIKE, K_ALL, K_SUBQUERY, K_INNER, KINDS };
-static const char *const kind_names[KINDS] = {"table", "eq", "range", "array", "like", "ilike", "all", "subquery", "inner"};
+enum kind { K_TABLE, K_EQ, K_RANGE, K_ARRAY, K_LIKE, K_ILIKE, K_ALL, K_SUBQUERY, K_NOT_IN, K_INNER, KINDS };
+static const char *const kind_names[KINDS] = {"table", "eq", "range", "array", "like", "ilike", "all", "subquery", "notin", "inner"};
 #define KINDS_DEFAULT "table,eq,range,array,like,ilike,all"
 
 enum mode { M_LIVE, M_BACKLOG, M_ROWS, M_HUGE, MODES };
@@ -107,10 +107,14 @@ static char *kind_query(const struct tp *t, const struct tp_side *side, int64_t 
 	case K_ILIKE: return shape_query(table, "name ILIKE '%%nothing-%" PRId64 "-%%'", k);
 	case K_ALL: return shape_query(table, "v >= %" PRId64, -1000000 - k);
 	case K_SUBQUERY:
-	case K_INNER: return members_query(table, side->members, k);
+	case K_INNER: return members_query(table, side->members, "IN", k);
+	case K_NOT_IN: return members_query(table, side->members, "NOT IN", k);
 	default: return shape_query(table, NULL);
 	}
 }
+
+/* Most rows are in every shape. */
+static bool is_wide(enum kind kind) { return kind == K_ALL || kind == K_NOT_IN; }
 
 /* How many rows of [from, to) a shape must show; the last row of the batch is `to`, and the gate (0: none) is in it. */
 static int64_t kind_expects(const struct tp *t, int64_t k, int64_t gate, int64_t from, int64_t to)
@@ -120,7 +124,8 @@ static int64_t kind_expects(const struct tp *t, int64_t k, int64_t gate, int64_t
 	if (t->kind == K_ALL)
 		return to - from + 1;
 	/* ids with id % n == k */
-	return (to - 1 - k + t->n) / t->n - (from - 1 - k + t->n) / t->n - (gate > 0 && gate % t->n == k);
+	int64_t group = (to - 1 - k + t->n) / t->n - (from - 1 - k + t->n) / t->n;
+	return t->kind == K_NOT_IN ? to - from + 1 - group : group - (gate > 0 && gate % t->n == k);
 }
 
 static int64_t groups_of(const struct tp *t)
@@ -149,11 +154,11 @@ static bool probe_msg(void *ctx, size_t i, const struct msg *m, const char **why
 	if (!row_check(m, &p->want, &id, &group, why))
 		return false;
 	*why = "a row of another shape";
-	if (p->t->kind == K_ILIKE || p->t->kind == K_INNER || (p->t->kind != K_ALL && group != p->side->probe_of[i]))
+	if (p->t->kind == K_ILIKE || p->t->kind == K_INNER || (!is_wide(p->t->kind) && group != p->side->probe_of[i]))
 		return false;
 	*why = "a row twice, or of another run";
 	p->count[i]++;
-	return seen_add(&p->seen[p->t->kind == K_ALL ? i : 0], id);
+	return seen_add(&p->seen[is_wide(p->t->kind) ? i : 0], id);
 }
 
 /* Reads the probes: each must show its rows, all of them, each once. */
@@ -161,7 +166,7 @@ static int check_probes(struct tp *t, int which, int64_t gate, int64_t from, int
 {
 	struct bench *b = t->bench;
 	struct tp_side *side = &t->side[which];
-	size_t sets = t->kind == K_ALL ? side->probes : 1;
+	size_t sets = is_wide(t->kind) ? side->probes : 1;
 	struct probe_run p = {.t = t, .side = side, .from = from, .to = to};
 	int result;
 
@@ -207,7 +212,7 @@ static int64_t load_size(const struct tp *t, enum mode mode)
 	int64_t n = mode == M_HUGE ? o->huge : mode == M_LIVE ? (o->changes + 7) / 8 : o->changes;
 
 	/* Where each change goes to every shape, as many changes as give about the same number of lines. */
-	if (t->kind == K_ALL && t->n > 20)
+	if (is_wide(t->kind) && t->n > 20)
 		n = n * 20 / t->n > 2000 ? n * 20 / t->n : 2000;
 	if (t->kind == K_ILIKE && n > EVALUATIONS_MAX / t->n)
 		n = EVALUATIONS_MAX / t->n > 500 ? EVALUATIONS_MAX / t->n : 500;
@@ -649,14 +654,14 @@ static int side_prepare(struct tp *t, int which)
 {
 	struct bench *b = t->bench;
 	struct tp_side *side = &t->side[which];
-	size_t probes = (size_t)(t->kind == K_ALL ? PROBES_ALL_MAX : PROBES_MAX), n = (size_t)t->n;
+	size_t probes = (size_t)(is_wide(t->kind) ? PROBES_ALL_MAX : PROBES_MAX), n = (size_t)t->n;
 
 	side->next_id = 1;
 	if (bench_table(b, side->table, which == 2 ? "floor" : "tp", which == 2))
 		return -1;
 	if (which == 2)
 		return 0;
-	if ((t->kind == K_SUBQUERY || t->kind == K_INNER) &&
+	if ((t->kind == K_SUBQUERY || t->kind == K_NOT_IN || t->kind == K_INNER) &&
 	    (members_create(b, side->members) || members_fill(b, side->members, t->n)))
 		return -1;
 	side->shape = mem_zalloc(sizeof *side->shape * (n + 1));

@@ -1,4 +1,4 @@
-// Runs all suites, each in a process of its own, in two lanes: much of the time is spent waiting for
+// Runs all suites, each in a process of its own, in three lanes: much of the time is spent waiting for
 // timeouts that are part of a test. Ends with the failed tests and `e2e: N passed, N failed`.
 // Arguments: names of suites, all if there is none.
 
@@ -14,7 +14,7 @@ const SUITES = [
   'self', 'clients', 'rotation', 'keys', 'http', 'restarts', 'joining', 'conformance', 'majors', 'words', 'history', 'where',
   'crowd', 'nginx', 'reasons', 'deploy', 'subquery', 'inner', 'instances', 'subset', 'clients_subquery', 'sets', 'upstream', 'metrics', 'guard', 'doctor', 'limits',
 ]
-const LANES = 2
+const LANES = 3
 const SUITE_MS = process.env.E2E_LONG === '1' ? 2 * 3600 * 1000 : 15 * 60 * 1000
 
 const wanted = process.argv.slice(2)
