@@ -26,6 +26,7 @@
 #include "ops/ops.h"
 #include "ops/prometheus.h"
 #include "ops/statsd.h"
+#include "ops/top.h"
 #include "pg/conn.h"
 #include "shapes/shapes.h"
 #include "version.h"
@@ -37,6 +38,7 @@ static void usage(FILE *out)
 	             "  busbar                 run, configured by environment variables\n"
 	             "  busbar --check-config  read the configuration, say what is wrong with it, and exit\n");
 	doctor_usage(out);
+	top_usage(out);
 	fprintf(out, "  busbar compact         make the file of a stopped Busbar's store as small as what is in it\n"
 	             "  busbar --version\n"
 	             "  busbar --help\n"
@@ -264,6 +266,8 @@ int main(int argc, char **argv)
 		pg_init();
 		return doctor_main(argc - 2, argv + 2);
 	}
+	if (argc >= 2 && strcmp(argv[1], "top") == 0)
+		return top_main(argc - 2, argv + 2);
 	bool check = argc == 2 && strcmp(argv[1], "--check-config") == 0, compacts = argc == 2 && strcmp(argv[1], "compact") == 0;
 	if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
 		usage(stdout);

@@ -3,7 +3,8 @@
 
 const EVERY_MS = 2000 // what is small
 const SLOW_EVERY = 3 // times that: shapes, events, memory
-const PAGE = 100
+const PAGE = 25
+const EVENTS = 50
 
 const $ = (id) => document.getElementById(id)
 const text = (s) => document.createTextNode(s)
@@ -145,8 +146,9 @@ async function plot() {
 
 const view = { sort: 'bytes', order: 'desc', after: '', seen: 0 }
 
-// As people write conditions: the schemas of operators and types are Postgres's own.
-const readable = (sql) => sql.replace(/OPERATOR\(pg_catalog\.([^)]+)\)/g, '$1').replaceAll('pg_catalog.', '')
+// As people write conditions: needless quotes left out, but for what stands in a constant.
+const plain = (sql) => sql.replace(/"([a-z_][a-z0-9_]*)"/g, '$1')
+const readable = (sql) => sql.split(/('(?:[^']|'')*')/).map((part, i) => (i % 2 ? part : plain(part))).join('').replace(/^\(\((.*)\)\)$/s, '$1').replace(/'(-?\d+)'::int[248]\b/g, '$1')
 
 function shapeRow(s) {
 	const what = element('td', { className: 'text', title: s.handle }, element('b', { textContent: s.table.replace(/^public\./, '') }))
@@ -229,7 +231,7 @@ function showMemory(m) {
 }
 
 function showEvents({ events }) {
-	$('events').tBodies[0].replaceChildren(...events.slice(0, PAGE).map((e) => {
+	$('events').tBodies[0].replaceChildren(...events.slice(0, EVENTS).map((e) => {
 		const at = new Date(e.last)
 		const what = element('td')
 		if (e.table) what.append(element('b', { textContent: `${e.table} ` }))

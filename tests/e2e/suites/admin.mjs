@@ -1,8 +1,10 @@
 // The admin port: its paths, its JSON, its page in a browser, `busbar top`.
 
-import { execFile } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { execFile, spawn } from 'node:child_process'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import http from 'node:http'
 import net from 'node:net'
+import { BINARY } from '../lib/busbar.mjs'
 import { browser } from '../lib/chromium.mjs'
 import { get, readAll, shape, shapeUrl } from '../lib/http.mjs'
 import { test } from '../lib/runner.mjs'
@@ -238,4 +240,150 @@ test('who is refused', async (t) => {
   assert((await w.noun('events')).events.some((e) => e.kind === 'refusal' && e.reason === refused[0].reason), 'its event')
   await w.sql(fill(1, 1))
   await live
+})
+
+// ---- the page
+
+const PICTURES = process.env.E2E_PICTURES // a folder to leave pictures of the page in
+
+// Opens the page, light and dark, and looks at what its user would notice; `check` asks more of it.
+async function pages(t, w, chromium, name, check) {
+  for (const scheme of ['light', 'dark']) {
+    const page = await chromium.open(`${w.admin}/`, { scheme })
+    await page.until('it has been shown', `document.getElementById('asked').textContent.startsWith('as of')`)
+    equal(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), true, `${scheme}: nothing is wider than the page`)
+    equal(await page.evaluate(`getComputedStyle(document.body).backgroundColor`), scheme === 'light' ? 'rgb(246, 247, 249)' : 'rgb(20, 23, 28)', 'its ground')
+    await check(page)
+    if (PICTURES) {
+      mkdirSync(PICTURES, { recursive: true })
+      writeFileSync(`${PICTURES}/${name}-${scheme}.png`, await page.picture())
+    }
+    equal(page.errors, [], `${scheme}: errors`)
+    const elsewhere = page.requests.filter((url) => !url.startsWith(`${w.admin}/`) && !url.startsWith('data:'))
+    equal(elsewhere, [], `${scheme}: requests to elsewhere`)
+    await page.close()
+  }
+}
+
+test('the page without a shape', async (t) => {
+  const chromium = await browser(t)
+  if (!chromium) return
+  const w = await watched(t)
+  await pages(t, w, chromium, 'none', async (page) => {
+    await page.until('no shape', `!document.getElementById('shapes-empty').hidden`)
+    equal(await page.evaluate(`document.querySelector('#live .big').textContent`), 'Yes', 'live')
+    equal(await page.evaluate(`document.getElementById('pager').hidden`), true, 'no pages')
+    equal(await page.evaluate(`document.getElementById('plot-empty').hidden`), false, 'no lag')
+  })
+})
+
+const SHAPES = 10000
+
+test(`the page with ${SHAPES} shapes, and what listing them takes`, { timeout: 240000 }, async (t) => {
+  const w = await watched(t, { sql: [TABLE, `INSERT INTO t SELECT g, g, repeat('x', g % 50) FROM generate_series(1, ${SHAPES}) g`], env: { ELECTRIC_MAX_CONCURRENT_REQUESTS: '{"initial":1000,"existing":20000}' } })
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 100 })
+  t.cleanup(() => agent.destroy())
+  const started = Date.now()
+  let next = 1
+  await Promise.all(Array.from({ length: 100 }, async () => {
+    while (next <= SHAPES) {
+      const tenant = next++
+      const answer = await ask(w, { where: `tenant = ${tenant}` }, { agent })
+      equal(answer.status, 200, 'its first rows')
+    }
+  }))
+  t.note(`${SHAPES} shapes after ${((Date.now() - started) / 1000).toFixed(1)} s`)
+  const followers = [1, 2, 3].map((tenant) => w.follow({ table: 't', where: `tenant = ${tenant}` }))
+  await until('they follow', () => followers.every((f) => f.live))
+  const took = []
+  for (let i = 0; i < 20; i++) {
+    const from = performance.now()
+    const { total, shapes } = await w.noun(`shapes?sort=${['bytes', 'made', 'rows', 'changes', 'read'][i % 5]}`)
+    took.push(performance.now() - from)
+    equal([total, shapes.length], [SHAPES, 100], 'a page')
+  }
+  took.sort((a, b) => a - b)
+  t.note(`a listing: half ${took[10].toFixed(1)} ms, slowest ${took[19].toFixed(1)} ms`)
+  const seen = new Set()
+  for (let after = ''; after !== null;) {
+    const page = await w.noun(`shapes?limit=1000&sort=bytes&after=${after}`)
+    for (const s of page.shapes) seen.add(s.handle)
+    after = page.next
+  }
+  equal(seen.size, SHAPES, 'shapes on all pages')
+  for (let i = 1; i <= 30; i++) await w.sql(`UPDATE t SET v = v || 'y' WHERE id <= ${i}`)
+  await w.agree()
+  const chromium = await browser(t)
+  if (!chromium) return
+  await pages(t, w, chromium, 'shapes', async (page) => {
+    await page.until('a page of shapes', `document.querySelectorAll('#shapes tbody tr').length === 25`)
+    equal(await page.evaluate(`document.getElementById('shapes-count').textContent`), '10,000', 'how many')
+    await page.evaluate(`document.getElementById('next').click()`)
+    await page.until('the second page', `document.querySelector('#pager span').textContent === '26 to 50 of 10,000'`)
+    await page.evaluate(`document.querySelector('th[data-sort=readers] button').click()`)
+    await page.until('the readers first', `document.querySelector('#shapes tbody tr td:nth-child(4)').textContent === '1'`)
+    await page.until('a line of lag', `document.querySelector('#plot .client').getAttribute('d') !== ''`)
+  })
+})
+
+// ---- busbar top
+
+// What it writes, and its exit status.
+function top(args, env = {}) {
+  const clean = Object.fromEntries(Object.entries(process.env).filter(([k]) => !k.startsWith('BUSBAR_')))
+  return new Promise((done) =>
+    execFile(BINARY, ['top', ...args], { env: { ...clean, ...env }, timeout: 30000 }, (e, stdout, stderr) => done({ code: e ? (e.code ?? e.signal) : 0, stdout, stderr })),
+  )
+}
+
+test('busbar top: a look for scripts, by URL or by setting; what it says where nobody answers', async (t) => {
+  const w = await watched(t, { sql: [TABLE, 'CREATE TABLE "\u001b[31mred" (id int PRIMARY KEY)', fill(1, 100)] })
+  await readAll(w.busbar.url, { table: 't', where: "v <> '\u001b]0;title\u0007'" })
+  await readAll(w.busbar.url, { table: 't', where: 'tenant = 3' })
+  await readAll(w.busbar.url, { table: '"\u001b[31mred"' })
+  for (const [args, env] of [[[w.admin, '--once'], {}], [[], { BUSBAR_ADMIN_PORT: String(w.adminPort) }], [[`localhost:${w.adminPort}`], {}], [[String(w.adminPort)], {}]]) {
+    const { code, stdout, stderr } = await top(args, env)
+    equal([code, stderr], [0, ''], args.join(' '))
+    assert(/^Busbar \d+\.\d+\.\d+ .*\n.*live .*yes: active/.test(stdout), stdout)
+    assert(/\*BYTES/.test(stdout) && /^ +10 .* indexed +public\.t .*tenant/m.test(stdout), stdout)
+    assert(!/[\u0000-\u0009\u000b-\u001f\u007f]/.test(stdout), JSON.stringify(stdout))
+    assert(stdout.split('\n').every((l) => [...l].length <= 160), stdout)
+  }
+  assert(/\*ROWS[^]*\n +100 [^]*\n +10 [^]*\n +0 /.test((await top([w.admin, '--sort=rows'])).stdout), 'by rows')
+  const nobody = await top([`127.0.0.1:${await freePort()}`])
+  equal([nobody.code, nobody.stdout], [1, ''], 'nobody')
+  assert(/nobody answers at 127\.0\.0\.1, port \d+ \(Connection refused\): is BUSBAR_ADMIN_PORT set/.test(nobody.stderr), nobody.stderr)
+  const api = await top([w.busbar.url])
+  assert(api.code === 1 && /answers with 404.*BUSBAR_ADMIN_PORT/.test(api.stderr), api.stderr)
+  for (const args of [[], ['--sort=nothing', w.admin], [w.admin, w.admin], ['--twice'], ['http://']]) {
+    const wrong = await top(args)
+    assert(wrong.code === 2 && /^busbar top: /.test(wrong.stderr) && /busbar top \[URL\]/.test(wrong.stderr), wrong.stderr)
+  }
+  assert(/BUSBAR_ADMIN_PORT isn't set/.test((await top([])).stderr), 'which setting')
+})
+
+test('busbar top in a terminal: keys, its width, and the screen as it was before', async (t) => {
+  const w = await watched(t)
+  await w.sql(fill(1, 100))
+  for (let i = 0; i < 40; i++) await readAll(w.busbar.url, { table: 't', where: `tenant = ${i} AND v <> 'something that is longer than the terminal is wide'` })
+  const child = spawn('script', ['-qec', `stty rows 24 cols 100; exec '${BINARY}' top ${w.admin}`, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const ended = new Promise((done) => child.on('close', done))
+  t.cleanup(() => child.kill('SIGKILL'))
+  let seen = ''
+  child.stdout.on('data', (d) => (seen += d))
+  const last = () => seen.split('\u001b[H').at(-1)
+  await until(() => `a look: ${JSON.stringify(seen)}`, () => /\*BYTES/.test(last()) && seen.endsWith('\u001b[J'))
+  const lines = last().replaceAll(/\u001b\[[0-9;]*[A-Za-z]/g, '').split('\r\n')
+  equal(lines.length, 23, 'lines')
+  assert(lines.every((l) => l.length <= 100) && lines.some((l) => l.length === 100), JSON.stringify(lines))
+  t.note(lines.slice(0, 14).join('\n     '))
+  child.stdin.write('r')
+  await until(() => `another order: ${JSON.stringify(last())}`, () => /\*ROWS/.test(last()))
+  await w.busbar.stop()
+  await until('it says that nobody answers', () => /nobody answers/.test(last()))
+  await w.busbar.start()
+  await until('it goes on', () => /\*ROWS/.test(last()))
+  child.stdin.write('q')
+  equal(await within('it ends', 5000, ended), 0, 'exit status')
+  assert(seen.startsWith('\u001b[?1049h\u001b[?25l') && seen.endsWith('\u001b[?25h\u001b[?1049l'), 'the screen')
 })
