@@ -99,7 +99,8 @@ function showRefused(c) {
 const SVG = 'http://www.w3.org/2000/svg'
 const LINES = [['log', 'log_p99_ms'], ['half', 'client_p50_ms'], ['client', 'client_p99_ms']]
 const TICKS = [[1, '1 ms'], [10, '10 ms'], [100, '100 ms'], [1000, '1 s'], [10000, '10 s']]
-const SPAN_MS = 600000
+const SPAN_MS = 600000 // at most, and at least:
+const SPAN_LEAST_MS = 60000
 const LEFT = 60 // of a thousand, for the labels
 let samples = []
 
@@ -112,12 +113,12 @@ function path(name, d) {
 	return p
 }
 
-function line(key, end) {
+function line(key, end, whole) {
 	let d = ''
 	let last = 0
 	for (const s of samples) {
 		if (s[key] === null) continue
-		const x = LEFT + ((1000 - LEFT) * (s.at_ms - (end - SPAN_MS))) / SPAN_MS
+		const x = LEFT + ((1000 - LEFT) * (s.at_ms - (end - whole))) / whole
 		if (x < LEFT) continue
 		d += `${s.at_ms - last > 3500 ? 'M' : 'L'}${x.toFixed(1)} ${plotY(s[key]).toFixed(1)}h.1`
 		last = s.at_ms
@@ -129,7 +130,9 @@ async function plot() {
 	const { samples: more } = await ask(`/admin/lag?after=${samples.at(-1)?.at_ms ?? 0}`)
 	samples = [...samples, ...more].slice(-600)
 	const end = samples.at(-1)?.at_ms ?? Date.now()
-	const lines = LINES.map(([name, key]) => [name, line(key, end)])
+	const whole = Math.min(Math.max(end - (samples[0]?.at_ms ?? end), SPAN_LEAST_MS), SPAN_MS)
+	const lines = LINES.map(([name, key]) => [name, line(key, end, whole)])
+	$('plot-times').firstElementChild.textContent = ago(whole / 1000)
 	$('plot').querySelector('svg').replaceChildren(
 		...TICKS.map(([ms]) => path('grid', `M${LEFT} ${plotY(ms).toFixed(1)}H1000`)),
 		...lines.map(([name, d]) => path(name, d)),
