@@ -37,8 +37,9 @@ static void on_signal(int signal)
 
 void top_usage(FILE *out)
 {
-	fprintf(out, "  busbar top [URL]       what a running Busbar does, from its BUSBAR_ADMIN_PORT: anew each second, or --once\n"
-	             "                         --sort=bytes|rows|readers|changes|read|made; keys: b r d c l m, q ends it\n");
+	fprintf(out, "  busbar top [URL]       what a running Busbar does, anew each second, by its BUSBAR_ADMIN_PORT; with --once,\n"
+	             "                         one look; with --sort=bytes, rows, readers, changes, read or made, shapes in that\n"
+	             "                         order, which the keys b, r, d, c, l and m change; q ends it\n");
 }
 
 static int usage(const char *what)

@@ -231,6 +231,7 @@ test('events with their reasons, clients, memory, status', async (t) => {
 test('who is refused', async (t) => {
   const w = await watched(t, { env: { ELECTRIC_MAX_CONCURRENT_REQUESTS: '{"initial":1,"existing":1}' } })
   const { handle, offset } = await readAll(w.busbar.url, { table: 't' })
+  await until('no place is taken', async () => (await w.noun('clients')).places.existing.used === 0)
   const live = ask(w, { handle, offset, live: true })
   await until('it waits', async () => (await w.noun('clients')).waiting.long_poll === 1)
   equal((await ask(w, { handle, offset, live: true })).status, 503, 'the second one')
