@@ -123,7 +123,7 @@ unsigned admin_status(void *ctx, const char *query, struct buf *out)
 	struct shapes_ready ready;
 	struct admin_sample now;
 	(void)query;
-	ops_collect(a->ops, &v);
+	metrics_read(&v);
 	shapes_stats(a->ops->shapes, &st);
 	shapes_ready(a->ops->shapes, &ready);
 	admin_look(a, &now);

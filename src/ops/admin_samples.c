@@ -5,13 +5,13 @@
 void admin_look(const struct admin *a, struct admin_sample *out)
 {
 	struct metric_values v;
-	struct shapes_stats st;
+	struct guard_state wal; /* and not shapes_stats(): no disk that hangs may keep MAIN from its signals */
 	metrics_read(&v);
-	shapes_stats(a->ops->shapes, &st);
+	guard_read(a->ops->shapes, &wal);
 	*out = (struct admin_sample){
 		.wall_us = clock_wall_us(), .mono_ms = clock_mono_ms(), .changes = *metric_values_of(&v, METRIC_CHANGES),
 		.transactions = *metric_values_of(&v, METRIC_TRANSACTIONS), .entries = *metric_values_of(&v, METRIC_LOG_ENTRIES),
-		.wal_ours = st.wal.known ? st.wal.ours_bytes : -1, .wal_others = st.wal.known ? st.wal.others_bytes : -1,
+		.wal_ours = wal.known ? wal.ours_bytes : -1, .wal_others = wal.known ? wal.others_bytes : -1,
 	};
 	for (unsigned i = 0; i < METRIC_NLABELS_COST; i++)
 		out->steps += metric_values_of(&v, METRIC_EVALUATION_STEPS)[i];

@@ -147,7 +147,7 @@ static void *come_and_go(void *ctx)
 	for (uint64_t i = 1; i <= COMING; i++) {
 		struct shape *shape = add_shape(ctx, SHAPES + i);
 		if (i % 2 == 0)
-			shape_unlink(shape, REASON_DELETED, "test");
+			shape_rotate(shape, REASON_DELETED, "test");
 	}
 	return NULL;
 }
