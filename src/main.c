@@ -219,12 +219,14 @@ static int run(struct config *c)
 	metric_set(METRIC_STARTED, clock_wall_us());
 	log_notice("Starting Busbar " BUSBAR_VERSION " (commit %s)", busbar_commit);
 	event_put(EVENT_PROCESS, REASON_NONE, NULL, NULL, "started: Busbar " BUSBAR_VERSION " (commit %s)", busbar_commit);
-	if (shapes_start(&shapes, c, &e) != 0 || http_start(&http, c, shapes, &e) != 0) {
+	if (shapes_start(&shapes, c, &e) != 0) {
 		rc = fatal(&e);
 		goto out;
 	}
 	ops.shapes = shapes;
-	if (start_prometheus(&prometheus, &ops, &e) != 0 || start_admin(&admin_port, &admin, &ops, &e) != 0 || statsd_start(&statsd, &ops, &e) != 0) {
+	/* The API's port last: who sees it answer finds the others open. */
+	if (start_prometheus(&prometheus, &ops, &e) != 0 || start_admin(&admin_port, &admin, &ops, &e) != 0 || statsd_start(&statsd, &ops, &e) != 0 ||
+	    http_start(&http, c, shapes, &e) != 0) {
 		rc = fatal(&e);
 		goto out;
 	}

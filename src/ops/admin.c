@@ -56,7 +56,8 @@ static unsigned page_js(void *ctx, const char *query, struct buf *out)
 }
 
 #define PAGE_POLICY \
-	"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; " \
+	"form-action 'none'; frame-ancestors 'none'"
 
 const struct admin_path admin_paths[] = {
 	{"/", "text/html; charset=utf-8", page_html, PAGE_POLICY},

@@ -86,7 +86,8 @@ int64_t admin_percentile(const uint64_t *then, const uint64_t *now, unsigned per
 		uint64_t in = now[i] - then[i];
 		double low = i > 0 ? bounds[i - 1] : 0;
 		if (in > 0 && (double)(below + in) >= rank)
-			return (int64_t)(low + (bounds[i] - low) * (rank - (double)below) / (double)in); /* evenly inside a bucket, as Prometheus has it */
+			/* Evenly inside a bucket, as Prometheus has it. */
+			return (int64_t)(low + (bounds[i] - low) * (rank - (double)below) / (double)in);
 		below += in;
 	}
 	return bounds[METRIC_NBOUNDS - 1];

@@ -190,7 +190,8 @@ static void put_columns(const struct shape_def *d, struct buf *out)
 /* Ours names the schema of each operator, function and type. To read it, Postgres's own goes without saying. */
 static void make_readable(struct buf *sql)
 {
-	static const struct { const char *from; size_t skips; } parts[] = {{"OPERATOR(pg_catalog.", 20}, {"pg_catalog.", 11}, {"\"pg_catalog\".", 13}};
+	static const struct { const char *from; size_t skips; } parts[] = {
+		{"OPERATOR(pg_catalog.", 20}, {"pg_catalog.", 11}, {"\"pg_catalog\".", 13}};
 	bool text = false, oper = false;
 	char *to = sql->data;
 	for (const char *p = sql->data; p != NULL && *p != '\0';) {

@@ -163,8 +163,11 @@ static int find_place(const char *url, struct top_place *out)
 	if (url == NULL && (port == NULL || *port == '\0'))
 		return usage("no URL is given, and BUSBAR_ADMIN_PORT isn't set: the setting that opens the port which it asks");
 	if (url == NULL)
-		url = address == NULL || *address == '\0' || strcmp(address, "0.0.0.0") == 0 || strcmp(address, "::") == 0 ? "127.0.0.1" : address;
-	return top_place_parse(url, port, out) == 0 ? 0 : usage("the URL must be like http://127.0.0.1:3002, with the port of BUSBAR_ADMIN_PORT");
+		url = address == NULL || *address == '\0' || strcmp(address, "0.0.0.0") == 0 || strcmp(address, "::") == 0
+		          ? "127.0.0.1" : address;
+	if (top_place_parse(url, port, out) == 0)
+		return 0;
+	return usage("the URL must be like http://127.0.0.1:3002, with the port of BUSBAR_ADMIN_PORT");
 }
 
 int top_main(int argc, char **argv)

@@ -109,7 +109,8 @@ static json_t *parse(const struct top_place *p, const struct buf *in, struct err
 		return NULL;
 	}
 	if (status != 200) {
-		err_set(e, ERR_IO, "%s, port %s, answers with %d: it is no admin port of a Busbar of this version (BUSBAR_ADMIN_PORT)", p->host, p->port, status);
+		err_set(e, ERR_IO, "%s, port %s, answers with %d: it is no admin port of a Busbar of this version (BUSBAR_ADMIN_PORT)",
+		        p->host, p->port, status);
 		return NULL;
 	}
 	body += 4;

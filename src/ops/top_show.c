@@ -261,10 +261,10 @@ static void right(struct row *r, unsigned width, const char *text)
 static void shapes_head(struct row *r, const json_t *shapes)
 {
 	static const struct { const char *name, *sort; unsigned width; } columns[] = {
-		{"ROWS", "rows", 9}, {"BYTES", "bytes", 9}, {"READERS", "readers", 8}, {"READ", "read", 8}, {"CHANGES/S", "changes", 10}, {"MADE", "made", 0}};
+		{"ROWS", "rows", 9}, {"BYTES", "bytes", 9}, {"READERS", "readers", 8}, {"READ", "read", 8}, {"CHANGES/S", "changes", 10}};
 	if (r->colours)
 		buf_puts(r->out, "\033[7m");
-	for (size_t i = 0; i + 1 < sizeof columns / sizeof columns[0]; i++) {
+	for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
 		char name[CELL_MAX];
 		bool sorted = strcmp(text_at(shapes, "sort"), columns[i].sort) == 0;
 		snprintf(name, sizeof name, "%s%s", sorted ? "*" : "", columns[i].name);

@@ -143,7 +143,10 @@ test('shapes: rows, bytes, readers, last read, changes, routing; in order, page 
   // A rate is there from the second look on, a second after the first.
   await until('rates', async () => (await w.noun('shapes?sort=changes')).changes_over_s !== null)
   await w.sql(fill(200, 299))
-  await until('a rate', async () => (await w.noun('shapes?sort=changes')).shapes[0].changes_s > 0)
+  await until('a rate, and all rows', async () => {
+    const { shapes: list } = await w.noun('shapes?sort=changes')
+    return list[0].changes_s > 0 && list.reduce((sum, s) => sum + s.rows, 0) === 200 + 21 + 20
+  })
 
   const order = async (query) => (await w.noun(`shapes?${query}`)).shapes.map((s) => s.handle)
   const [h0, h1, h2, h3] = read.map((r) => r.handle)
