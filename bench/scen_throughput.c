@@ -128,11 +128,6 @@ static int64_t kind_expects(const struct tp *t, int64_t k, int64_t gate, int64_t
 	return t->kind == K_NOT_IN ? to - from + 1 - group : group - (gate > 0 && gate % t->n == k);
 }
 
-static int64_t groups_of(const struct tp *t)
-{
-	return t->n;
-}
-
 /* ---- checking ---- */
 
 struct probe_run {
@@ -173,7 +168,7 @@ static int check_probes(struct tp *t, int which, int64_t gate, int64_t from, int
 	if (t->kind == K_TABLE)
 		return 0; /* the witness saw each row itself */
 	progress("throughput, %s: checking %zu shapes of %s", t->title, side->probes, b->server[which].name);
-	p.want = (struct rows_want){.payload = b->opt.payload, .groups = groups_of(t), .last_id = to, .gate_id = gate};
+	p.want = (struct rows_want){.payload = b->opt.payload, .groups = t->n, .last_id = to, .gate_id = gate};
 	p.seen = mem_zalloc(sizeof *p.seen * sets);
 	p.count = mem_zalloc(sizeof *p.count * side->probes);
 	for (size_t i = 0; i < sets; i++)
@@ -251,10 +246,10 @@ static int load_open(struct load *l, struct tp *t, int which, enum mode mode)
 		size_t size = sizeof l->crew.member[i].sql;
 		int64_t a = l->from + n / per * i / sessions * per, z = l->from + n / per * (i + 1) / sessions * per;
 		if (mode == M_HUGE)
-			rows_batch_sql(sql, size, table, l->from, l->to, groups_of(t), b->opt.payload);
+			rows_batch_sql(sql, size, table, l->from, l->to, t->n, b->opt.payload);
 		else
 			snprintf(sql, size, "CALL " SCHEMA ".put_%s(%" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ")", table, a, z,
-				 groups_of(t), per);
+				 t->n, per);
 	}
 	/* Its commit flushes what the others have left in Postgres's buffers. */
 	size_t at = (size_t)snprintf(l->crew.last_sql, sizeof l->crew.last_sql, "SET synchronous_commit = on; ");
@@ -408,7 +403,7 @@ static int load_go(struct load *l, struct tp *t, int which)
 	rows_last_sql(sql, sizeof sql, t->side[which].table, l->gate, b->opt.payload);
 	if (db_exec(&b->admin, &b->err, "SET synchronous_commit = off") ||
 	    db_exec(&b->admin, &b->err, "CALL " SCHEMA ".put_%s(%" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64 ")",
-		    written_table(t, which), l->first, l->gate, groups_of(t), l->mode == M_ROWS ? b->opt.txn_rows : 1) ||
+		    written_table(t, which), l->first, l->gate, t->n, l->mode == M_ROWS ? b->opt.txn_rows : 1) ||
 	    db_exec(&b->admin, &b->err, "RESET synchronous_commit") || db_exec(&b->admin, &b->err, "%s", sql))
 		return -1;
 	from = wal_position(b);
@@ -551,7 +546,7 @@ static int server_run(struct tp *t, int which, enum mode mode, int round)
 	crowd.loop.tick = witness_tick;
 	result = load_open(&load, t, which, mode);
 	w.want = (struct rows_want){
-		.payload = b->opt.payload, .groups = groups_of(t), .last_id = load.to, .gate_id = load.gate};
+		.payload = b->opt.payload, .groups = t->n, .last_id = load.to, .gate_id = load.gate};
 	seen_init(&w.seen, load.first, load.to + 1);
 	if (result == 0)
 		result = load_go(&load, t, which);

@@ -278,3 +278,30 @@ void dt_put_interval(struct buf *out, const struct where_interval *v)
 	}
 	buf_added(out, (size_t)(s - start));
 }
+
+#define WRITTEN_HOURS_MAX 15 /* of an offset that Postgres reads */
+
+/* +HH[:MM[:SS]], of any number of hours that fits; as seconds west. */
+static bool printed_zone(const char *p, size_t n, int32_t *west)
+{
+	int64_t part[3] = {0};
+	size_t i = 1, k = 0;
+	for (; i < n && k < 3; i++, k++) {
+		size_t from = i;
+		for (; i < n && p[i] >= '0' && p[i] <= '9' && part[k] < 1000000; i++)
+			part[k] = part[k] * 10 + (p[i] - '0');
+		if (i - from < 2 || (i < n && p[i] != ':'))
+			return false;
+	}
+	int64_t s = part[0] * 3600 + part[1] * 60 + part[2];
+	*west = (int32_t)(p[0] == '-' ? s : -s);
+	return k > 0 && i > n && part[0] > WRITTEN_HOURS_MAX && part[1] < 60 && part[2] < 60 && s <= INT32_MAX;
+}
+
+bool dt_read_printed_timetz(struct where_call *c, const char *p, size_t n, struct where_timetz *v)
+{
+	size_t at = n;
+	while (at > 0 && p[at - 1] != '+' && p[at - 1] != '-')
+		at--;
+	return at > 1 && printed_zone(p + at - 1, n - at + 1, &v->zone) && dt_read_time(c, p, at - 1, -1, &v->us) == 0;
+}
