@@ -22,6 +22,7 @@
 #include "http/http.h"
 #include "http/side.h"
 #include "ops/doctor.h"
+#include "ops/explain.h"
 #include "ops/ops.h"
 #include "ops/prometheus.h"
 #include "ops/statsd.h"
@@ -36,6 +37,7 @@ static void usage(FILE *out)
 	             "  busbar                 run, configured by environment variables\n"
 	             "  busbar --check-config  read the configuration, say what is wrong with it, and exit\n");
 	doctor_usage(out);
+	explain_usage(out);
 	fprintf(out, "  busbar compact         make the file of a stopped Busbar's store as small as what is in it\n"
 	             "  busbar --version\n"
 	             "  busbar --help\n"
@@ -236,6 +238,10 @@ int main(int argc, char **argv)
 	if (argc >= 2 && strcmp(argv[1], "doctor") == 0) {
 		pg_init();
 		return doctor_main(argc - 2, argv + 2);
+	}
+	if (argc >= 2 && strcmp(argv[1], "explain") == 0) {
+		pg_init();
+		return explain_main(argc - 2, argv + 2);
 	}
 	bool check = argc == 2 && strcmp(argv[1], "--check-config") == 0, compacts = argc == 2 && strcmp(argv[1], "compact") == 0;
 	if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
