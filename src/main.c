@@ -21,11 +21,13 @@
 #include "base/settings.h"
 #include "http/http.h"
 #include "http/side.h"
+#include "ops/admin.h"
 #include "ops/doctor.h"
 #include "ops/explain.h"
 #include "ops/ops.h"
 #include "ops/prometheus.h"
 #include "ops/statsd.h"
+#include "ops/top.h"
 #include "pg/conn.h"
 #include "shapes/shapes.h"
 #include "version.h"
@@ -38,6 +40,7 @@ static void usage(FILE *out)
 	             "  busbar --check-config  read the configuration, say what is wrong with it, and exit\n");
 	doctor_usage(out);
 	explain_usage(out);
+	top_usage(out);
 	fprintf(out, "  busbar compact         make the file of a stopped Busbar's store as small as what is in it\n"
 	             "  busbar --version\n"
 	             "  busbar --help\n"
@@ -95,9 +98,11 @@ static void notify_fatal(void *ctx)
 	(void)ignored;
 }
 
-static void tick(struct shapes *shapes)
+static void tick(struct shapes *shapes, struct admin *admin)
 {
 	shapes_tick(shapes);
+	if (admin != NULL)
+		admin_sample(admin);
 	log_tell_seldom();
 }
 
@@ -129,13 +134,13 @@ static void reload(struct config *c)
 }
 
 /* Waits for a signal (0) or the engine's fatal error (1). */
-static int wait_for_end(int signals, int event, struct shapes *shapes, struct config *config)
+static int wait_for_end(int signals, int event, struct shapes *shapes, struct admin *admin, struct config *config)
 {
 	for (;;) {
 		struct pollfd fds[] = {{signals, POLLIN, 0}, {event, POLLIN, 0}};
 		int ready = poll(fds, 2, SHAPES_TICK_MS);
 		if (ready == 0)
-			tick(shapes);
+			tick(shapes, admin);
 		if (ready == 0 || (ready < 0 && errno == EINTR))
 			continue;
 		if (fds[1].revents != 0)
@@ -162,15 +167,39 @@ static void bound_free_memory(void)
 	mallopt(M_TRIM_THRESHOLD, 16 << 20);
 }
 
+static int start_prometheus(struct side **out, struct ops *ops, struct err *e)
+{
+	static struct side_path path = {"/metrics", PROMETHEUS_TYPE, prometheus_fill, NULL, NULL};
+	const struct config *c = ops->config;
+	path.ctx = ops;
+	if (c->prometheus_port == 0)
+		return 0;
+	struct side_port port = {"ELECTRIC_PROMETHEUS_PORT", c->prometheus_port, NULL, c->listen_on_ipv6};
+	return side_start(out, &port, &path, 1, e);
+}
+
+static int start_admin(struct side **out, struct admin **admin, const struct ops *ops, struct err *e)
+{
+	static struct side_path paths[ADMIN_PATHS_MAX];
+	const struct config *c = ops->config;
+	if (c->admin_port == 0)
+		return 0;
+	*admin = admin_new(ops);
+	for (size_t i = 0; i < admin_npaths; i++)
+		paths[i] = (struct side_path){admin_paths[i].path, admin_paths[i].type, admin_paths[i].fill, *admin, admin_paths[i].policy};
+	struct side_port port = {"BUSBAR_ADMIN_PORT", c->admin_port, c->admin_address, false};
+	return side_start(out, &port, paths, admin_npaths, e);
+}
+
 static int run(struct config *c)
 {
 	struct err e = {0};
 	struct shapes *shapes = NULL;
 	struct http *http = NULL;
-	struct side *prometheus = NULL;
+	struct side *prometheus = NULL, *admin_port = NULL;
+	struct admin *admin = NULL;
 	struct statsd *statsd = NULL;
 	struct ops ops = {.config = c, .version = BUSBAR_VERSION, .commit = busbar_commit};
-	const struct side_path metrics = {"/metrics", PROMETHEUS_TYPE, prometheus_fill, &ops};
 	int rc = 1;
 	sigset_t set;
 	sigemptyset(&set);
@@ -192,24 +221,26 @@ static int run(struct config *c)
 	metric_set(METRIC_STARTED, clock_wall_us());
 	log_notice("Starting Busbar " BUSBAR_VERSION " (commit %s)", busbar_commit);
 	event_put(EVENT_PROCESS, REASON_NONE, NULL, NULL, "started: Busbar " BUSBAR_VERSION " (commit %s)", busbar_commit);
-	if (shapes_start(&shapes, c, &e) != 0 || http_start(&http, c, shapes, &e) != 0) {
+	if (shapes_start(&shapes, c, &e) != 0) {
 		rc = fatal(&e);
 		goto out;
 	}
 	ops.shapes = shapes;
-	if ((c->prometheus_port != 0 &&
-	     side_start(&prometheus, c->prometheus_port, c->listen_on_ipv6, "ELECTRIC_PROMETHEUS_PORT", &metrics, 1, &e) != 0) ||
-	    statsd_start(&statsd, &ops, &e) != 0) {
+	/* The API's port last: who sees it answer finds the others open. */
+	if (start_prometheus(&prometheus, &ops, &e) != 0 || start_admin(&admin_port, &admin, &ops, &e) != 0 || statsd_start(&statsd, &ops, &e) != 0 ||
+	    http_start(&http, c, shapes, &e) != 0) {
 		rc = fatal(&e);
 		goto out;
 	}
 	shapes_on_fatal(shapes, notify_fatal, &event);
-	rc = wait_for_end(signals, event, shapes, c);
+	rc = wait_for_end(signals, event, shapes, admin, c);
 	if (rc == 1 && shapes_fatal(shapes, &e))
 		(void)fatal_stream(&e);
 out:
 	statsd_stop(statsd);
+	side_stop(admin_port);
 	side_stop(prometheus);
+	admin_free(admin);
 	http_stop(http);
 	if (shapes != NULL)
 		shapes_on_fatal(shapes, NULL, NULL);
@@ -243,6 +274,8 @@ int main(int argc, char **argv)
 		pg_init();
 		return explain_main(argc - 2, argv + 2);
 	}
+	if (argc >= 2 && strcmp(argv[1], "top") == 0)
+		return top_main(argc - 2, argv + 2);
 	bool check = argc == 2 && strcmp(argv[1], "--check-config") == 0, compacts = argc == 2 && strcmp(argv[1], "compact") == 0;
 	if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
 		usage(stdout);

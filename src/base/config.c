@@ -5,6 +5,7 @@
  */
 #include "base/config.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -60,7 +61,7 @@ static const struct { enum var var; int64_t min, max; } ranges[] = {
 	{V_ELECTRIC_DATABASE_TCP_KEEPALIVE_COUNT, 1, 127},
 	{V_ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE, 0, INT64_MAX},
 	{V_ELECTRIC_PORT, 0, 65535}, /* 0: the system chooses */
-	{V_ELECTRIC_PROMETHEUS_PORT, 0, 65535}, {V_ELECTRIC_LONG_POLL_TIMEOUT, 1, TIME_MS_MAX},
+	{V_ELECTRIC_PROMETHEUS_PORT, 0, 65535}, {V_BUSBAR_ADMIN_PORT, 0, 65535}, {V_ELECTRIC_LONG_POLL_TIMEOUT, 1, TIME_MS_MAX},
 	{V_ELECTRIC_CACHE_MAX_AGE, 0, INT32_MAX},
 	{V_ELECTRIC_CACHE_STALE_AGE, 0, INT32_MAX}, {V_BUSBAR_SUBQUERY_CACHE_MAX_AGE, 0, INT32_MAX},
 	{V_ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD, 1, INT64_MAX},
@@ -870,6 +871,13 @@ static char *text_or_null(const struct loader *l, enum var v)
 static int load_rest(struct loader *l, struct config *c)
 {
 	c->prometheus_port = (int)num_or(l, V_ELECTRIC_PROMETHEUS_PORT, 0);
+	c->admin_port = (int)num_or(l, V_BUSBAR_ADMIN_PORT, 0);
+	c->admin_address = mem_strdup(l->text[V_BUSBAR_ADMIN_ADDRESS]);
+	unsigned char ip[sizeof(struct in6_addr)];
+	if (inet_pton(AF_INET, c->admin_address, ip) != 1 && inet_pton(AF_INET6, c->admin_address, ip) != 1) {
+		err_set(l->e, ERR_CONFIG, "BUSBAR_ADMIN_ADDRESS: must be an IP address, such as 127.0.0.1, 0.0.0.0 or ::1");
+		return bad(l, V_BUSBAR_ADMIN_ADDRESS);
+	}
 	c->statsd_host = text_or_null(l, V_ELECTRIC_STATSD_HOST);
 	c->instance_id = text_or_null(l, V_ELECTRIC_INSTANCE_ID);
 	c->system_metrics_poll_ms = l->num[V_ELECTRIC_SYSTEM_METRICS_POLL_INTERVAL];
@@ -915,7 +923,7 @@ void config_clear(struct config *c)
 	config_url_clear(&c->pooled_database);
 	config_forget_secrets(c);
 	char *const texts[] = {c->ca_certificate_file, c->replication_stream_id, c->slot_name, c->publication_name,
-	                       c->subquery_tables, c->storage_dir, c->settings_file, c->statsd_host, c->instance_id};
+	                       c->subquery_tables, c->storage_dir, c->settings_file, c->admin_address, c->statsd_host, c->instance_id};
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		free(texts[i]);
 	*c = (struct config){0};

@@ -85,6 +85,8 @@ struct config {
 
 	/* metrics */
 	int prometheus_port; /* 0: none */
+	int admin_port;      /* 0: none */
+	char *admin_address; /* an IP */
 	char *statsd_host;   /* as it is written; NULL: none */
 	char *instance_id;   /* NULL: unset */
 	int64_t system_metrics_poll_ms;

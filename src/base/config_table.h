@@ -132,6 +132,8 @@ X(ELECTRIC_LOG_OTP_REPORTS, BOOL, "false", NO_EFFECT, "There is no Erlang machin
 X(ELECTRIC_INSTANCE_ID, TEXT, NULL, USED, "The tag instance_id of what StatsD is sent; random if unset or empty")
 X(ELECTRIC_SERVICE_NAME, TEXT, NULL, NO_EFFECT, "Only telemetry would show it")
 X(ELECTRIC_PROMETHEUS_PORT, INT, NULL, USED, "Port on which Prometheus finds GET /metrics, on all addresses, without a secret; 0 or unset: none")
+X(BUSBAR_ADMIN_PORT, INT, NULL, USED, "Port of the admin page, its JSON and what `busbar top` shows, without a secret; 0 or unset: none")
+X(BUSBAR_ADMIN_ADDRESS, TEXT, "127.0.0.1", USED, "The IP address that port is on; 0.0.0.0: all. It shows conditions of shapes, so keep it to those who may see them")
 X(ELECTRIC_STATSD_HOST, TEXT, NULL, USED, "Where metrics are sent by UDP as StatsD with Datadog's tags: a host, or host:port; port 8125")
 X(BUSBAR_HEARTBEAT_INTERVAL, TIME, NULL, USED,
   "How often Postgres is written a logical message, to measure its way back through the stream; at least 1s, none if unset")
@@ -155,7 +157,7 @@ X(ELECTRIC_TELEMETRY_LONG_SCHEDULE_THRESHOLD, INT, NULL, NO_EFFECT, "There is no
 X(ELECTRIC_TELEMETRY_LONG_MESSAGE_QUEUE_ENABLE_THRESHOLD, INT, NULL, NO_EFFECT, "There is no Erlang machine")
 X(ELECTRIC_TELEMETRY_LONG_MESSAGE_QUEUE_DISABLE_THRESHOLD, INT, NULL, NO_EFFECT, "There is no Erlang machine")
 X(SENTRY_DSN, TEXT, NULL, NO_EFFECT, "Nothing is sent to Sentry")
-X(ELECTRIC_LIVE_DASHBOARD_PORT, INT, NULL, LATER, "There is no dashboard yet")
+X(ELECTRIC_LIVE_DASHBOARD_PORT, INT, NULL, NO_EFFECT, "Its place is taken by BUSBAR_ADMIN_PORT")
 
 /* Names of older Electric versions, and documented ones that it never reads. */
 CONFIG_GROUP("Not read any more")

@@ -64,7 +64,7 @@ int http_start(struct http **out, const struct config *config, struct shapes *sh
 	/* Two descriptors for each daemon, and either class may come to hold all connections. */
 	unsigned usable = files > 2 * FILES_RESERVED ? files - FILES_RESERVED : files / 2;
 	h->conns_max = usable - usable / (DAEMON_CONNECTIONS_MAX / 4);
-	h->listen_fd = listen_open(config->port, config->listen_on_ipv6, LISTEN_BACKLOG, "ELECTRIC_PORT", e);
+	h->listen_fd = listen_open(NULL, config->port, config->listen_on_ipv6, LISTEN_BACKLOG, "ELECTRIC_PORT", e);
 	if (h->listen_fd < 0)
 		goto failed;
 	if (loops_start(h, e) < 0) {

@@ -73,8 +73,9 @@ static void put_head(struct buf *out, const char *name, const char *help, const 
 	buf_printf(out, " %s\n", type);
 }
 
-void prometheus_fill(void *ctx, struct buf *out)
+unsigned prometheus_fill(void *ctx, const char *query, struct buf *out)
 {
+	(void)query;
 	const struct ops *o = ctx;
 	struct metric_values v;
 	ops_collect(o, &v);
@@ -92,4 +93,5 @@ void prometheus_fill(void *ctx, struct buf *out)
 		else
 			put_numbers(out, m, cells, known);
 	}
+	return 200;
 }

@@ -11,6 +11,6 @@
 struct ops;
 
 /* For a path of a side listener: ctx is a struct ops. */
-void prometheus_fill(void *ctx, struct buf *out);
+unsigned prometheus_fill(void *ctx, const char *query, struct buf *out);
 
 #endif

@@ -107,6 +107,7 @@ static void take_shape(struct loading *l, uint64_t id, struct shape_record *r, s
 	tail_restore_snapshot(shape, r->nchunks);
 	ingest_restore_snapshot(shape, &r->snap);
 	pthread_rwlock_wrlock(&s->registry_lock);
+	atomic_store(&shape->rows, SHAPE_ROWS_UNKNOWN);
 	registry_link(s, shape);
 	pthread_rwlock_unlock(&s->registry_lock);
 	ground_loaded(shape);

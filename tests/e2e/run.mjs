@@ -12,7 +12,7 @@ const here = dirname(fileURLToPath(import.meta.url))
 // The longest first, so that the lanes end together.
 const SUITES = [
   'self', 'clients', 'rotation', 'keys', 'http', 'restarts', 'joining', 'conformance', 'majors', 'words', 'history', 'where', 'idle',
-  'crowd', 'nginx', 'reasons', 'deploy', 'subquery', 'inner', 'instances', 'subset', 'clients_subquery', 'sets', 'upstream', 'metrics', 'guard', 'doctor', 'limits',
+  'crowd', 'nginx', 'reasons', 'deploy', 'subquery', 'inner', 'instances', 'subset', 'clients_subquery', 'sets', 'upstream', 'metrics', 'guard', 'doctor', 'limits', 'admin',
 ]
 const LANES = 3
 const SUITE_MS = process.env.E2E_LONG === '1' ? 2 * 3600 * 1000 : 15 * 60 * 1000

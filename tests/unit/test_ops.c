@@ -24,7 +24,7 @@ static struct ops ops = {.config = &config, .version = "1.2.3", .commit = "abc"}
 static char *scrape(void)
 {
 	struct buf out = BUF_INIT((size_t)1 << 20);
-	prometheus_fill(&ops, &out);
+	prometheus_fill(&ops, "", &out);
 	CHECK(!out.failed);
 	return buf_detach(&out, NULL);
 }

@@ -12,6 +12,7 @@
 struct line {
 	_Atomic uint32_t refs;
 	uint32_t len, split;
+	int8_t grows; /* by so many rows a shape that shows it: 1 an insert, -1 a delete; 0 of one that was read back */
 	char text[];
 };
 

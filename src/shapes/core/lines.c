@@ -14,6 +14,7 @@ struct line *line_new(const char *text, size_t len, size_t split)
 	atomic_init(&l->refs, 1);
 	l->len = (uint32_t)len;
 	l->split = (uint32_t)split;
+	l->grows = 0;
 	memcpy(l->text, text, len);
 	return l;
 }

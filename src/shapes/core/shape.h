@@ -42,6 +42,9 @@ struct shape {
 	_Atomic int64_t read_ms; /* when it was read last, or made, or loaded */
 	/* In the store, what is above its blocks included: its snapshot, its log. For who goes first; more or less. */
 	_Atomic uint64_t snapshot_bytes, log_bytes;
+	/* For those who watch: entries that came into its log in this process, and the rows that follow from its snapshot and them. */
+	_Atomic uint64_t changes;
+	_Atomic int64_t rows; /* below zero: not known, as its snapshot is from before this process */
 	_Atomic bool dropped; /* no request finds it any more; its snapshot is given up */
 	unsigned char why;    /* dropped: enum reason; stays */
 	struct shape_link link;       /* to its table */
@@ -55,6 +58,8 @@ struct shape {
 	struct shape_in in;     /* INGEST's */
 	struct shape_wr wr;     /* WRITER's */
 };
+
+#define SHAPE_ROWS_UNKNOWN (INT64_MIN / 2)
 
 /* After a change of its state, with shape_lock() held or before anybody else knows it: counts it as what it is now. */
 void shape_count(struct shape *s);

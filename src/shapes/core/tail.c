@@ -42,6 +42,13 @@ enum shape_state tail_state(struct shape *s)
 	return state;
 }
 
+void tail_look(struct shape *s, struct tail_facts *out)
+{
+	pthread_mutex_lock(shape_lock(s));
+	*out = (struct tail_facts){s->tail.state, s->tail.waiters.n};
+	pthread_mutex_unlock(shape_lock(s));
+}
+
 bool tail_is_awaited(struct shape *s, enum shape_state *state)
 {
 	pthread_mutex_lock(shape_lock(s));
@@ -61,6 +68,11 @@ void tail_publish(struct shape *s, struct entry *entries, size_t n, struct chang
 	pthread_mutex_lock(lock);
 	REQUIRE(s->tail.last.tx == 0 || log_offset_cmp(s->tail.last, entries[0].at) < 0 || atomic_load(&s->dropped));
 	push(s, entries, n);
+	int64_t rows = 0;
+	for (size_t i = 0; i < n; i++)
+		rows += entries[i].line->grows;
+	atomic_fetch_add_explicit(&s->changes, n, memory_order_relaxed);
+	atomic_fetch_add_explicit(&s->rows, rows, memory_order_relaxed);
 	wait_list_wake_above(&s->tail.waiters, s->tail.last, times);
 	pthread_mutex_unlock(lock);
 }

@@ -25,6 +25,12 @@ struct shape;
 
 /* The shape's state a moment ago. */
 enum shape_state tail_state(struct shape *s);
+/* What it has, for those who watch. */
+struct tail_facts {
+	enum shape_state state;
+	uint32_t readers; /* clients parked on it */
+};
+void tail_look(struct shape *s, struct tail_facts *out);
 /* Whether a client is parked on it; and its state. */
 bool tail_is_awaited(struct shape *s, enum shape_state *state);
 /* Appends published entries under the shape's lock and wakes. Takes the line references. `times`: zeroes if they are of several

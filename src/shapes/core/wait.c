@@ -10,6 +10,7 @@ void wait_list_init(struct wait_list *l, pthread_mutex_t *lock)
 {
 	l->lock = lock;
 	l->head = NULL;
+	l->n = 0;
 }
 
 void wait_list_add(struct wait_list *l, struct waiter *w)
@@ -24,6 +25,7 @@ void wait_list_add(struct wait_list *l, struct waiter *w)
 	if (l->head != NULL)
 		l->head->prev = w;
 	l->head = w;
+	l->n++;
 }
 
 static void unlink_waiter(struct wait_list *l, struct waiter *w)
@@ -35,6 +37,7 @@ static void unlink_waiter(struct wait_list *l, struct waiter *w)
 		l->head = w->next;
 	if (w->next != NULL)
 		w->next->prev = w->prev;
+	l->n--;
 	w->list = NULL;
 	w->next = w->prev = NULL;
 }

@@ -12,6 +12,7 @@
 struct wait_list {
 	pthread_mutex_t *lock; /* guards the list and what its waiters wait for */
 	struct waiter *head;
+	uint32_t n; /* how many wait */
 };
 
 void wait_list_init(struct wait_list *l, pthread_mutex_t *lock);

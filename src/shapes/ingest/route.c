@@ -61,14 +61,14 @@ static enum metric_routing routing_of(const struct shape *s)
 
 static void count_routed(struct shape *s, bool routed)
 {
-	if (routed && s->in.counted_as == 0) {
-		s->in.counted_as = (uint8_t)(routing_of(s) + 1);
-		metric_add_label(METRIC_SHAPES_BY_INDEX, s->in.counted_as - 1u, 1);
-	} else if (!routed && s->in.counted_as != 0) {
-		metric_add_label(METRIC_SHAPES_BY_INDEX, s->in.counted_as - 1u, -1);
-		s->in.counted_as = 0;
-	}
+	unsigned was = atomic_load_explicit(&s->in.counted_as, memory_order_relaxed), now = routed ? routing_of(s) + 1u : 0;
+	if ((was == 0) == !routed)
+		return;
+	metric_add_label(METRIC_SHAPES_BY_INDEX, (routed ? now : was) - 1, routed ? 1 : -1);
+	atomic_store_explicit(&s->in.counted_as, (uint8_t)now, memory_order_relaxed);
 }
+
+int route_way(const struct shape *s) { return (int)atomic_load_explicit(&s->in.counted_as, memory_order_relaxed) - 1; }
 
 static int route_add(struct ingest *in, uint32_t oid, struct shape *s, struct err *e)
 {

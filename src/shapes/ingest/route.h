@@ -87,4 +87,7 @@ struct held {
 	bool bound_ok;
 };
 
+/* How changes find a shape: an enum metric_routing, -1: they don't (yet, or any more). Any thread. */
+int route_way(const struct shape *s);
+
 #endif

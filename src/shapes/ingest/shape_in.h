@@ -31,7 +31,7 @@ struct snapshot_filter {
 
 struct shape_in {
 	bool routed;
-	uint8_t counted_as;   /* enum metric_routing and one, 0: as none; ingest/route.c */
+	_Atomic uint8_t counted_as; /* enum metric_routing and one, 0: as none; ingest/route.c, route_way() */
 	bool drop_put;        /* its ITEM_DROP is in the writer's queue */
 	struct format *format;
 	size_t route_at;      /* its place in its own table's route */

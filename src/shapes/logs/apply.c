@@ -176,22 +176,28 @@ static int stage(struct shapes *s, const struct item_stage *it, struct err *e)
 }
 
 /* What was staged before, and cut, isn't its any more. */
-static void count_staged(const struct writer *w, struct shape *shape, uint64_t bytes)
+static void count_staged(const struct writer *w, struct shape *shape, const struct entry *entry)
 {
+	uint64_t bytes = entry_bytes(entry);
 	if (shape->wr.staged_in != w->unstaged) {
 		atomic_fetch_sub(&shape->log_bytes, shape->wr.staged_bytes);
+		atomic_fetch_sub(&shape->rows, shape->wr.staged_rows);
 		shape->wr.staged_bytes = 0;
+		shape->wr.staged_rows = 0;
 		shape->wr.staged_in = w->unstaged;
 	}
 	shape->wr.staged_bytes += bytes;
+	shape->wr.staged_rows += entry->line->grows;
 	atomic_fetch_add(&shape->log_bytes, bytes);
+	atomic_fetch_add(&shape->rows, entry->line->grows);
+	atomic_fetch_add(&shape->changes, 1);
 }
 
 static void stage_committed(struct shapes *s, const struct item_stage *it)
 {
 	for (size_t i = 0; i < it->nrows; i++) {
 		struct shape *shape = it->rows[i].shape;
-		count_staged(&s->writer, shape, entry_bytes(&it->rows[i].entry));
+		count_staged(&s->writer, shape, &it->rows[i].entry);
 		if (it->rows[i].entry.flags & ENTRY_CHUNK_END)
 			shape->wr.staged_chunk_end = it->rows[i].entry.at;
 	}
@@ -230,6 +236,7 @@ static void publish_committed(struct shapes *s, const struct item_publish *it)
 		struct shape *shape = it->ends.list[i].shape;
 		struct log_offset at = it->ends.list[i].at;
 		shape->wr.staged_bytes = 0; /* they stay */
+		shape->wr.staged_rows = 0;
 		pthread_mutex_lock(shape_lock(shape));
 		/* docs/invariants.md 2.8: nothing stands in memory below what was staged; of one that was damaged it may. */
 		REQUIRE(shape->tail.n == 0 || atomic_load(&shape->dropped));

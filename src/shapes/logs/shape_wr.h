@@ -16,6 +16,7 @@ struct shape_wr {
 	uint64_t oldest_seq;  /* journal batch of its oldest entry that isn't folded */
 	struct log_offset staged_chunk_end; /* the last chunk end that was staged */
 	uint64_t staged_bytes, staged_in;   /* of the running transaction, unless writer.unstaged has moved on since */
+	int64_t staged_rows;
 };
 
 #endif

@@ -31,6 +31,7 @@ struct copy {
 	uint32_t chunk, pieces;
 	uint64_t chunk_bytes;
 	size_t piece_bytes; /* of the lines in the piece */
+	int64_t piece_rows;
 	size_t all_bytes;   /* of the pieces before it */
 	bool packed;        /* the piece is */
 	struct key_counts counts; /* where rows may be equal */
@@ -52,7 +53,9 @@ static int put_piece(struct copy *c, bool closes, struct err *e)
 	}
 	row_pack_end(&c->piece, c->piece_bytes);
 	writer_put(c->s, item_piece_new(c->shape, c->chunk, c->pieces++, closes, &c->piece));
+	atomic_fetch_add(&c->shape->rows, c->piece_rows);
 	c->all_bytes += c->piece_bytes;
+	c->piece_rows = 0;
 	c->piece_bytes = 0;
 	if (closes) {
 		c->chunk++;
@@ -102,6 +105,7 @@ static int copy_row(void *ctx, const struct pg_copy_value *values, struct err *e
 		return 0;
 	}
 	c->piece_bytes += line;
+	c->piece_rows++;
 	c->chunk_bytes += line; /* the row and one byte, as Electric counts */
 	if (c->chunk_bytes >= c->shape->chunk_bytes)
 		return put_piece(c, true, e);

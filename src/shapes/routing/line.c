@@ -341,7 +341,11 @@ static struct line *one_line(const struct rendering *r, const char *operation, b
 		put_object(r, CHANGED_OLD);
 	}
 	size_t split = put_headers(r, operation, at, key_change, !key_of_old);
-	return r->out->failed ? NULL : line_new(r->out->data, r->out->len, split);
+	if (r->out->failed)
+		return NULL;
+	struct line *line = line_new(r->out->data, r->out->len, split);
+	line->grows = operation[0] == 'i' ? 1 : operation[0] == 'd' ? -1 : 0;
+	return line;
 }
 
 /* Whether the old tuple has all that this shape must show or compare. */

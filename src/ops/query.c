@@ -1,0 +1,42 @@
+/* query.c - see query.h. */
+#include "ops/query.h"
+
+#include <string.h>
+
+static int hex(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+static int decode(const char *p, size_t len, char *out, size_t max)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < len; i++) {
+		char c = p[i] == '+' ? ' ' : p[i];
+		if (c == '%') {
+			int high = i + 2 < len ? hex(p[i + 1]) : -1, low = i + 2 < len ? hex(p[i + 2]) : -1;
+			if (high < 0 || low < 0)
+				return -1;
+			c = (char)(high << 4 | low);
+			i += 2;
+		}
+		if (c == '\0' || n + 1 >= max)
+			return -1;
+		out[n++] = c;
+	}
+	out[n] = '\0';
+	return n > 0;
+}
+
+int query_param(const char *query, const char *name, char *out, size_t max)
+{
+	size_t name_len = strlen(name);
+	out[0] = '\0';
+	for (const char *p = query; *p != '\0';) {
+		size_t len = strcspn(p, "&");
+		if (len > name_len && strncmp(p, name, name_len) == 0 && p[name_len] == '=')
+			return decode(p + name_len + 1, len - name_len - 1, out, max);
+		p += len + (p[len] == '&');
+	}
+	return 0;
+}
