@@ -129,9 +129,9 @@ void explain_clear(struct explain *x)
 static const struct { const char *code, *text; } costs[] = {
 	[COST_NEVER] = {"never", "no row can satisfy it"},
 	[COST_ALL] = {"all", "every change of the table goes to the shape; nothing is evaluated"},
-	[COST_INDEX] = {"index", "a changed row is looked up, however many shapes there are of this form"},
-	[COST_INDEX_AND_REST] = {"index-and-rest", "a changed row is looked up, and the rest is evaluated for the shapes that the index leads to"},
-	[COST_REST] = {"rest", "each changed row of the table is put to it: with many such shapes, changes become slow"},
+	[COST_INDEX] = {"indexed", "a changed row is looked up, however many shapes there are of this form"},
+	[COST_INDEX_AND_REST] = {"residual", "a changed row is looked up, and the rest is evaluated for the shapes that the index leads to"},
+	[COST_REST] = {"unindexed", "each changed row of the table is put to it: with many such shapes, changes become slow"},
 };
 
 static const char *const hints[] = {

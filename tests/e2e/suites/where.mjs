@@ -483,11 +483,11 @@ test('busbar explain: what a condition costs, by the tables of the database', as
     return JSON.parse(r.stdout)
   }
   const cheap = await said("owner = 1 AND state = 'new'")
-  equal([cheap.table, cheap.cost, cheap.index, cheap.evaluated, cheap.advice], ['public.Items', 'index', ['eq(owner, state)'], [], []], 'cheap')
+  equal([cheap.table, cheap.cost, cheap.index, cheap.evaluated, cheap.advice], ['public.Items', 'indexed', ['eq(owner, state)'], [], []], 'cheap')
   const dear = await said("title LIKE '%x'")
-  equal([dear.cost, dear.index, dear.evaluated.length, dear.advice.length], ['rest', [], 1, 1], 'dear')
+  equal([dear.cost, dear.index, dear.evaluated.length, dear.advice.length], ['unindexed', [], 1, 1], 'dear')
   const sub = await said('id IN (SELECT item FROM members WHERE who = $1)', '--param', '1=ada')
-  equal([sub.cost, sub.subqueries.length, sub.subqueries[0].table, sub.subqueries[0].index], ['index', 1, 'public.members', ['eq(who)']], 'subquery')
+  equal([sub.cost, sub.subqueries.length, sub.subqueries[0].table, sub.subqueries[0].index], ['indexed', 1, 'public.members', ['eq(who)']], 'subquery')
   const text = await explain(w, ['--table', 'members'])
   assert(text.status === 0 && /cost: +all/.test(text.stdout), text.stdout)
   // Nothing is left behind, and nothing was altered.
