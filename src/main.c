@@ -23,6 +23,7 @@
 #include "http/side.h"
 #include "ops/admin.h"
 #include "ops/doctor.h"
+#include "ops/explain.h"
 #include "ops/ops.h"
 #include "ops/prometheus.h"
 #include "ops/statsd.h"
@@ -38,6 +39,7 @@ static void usage(FILE *out)
 	             "  busbar                 run, configured by environment variables\n"
 	             "  busbar --check-config  read the configuration, say what is wrong with it, and exit\n");
 	doctor_usage(out);
+	explain_usage(out);
 	top_usage(out);
 	fprintf(out, "  busbar compact         make the file of a stopped Busbar's store as small as what is in it\n"
 	             "  busbar --version\n"
@@ -267,6 +269,10 @@ int main(int argc, char **argv)
 	if (argc >= 2 && strcmp(argv[1], "doctor") == 0) {
 		pg_init();
 		return doctor_main(argc - 2, argv + 2);
+	}
+	if (argc >= 2 && strcmp(argv[1], "explain") == 0) {
+		pg_init();
+		return explain_main(argc - 2, argv + 2);
 	}
 	if (argc >= 2 && strcmp(argv[1], "top") == 0)
 		return top_main(argc - 2, argv + 2);

@@ -721,6 +721,10 @@ static int load_replication(struct loader *l, struct config *c)
 	if (l->set[V_ELECTRIC_REPLICATION_IDLE_TIMEOUT] && idle_ms < 30000)
 		return err_set(l->e, ERR_CONFIG, "Invalid value for ELECTRIC_REPLICATION_IDLE_TIMEOUT: %" PRId64 /* COMPAT */
 		               ". The minimum supported timeout is 30sec.", idle_ms);
+	c->idle_timeout_ms = l->set[V_ELECTRIC_REPLICATION_IDLE_TIMEOUT] && !c->temporary_slot ? idle_ms : 0;
+	if (l->set[V_ELECTRIC_REPLICATION_IDLE_TIMEOUT] && c->temporary_slot)
+		warn(l, "ELECTRIC_REPLICATION_IDLE_TIMEOUT has no effect: a temporary slot (CLEANUP_REPLICATION_SLOTS_ON_SHUTDOWN) ends with its "
+		        "connection");
 	c->manual_table_publishing = l->num[V_ELECTRIC_MANUAL_TABLE_PUBLISHING];
 	c->publication_refresh_ms = l->num[V_ELECTRIC_TWEAKS_PUBLICATION_REFRESH_PERIOD];
 	c->schema_reconciler_ms = l->num[V_ELECTRIC_TWEAKS_SCHEMA_RECONCILER_PERIOD];

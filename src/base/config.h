@@ -91,6 +91,7 @@ struct config {
 	char *instance_id;   /* NULL: unset */
 	int64_t system_metrics_poll_ms;
 	int64_t heartbeat_ms; /* 0: none */
+	int64_t idle_timeout_ms; /* ELECTRIC_REPLICATION_IDLE_TIMEOUT; 0: connections stay open */
 
 	/* logging */
 	enum log_level log_level;

@@ -40,8 +40,8 @@ X(CLEANUP_REPLICATION_SLOTS_ON_SHUTDOWN, BOOL, "false", USED,
   "Use a temporary slot: every start makes a new one and all shapes start over")
 X(ELECTRIC_TEMPORARY_REPLICATION_SLOT_USE_RANDOM_NAME, BOOL, "false", USED,
   "With a temporary slot only: its name is random, so that instances don't exclude each other")
-X(ELECTRIC_REPLICATION_IDLE_TIMEOUT, TIME, NULL, LATER,
-  "Closing database connections when idle; Busbar keeps them open")
+X(ELECTRIC_REPLICATION_IDLE_TIMEOUT, TIME, NULL, USED,
+  "All database connections are closed after so long without a change or a request, at least 30 s; never if unset")
 X(BUSBAR_WAL_LIMIT, SIZE, NULL, USED,
   "Most WAL that Postgres keeps for our slot, at least 16 MiB; nearing it new shapes are refused, at it the slot is given up")
 X(BUSBAR_WAL_LIMIT_AGE, TIME, NULL, USED,

@@ -8,7 +8,7 @@
 
 enum step health_start(struct request *r)
 {
-	enum shapes_status status = shapes_status(r->http->shapes);
+	enum shapes_status status = shapes_asleep(r->http->shapes) ? SHAPES_ACTIVE : shapes_status(r->http->shapes); /* COMPAT */
 	const char *body = status == SHAPES_ACTIVE    ? "{\"status\":\"active\"}"
 	                   : status == SHAPES_WAITING ? "{\"status\":\"waiting\"}"
 	                                              : "{\"status\":\"starting\"}";
@@ -45,8 +45,8 @@ enum step ready_start(struct request *r)
 	if (!ready.ready)
 		reply_reason(&p, ready.why);
 	buf_printf(&body, "{\"status\":\"%s\"", ready.status);
-	if (ready.away)
-		buf_puts(&body, ",\"postgres\":\"away\"");
+	if (ready.away || ready.asleep)
+		buf_puts(&body, ready.away ? ",\"postgres\":\"away\"" : ",\"postgres\":\"asleep\"");
 	if (ready.wal != NULL) {
 		buf_printf(&body, ",\"wal\":{\"step\":\"%s\",\"reason\":", ready.wal);
 		buf_json_string(&body, ready.wal_text, strlen(ready.wal_text));

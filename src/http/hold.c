@@ -23,6 +23,19 @@ enum step hold_ready(struct request *r)
 	return reply_refused(r, stopping(r) ? REASON_STOPPING : shapes_status_why(r->http->shapes), text, 5, false);
 }
 
+enum step hold_awake(struct request *r)
+{
+	int64_t until = r->began_ms + READY_HOLD_MS;
+	if (r->awake)
+		return STEP_NEXT;
+	request_cancel(r);
+	if (now(r) < until && !stopping(r) && shapes_wake(r->http->shapes, &r->waiter))
+		return request_park(r, until);
+	request_cancel(r);
+	r->awake = true; /* what happens later is no concern of it: who waits for a change doesn't keep connections open */
+	return STEP_NEXT;
+}
+
 enum step hold_current(struct request *r)
 {
 	int64_t until = r->began_ms + UNPROVEN_HOLD_MS;

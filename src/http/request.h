@@ -85,6 +85,7 @@ struct request {
 	uint8_t why;           /* enum reason: the handle that it names isn't served, for that */
 	bool gone_first;       /* it names a shape with subqueries that is gone: whatever else is to be said, it is told that (reply.c) */
 	bool live, sse, has_cursor;
+	bool awake;            /* hold_awake() is done */
 	uint8_t waits_as;      /* enum metric_waiters and one, 0: as none */
 	int64_t cursor;
 	struct subset_request *subset; /* NULL: it asks for no subset */

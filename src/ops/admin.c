@@ -70,6 +70,7 @@ const struct admin_path admin_paths[] = {
 	{"/admin/events", ADMIN_JSON, admin_events, NULL},
 	{"/admin/memory", ADMIN_JSON, admin_memory, NULL},
 	{"/admin/lag", ADMIN_JSON, admin_lag, NULL},
+	{"/admin/explain", ADMIN_JSON, admin_explain, NULL},
 };
 const size_t admin_npaths = sizeof admin_paths / sizeof admin_paths[0];
 _Static_assert(sizeof admin_paths / sizeof admin_paths[0] <= ADMIN_PATHS_MAX, "room for all paths");

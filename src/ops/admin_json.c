@@ -135,6 +135,7 @@ unsigned admin_status(void *ctx, const char *query, struct buf *out)
 	field_text(out, "status", states[st.status]);
 	field_bool(out, "ready", ready.ready);
 	field_bool(out, "postgres_away", ready.away);
+	field_bool(out, "postgres_asleep", ready.asleep);
 	field_text(out, "reason", ready.why != REASON_NONE ? reason_code(ready.why) : NULL);
 	field_text(out, "reason_text", ready.reason);
 	put_lag(a, &now, out);

@@ -57,5 +57,6 @@ unsigned admin_memory(void *ctx, const char *query, struct buf *out);
 unsigned admin_events(void *ctx, const char *query, struct buf *out);
 unsigned admin_lag(void *ctx, const char *query, struct buf *out);
 unsigned admin_shapes(void *ctx, const char *query, struct buf *out);
+unsigned admin_explain(void *ctx, const char *query, struct buf *out);
 
 #endif

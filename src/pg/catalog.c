@@ -313,6 +313,8 @@ int pg_catalog_unseen_parents(PGconn *conn, uint32_t xid, uint32_t **out, struct
 	return n;
 }
 
+int pg_catalog_read_only(PGconn *conn, struct err *e) { return pg_command(conn, "SET default_transaction_read_only = on", e); }
+
 int pg_catalog_set_reader(PGconn *conn, const char *role, struct err *e)
 {
 	PGresult *res = pg_query(conn, "SELECT pg_catalog.set_config('" PG_READER_SETTING "', $1, false)", 1, (const char *const[]){role}, e);

@@ -15,6 +15,8 @@
  */
 #define PG_READER_SETTING "busbar.reader"
 int pg_catalog_set_reader(PGconn *conn, const char *role, struct err *e) MUST_USE;
+/* From now on this session can write nothing. */
+int pg_catalog_read_only(PGconn *conn, struct err *e) MUST_USE;
 int pg_catalog_lookup(PGconn *conn, const char *schema, const char *name, struct pg_table **out, struct err *e) MUST_USE;
 int pg_catalog_lookup_oid(PGconn *conn, uint32_t oid, struct pg_table **out, struct err *e) MUST_USE;
 

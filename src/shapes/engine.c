@@ -90,7 +90,8 @@ int shapes_start(struct shapes **out, const struct config *config, struct err *e
 {
 	struct shapes *s = mem_zalloc(sizeof *s);
 	s->config = config;
-	s->started_ms = clock_mono_ms();
+	s->started_ms = s->unproven_ms = clock_mono_ms();
+	atomic_store(&s->idle.active_ms, s->started_ms);
 	s->heartbeat_id = (uint64_t)clock_wall_us() << 16 ^ (uint64_t)getpid();
 	engine_init_locks(s);
 	ingest_new(s);

@@ -108,8 +108,8 @@ enum shapes_status shapes_status(struct shapes *s);
 /* ACTIVE, or registers `w` (woken when the status changes). */
 enum shapes_status shapes_status_wait(struct shapes *s, struct waiter *w);
 /*
- * Whether this process's data may be served. SHAPES_UNPROVEN: it has just started and doesn't know yet who holds the
- * lock; hold the request, for a few seconds at most. SHAPES_FOREIGN: another session holds it (or held it, and we haven't
+ * Whether this process's data may be served. SHAPES_UNPROVEN: it has just started, or been woken, and doesn't know yet who
+ * holds the lock; hold the request, for a few seconds at most. SHAPES_FOREIGN: another session holds it (or held it, and we haven't
  * caught up): nothing here can be called current, requests get a 503, event streams end. When that begins
  * shapes_on_foreign() says so. Cheap.
  */
@@ -123,12 +123,20 @@ enum shapes_currency shapes_currency(struct shapes *s);
 void shapes_on_foreign(struct shapes *s, void (*notify)(void *), void *ctx);
 /* shapes_currency() for a request, for which the stream may connect again sooner; in SHAPES_UNPROVEN it registers `w` for the end of that. */
 enum shapes_currency shapes_currency_wait(struct shapes *s, struct waiter *w);
+/*
+ * ELECTRIC_REPLICATION_IDLE_TIMEOUT. A request has come: if the connections to Postgres are closed they are opened. True: `w` is
+ * registered, and woken when the stream has caught up, or it is known that it won't soon; wait for a few seconds at most. Cheap.
+ */
+bool shapes_wake(struct shapes *s, struct waiter *w);
+/* They are closed, and nobody has asked for anything yet. */
+bool shapes_asleep(struct shapes *s);
 #define STORE_FAILING_TEXT_MAX 300
 #define WAL_TEXT_MAX 400 /* of what the WAL guard says */
 /* What GET /v1/ready says; for everybody to see: no names or addresses in it. What the store says is as in /v1/health. */
 struct shapes_ready {
 	bool ready;         /* a request for a shape would be answered here and now */
 	bool away;          /* ... as of our last position: Postgres is away, so no new shapes either */
+	bool asleep;        /* ... once the connections that idleness has closed are open again */
 	const char *status; /* "ready", "starting", "waiting", "store_failing", "refusing" */
 	const char *wal;    /* what the WAL guard does: "warn", "refuse", "drop", "given_up", "held_by_others"; NULL: nothing */
 	enum reason why;    /* REASON_NONE: ready */

@@ -6,7 +6,7 @@
 void shapes_stats(struct shapes *s, struct shapes_stats *out)
 {
 	*out = (struct shapes_stats){
-		.status = shapes_status(s),
+		.status = shapes_asleep(s) ? SHAPES_ACTIVE : shapes_status(s),
 		.store_failing = shapes_store_failing(s, NULL, NULL, 0),
 		.sets = atomic_load(&s->sets_bytes),
 		.journal = writer_journal_bytes(s),

@@ -23,16 +23,15 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/metrics.h"
 #include "wal/loop.h"
 #include "wal/pgoutput.h"
 #include "wal/setup.h"
+#include "wal/skew.h"
 
 #define FEEDBACK_MAX_MS 10000   /* at least this often, or wal_sender_timeout / 3 if that is less */
 #define FEEDBACK_MIN_MS 10      /* at most this often for a new durable position: it costs the server, too */
 #define SILENCE_MAX_MS 10000    /* then the server is asked where it is, see ask_due() */
-#define SKEW_EVERY_MS 30000     /* ... and so often in any case: its clock is read off the answer, see learn_skew() */
-#define SKEW_STAYS_MS 60000     /* what was read so long ago gives way to anything */
+#define SKEW_EVERY_MS 30000     /* ... and so often in any case: its clock is read off the answer (skew.h) */
 #define ASK_MIN_MS 100          /* between questions that stream_ask() wants */
 #define MESSAGES_PER_IDLE 1000  /* in a stream that never pauses */
 #define MESSAGES_PER_CLOCK 16   /* looking at the clock for each message would cost as much as parsing it */
@@ -88,6 +87,7 @@ struct stream {
 	bool skipping;       /* see on_notice() */
 	bool ask_now;        /* stream_ask() */
 	bool gave_up;        /* it ended because the slot is to be given up */
+	bool rests;          /* ... because of stream_rest() */
 	lsn_t received, acked;
 	unsigned messages;
 	bool hurried; /* see HURRY_MESSAGES */
@@ -98,11 +98,11 @@ struct stream {
 	char looked_like[300]; /* ... and what the last one showed; "" none yet */
 	int64_t moved_ms;    /* when that changed last */
 	int64_t running_since_ms, received_ms, sent_ms, asked_ms, feedback_ms;
-	int64_t asked_us;    /* by the wall clock; 0: the answer has come, or wasn't waited for */
-	int64_t skew_error_us, skew_at_ms; /* of what METRIC_CLOCK_SKEW shows */
+	struct skew skew;
 
 	/* over connections */
 	_Atomic bool hurry;       /* stream_hurry() */
+	_Atomic bool rest;        /* stream_rest(), until stream_rouse() */
 	_Atomic bool give_up;     /* stream_give_up_slot(); the two are written before it */
 	_Atomic lsn_t give_up_confirmed;
 	_Atomic int64_t give_up_bytes;
@@ -165,6 +165,12 @@ void stream_hurry(struct stream *s)
 		loop_wake(&s->loop);
 }
 void stream_ask(struct stream *s) { s->ask_now = true; }
+void stream_rest(struct stream *s) { atomic_store(&s->rest, true); }
+void stream_rouse(struct stream *s)
+{
+	atomic_store(&s->rest, false);
+	loop_wake(&s->loop);
+}
 
 void stream_give_up_slot(struct stream *s, lsn_t confirmed, int64_t bytes)
 {
@@ -237,7 +243,7 @@ static int send_feedback(struct stream *s, bool ask, struct err *e)
 	s->acked = flushed;
 	if (ask) {
 		s->asked_ms = s->sent_ms;
-		s->asked_us = clock_wall_us();
+		skew_asked(&s->skew);
 		s->ask_now = false;
 	}
 	return flush_feedback(s, e);
@@ -321,6 +327,10 @@ static int housekeep(struct stream *s, bool reading, struct err *e)
 		s->gave_up = true;
 		return err_set(e, ERR_CANCELLED, "the replication slot is given up");
 	}
+	if (atomic_load(&s->rest) && !s->in_transaction) { /* one may just have begun to come in */
+		s->rests = true;
+		return err_set(e, ERR_CANCELLED, "there is nothing to do");
+	}
 	int64_t now_ms = clock_mono_ms();
 	if (!reading || s->received_ms > s->heard_ms)
 		s->heard_ms = reading ? s->received_ms : now_ms;
@@ -373,32 +383,13 @@ static int take_data(struct stream *s, const char *p, size_t len, struct err *e)
 	return 0;
 }
 
-/*
- * Postgres's clock less ours, out of an answer: it was given somewhere between question and answer. The tightest of a minute
- * counts; where data was in the way the answer came late, and says little. A keepalive that crossed the question is taken for
- * its answer, which is wrong by less than the way there takes.
- */
-static void learn_skew(struct stream *s, int64_t server_us)
-{
-	int64_t now_us = clock_wall_us(), now_ms = clock_mono_ms(), error_us = (now_us - s->asked_us + 1) / 2;
-	bool asked = s->asked_us != 0 && error_us >= 0;
-	bool better = s->skew_at_ms == 0 || error_us <= s->skew_error_us || now_ms - s->skew_at_ms > SKEW_STAYS_MS;
-	if (asked && better) {
-		s->skew_error_us = error_us;
-		s->skew_at_ms = now_ms;
-		metric_set(METRIC_CLOCK_SKEW, clock_of_postgres_us(server_us) - (s->asked_us + error_us));
-		metric_set(METRIC_CLOCK_SKEW_ERROR, error_us);
-	}
-	s->asked_us = 0;
-}
-
 static int take_keepalive(struct stream *s, const char *p, size_t len, struct err *e)
 {
 	if (len != KEEPALIVE_BYTES)
 		return err_set(e, ERR_PROTOCOL, "keepalive of %zu bytes", len);
 	lsn_t wal_end = get_u64(p + 1);
 	advance(s, wal_end);
-	learn_skew(s, (int64_t)get_u64(p + 9));
+	skew_answered(&s->skew, (int64_t)get_u64(p + 9));
 	if (!s->in_transaction && s->sink.keepalive(s->sink.ctx, wal_end, e) < 0) {
 		s->sink_refused = true;
 		return -1;
@@ -626,7 +617,7 @@ static void set_running(struct stream *s, lsn_t start_at)
 	s->hurried = false;
 	s->heard_ms = s->moved_ms = now_ms;
 	s->look_ms = 0;
-	s->asked_us = s->skew_at_ms = 0; /* it may be another server */
+	s->skew = (struct skew){0}; /* it may be another server */
 	s->ask_now = true;
 	s->looked_like[0] = '\0';
 	s->running_since_ms = s->received_ms = s->sent_ms = s->asked_ms = now_ms;
@@ -655,10 +646,11 @@ static int run_connection(struct stream *s, struct err *e)
 	return receive(s, e);
 }
 
-static void close_connection(struct stream *s, bool stopping)
+/* `well`: by our own will. */
+static void close_connection(struct stream *s, bool well)
 {
 	struct err ignored;
-	if (stopping && s->running_since_ms != 0 && s->conn != NULL)
+	if (well && s->running_since_ms != 0 && s->conn != NULL)
 		(void)!send_feedback(s, false, &ignored);
 	PQfinish(s->conn);
 	s->conn = s->setup.conn = NULL;
@@ -756,18 +748,30 @@ static int back_off(struct stream *s, int64_t wait_ms, struct err *e)
 	return 0;
 }
 
+/* -1: stopped meanwhile. */
+static int rest(struct stream *s, struct err *e)
+{
+	set_phase(s, STREAM_RESTING, NULL);
+	while (atomic_load(&s->rest))
+		if (loop_wait(&s->loop, -1, 0, INT64_MAX, e) < 0)
+			return -1;
+	return 0;
+}
+
 int stream_run(struct stream *s, struct err *e)
 {
 	for (;;) {
 		s->running_since_ms = 0;
-		s->sink_refused = s->gave_up = false;
+		s->sink_refused = s->gave_up = s->rests = false;
 		err_clear(e);
 		int r = run_connection(s, e);
 		REQUIRE(r < 0);
 		bool stopping = loop_stopping(&s->loop);
-		close_connection(s, stopping);
-		if (stopping)
+		close_connection(s, stopping || s->rests);
+		if (stopping || (s->rests && rest(s, e) < 0 && loop_stopping(&s->loop)))
 			return 0;
+		if (s->rests)
+			continue;
 		if (s->gave_up)
 			continue;
 		if (s->failing_since_ms == 0)

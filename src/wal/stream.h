@@ -55,6 +55,7 @@ enum stream_phase {
 	STREAM_RUNNING,
 	STREAM_BACKING_OFF,
 	STREAM_FATAL,
+	STREAM_RESTING,       /* stream_rest(): no connection, and none is tried */
 };
 
 /* What a set-up waits for, beside the phase. */
@@ -115,6 +116,12 @@ void stream_ask(struct stream *s);
  * all). Each step may be the process's last: a slot that is gone, or new, is known for that at the next start (docs/invariants.md 2.4).
  */
 void stream_give_up_slot(struct stream *s, lsn_t confirmed, int64_t bytes);
+/*
+ * From the sink's callbacks: there is nothing to do for a while. The connection is closed, outside a transaction and after a last
+ * feedback, and with it the lock let go; the next one is opened after stream_rouse(), which any thread may call.
+ */
+void stream_rest(struct stream *s);
+void stream_rouse(struct stream *s);
 /* Any thread: makes stream_run() return within 200 ms, after a last feedback. */
 void stream_stop(struct stream *s);
 

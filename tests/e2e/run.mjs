@@ -11,7 +11,7 @@ const here = dirname(fileURLToPath(import.meta.url))
 
 // The longest first, so that the lanes end together.
 const SUITES = [
-  'self', 'clients', 'rotation', 'keys', 'http', 'restarts', 'joining', 'conformance', 'majors', 'words', 'history', 'where',
+  'self', 'clients', 'rotation', 'keys', 'http', 'restarts', 'joining', 'conformance', 'majors', 'words', 'history', 'where', 'idle',
   'crowd', 'nginx', 'reasons', 'deploy', 'subquery', 'inner', 'instances', 'subset', 'clients_subquery', 'sets', 'upstream', 'metrics', 'guard', 'doctor', 'limits', 'admin',
 ]
 const LANES = 3

@@ -7,6 +7,18 @@ export const mutants = [
     from: '\tif (!mark_covers(s, in->end_lsn))\n\t\treturn false;\n', to: '\t(void)mark_covers(s, in->end_lsn);\n',
   },
   {
+    rule: '4.9', what: 'the server may have more to send', file: 'src/shapes/ingest/idle.c', test: 'test_idle',
+    from: 'f->wal_end == 0 || f->reached + UNREAD_BYTES_MAX < f->wal_end', to: 'f->wal_end == 0',
+  },
+  {
+    rule: '4.9', what: 'the guard takes steps while asleep', file: 'src/shapes/prep/guard.c', test: 'test_guard',
+    from: '\tif (asleep_ms != 0)\n\t\treturn look_asleep(w, asleep_ms, &st);\n', to: '\t(void)asleep_ms;\n',
+  },
+  {
+    rule: '5.4', what: 'who was asleep takes the lock for its own', file: 'src/shapes/core/status.c', test: 'test_idle',
+    from: '\t\ts->currency = SHAPES_UNPROVEN;\n\t\ts->unproven_ms', to: '\t\ts->unproven_ms',
+  },
+  {
     rule: '2.1', what: 'the mark counts before it is durable', file: 'src/shapes/ingest/mark.c', test: 'test_ingest',
     from: '\tif (to < in->mark_limit)\n\t\tin->mark_limit = to;', to: '\tin->mark_limit = to;',
   },

@@ -85,6 +85,7 @@ static struct script {
 	struct pg_oldest oldest;
 	int gave_up;            /* so often INGEST was asked to; the last time: */
 	lsn_t gave_up_at;
+	int looks; /* at the slot */
 	int64_t gave_up_bytes;
 	int registered;         /* shapes, in INGEST, whose snapshot it hasn't agreed to… */
 	int registered_then;    /* …and when the snapshot was taken */
@@ -282,6 +283,7 @@ static int fake_oldest(PGconn *conn, uint64_t *xmin, struct err *e)
 static int fake_slot_look(PGconn *conn, const char *slot, struct pg_slot_look *out, struct err *e)
 {
 	(void)conn, (void)slot;
+	script.looks++;
 	*out = script.slot;
 	return script.slot_there ? 0 : err_set(e, ERR_PG_CONN, "no look");
 }

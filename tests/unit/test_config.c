@@ -167,7 +167,11 @@ static void test_replication(void)
 	BAD("Invalid value for ELECTRIC_REPLICATION_IDLE_TIMEOUT: 29000. The minimum supported timeout is 30sec.",
 	    "ELECTRIC_REPLICATION_IDLE_TIMEOUT=29s");
 	GOOD("ELECTRIC_REPLICATION_IDLE_TIMEOUT=30s");
-	CHECK(strstr(warnings, "ELECTRIC_REPLICATION_IDLE_TIMEOUT is ignored: ") != NULL);
+	CHECK(c.idle_timeout_ms == 30000 && strstr(warnings, "ELECTRIC_REPLICATION_IDLE_TIMEOUT") == NULL);
+	GOOD("ELECTRIC_REPLICATION_IDLE_TIMEOUT=30s", "CLEANUP_REPLICATION_SLOTS_ON_SHUTDOWN=1");
+	CHECK(c.idle_timeout_ms == 0 && strstr(warnings, "ELECTRIC_REPLICATION_IDLE_TIMEOUT has no effect: ") != NULL);
+	GOOD("ELECTRIC_MANUAL_TABLE_PUBLISHING=true");
+	CHECK(c.idle_timeout_ms == 0);
 	GOOD("ELECTRIC_MANUAL_TABLE_PUBLISHING=true", "ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE=262144000");
 	CHECK(c.manual_table_publishing && c.max_txn_bytes == 262144000);
 }

@@ -355,6 +355,62 @@ static void test_when(void)
 	prep_close(&p);
 }
 
+/* While all connections are closed it seldom opens one; much that is to be read opens all. */
+static void test_asleep(void)
+{
+	struct prep p;
+	guard_open(&p);
+	struct idle *idle = &p.engine->idle;
+	struct stream_sink sink = {0};
+	p.engine->stream = stream_new(&p.config, &sink);
+	script.slot.active = false;
+	(void)look(&p, 0);
+	script.looks = 0;
+	atomic_store(&idle->state, IDLE_ASLEEP);
+	idle->since_ms = script.now_ms;
+	CHECK_INT(guard_run(&p.admin), LOOK_ASLEEP_LIMITED_MS);
+	script.now_ms += LOOK_ASLEEP_LIMITED_MS - 1;
+	CHECK_INT(guard_run(&p.admin), 1);
+	CHECK_INT(script.looks, 0);
+	struct guard_state st;
+	guard_read(p.engine, &st);
+	CHECK(!st.known);
+	script.now_ms++;
+	st = look(&p, 200 * MB);
+	CHECK_INT(script.looks, 1);
+	CHECK_INT(st.ours_bytes, 200 * MB);
+	CHECK(st.known && st.step == GUARD_NONE);
+	CHECK_INT(idle_state(idle), IDLE_WAKING); /* more than 100 MB */
+	atomic_store(&idle->state, IDLE_ASLEEP);
+	p.config.wal_limit_bytes = 100 * MB;
+	script.now_ms += LOOK_ASLEEP_LIMITED_MS;
+	(void)look(&p, 24 * MB);
+	CHECK_INT(idle_state(idle), IDLE_ASLEEP);
+	script.now_ms += LOOK_ASLEEP_LIMITED_MS;
+	script.slot.safe_bytes = 20 * MB; /* Postgres would end the slot then */
+	(void)look(&p, 24 * MB);
+	CHECK_INT(idle_state(idle), IDLE_WAKING);
+	atomic_store(&idle->state, IDLE_ASLEEP);
+	script.slot.safe_bytes = -1;
+	script.now_ms += LOOK_ASLEEP_LIMITED_MS;
+	st = look(&p, 200 * MB); /* whatever there is, no step is taken: reading takes it away */
+	CHECK(st.step == GUARD_NONE && !refuses(&p) && script.gave_up == 0 && !script.slot_dropped);
+	CHECK_INT(idle_state(idle), IDLE_WAKING);
+	atomic_store(&idle->state, IDLE_ASLEEP);
+	script.slot.active = true; /* another instance reads */
+	script.now_ms += LOOK_ASLEEP_LIMITED_MS;
+	(void)look(&p, 200 * MB);
+	CHECK_INT(idle_state(idle), IDLE_ASLEEP);
+	p.config.wal_limit_bytes = 0;
+	CHECK_INT(guard_run(&p.admin), LOOK_ASLEEP_MS);
+	p.config.wal_limit_age_ms = 60000;
+	CHECK_INT(guard_run(&p.admin), 12000);
+	atomic_store(&idle->state, IDLE_AWAKE);
+	stream_free(p.engine->stream);
+	p.engine->stream = NULL;
+	prep_close(&p);
+}
+
 static void test_sync_names(void)
 {
 	static const char *const all[] = {"*", "FIRST 1 (a, *)", "ANY 2 (*)", "a,*,b", "\"*\"", "2 ( b , \"*\" )"};
@@ -385,6 +441,7 @@ int main(void)
 	RUN(test_drop_families);
 	RUN(test_ready);
 	RUN(test_when);
+	RUN(test_asleep);
 	RUN(test_sync_names);
 	return check_done("guard");
 }

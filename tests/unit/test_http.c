@@ -84,7 +84,7 @@ struct shapes {
 	struct table_lookup inner[INNERS]; /* of others */
 	struct shape shape;
 	struct subset subset;
-	bool subsets_full, full, wal_refuses;
+	bool subsets_full, full, wal_refuses, asleep;
 	unsigned subsets, subsets_freed;
 	int refs;             /* of the shape */
 	bool strange;         /* something else was asked for than any test asks for */
@@ -108,6 +108,18 @@ static void unlock(void)
 	pthread_cond_broadcast(&engine.changed);
 	pthread_mutex_unlock(&engine.lock);
 }
+
+bool shapes_wake(struct shapes *s, struct waiter *w)
+{
+	locked();
+	bool asleep = s->asleep;
+	if (asleep)
+		wait_for(w);
+	unlock();
+	return asleep;
+}
+
+bool shapes_asleep(struct shapes *s) { (void)s; return false; }
 
 enum shapes_status shapes_status(struct shapes *s)
 {
@@ -1017,6 +1029,25 @@ static void test_live_change(void)
 	end();
 }
 
+/* A request waits until the connections are open again; one that is parked is left alone when they are closed. */
+static void test_asleep(void)
+{
+	begin();
+	engine.asleep = true;
+	serve();
+	get(ITEMS "&offset=-1");
+	AWAIT(engine.registered == 1);
+	HAPPENS(engine.asleep = false);
+	got(200, data(1, 2));
+	park_live();
+	unsigned before = registered();
+	HAPPENS(engine.asleep = true); /* woken without cause: it parks again, for what it waited for */
+	AWAIT(engine.registered == before + 1);
+	HAPPENS(engine.shape.tail = 3);
+	got(200, data(3, 3));
+	end();
+}
+
 static void test_live_rotation(void)
 {
 	begin();
@@ -1647,6 +1678,7 @@ int main(void)
 	RUN(test_lookup_pending);
 	RUN(test_hangup);
 	RUN(test_not_ready);
+	RUN(test_asleep);
 	RUN(test_created);
 	RUN(test_creation_fails);
 	RUN(test_rotated_while_created);

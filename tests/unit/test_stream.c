@@ -423,6 +423,39 @@ static void test_give_up(void)
 	run_stop(&r);
 }
 
+/* At rest there is no connection and no lock; what is committed meanwhile comes afterwards. */
+static void test_rest(void)
+{
+	struct run r;
+	run_start(&r);
+	WAIT_FOR(&r, r.phase == STREAM_RUNNING);
+	sql("INSERT INTO public.busbar_test_stream VALUES (320001, 'before')");
+	WAIT_FOR(&r, r.commits == 1);
+	stream_rest(r.stream);
+	WAIT_FOR(&r, r.phase == STREAM_RESTING);
+	await_slot_inactive();
+	CHECK(confirmed() >= r.last_end); /* its last word */
+	CHECK_INT(r.losses, 1);
+	int before = idles(&r), attempts = r.attempts;
+	sql("INSERT INTO public.busbar_test_stream VALUES (320002, 'meanwhile')");
+	WAIT_FOR(&r, r.idles > before + 2); /* it isn't deaf */
+	CHECK_INT(r.attempts, attempts);
+	CHECK_INT(sql_int("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'busbar %'"), 0);
+	stream_rouse(r.stream);
+	WAIT_FOR(&r, r.phase == STREAM_RUNNING && r.starts == 2);
+	WAIT_FOR(&r, r.commits == 2);
+	CHECK_STR(r.value, "meanwhile");
+	/* Roused before it has come to rest: then it doesn't. */
+	stream_rest(r.stream);
+	stream_rouse(r.stream);
+	sql("INSERT INTO public.busbar_test_stream VALUES (320003, 'on')");
+	WAIT_FOR(&r, r.commits == 3 && r.phase == STREAM_RUNNING);
+	/* It stops at rest, too. */
+	stream_rest(r.stream);
+	WAIT_FOR(&r, r.phase == STREAM_RESTING);
+	run_stop(&r);
+}
+
 /* Whoever waits for the lock stands in nobody's way: no statement of it waits, so no snapshot of it stays. */
 static void check_waits_without_snapshot(void)
 {
@@ -592,6 +625,7 @@ static void test_all(void)
 	sql("SELECT pg_reload_conf()");
 	RUN(test_reconnect);
 	RUN(test_give_up);
+	RUN(test_rest);
 	RUN(test_two);
 	RUN(test_slot_waits);
 	RUN(test_fatal);

@@ -146,6 +146,15 @@ void job_post(struct shapes *s, struct job *j)
 	if (j->kind != JOB_CREATE || !is_being_prepared(s, j->shapes[0]->def.table->oid))
 		pthread_cond_broadcast(&s->job_cond);
 	pthread_mutex_unlock(&s->job_lock);
+	idle_wake(s, "there is something to look up, or to make");
+}
+
+bool jobs_busy(struct shapes *s)
+{
+	pthread_mutex_lock(&s->job_lock);
+	bool busy = s->admin_jobs != NULL || s->create_jobs != NULL || s->pg_working > 0 || s->reconcile_now || atomic_load(&s->watch_soon);
+	pthread_mutex_unlock(&s->job_lock);
+	return busy;
 }
 
 void jobs_watch_soon(struct shapes *s)

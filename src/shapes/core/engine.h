@@ -23,6 +23,7 @@
 #include "base/map.h"
 #include "shapes/core/cmds.h"
 #include "shapes/core/guard.h"
+#include "shapes/core/idle.h"
 #include "shapes/core/jobs.h"
 #include "shapes/core/limits.h"
 #include "shapes/core/registry.h"
@@ -75,6 +76,7 @@ struct shapes {
 	enum stream_phase phase;
 	enum stream_wait wait;  /* what its set-up waits for */
 	int64_t started_ms;     /* this process */
+	int64_t unproven_ms;    /* since when currency is SHAPES_UNPROVEN */
 	int64_t loaded_ms;      /* shapes read last then, or before, haven't been read in this process */
 	_Atomic int currency;   /* enum shapes_currency */
 	_Atomic bool backing_off; /* the stream waits before it connects again */
@@ -106,7 +108,7 @@ struct shapes {
 	unsigned next_quick;
 	uint32_t preparing[16]; /* by thread: the table that it joins and takes a snapshot of, 0: none */
 	int ready_admin, ready_create; /* threads that wait, with a connection for what they do: they go first */
-	int npg;
+	int npg, pg_working;    /* threads; those that do something */
 	bool pg_stop;
 	int64_t next_reconcile_ms, next_watch_ms;
 	int64_t watch_took_ms;  /* the last look of the watch */
@@ -131,6 +133,8 @@ struct shapes {
 
 	struct subsets *subsets; /* subset.c */
 	struct guard guard;      /* of the WAL */
+	struct idle idle;        /* core/idle.h; under status_lock */
+	_Atomic unsigned subsets_open;
 
 	pthread_mutex_t server_lock;
 	/* Under server_lock, for look-ups and for snapshots: the last attempt at a session failed then, 0: it didn't. */

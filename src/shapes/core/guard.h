@@ -48,6 +48,7 @@ struct guard_turn {
 	uint32_t oldest;    /* an xid, and since when we see it as the oldest */
 	int64_t oldest_ms;
 	int64_t told_ms, gave_up_ms;
+	int64_t asleep_look_ms; /* the last look while all other connections were closed */
 	bool limits_said;
 	char sync_said[sizeof ((struct pg_slot_look *)0)->sync_names];
 };
@@ -56,6 +57,7 @@ struct guard {
 	pthread_mutex_t lock;
 	struct guard_state state;  /* under it */
 	_Atomic int step;          /* the same as its step */
+	_Atomic bool is_standby;   /* commits in Postgres may wait for us (synchronous_standby_names) */
 	_Atomic bool gave_up;      /* the slot was given up, or is to be, and INGEST's start hasn't seen to the shapes yet: why they go */
 	_Atomic int64_t held_ms[GUARD_HOLDS]; /* when INGEST was held last; 0: never */
 	bool queued;               /* job_lock: somebody has the turn, who owns what follows */

@@ -34,6 +34,8 @@ void job_post(struct shapes *s, struct job *j);
 /* The tables are looked at soon; the catalog is compared with ours at once. */
 void jobs_watch_soon(struct shapes *s);
 void jobs_reconcile_now(struct shapes *s);
+/* Whether there is anything to do, or somebody at it. */
+bool jobs_busy(struct shapes *s);
 /* The guard looks at the slot at once. */
 void jobs_guard_now(struct shapes *s);
 

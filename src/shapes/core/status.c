@@ -11,7 +11,7 @@
 #include "shapes/core/engine.h"
 #include "shapes/core/jobs.h"
 
-/* A process that has just started serves nothing before it knows who holds the lock, or that Postgres is unreachable.
+/* A process that has just started, or been woken, serves nothing before it knows who holds the lock, or that Postgres is unreachable.
  * After this time (a network that drops packets, say) it serves what it has. */
 #define UNPROVEN_MAX_MS 5000
 
@@ -80,6 +80,11 @@ void status_phase(struct shapes *s, enum stream_phase phase, const char *error)
 	s->backing_off = phase == STREAM_BACKING_OFF;
 	if (phase == STREAM_RUNNING)
 		s->stream_was_active = true;
+	/* It has let the lock go, and others may have had it. */
+	if (was == STREAM_RESTING && phase != STREAM_RESTING && s->currency == SHAPES_CURRENT) {
+		s->currency = SHAPES_UNPROVEN;
+		s->unproven_ms = clock_mono_ms();
+	}
 	if (phase != STREAM_CONNECTING)
 		s->away = phase == STREAM_BACKING_OFF;
 	/*
@@ -129,7 +134,7 @@ enum stream_phase status_phase_now(struct shapes *s)
 void status_poll(struct shapes *s)
 {
 	if (atomic_load_explicit(&s->currency, memory_order_relaxed) != SHAPES_UNPROVEN ||
-	    clock_mono_ms() < s->started_ms + UNPROVEN_MAX_MS)
+	    clock_mono_ms() < s->unproven_ms + UNPROVEN_MAX_MS)
 		return;
 	pthread_mutex_lock(&s->status_lock);
 	if (s->currency == SHAPES_UNPROVEN)
@@ -209,7 +214,9 @@ void shapes_ready(struct shapes *s, struct shapes_ready *out)
 		out->status = "store_failing";
 		out->why = REASON_STORE_FAILING;
 		out->reason = out->text;
-	} else if (wait == STREAM_WAIT_SLOT)
+	} else if (idle_state(&s->idle) != IDLE_AWAKE)
+		*out = (struct shapes_ready){.ready = true, .asleep = true, .status = "ready"};
+	else if (wait == STREAM_WAIT_SLOT)
 		out->reason = "Postgres makes the replication slot once all transactions that are open have ended";
 	else if (c == SHAPES_FOREIGN)
 		*out = (struct shapes_ready){.status = "waiting", .why = waiting, .reason = "another instance holds the lock of the replication slot"};
@@ -245,6 +252,7 @@ enum shapes_status shapes_status(struct shapes *s)
 
 enum shapes_status shapes_status_wait(struct shapes *s, struct waiter *w)
 {
+	idle_wake(s, "a request waits for Postgres");
 	pthread_mutex_lock(&s->status_lock);
 	enum shapes_status st = status_of(s);
 	if (st != SHAPES_ACTIVE)

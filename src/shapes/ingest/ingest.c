@@ -170,6 +170,8 @@ static int commit(struct shapes *s, const struct wal_change *c, struct err *e)
 		txn_clear(in);
 		return 0;
 	}
+	if (in->op > 0) /* PostgreSQL 14 sends those of others, too, and all send our own heartbeat */
+		idle_touch(s);
 	keys_commit(s);
 	counts_commit(in);
 	in->end_lsn = c->u.commit.end_lsn;
@@ -299,14 +301,7 @@ static void on_idle(void *ctx)
 	if (in->streaming && !in->in_txn && (unsafe || in->commits.comparing))
 		stream_ask(s->stream);
 	mark_idle(s);
-}
-
-static bool somebody_waits(struct shapes *s)
-{
-	pthread_mutex_lock(&s->lsn_lock);
-	bool yes = s->lsn_waiters.head != NULL;
-	pthread_mutex_unlock(&s->lsn_lock);
-	return yes;
+	idle_poll(s);
 }
 
 static int on_keepalive(void *ctx, lsn_t wal_end, struct err *e)
@@ -317,15 +312,19 @@ static int on_keepalive(void *ctx, lsn_t wal_end, struct err *e)
 		return err_set(e, ERR_PG_CONN, "cannot look into the catalog; starting again from what is durable");
 	if (!in->in_txn && commits_passed(&in->commits, wal_end, in->processed, e) != 0)
 		return other_history(in, e);
-	if (in->in_txn || wal_end <= in->processed)
+	bool ahead = !in->in_txn && wal_end > in->processed;
+	if (ahead)
+		in->keepalive = wal_end;
+	if (idle_state(&s->idle) == IDLE_WAKING) /* requests wait for this */
+		idle_poll(s);
+	if (!ahead)
 		return 0;
-	in->keepalive = wal_end;
 	/* The next record starts there, so all below has been seen; but no further than the mark allows: a
 	 * position alone isn't worth an fsync. */
 	mark_poll(s);
 	if (wal_end - 1 <= in->mark_limit)
 		mark_set_seen(s, wal_end - 1);
-	else if (in->mark_limit == in->mark_wanted && (!in->mark_idle || somebody_waits(s)))
+	else if (in->mark_limit == in->mark_wanted && (!in->mark_idle || mark_awaited(s)))
 		mark_request(s, lsn_add(wal_end, MARK_STEP_BYTES));
 	keepalive_poll(s);
 	return 0;

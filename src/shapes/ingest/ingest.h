@@ -4,7 +4,7 @@
  *
  * The files call downwards only: ingest.c (the sink) > start.c > cmd.c > commit.c > keys.c > rows.c, stage.c > select.c >
  * route.c > count.c, join.c > inner.c > routes.c, selection.c > txn.c, mark.c, passed.c; beside them look.c and recount.c,
- * above route.c.
+ * above route.c, and idle.c.
  */
 #ifndef BUSBAR_SHAPES_INGEST_H
 #define BUSBAR_SHAPES_INGEST_H
@@ -345,6 +345,8 @@ void mark_poll(struct shapes *s);
 bool mark_covers(struct shapes *s, lsn_t lsn);
 /* Draws the mark back when nothing was delivered for MARK_IDLE_MS. */
 void mark_idle(struct shapes *s);
+/* Somebody waits for the stream to come to a position. */
+bool mark_awaited(struct shapes *s);
 /* Everything up to `lsn` is delivered; wakes who waits for it. The mark must cover it. */
 void mark_set_seen(struct shapes *s, lsn_t lsn);
 
@@ -364,6 +366,9 @@ void cmd_run_all(struct shapes *s);
 /* True while what changed of publication and tables when nobody looked is still looked for; not for ever. */
 bool ground_awaited(struct shapes *s);
 int ingest_on_start(void *ctx, const struct stream_server *server, lsn_t *start_at, struct err *e);
+
+/* idle.c: falls asleep, or is awake again, when it is time. At least every 100 ms; also with a keepalive that requests wait for. */
+void idle_poll(struct shapes *s);
 
 /* heartbeat.c: has one sent when it is due; what has come back. */
 void heartbeat_poll(struct shapes *s);

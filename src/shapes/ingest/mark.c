@@ -52,6 +52,14 @@ void mark_idle(struct shapes *s)
 		mark_request(s, atomic_load(&s->delivered));
 }
 
+bool mark_awaited(struct shapes *s)
+{
+	pthread_mutex_lock(&s->lsn_lock);
+	bool yes = s->lsn_waiters.head != NULL;
+	pthread_mutex_unlock(&s->lsn_lock);
+	return yes;
+}
+
 void mark_set_seen(struct shapes *s, lsn_t lsn)
 {
 	if (lsn <= atomic_load(&s->seen))

@@ -262,6 +262,7 @@ int ingest_on_start(void *ctx, const struct stream_server *server, lsn_t *start_
 	begin_comparing(s, server);
 	*start_at = server->confirmed_flush;
 	in->streaming = true;
+	idle_started(s, server->wal_end);
 	atomic_store(&s->guard.gave_up, false);
 	pthread_mutex_lock(&s->server_lock);
 	s->server = *server;

@@ -30,6 +30,14 @@ static const int steps_at[] = {0, 500, 700, 850, 1000};
 #define LOOK_LIMITED_MS 5000
 #define LOOK_NEAR_MS 1000
 #define NEAR_PERMILLE 250
+/*
+ * ... and while all connections are closed for idleness, one of which each look needs; a database that is suspended meanwhile is
+ * woken by it. Of a limit by age a fifth at most, so that the stream is back at half of it.
+ */
+#define LOOK_ASLEEP_MS 3600000
+#define LOOK_ASLEEP_LIMITED_MS 300000
+#define LOOK_ASLEEP_AGE_PART 5
+#define UNREAD_ASLEEP_MAX_BYTES (INT64_C(100) << 20) /* then it is read, limit or not */
 
 #define GIVE_UP_MS 10000     /* a stream that was told to give the slot up is told again if that took longer */
 #define TELL_MS 60000        /* what stays so is told again */
@@ -147,14 +155,18 @@ static void say_limits(struct shapes *s, const struct pg_slot_look *look)
 		            SEGMENTS_MIN);
 }
 
-static void say_sync(struct guard_turn *t, const struct pg_slot_look *look)
+static void say_sync(struct shapes *s, const struct pg_slot_look *look)
 {
+	struct guard_turn *t = &s->guard.turn;
 	if (strcmp(t->sync_said, look->sync_names) == 0)
 		return;
 	memcpy(t->sync_said, look->sync_names, sizeof t->sync_said);
-	if (pg_sync_names_all(look->sync_names))
+	bool all = pg_sync_names_all(look->sync_names);
+	atomic_store(&s->guard.is_standby, all);
+	if (all)
 		log_warning("synchronous_standby_names = '%s' counts each walsender, so commits in Postgres may wait for Busbar, for as long as it "
-		            "is away too: name the standbys there instead of *", look->sync_names);
+		            "is away too: name the standbys there instead of *%s", look->sync_names,
+		            s->config->idle_timeout_ms > 0 ? ". Until then, ELECTRIC_REPLICATION_IDLE_TIMEOUT has no effect" : "");
 }
 
 /* ---- looking ---- */
@@ -333,9 +345,53 @@ static int64_t next_look(const struct guard_state *st)
 	return st->limit_bytes > 0 || st->limit_age_ms > 0 ? LOOK_LIMITED_MS : LOOK_MS;
 }
 
+/* ---- asleep ---- */
+
+static int64_t asleep_every(const struct config *c)
+{
+	int64_t every_ms = c->wal_limit_bytes > 0 || c->wal_limit_age_ms > 0 ? LOOK_ASLEEP_LIMITED_MS : LOOK_ASLEEP_MS;
+	int64_t by_age_ms = c->wal_limit_age_ms / LOOK_ASLEEP_AGE_PART;
+	return by_age_ms > 0 && by_age_ms < every_ms ? by_age_ms : every_ms;
+}
+
+/* Nobody reads, and that is as it should be, until there is much to read: the stream takes it away, no step of ours does. */
+static bool must_read(const struct guard_state *st, const struct pg_slot_look *look)
+{
+	if (look->active) /* another instance reads */
+		return false;
+	int of_limit = guard_permille(&(struct guard_figures){st->ours_bytes, st->age_ms, st->limit_bytes, st->limit_age_ms});
+	bool postgres_drops = look->safe_bytes >= 0 && look->safe_bytes < st->ours_bytes; /* half of what it keeps */
+	return of_limit >= NEAR_PERMILLE || st->ours_bytes >= UNREAD_ASLEEP_MAX_BYTES || postgres_drops;
+}
+
+/* What guard_run() does while all connections are closed since `since_ms`. */
+static int64_t look_asleep(struct pg_thread *w, int64_t since_ms, struct guard_state *st)
+{
+	struct shapes *s = w->s;
+	struct guard_turn *t = &s->guard.turn;
+	struct pg_slot_look look;
+	struct err e = {0};
+	int64_t now_ms = clock_mono_ms(), every_ms = asleep_every(s->config);
+	int64_t last_ms = t->asleep_look_ms > since_ms ? t->asleep_look_ms : since_ms;
+	if (now_ms - last_ms < every_ms) {
+		guard_publish(s, st); /* nothing is known */
+		return every_ms - (now_ms - last_ms);
+	}
+	t->asleep_look_ms = now_ms;
+	PGconn *conn = session_admin(w, &e);
+	if (conn != NULL && pg_slot_look(conn, s->config->slot_name, &look, &e) == 0) {
+		measure(t, &look, now_ms, st);
+		if (must_read(st, &look))
+			idle_wake(s, "Postgres keeps WAL that is to be read");
+	}
+	guard_publish(s, st);
+	return every_ms;
+}
+
 int64_t guard_run(struct pg_thread *w)
 {
 	struct shapes *s = w->s;
+	int64_t asleep_ms = idle_asleep_since(s);
 	struct guard_turn *t = &s->guard.turn;
 	struct guard_state was, st = {.limit_bytes = s->config->wal_limit_bytes, .limit_age_ms = s->config->wal_limit_age_ms};
 	struct pg_slot_look look;
@@ -346,6 +402,8 @@ int64_t guard_run(struct pg_thread *w)
 		guard_publish(s, &st);
 		return LOOK_LIMITED_MS;
 	}
+	if (asleep_ms != 0)
+		return look_asleep(w, asleep_ms, &st);
 	PGconn *conn = session_admin(w, &e);
 	bool seen = conn != NULL && pg_slot_look(conn, s->config->slot_name, &look, &e) == 0;
 	int64_t now_ms = clock_mono_ms();
@@ -353,7 +411,7 @@ int64_t guard_run(struct pg_thread *w)
 		if (!t->limits_said)
 			say_limits(s, &look);
 		t->limits_said = true;
-		say_sync(t, &look);
+		say_sync(s, &look);
 	} else if (!look_by_stream(s, now_ms, &look)) {
 		/* Not knowing is no reason for a step, nor for taking one back. */
 		was.known = false;

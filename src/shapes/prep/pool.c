@@ -54,9 +54,11 @@ static void run_job(struct pg_thread *w, struct job *j)
 static void run_guard(struct pg_thread *w)
 {
 	struct shapes *s = w->s;
+	s->pg_working++;
 	pthread_mutex_unlock(&s->job_lock);
 	int64_t next_ms = clock_mono_ms() + guard_run(w);
 	pthread_mutex_lock(&s->job_lock);
+	s->pg_working--;
 	if (s->guard.next_ms > next_ms)
 		s->guard.next_ms = next_ms;
 	s->guard.queued = false;
@@ -77,13 +79,15 @@ static void *worker_main(void *arg)
 		bool watch = j == NULL && !w->creates && !reconcile && queue_watch(s);
 		if (j == NULL && !reconcile && !watch) {
 			queue_wait(w);
-			if (clock_mono_ms() - w->used_ms > CONNECTION_IDLE_MS && (w->admin != NULL || w->snap != NULL)) {
+			bool unused = idle_asleep(&s->idle) || clock_mono_ms() - w->used_ms > CONNECTION_IDLE_MS;
+			if (unused && (w->admin != NULL || w->snap != NULL)) {
 				pthread_mutex_unlock(&s->job_lock);
 				session_close(w);
 				pthread_mutex_lock(&s->job_lock);
 			}
 			continue;
 		}
+		s->pg_working++;
 		pthread_mutex_unlock(&s->job_lock);
 		if (j != NULL) {
 			run_job(w, j);
@@ -94,6 +98,7 @@ static void *worker_main(void *arg)
 			evict_run(s);
 		}
 		pthread_mutex_lock(&s->job_lock);
+		s->pg_working--;
 		REQUIRE(!(reconcile || watch) || s->reconcile_queued); /* nobody had the turn meanwhile */
 		if (reconcile || watch)
 			s->reconcile_queued = false;

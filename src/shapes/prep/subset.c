@@ -44,6 +44,7 @@
 #define SUBSET_RETAKE_MAX_MS 20000
 #define SUBSET_SQL_BYTES_MAX (8u << 20) /* of the shape's condition; the statement as a whole is bounded by pg */
 #define LOOK_MS 100
+#define CONNECTION_LOOK_MS 1000 /* whether one that nobody uses is to be closed */
 /* A subset of a shape with subqueries waits so long for the stream; longer, it is far behind. */
 #define SUBSET_PASS_MAX_MS 10000
 /* Of WAL, as Postgres is built unless told otherwise; with others a subset waits for the next record. */
@@ -106,6 +107,7 @@ static void subset_unref(struct subset *q)
 	if (atomic_fetch_sub_explicit(&q->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	atomic_fetch_sub(&q->all->bytes, q->rows.len - q->taken);
+	atomic_fetch_sub(&q->all->engine->subsets_open, 1);
 	shape_def_clear(&q->def);
 	shape_unref(q->shape);
 	pg_snapshot_clear(&q->snap);
@@ -122,6 +124,7 @@ static struct subset *subset_new(struct subsets *all, const struct subset_spec *
 	struct subset *q = mem_zalloc(sizeof *q);
 	atomic_init(&q->refs, 2);
 	q->all = all;
+	atomic_fetch_add(&all->engine->subsets_open, 1);
 	shape_def_copy(&q->def, spec->def);
 	if (q->def.has_subqueries)
 		q->shape = shape_ref(spec->shape);
@@ -205,6 +208,7 @@ struct subset *shapes_subset_start(struct shapes *s, const struct subset_spec *s
 		pthread_cond_signal(&all->cond);
 	}
 	pthread_mutex_unlock(&all->lock);
+	idle_wake(s, "a subset is asked for");
 	return q;
 }
 
@@ -654,8 +658,9 @@ static void *thread_main(void *arg)
 	while (!all->stop) {
 		struct subset *q = pop(all);
 		if (q == NULL) {
-			clock_cond_wait(&all->cond, &all->lock, CONNECTION_IDLE_MS);
-			if (w.conn == NULL || clock_mono_ms() - w.used_ms < CONNECTION_IDLE_MS)
+			clock_cond_wait(&all->cond, &all->lock, w.conn == NULL ? CONNECTION_IDLE_MS : CONNECTION_LOOK_MS);
+			bool unused = idle_asleep(&all->engine->idle) || clock_mono_ms() - w.used_ms >= CONNECTION_IDLE_MS;
+			if (w.conn == NULL || !unused)
 				continue;
 		}
 		pthread_mutex_unlock(&all->lock);

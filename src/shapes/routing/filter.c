@@ -337,30 +337,34 @@ static void put_index(const struct filter *f, const struct filter_index *x, stru
 	buf_putc(out, ')');
 }
 
-static uint32_t residual_of(const struct filter_member *m, const struct filter_entry **e)
+/* What is left where the condition ends; *e: the entry that leads there, NULL: none. */
+static uint32_t residual_at(const struct filter_member *m, uint32_t place, const struct filter_entry **e)
 {
-	uintptr_t place = m->nentries == 1 ? (uintptr_t)m->entries : *(const uintptr_t *)m->entries;
-	const struct filter_leaf *l = place & 1 ? (const struct filter_leaf *)(place - 1) : NULL;
-	*e = l ? l->node->parent : (const struct filter_entry *)place;
+	uintptr_t at = m->nentries == 1 ? (uintptr_t)m->entries : ((const uintptr_t *)m->entries)[place];
+	const struct filter_leaf *l = at & 1 ? (const struct filter_leaf *)(at - 1) : NULL;
+	*e = l ? l->node->parent : (const struct filter_entry *)at;
 	return l ? l->residual : (*e)->residual;
 }
 
 enum filter_way filter_way(const struct filter_member *m)
 {
 	const struct filter_entry *e;
-	if (m->nentries == 0 || residual_of(m, &e) == 0) /* never true, or nothing left */
+	if (m->nentries == 0 || residual_at(m, 0, &e) == 0) /* never true, or nothing left */
 		return FILTER_INDEX;
 	return e != NULL ? FILTER_INDEX_AND_REST : FILTER_REST;
 }
 
-void filter_explain(struct filter *f, const struct filter_member *m, struct buf *out)
+uint32_t filter_rest(const struct filter_member *m, uint32_t place)
 {
-	if (m->nentries == 0) {
-		buf_puts(out, "never");
-		return;
-	}
 	const struct filter_entry *e;
-	uint32_t residual = residual_of(m, &e);
+	REQUIRE(place < m->nentries);
+	return residual_at(m, place, &e);
+}
+
+void filter_explain_place(struct filter *f, const struct filter_member *m, uint32_t place, struct buf *out)
+{
+	const struct filter_entry *e;
+	uint32_t residual = residual_at(m, place, &e);
 	const struct filter_index *way[FILTER_LEVELS_MAX + 1];
 	int n = 0;
 	for (; e != NULL && n <= FILTER_LEVELS_MAX; e = e->index->node->parent)
@@ -374,6 +378,15 @@ void filter_explain(struct filter *f, const struct filter_member *m, struct buf 
 	}
 	if (residual != 0)
 		buf_puts(out, n > 0 ? " > residual" : "residual");
+}
+
+void filter_explain(struct filter *f, const struct filter_member *m, struct buf *out)
+{
+	if (m->nentries == 0) {
+		buf_puts(out, "never");
+		return;
+	}
+	filter_explain_place(f, m, 0, out);
 	if (m->nentries > 1)
 		buf_printf(out, " (%u entries)", m->nentries);
 }

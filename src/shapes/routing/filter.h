@@ -71,7 +71,11 @@ enum filter_way filter_way(const struct filter_member *m);
 /* How many conditions, or what was left of them, the last row was put to. */
 size_t filter_tested(const struct filter *f);
 
-/* For `explain`, tests and the bench: how a condition is found, e.g. `eq(user_id) > range(created) > residual`. */
+/* For `busbar explain`, tests and the bench: how a condition is found, e.g. `eq(user_id) > range(created) > residual`; by the first
+ * of its places, and by each (below m->nentries). */
+void filter_explain_place(struct filter *f, const struct filter_member *m, uint32_t place, struct buf *out);
+/* What is left to be evaluated at that place: an expression of filter_pool(), 0: nothing. */
+uint32_t filter_rest(const struct filter_member *m, uint32_t place);
 void filter_explain(struct filter *f, const struct filter_member *m, struct buf *out);
 
 #endif

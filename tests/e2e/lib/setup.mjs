@@ -20,11 +20,12 @@ const ENV = {
 // Options: pg (a server of the test's own; it is stopped at the end), version, env, sql (statements
 // that set up the tables), start: false (no daemon yet), user and password for the daemon.
 export async function world(t, { pg, version, env = {}, sql = [], start = true, user, password, database } = {}) {
+  const number = ++count // before anything is awaited: worlds may be made side by side
   const server = pg ?? (await cluster(version))
   if (pg) t.cleanup(() => pg.stop('immediate'))
-  const name = database ?? `t${process.pid}_${++count}`
+  const name = database ?? `t${process.pid}_${number}`
   if (!database) await server.query('postgres', `CREATE DATABASE ${name}`)
-  const stream = `s${process.pid}_${count}`
+  const stream = `s${process.pid}_${number}`
   const busbar = new Busbar({
     databaseUrl: server.url(name, user, password),
     env: { ...ENV, ELECTRIC_REPLICATION_STREAM_ID: stream, ...env },

@@ -104,6 +104,27 @@ test('each noun has the fields that docs/admin.md lists', async (t) => {
   }
 })
 
+test('explain: what a condition costs, as docs/admin.md lists it, and refusals', async (t) => {
+  const w = await watched(t, { sql: [TABLE, 'CREATE TABLE grants (who text, tenant int, PRIMARY KEY (who, tenant))'] })
+  const ask = (params) => get(`${w.admin}/admin/explain?${new URLSearchParams(params)}`)
+  const answer = await ask({ table: 't', where: "tenant IN (SELECT tenant FROM grants WHERE who = $1) AND v <> 'x'", 1: 'ada' })
+  const said = answer.json()
+  equal([answer.status, said.table, said.cost, said.index], [200, 'public.t', 'residual', ['eq(tenant)']], answer.text())
+  equal(said.subqueries.map((q) => [q.table, q.cost, q.index]), [['public.grants', 'indexed', ['eq(who)']]], 'subqueries')
+  const section = doc('admin').split('## /admin/explain\n')[1].split('\n## ')[0]
+  const told = [...section.matchAll(/^\| (`[^|]+) \|/gm)].flatMap((m) => [...m[1].matchAll(/`([a-z0-9_.]+)`/g)].map((n) => n[1]))
+  equal(names(said).filter((n) => n !== 'subqueries').sort(), told.sort(), 'fields')
+  for (const [params, what] of [
+    [{}, /table: it must be given/],
+    [{ table: 'nope' }, /nope.* does not exist/],
+    [{ table: 't', where: 'nosuch = 1' }, /unknown reference nosuch/],
+    [{ table: 't', where: 'tenant IN (SELECT x FROM elsewhere)' }, /elsewhere.* does not exist/],
+  ]) {
+    const refused = await ask(params)
+    equal([refused.status, what.test(refused.json().error)], [400, true], refused.text())
+  }
+})
+
 test('shapes: rows, bytes, readers, last read, changes, routing; in order, page by page, by table', async (t) => {
   const w = await watched(t, { sql: [TABLE, 'CREATE TABLE other (id int PRIMARY KEY, v text)', fill(1, 100)] })
   const params = [{ table: 't' }, { table: 't', where: 'tenant = 3' }, { table: 't', where: "v LIKE '%9'", replica: 'full' }, { table: 'other', columns: 'id' }]

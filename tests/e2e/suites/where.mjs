@@ -3,6 +3,7 @@
 
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
+import { BINARY, checkForSecrets } from '../lib/busbar.mjs'
 import { shape } from '../lib/http.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
@@ -457,4 +458,56 @@ test('a transaction too large for memory: rows come in, change their key, and le
   await session.query('COMMIT')
   await w.agree(w.followers, 60000)
   w.undisturbed()
+})
+
+// What `busbar explain` says, beside a daemon that runs or without one.
+async function explain(w, args) {
+  const env = { PATH: process.env.PATH, DATABASE_URL: w.busbar.databaseUrl }
+  const r = await promisify(execFile)(BINARY, ['explain', ...args], { env }).catch((e) => e)
+  checkForSecrets(env, `${r.stdout}${r.stderr}`)
+  return { status: r.code ?? 0, stdout: r.stdout, stderr: r.stderr }
+}
+
+test('busbar explain: what a condition costs, by the tables of the database', async (t) => {
+  const w = await world(t, {
+    sql: [
+      "CREATE TYPE state AS ENUM ('new', 'done')",
+      'CREATE TABLE "Items" (id int PRIMARY KEY, owner int, state state, title varchar(20))',
+      'CREATE TABLE members (who text, item int, PRIMARY KEY (who, item))',
+    ],
+    start: false,
+  })
+  const said = async (where, ...more) => {
+    const r = await explain(w, ['--table', '"Items"', '--where', where, '--json', ...more])
+    equal([r.status, r.stderr], [0, ''], where)
+    return JSON.parse(r.stdout)
+  }
+  const cheap = await said("owner = 1 AND state = 'new'")
+  equal([cheap.table, cheap.cost, cheap.index, cheap.evaluated, cheap.advice], ['public.Items', 'indexed', ['eq(owner, state)'], [], []], 'cheap')
+  const dear = await said("title LIKE '%x'")
+  equal([dear.cost, dear.index, dear.evaluated.length, dear.advice.length], ['unindexed', [], 1, 1], 'dear')
+  const sub = await said('id IN (SELECT item FROM members WHERE who = $1)', '--param', '1=ada')
+  equal([sub.cost, sub.subqueries.length, sub.subqueries[0].table, sub.subqueries[0].index], ['indexed', 1, 'public.members', ['eq(who)']], 'subquery')
+  const text = await explain(w, ['--table', 'members'])
+  assert(text.status === 0 && /cost: +all/.test(text.stdout), text.stdout)
+  // Nothing is left behind, and nothing was altered.
+  const { rows } = await w.sql('SELECT (SELECT count(*) FROM pg_publication WHERE pubname = $1)::int + (SELECT count(*) FROM pg_replication_slots WHERE slot_name = $2)::int AS n', [
+    w.publication,
+    w.slot,
+  ])
+  equal(rows[0].n, 0, 'publication and slot')
+})
+
+test('busbar explain: refusals are those of a request, with a status', async (t) => {
+  const w = await world(t, { sql: ['CREATE TABLE s (id int PRIMARY KEY)'], start: false })
+  for (const [args, status, what] of [
+    [['--table', 's', '--where', 'nosuch = 1'], 1, /unknown reference nosuch/],
+    [['--table', 's', '--where', 'id IN (SELECT x FROM elsewhere)'], 1, /"elsewhere" does not exist/],
+    [['--table', 'nope'], 1, /"nope" does not exist/],
+    [['--table', 's', '--param', 'x=1'], 2, /busbar explain --table/],
+    [['--where', 'true'], 2, /busbar explain --table/],
+  ]) {
+    const r = await explain(w, args)
+    equal([r.status, what.test(r.stderr), r.stdout], [status, true, ''], `${args.join(' ')}: ${r.stderr}`)
+  }
 })

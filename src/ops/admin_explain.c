@@ -1,0 +1,162 @@
+/*
+ * admin_explain.c - /admin/explain: `busbar explain` of a running Busbar, with the tables as its requests look them up. Waits for that
+ * on the listener's own thread, a few seconds at most.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "ops/admin_private.h"
+#include "ops/explain.h"
+#include "ops/fields.h"
+#include "ops/query.h"
+#include "shapes/core/def.h"
+#include "shapes/shapes.h"
+
+#define TABLES_MAX (1 + WHERE_SUBQUERIES_MAX)
+#define PARAMS_MAX 32
+#define LOOKUP_MAX_MS 5000
+#define WHERE_BYTES_MAX 16384 /* a request line has less */
+
+/* Woken when a look-up has its answer. */
+struct awaited {
+	struct waiter waiter;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	bool woken;
+};
+
+struct asked {
+	struct shapes *shapes;
+	struct arena arena;
+	struct table_lookup *lookups[TABLES_MAX]; /* what was found lives as long as these */
+	const struct pg_table *tables[TABLES_MAX];
+	size_t n;
+	char where[WHERE_BYTES_MAX];
+	char values[PARAMS_MAX][1024];
+	struct where_param params[PARAMS_MAX];
+	size_t nparams;
+};
+
+static void wake(struct waiter *w)
+{
+	struct awaited *a = CONTAINER_OF(w, struct awaited, waiter);
+	pthread_mutex_lock(&a->lock);
+	a->woken = true;
+	pthread_cond_signal(&a->cond);
+	pthread_mutex_unlock(&a->lock);
+}
+
+/* As table_lookup_result(), but 2: nobody has answered in time. */
+static int await(struct table_lookup *l, struct pg_table **table, struct err *e)
+{
+	struct awaited a = {.waiter.wake = wake};
+	int64_t until_ms = clock_mono_ms() + LOOKUP_MAX_MS, left_ms;
+	int rc;
+	pthread_mutex_init(&a.lock, NULL);
+	pthread_cond_init(&a.cond, NULL);
+	while ((rc = table_lookup_result(l, &a.waiter, table, e)) == 2 && (left_ms = until_ms - clock_mono_ms()) > 0) {
+		pthread_mutex_lock(&a.lock);
+		if (!a.woken)
+			clock_cond_wait(&a.cond, &a.lock, left_ms);
+		a.woken = false;
+		pthread_mutex_unlock(&a.lock);
+		waiter_cancel(&a.waiter);
+	}
+	waiter_cancel(&a.waiter);
+	pthread_cond_destroy(&a.cond);
+	pthread_mutex_destroy(&a.lock);
+	return rc;
+}
+
+/* 0, or the status of a refusal. */
+static unsigned look_up(struct asked *a, const struct def_table_name *name, const char *param, struct buf *out)
+{
+	struct pg_table *table;
+	struct err e = {0};
+	struct def_error missing;
+	struct table_lookup *l = a->lookups[a->n] = shapes_table_lookup(a->shapes, name->schema, name->name);
+	int rc = await(l, &table, &e);
+	if (rc == 0) {
+		a->tables[a->n++] = table;
+		return 0;
+	}
+	table_lookup_unref(l);
+	if (rc == 1)
+		def_no_such_table(&a->arena, name, &missing);
+	return field_refusal(out, param, rc == 1 ? missing.text : rc == 2 ? "Postgres doesn't say in time what the table is" : e.text);
+}
+
+/* Values of `1`, `2` … as they come, without a gap. */
+static unsigned read_params(struct asked *a, const char *query, struct buf *out)
+{
+	for (; a->nparams < PARAMS_MAX; a->nparams++) {
+		char name[4], *value = a->values[a->nparams];
+		snprintf(name, sizeof name, "%zu", a->nparams + 1);
+		int given = query_param(query, name, value, sizeof a->values[0]);
+		if (given < 0)
+			return field_refusal(out, name, "it is no text, or too long");
+		if (given == 0)
+			return 0;
+		a->params[a->nparams] = (struct where_param){value, strlen(value)};
+	}
+	return 0;
+}
+
+static unsigned tell(struct asked *a, struct explain *x, struct buf *out)
+{
+	char message[WHERE_MESSAGE_MAX];
+	for (;;) {
+		struct where_tables tables = {.list = a->tables, .n = a->n};
+		struct explain_input in = {.table = a->tables[0], .tables = &tables, .params = {a->params, a->nparams}};
+		in.where = a->where[0] != '\0' ? a->where : NULL;
+		in.where_len = strlen(a->where);
+		enum explain_result result = explain_condition(&in, x, message);
+		if (result == EXPLAIN_DONE) {
+			explain_put_json(x, out);
+			return 200;
+		}
+		if (result == EXPLAIN_REFUSED || a->n == TABLES_MAX)
+			return field_refusal(out, "where", message);
+		explain_clear(x);
+		unsigned status = look_up(a, &(struct def_table_name){tables.missing_schema, tables.missing_name}, "where", out);
+		if (status != 0)
+			return status;
+	}
+}
+
+static unsigned read_query(struct asked *a, const char *query, struct buf *out)
+{
+	char text[512];
+	struct def_table_name name;
+	struct def_error complaint;
+	if (query_param(query, "table", text, sizeof text) != 1)
+		return field_refusal(out, "table", "it must be given");
+	if (query_param(query, "where", a->where, sizeof a->where) < 0)
+		return field_refusal(out, "where", "it is no text, or too long");
+	if (def_parse_table(&a->arena, text, strlen(text), &name, &complaint) != 0)
+		return field_refusal(out, "table", complaint.text);
+	unsigned status = read_params(a, query, out);
+	return status != 0 ? status : look_up(a, &name, "table", out);
+}
+
+unsigned admin_explain(void *ctx, const char *query, struct buf *out)
+{
+	const struct admin *admin = ctx;
+	struct asked *a = mem_zalloc(sizeof *a);
+	struct explain *x = mem_zalloc(sizeof *x);
+	a->shapes = admin->ops->shapes;
+	unsigned status = read_query(a, query, out);
+	if (status == 0)
+		status = tell(a, x, out);
+	explain_clear(x);
+	for (size_t i = 0; i < a->n; i++)
+		table_lookup_unref(a->lookups[i]);
+	arena_clear(&a->arena);
+	free(x);
+	free(a);
+	return status;
+}
