@@ -282,7 +282,7 @@ void dt_put_interval(struct buf *out, const struct where_interval *v)
 #define WRITTEN_HOURS_MAX 15 /* of an offset that Postgres reads */
 
 /* +HH[:MM[:SS]], of any number of hours that fits; as seconds west. */
-static bool printed_zone(const char *p, size_t n, int32_t *west)
+static bool is_long_zone(const char *p, size_t n, int32_t *west)
 {
 	int64_t part[3] = {0};
 	size_t i = 1, k = 0;
@@ -298,10 +298,10 @@ static bool printed_zone(const char *p, size_t n, int32_t *west)
 	return k > 0 && i > n && part[0] > WRITTEN_HOURS_MAX && part[1] < 60 && part[2] < 60 && s <= INT32_MAX;
 }
 
-bool dt_read_printed_timetz(struct where_call *c, const char *p, size_t n, struct where_timetz *v)
+size_t dt_printed_zone(const char *p, size_t n, int32_t *west)
 {
 	size_t at = n;
 	while (at > 0 && p[at - 1] != '+' && p[at - 1] != '-')
 		at--;
-	return at > 1 && printed_zone(p + at - 1, n - at + 1, &v->zone) && dt_read_time(c, p, at - 1, -1, &v->us) == 0;
+	return at > 1 && is_long_zone(p + at - 1, n - at + 1, west) ? at - 1 : 0;
 }

@@ -71,6 +71,9 @@ int64_t dt_round(int64_t us, int digits);
 void dt_put_date(struct buf *out, int64_t date);
 void dt_put_time(struct buf *out, int64_t us);
 void dt_put_zone(struct buf *out, int32_t west);
+/* Where the offset of a printed timetz begins, if it has 16 hours or more: Postgres has and prints such, and reads them back as
+ * others or not at all. 0: it is none of those. */
+size_t dt_printed_zone(const char *p, size_t n, int32_t *west);
 int dt_put_stamp(struct where_call *c, struct buf *out, int64_t stamp, bool zone); /* -1: out of range */
 void dt_put_interval(struct buf *out, const struct where_interval *v);
 /* datetime_format.c: to_char() of a finite timestamp. `zone`: a timestamptz. */
@@ -80,9 +83,6 @@ int dt_to_char(struct where_call *c, int64_t stamp, bool zone, const char *forma
 int dt_read_date(struct where_call *c, const char *p, size_t n, int64_t *date);
 int dt_read_time(struct where_call *c, const char *p, size_t n, int32_t typmod, int64_t *us);
 int dt_read_timetz(struct where_call *c, const char *p, size_t n, int32_t typmod, struct where_timetz *v);
-/* One whose offset needs three digits or is 16 hours and more: Postgres has and prints such, and reads them back as others or not
- * at all. False: it is none of those. */
-bool dt_read_printed_timetz(struct where_call *c, const char *p, size_t n, struct where_timetz *v);
 int dt_read_stamp(struct where_call *c, const char *p, size_t n, bool zone, int32_t typmod, int64_t *stamp);
 int dt_read_interval(struct where_call *c, const char *p, size_t n, int32_t typmod, struct where_interval *v);
 

@@ -1,9 +1,8 @@
 /*
  * fn_datetime.c - functions on date, time, timetz, timestamp, timestamptz and interval.
  *
- * The tables at the end name them as pg_proc.prosrc does (proname for functions written in SQL). Session
- * time zone is UTC, so a timestamptz is computed with as a timestamp wherever no other zone is named. What
- * would depend on the current time fails.
+ * The tables at the end name them as pg_proc.prosrc does (proname for functions written in SQL). Session time zone is UTC, so a
+ * timestamptz is computed with as a timestamp wherever no other zone is named. What would depend on the current time fails.
  */
 #include "where/datetime.h"
 
@@ -178,7 +177,8 @@ static int time_in(call *c, const char *p, size_t n, value *out)
 static int timetz_in(call *c, const char *p, size_t n, value *out)
 {
 	struct where_timetz v;
-	if (!(c->printed && dt_read_printed_timetz(c, p, n, &v)) && dt_read_timetz(c, p, n, c->typmod, &v) != 0)
+	size_t time = c->printed ? dt_printed_zone(p, n, &v.zone) : 0;
+	if (time > 0 ? dt_read_time(c, p, time, -1, &v.us) != 0 : dt_read_timetz(c, p, n, c->typmod, &v) != 0)
 		return -1;
 	*out = timetz_value(c, v.us, v.zone);
 	return 0;
