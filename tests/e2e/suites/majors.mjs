@@ -7,14 +7,16 @@ import { history } from '../lib/history.mjs'
 import { ITEMS, Items, normal, wanted } from '../lib/items.mjs'
 import { readAll } from '../lib/http.mjs'
 import { difference } from '../lib/follower.mjs'
+import { prometheus, scrape } from '../lib/metrics.mjs'
 import { VERSIONS } from '../lib/pg.mjs'
 import { test } from '../lib/runner.mjs'
 import { cluster, world } from '../lib/setup.mjs'
 import { assert, equal, LONG, Random, until } from '../lib/util.mjs'
 
 for (const version of VERSIONS) {
-  test(`PostgreSQL ${version}: a client follows a table`, async (t) => {
-    const w = await world(t, { version, sql: [ITEMS] })
+  test(`PostgreSQL ${version}: a client follows a table, guard and heartbeat beside it`, async (t) => {
+    const p = await prometheus()
+    const w = await world(t, { version, sql: [ITEMS], env: { ...p.env, BUSBAR_WAL_LIMIT: '1GB', BUSBAR_HEARTBEAT_INTERVAL: '1s' } })
     const pg = await cluster(version)
     const { rows } = await pg.query('postgres', 'SHOW server_version')
     t.note(rows[0].server_version)
@@ -46,6 +48,12 @@ for (const version of VERSIONS) {
       await items.steps(15)
       await converges()
     }
+    // What looks at the server beside all that understands it too.
+    await until('the guard has looked, and a heartbeat came', async () => {
+      const m = await scrape(p.url)
+      return m.value('busbar_wal_limit_bytes') === 1e9 && m.value('busbar_slot_state', { state: 'reserved' }) === 1 && m.value('busbar_heartbeat_seconds_count') > 0
+    })
+    assert(!/WAL guard|cannot look/i.test(w.busbar.output), w.busbar.output)
   })
 
   test(`PostgreSQL ${version}: random transactions while Busbar and Postgres crash`, { timeout: 600000 }, (t) =>

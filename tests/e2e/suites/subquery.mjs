@@ -5,6 +5,7 @@
 import { ACCESS, becomes, both, MINE, parked, reasons, refusal, refused, rotated, settled, SHAPE, toldNothing } from '../lib/access.mjs'
 import { difference, tableRows } from '../lib/follower.mjs'
 import { events, get, readAll, shape, shapeUrl } from '../lib/http.mjs'
+import { Postgres } from '../lib/pg.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
 import { LONG, assert, delay, equal, pause, Random, seed, until } from '../lib/util.mjs'
@@ -715,6 +716,19 @@ test('a subset of a shape whose set stays: its rows, with the shape`s handle', a
   const a = await shape(w.busbar.url, { ...SHAPE, handle: at.handle, offset: 'now', subset__where: 'id < 10', subset__order_by: 'id' })
   const ids = (await w.sql(`SELECT id FROM items WHERE ${MINE} AND id < 10 ORDER BY id`)).rows.map((r) => String(r.id))
   equal([a.status, a.handle, a.json().data?.map((m) => m.value.id)], [200, at.handle, ids], a.text().slice(0, 300))
+})
+
+test('a subset on a server that writes nothing, after a restart', { timeout: 60000 }, async (t) => {
+  const pg = await Postgres.create({ settings: { autovacuum: 'off' } })
+  const w = await world(t, { pg, sql: ACCESS })
+  const at = await readAll(w.busbar.url, SHAPE)
+  const confirmed = async () => (await w.sql('SELECT confirmed_flush_lsn = pg_current_wal_insert_lsn() AS all FROM pg_replication_slots WHERE slot_name = $1', [w.slot])).rows[0].all
+  await until('the slot is at the end of the WAL', confirmed, 40000)
+  await w.busbar.term()
+  await w.busbar.start()
+  assert(await confirmed(), 'something was written')
+  const a = await shape(w.busbar.url, { ...SHAPE, handle: at.handle, offset: 'now', subset__where: 'id < 10' }, { timeout: 30000 })
+  equal([a.status, a.handle], [200, at.handle], a.text().slice(0, 300))
 })
 
 // ---------------------------------------------------------------- under load
