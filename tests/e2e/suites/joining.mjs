@@ -497,7 +497,11 @@ test('rule 5: commits that the snapshot saw and a crash of Postgres lost', { tim
     await session.end().catch(() => {})
     await w.busbar.active(30000)
     const there = (await w.sql('SELECT FROM t WHERE id = $1', [id])).rowCount > 0
-    if (saw && !there) lost++
+    if (saw && !there) {
+      lost++
+      const old = await shape(w.busbar.url, { ...params, handle: answer.handle, offset: answer.offset })
+      equal([old.status, old.headers['electric-reason']], [409, 'postgres-crashed'], `who has the handle of that snapshot (${old.text()})`)
+    }
     // The lost transaction's id and place are used again.
     await w.sql(`INSERT INTO t VALUES (${200 + i}, 'kept', 'kept', 'kept')`)
     if (i % 2) await w.sql(`INSERT INTO t VALUES (${id}, 'again', 'again', 'again') ON CONFLICT DO NOTHING`)

@@ -106,7 +106,7 @@ test('all shapes are in use: new ones are refused with the reason, until one goe
     return r.status === 503 && /all shapes in it are being read/.test(r.json().message) && r
   })
   assert(/BUSBAR_STORE_LIMIT/.test(said.json().message), said.text())
-  equal(said.headers['retry-after'], '10', 'retry-after')
+  equal([said.headers['retry-after'], said.headers['electric-reason']], ['10', 'limit-store'], 'retry-after, reason')
   // Whoever has one goes on with it, and what exists can be asked for.
   equal((await shape(w.busbar.url, { ...tenant(0), offset: '-1' })).status, 200, 'a shape that is there')
   await w.sql(`UPDATE d SET v = 'x' WHERE ${ONE}`)
@@ -275,6 +275,8 @@ test('BUSBAR_SHAPE_GROWTH_LIMIT: a shape whose log has grown starts over, one at
   equal(removed.length, 2, 'how many started over')
   const at = removed.map((l) => Date.parse(`2000-01-01T${/\d\d:\d\d:\d\d\.\d\d\d/.exec(l)[0]}Z`))
   assert((at[1] - at[0] + 86400000) % 86400000 > 2000, `they went together: ${removed}`)
+  const old = await shape(w.busbar.url, { table: 'g', handle: first.handle, offset: first.offset })
+  equal([old.status, old.headers['electric-reason']], [409, 'log-grown'], 'who comes with the old handle')
   // A client that comes now gets the rows, and no history.
   const now = await readAll(w.busbar.url, { table: 'g' })
   assert(now.handle !== first.handle && now.changes.length === 100, `${now.changes.length} rows`)

@@ -832,6 +832,8 @@ test('a full disk is an outage that heals, nothing is lost', { timeout: 120000 }
     20000,
   )
   assert(w.busbar.running(), `the daemon ended with ${w.busbar.code}`)
+  const fresh = await shape(w.busbar.url, { table: 't', where: 'id < 3', offset: '-1' }, { timeout: 60000 })
+  equal([fresh.status, fresh.headers['electric-reason']], [503, 'store-failing'], `a new shape (${fresh.text()})`)
   const held = await flushed(w)
   assert(held < (await walEnd(w)), 'the slot was acknowledged to the end')
   spawnSync('mount', ['-o', 'remount,size=400m', dir])
