@@ -69,6 +69,8 @@ static const struct { enum var var; int64_t min, max; } ranges[] = {
 	{V_ELECTRIC_MAX_SHAPES, 0, INT64_MAX}, {V_ELECTRIC_EXPERIMENTAL_MAX_SHAPES, 0, INT64_MAX},
 	{V_BUSBAR_WAL_LIMIT, WAL_LIMIT_MIN_BYTES, INT64_MAX}, {V_BUSBAR_WAL_LIMIT_AGE, WAL_LIMIT_AGE_MIN_MS, INT64_MAX},
 	{V_BUSBAR_SHAPE_GROWTH_LIMIT, 2, INT32_MAX},
+	{V_BUSBAR_SNAPSHOT_CONCURRENCY, 1, CONCURRENCY_MAX}, {V_BUSBAR_SUBSET_CONCURRENCY, 1, CONCURRENCY_MAX},
+	{V_BUSBAR_SUBSET_MEMORY, 1 << 20, INT64_MAX}, {V_BUSBAR_BODY_MEMORY, 16 << 20, INT64_MAX},
 };
 
 struct loader {
@@ -813,6 +815,10 @@ static int load_limits(struct loader *l, struct config *c)
 	c->store_min_free = num_or(l, V_BUSBAR_STORE_MIN_FREE, 0);
 	c->shape_expiry_ms = num_or(l, V_BUSBAR_SHAPE_EXPIRY, 0);
 	c->shape_growth_limit = num_or(l, V_BUSBAR_SHAPE_GROWTH_LIMIT, 0);
+	c->snapshot_concurrency = (int)num_or(l, V_BUSBAR_SNAPSHOT_CONCURRENCY, 0);
+	c->subset_concurrency = (int)num_or(l, V_BUSBAR_SUBSET_CONCURRENCY, 0);
+	c->subset_memory = l->num[V_BUSBAR_SUBSET_MEMORY];
+	c->body_memory = l->num[V_BUSBAR_BODY_MEMORY];
 	c->storage_ephemeral = strcmp(storage, "ephemeral") == 0;
 	if (!c->storage_ephemeral && strcmp(storage, "disk") != 0)
 		return err_set(l->e, ERR_CONFIG, "BUSBAR_STORAGE must be one of: disk, ephemeral");

@@ -42,6 +42,9 @@ struct config_secrets {
 	struct config_secrets *older; /* accepted no more */
 };
 
+/* Threads for snapshots, and for subsets: BUSBAR_SNAPSHOT_CONCURRENCY, BUSBAR_SUBSET_CONCURRENCY. */
+#define CONCURRENCY_MAX 12
+
 struct config {
 	struct config_live live;
 	_Atomic(struct config_secrets *) secrets; /* NULL: insecure */
@@ -82,6 +85,8 @@ struct config {
 	int64_t store_limit, store_min_free; /* bytes; 0: none */
 	int64_t shape_expiry_ms;             /* 0: none */
 	int64_t shape_growth_limit;          /* log to first rows; 0: none */
+	int snapshot_concurrency, subset_concurrency; /* 0: as the pool allows */
+	int64_t subset_memory, body_memory;           /* bytes */
 
 	/* metrics */
 	int prometheus_port; /* 0: none */

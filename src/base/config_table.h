@@ -93,6 +93,12 @@ X(ELECTRIC_EXPERIMENTAL_MAX_SHAPES, INT, NULL, USED, "Older name of ELECTRIC_MAX
 X(BUSBAR_SHAPE_EXPIRY, TIME, NULL, USED, "Shapes that nobody has read for so long go; from 1 s on, as in 12h or 30d")
 X(BUSBAR_SHAPE_GROWTH_LIMIT, INT, NULL, USED,
   "A shape whose log has grown to so many times its first rows (2 or more) and 1 MiB starts over at a quiet moment")
+X(BUSBAR_SNAPSHOT_CONCURRENCY, INT, NULL, USED,
+  "Snapshots of new shapes that are taken at once, 1 to 12, if the pool has two connections for each; 6 if unset")
+X(BUSBAR_SUBSET_CONCURRENCY, INT, NULL, USED,
+  "Queries of subsets that run at once, 1 to 12, if the pool has a connection for each; a fifth of the pool and at most 4 if unset")
+X(BUSBAR_SUBSET_MEMORY, SIZE, "64MiB", USED, "Rows of subsets that wait for slow clients, of all together, at least 1MiB; more waits in Postgres")
+X(BUSBAR_BODY_MEMORY, SIZE, "128MiB", USED, "Bodies of requests, of all together, at least 16MiB; beyond, 503 with limit-bodies")
 X(ELECTRIC_CONSUMER_PARTITIONS, INT, NULL, NO_EFFECT, "Shapes have no processes of their own")
 X(ELECTRIC_SHAPE_HIBERNATE_AFTER, TIME, NULL, NO_EFFECT, "An idle shape holds nothing that could be put to sleep")
 X(ELECTRIC_SHAPE_SUSPEND_CONSUMER, BOOL, "false", NO_EFFECT, "An idle shape holds nothing that could be put to sleep")

@@ -229,7 +229,7 @@ void request_take_body(struct request *r, const char *p, size_t len)
 		r->body_too_large = true;
 		return;
 	}
-	if (atomic_fetch_add(&r->http->body_bytes, len) + len > BODIES_BYTES_MAX)
+	if (atomic_fetch_add(&r->http->body_bytes, len) + len > (uint64_t)r->http->config->body_memory)
 		r->body_refused = true;
 	r->body_counted += (uint32_t)len;
 	metric_add_label(METRIC_MEMORY, MEMORY_BODIES, (int64_t)len);

@@ -17,7 +17,6 @@
 
 #define BODY_BYTES_MAX 8000000
 #define BODY_DISCARD_BYTES_MAX 32000000 /* read all the same, so that the refusal arrives; beyond, hung up on */
-#define BODIES_BYTES_MAX (128u << 20) /* of all requests together; beyond, 503 */
 #define READY_HOLD_MS 5000            /* requests wait so long for a service that is starting */
 #define TABLE_LOOKUP_MAX_MS 10000
 #define SHAPE_START_MAX_MS 45000      /* docs/protocol.md 8.3 */

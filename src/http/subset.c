@@ -176,7 +176,7 @@ enum step subset_prepare(struct request *r, const struct shape_params *p, const 
 	if (step == STEP_NEXT && subset.where != NULL)
 		step = prepare_where(r, &subset, def->table, columns);
 	/* What waits for a session is kept; like bodies, it is bounded for all requests together. */
-	if (atomic_fetch_add(&r->http->body_bytes, q->counted) + q->counted > BODIES_BYTES_MAX && step == STEP_NEXT)
+	if (atomic_fetch_add(&r->http->body_bytes, q->counted) + q->counted > (uint64_t)r->http->config->body_memory && step == STEP_NEXT)
 		step = reply_refused(r, REASON_LIMIT_BODIES, "Too many large requests at once, please retry", 5, false);
 	return step;
 }

@@ -707,6 +707,7 @@ static void prep_open(struct prep *p)
 	p->config.publication_name = (char *)"pub";
 	p->config.chunk_bytes_threshold = 20000;
 	p->config.db_pool_size = 5;
+	p->config.subset_memory = 64 << 20;
 	p->config.schema_reconciler_ms = p->config.publication_refresh_ms = 60000;
 	struct shapes *s = p->engine = script.engine = mem_zalloc(sizeof *s);
 	s->config = &p->config;

@@ -242,6 +242,14 @@ static void test_storage_and_rest(void)
 	BAD("BUSBAR_SHAPE_EXPIRY must be at least 1s", "BUSBAR_SHAPE_EXPIRY=999");
 	BAD("BUSBAR_SHAPE_EXPIRY: \"1w\" is not a time: a number above 0 with ms, s, min, h or d, as in 90min or 30d", "BUSBAR_SHAPE_EXPIRY=1w");
 	CHECK(LOAD(DB, OPEN, "BUSBAR_SHAPE_GROWTH_LIMIT=1") == -1 && strstr(e.text, "BUSBAR_SHAPE_GROWTH_LIMIT") != NULL);
+	GOOD("BUSBAR_STORAGE=disk");
+	CHECK(c.snapshot_concurrency == 0 && c.subset_concurrency == 0 && c.subset_memory == 64 << 20 && c.body_memory == 128 << 20);
+	GOOD("BUSBAR_SNAPSHOT_CONCURRENCY=12", "BUSBAR_SUBSET_CONCURRENCY=1", "BUSBAR_SUBSET_MEMORY=1MiB", "BUSBAR_BODY_MEMORY=16MiB");
+	CHECK(c.snapshot_concurrency == 12 && c.subset_concurrency == 1 && c.subset_memory == 1 << 20 && c.body_memory == 16 << 20);
+	static const char *const out_of_range[] = {"BUSBAR_SNAPSHOT_CONCURRENCY=0", "BUSBAR_SUBSET_CONCURRENCY=13", "BUSBAR_SUBSET_MEMORY=1MB",
+	                                           "BUSBAR_BODY_MEMORY=16MB"};
+	for (size_t i = 0; i < sizeof out_of_range / sizeof *out_of_range; i++)
+		CHECK(LOAD(DB, OPEN, out_of_range[i]) == -1 && strncmp(e.text, out_of_range[i], strcspn(out_of_range[i], "=")) == 0);
 	/* Electric's own know neither hours nor days. */
 	CHECK(LOAD(DB, OPEN, "ELECTRIC_TCP_READ_TIMEOUT=1h") == -1);
 

@@ -554,7 +554,7 @@ static void begin(void)
 	engine.shape.tail = 2;
 	engine.shape.hurdle = SHAPE_READ_MORE;
 	engine.table = table_of(TABLE(20007, "public", "items", "id", "name"));
-	config = (struct config){.tcp_send_timeout_ms = FOREVER_MS, .tcp_read_timeout_ms = FOREVER_MS,
+	config = (struct config){.tcp_send_timeout_ms = FOREVER_MS, .tcp_read_timeout_ms = FOREVER_MS, .body_memory = 128 << 20,
 	                         .live = {.long_poll_timeout_ms = FOREVER_MS, .max_concurrent_initial = 100,
 	                                  .max_concurrent_existing = 100, .cache_max_age_s = 60, .cache_stale_age_s = 300},
 	                         .enable_integration_testing = true,

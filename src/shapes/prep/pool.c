@@ -16,8 +16,8 @@
 #include "shapes/prep/prep.h"
 
 #define ADMIN_THREADS 2
-#define CREATE_THREADS_MAX 6 /* two connections each */
-#define SUBSET_THREADS_MAX 4
+#define CREATE_THREADS 6 /* two connections each; BUSBAR_SNAPSHOT_CONCURRENCY */
+#define SUBSET_THREADS 4 /* BUSBAR_SUBSET_CONCURRENCY */
 #define GUARD_FIRST_MS 10000 /* the guard's first look, unless the stream runs before */
 #define SUBSET_POOL_PART 5 /* one connection in so many is for subsets */
 
@@ -109,14 +109,24 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
+static int threads_of(int n, int max) { return n < 1 ? 1 : n > max ? max : n; }
+
+/* At least one of each, whatever the pool; subsets have theirs for themselves, so that shapes can always be made. */
+static int subset_threads(const struct config *c)
+{
+	if (c->subset_concurrency > 0)
+		return threads_of(c->db_pool_size - ADMIN_THREADS - 2, c->subset_concurrency);
+	return threads_of(c->db_pool_size / SUBSET_POOL_PART, SUBSET_THREADS);
+}
+
+static int create_threads(const struct config *c, int subsets)
+{
+	return threads_of((c->db_pool_size - ADMIN_THREADS - subsets) / 2, c->snapshot_concurrency > 0 ? c->snapshot_concurrency : CREATE_THREADS);
+}
+
 int prep_start(struct shapes *s, struct err *e)
 {
-	/* At least one of each, whatever the pool; subsets have theirs for themselves, so that shapes can always
-	 * be made. */
-	int pool = s->config->db_pool_size, subsets = pool / SUBSET_POOL_PART;
-	subsets = subsets < 1 ? 1 : subsets > SUBSET_THREADS_MAX ? SUBSET_THREADS_MAX : subsets;
-	int creates = (pool - ADMIN_THREADS - subsets) / 2;
-	creates = creates < 1 ? 1 : creates > CREATE_THREADS_MAX ? CREATE_THREADS_MAX : creates;
+	int subsets = subset_threads(s->config), creates = create_threads(s->config, subsets);
 	REQUIRE((size_t)(ADMIN_THREADS + creates) <= ARRAY_LEN(s->pg_threads) &&
 	        (size_t)(ADMIN_THREADS + creates) <= ARRAY_LEN(s->preparing));
 	s->next_reconcile_ms = clock_mono_ms() + s->config->schema_reconciler_ms;

@@ -31,10 +31,9 @@
 #include "shapes/routing/row.h"
 
 #define SUBSET_QUEUE_MAX 1000
-/* Rows kept for one client; and for all together, beyond which only clients that have taken all they had get
+/* Rows kept for one client; for all together: BUSBAR_SUBSET_MEMORY, beyond which only clients that have taken all they had get
  * more. */
 #define SUBSET_BUFFER_BYTES (1u << 20)
-#define SUBSETS_BYTES_MAX (64u << 20)
 #define SUBSET_PIECE_BYTES (64u << 10)
 #define SUBSET_ROW_BYTES_MAX ((size_t)2 << 30)
 /* A client that takes nothing for so long, or is waited for so long in all, loses its query. */
@@ -349,7 +348,7 @@ static bool has_room(const struct subset *q, size_t n)
 {
 	lock_held(&q->lock);
 	size_t left = q->rows.len - q->taken;
-	return left == 0 || (left + n <= SUBSET_BUFFER_BYTES && atomic_load(&q->all->bytes) + n <= SUBSETS_BYTES_MAX);
+	return left == 0 || (left + n <= SUBSET_BUFFER_BYTES && atomic_load(&q->all->bytes) + n <= (uint64_t)q->all->engine->config->subset_memory);
 }
 
 static bool wait_room(struct worker *w)

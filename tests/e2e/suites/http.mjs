@@ -213,6 +213,29 @@ test('bodies: 8 MB are read, more is 413', { timeout: 60000 }, async (t) => {
   equal([bigger.status, bigger.text()], [413, '{"error":"Request body too large"}'], 'answer to 8.1 MB')
 })
 
+test('BUSBAR_BODY_MEMORY: bodies beyond it are refused with the reason, until others are done', async (t) => {
+  const w = await world(t, { sql: [TABLE, fill(1, 3)], env: { BUSBAR_BODY_MEMORY: '16MiB' } })
+  const begin = () => {
+    const s = net.connect(w.busbar.port, '127.0.0.1')
+    s.on('error', () => {})
+    t.cleanup(() => s.destroy())
+    s.write(post('Content-Type: application/json\r\nContent-Length: 7000000\r\n', `{"x":"${'a'.repeat(6990000)}`))
+    return s
+  }
+  const [first, second] = [begin(), begin()]
+  const whole = JSON.stringify({ x: 'a'.repeat(7000000) })
+  const ask = () => get(`${w.busbar.url}/v1/shape?table=t&offset=-1`, { method: 'POST', body: whole, headers: { 'content-type': 'application/json', 'content-length': whole.length } })
+  const refused = await until('the third is refused', async () => {
+    const a = await ask()
+    return a.status === 503 && a
+  })
+  equal([refused.headers['electric-reason'], refused.headers['retry-after']], ['limit-bodies', '5'], refused.text())
+  equal((await shape(w.busbar.url, { table: 't', offset: '-1' })).status, 200, 'a request without a body')
+  first.destroy()
+  second.destroy()
+  await until('there is room again', async () => (await ask()).status === 200)
+})
+
 test('slow bodies take no place of those who ask for new shapes', async (t) => {
   const w = await world(t, { sql: [TABLE, fill(1, 3)], env: { ELECTRIC_MAX_CONCURRENT_REQUESTS: '{"initial":5,"existing":5}' } })
   const sockets = Array.from({ length: 20 }, () => {
