@@ -191,6 +191,27 @@ test('the limit: each step is told, and at its end the slot is given up and made
   equal((await shape(w.busbar.url, { table: 'other', offset: '-1' })).status, 200, 'a new shape')
 })
 
+test('the limit of age: each step at its share of a minute, at little WAL', { timeout: 180000 }, async (t) => {
+  const w = await onSmallDisk(t, { pg: await server(), env: { BUSBAR_WAL_LIMIT_AGE: '1min' } })
+  if (!w) return
+  const f = w.follow({ table: 't' })
+  await f.ready()
+  const started = Date.now()
+  await w.fillDisk()
+  const at = {}
+  for (const step of ['warn', 'refuse', 'drop']) {
+    await until(`the step ${step}`, () => said(w, `WAL guard (${step}): `), 70000, 50)
+    at[step] = Math.round((Date.now() - started) / 1000)
+  }
+  assert((await kept(w)).ours < LIMIT / 10, 'much WAL was written: it is not the age')
+  await until('the slot is given up', () => said(w, 'WAL guard (given_up): '), 70000, 50)
+  t.note(`warned after ${at.warn} s, refused after ${at.refuse} s, dropped after ${at.drop} s, given up after ${Math.round((Date.now() - started) / 1000)} s`)
+  assert(/BUSBAR_WAL_LIMIT_AGE/.test(w.busbar.outputSinceStart()), "the log doesn't name the setting")
+  w.makeRoom()
+  await until('its reader is told to refetch', () => f.refetches.length > 0, 60000)
+  await w.agree([f], 60000)
+})
+
 // Kills it in the middle of giving the slot up; what is left is seen for what it is at the next start.
 for (const where of ['before the new slot is made', 'before the end of the shapes is durable']) {
   test(`kill -9 while the slot is given up, ${where}`, { timeout: 180000 }, async (t) => {
