@@ -6,7 +6,8 @@
 #include "base/metrics.h"
 #include "http/reply.h"
 
-#define RETRY_AFTER_S_MIN 6
+#define RETRY_AFTER_S_MIN 1 /* of a time of one's own; Electric's are 6 to 10 for everybody */
+#define EXISTING_RETRY_AFTER_S 6
 #define RETRY_AFTER_S_SPREAD 5
 #define RETRY_AFTER_S_MAX 90
 /* Until it has been seen how fast shapes are made: who comes too early is sent away again, and then it is known. */
@@ -92,6 +93,14 @@ static int64_t pace_next(struct http *h, int64_t now_ms)
 	return wait_ms;
 }
 
+/* Seconds; spread a little the further away they are, for the less is known of the pace then. */
+static int own_time(struct request *r)
+{
+	int64_t ms = pace_next(r->http, r->conn->loop->now_ms);
+	int s = (int)((ms + 999) / 1000);
+	return s + (s >= 4 ? (int)(loop_random(r->conn->loop) % (unsigned)(s / 4 + 1)) : 0);
+}
+
 int admit_retry_after(struct request *r, int64_t ms)
 {
 	int s = (int)((ms + 999) / 1000), spread = s / 4 > RETRY_AFTER_S_SPREAD ? s / 4 : RETRY_AFTER_S_SPREAD;
@@ -152,8 +161,7 @@ enum step admit_refuse(struct request *r)
 	reply_header(&p, "content-type", TYPE_JSON);
 	reply_header(&p, "surrogate-control", "no-store");
 	reply_header(&p, "electric-internal-known-error", "true");
-	int64_t wait_ms = initial ? pace_next(r->http, r->conn->loop->now_ms) : RETRY_AFTER_S_MIN * 1000;
-	reply_headerf(&p, "retry-after", "%d", admit_retry_after(r, wait_ms));
+	reply_headerf(&p, "retry-after", "%d", initial ? own_time(r) : admit_retry_after(r, EXISTING_RETRY_AFTER_S * 1000));
 	enum reason why = initial ? REASON_LIMIT_INITIAL : REASON_LIMIT_EXISTING;
 	reply_reason(&p, why);
 	reply_note_refusal(why, reason_text(why));
