@@ -112,10 +112,18 @@ test('all shapes are in use: new ones are refused with the reason, until one goe
   await w.sql(`UPDATE d SET v = 'x' WHERE ${ONE}`)
   await w.agree()
   w.undisturbed()
-  const leaves = w.followers.shift()
-  await leaves.stop()
-  equal((await shape(w.busbar.url, { ...leaves.params, handle: leaves.handle }, { method: 'DELETE' })).status, 202, 'the deletion')
-  await until('there is room for another', async () => (await shape(w.busbar.url, { ...tenant(19), offset: '-1' })).status === 200)
+  // The last one may have gone past the limit as it was made: one that leaves isn't always enough.
+  const leave = async () => {
+    const leaves = w.followers.shift()
+    await leaves.stop()
+    equal((await shape(w.busbar.url, { ...leaves.params, handle: leaves.handle }, { method: 'DELETE' })).status, 202, 'the deletion')
+  }
+  await leave()
+  await until('there is room for another', async () => {
+    const a = await shape(w.busbar.url, { ...tenant(19), offset: '-1' })
+    if (a.status === 503 && /all shapes in it are being read/.test(a.json().message) && w.followers.length > 12) await leave()
+    return a.status === 200
+  })
   await w.agree()
   w.undisturbed()
   below(t, max())
