@@ -46,8 +46,9 @@ test('publication: an inner table stays as long as a shape names it, and its cha
   await w.agree()
   const of = all.map((f) => f.refetches.length)
   time.forward(LINGER_S)
-  // Long enough for whoever looks after the publication; others join and go meanwhile.
-  await readAll(w.busbar.url, { table: 'projects', columns: 'id' })
+  // Long enough for whoever looks after the publication; others join and go meanwhile. Eleven minutes that pass at once may be a silent
+  // server to the stream: a client comes again then.
+  await w.follow({ table: 'projects', columns: 'id' }).ready(20000)
   await delay(4000)
   time.forward(2 * LINGER_S)
   await delay(4000)
