@@ -2,7 +2,6 @@
  * admin_explain.c - /admin/explain: `busbar explain` of a running Busbar, with the tables as its requests look them up. Waits for that
  * on the listener's own thread, a few seconds at most.
  */
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,26 +13,18 @@
 #include "ops/fields.h"
 #include "ops/query.h"
 #include "shapes/core/def.h"
+#include "shapes/core/wait.h"
 #include "shapes/shapes.h"
 
-#define TABLES_MAX (1 + WHERE_SUBQUERIES_MAX)
 #define PARAMS_MAX 32
 #define LOOKUP_MAX_MS 5000
 #define WHERE_BYTES_MAX 16384 /* a request line has less */
 
-/* Woken when a look-up has its answer. */
-struct awaited {
-	struct waiter waiter;
-	pthread_mutex_t lock;
-	pthread_cond_t cond;
-	bool woken;
-};
-
 struct asked {
 	struct shapes *shapes;
 	struct arena arena;
-	struct table_lookup *lookups[TABLES_MAX]; /* what was found lives as long as these */
-	const struct pg_table *tables[TABLES_MAX];
+	struct table_lookup *lookups[EXPLAIN_PARTS_MAX]; /* what was found lives as long as these */
+	const struct pg_table *tables[EXPLAIN_PARTS_MAX];
 	size_t n;
 	char where[WHERE_BYTES_MAX];
 	char values[PARAMS_MAX][1024];
@@ -41,34 +32,16 @@ struct asked {
 	size_t nparams;
 };
 
-static void wake(struct waiter *w)
-{
-	struct awaited *a = CONTAINER_OF(w, struct awaited, waiter);
-	pthread_mutex_lock(&a->lock);
-	a->woken = true;
-	pthread_cond_signal(&a->cond);
-	pthread_mutex_unlock(&a->lock);
-}
-
 /* As table_lookup_result(), but 2: nobody has answered in time. */
 static int await(struct table_lookup *l, struct pg_table **table, struct err *e)
 {
-	struct awaited a = {.waiter.wake = wake};
+	struct waiting w;
 	int64_t until_ms = clock_mono_ms() + LOOKUP_MAX_MS, left_ms;
 	int rc;
-	pthread_mutex_init(&a.lock, NULL);
-	pthread_cond_init(&a.cond, NULL);
-	while ((rc = table_lookup_result(l, &a.waiter, table, e)) == 2 && (left_ms = until_ms - clock_mono_ms()) > 0) {
-		pthread_mutex_lock(&a.lock);
-		if (!a.woken)
-			clock_cond_wait(&a.cond, &a.lock, left_ms);
-		a.woken = false;
-		pthread_mutex_unlock(&a.lock);
-		waiter_cancel(&a.waiter);
-	}
-	waiter_cancel(&a.waiter);
-	pthread_cond_destroy(&a.cond);
-	pthread_mutex_destroy(&a.lock);
+	waiting_init(&w);
+	while ((rc = table_lookup_result(l, &w.waiter, table, e)) == 2 && (left_ms = until_ms - clock_mono_ms()) > 0)
+		waiting_nap(&w, left_ms);
+	waiting_clear(&w);
 	return rc;
 }
 
@@ -106,25 +79,38 @@ static unsigned read_params(struct asked *a, const char *query, struct buf *out)
 	return 0;
 }
 
+/* What a look-up for explain_condition() needs beside what is asked, and its refusal's status. */
+struct telling {
+	struct asked *a;
+	struct where_tables *tables;
+	struct buf *out;
+	unsigned status;
+};
+
+static bool look_up_inner(void *ctx, const struct def_table_name *name)
+{
+	struct telling *t = ctx;
+	t->status = look_up(t->a, name, "where", t->out);
+	t->tables->n = t->a->n;
+	return t->status == 0;
+}
+
 static unsigned tell(struct asked *a, struct explain *x, struct buf *out)
 {
 	char message[WHERE_MESSAGE_MAX];
-	for (;;) {
-		struct where_tables tables = {.list = a->tables, .n = a->n};
-		struct explain_input in = {.table = a->tables[0], .tables = &tables, .params = {a->params, a->nparams}};
-		in.where = a->where[0] != '\0' ? a->where : NULL;
-		in.where_len = strlen(a->where);
-		enum explain_result result = explain_condition(&in, x, message);
-		if (result == EXPLAIN_DONE) {
-			explain_put_json(x, out);
-			return 200;
-		}
-		if (result == EXPLAIN_REFUSED || a->n == TABLES_MAX)
-			return field_refusal(out, "where", message);
-		explain_clear(x);
-		unsigned status = look_up(a, &(struct def_table_name){tables.missing_schema, tables.missing_name}, "where", out);
-		if (status != 0)
-			return status;
+	struct where_tables tables = {.list = a->tables, .n = a->n};
+	struct telling t = {.a = a, .tables = &tables, .out = out};
+	struct explain_input in = {.table = a->tables[0], .tables = &tables, .params = {a->params, a->nparams}};
+	in.where = a->where[0] != '\0' ? a->where : NULL;
+	in.where_len = strlen(a->where);
+	switch (explain_condition(&in, look_up_inner, &t, x, message)) {
+	case EXPLAIN_DONE:
+		explain_put_json(x, out);
+		return 200;
+	case EXPLAIN_LACKS:
+		return t.status;
+	default:
+		return field_refusal(out, "where", message);
 	}
 }
 

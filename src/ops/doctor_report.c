@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "ops/fields.h"
 
 #define JSON_BYTES_MAX (16u << 20) /* 41 findings with DOCTOR_FIXES_MAX statements each */
 #define CODE_WIDTH 23
@@ -90,90 +91,66 @@ void doctor_print(FILE *out, const struct doctor_look *l, const struct doctor_fi
 
 /* ---- JSON ---- */
 
-static void json_member(struct buf *b, const char *name, const char *value)
-{
-	buf_printf(b, "\"%s\":", name);
-	if (value == NULL)
-		buf_puts(b, "null");
-	else
-		buf_json_string(b, value, strlen(value));
-}
-
 static void json_fix(struct buf *b, const struct doctor_fix *f)
 {
 	static const char *const apply[] = {"never", "ask", "yes"};
-	buf_puts(b, "{\"on\":[");
-	for (enum pg_service s = PG_SERVICE_NONE, first = 1; s < PG_SERVICES; s++)
-		if (f->services & DOCTOR_ON(s)) {
-			buf_printf(b, "%s\"%s\"", first ? "" : ",", services[s].code);
-			first = 0;
-		}
-	buf_puts(b, "],");
-	json_member(b, f->sql ? "sql" : "do", f->text);
-	buf_putc(b, ',');
-	json_member(b, "as", f->who);
-	buf_printf(b, ",\"restart\":%s,\"fix\":\"%s\"}", f->restart ? "true" : "false", apply[f->apply]);
+	field_open(b, NULL, '{');
+	field_open(b, "on", '[');
+	for (enum pg_service s = PG_SERVICE_NONE; s < PG_SERVICES; s++)
+		if (f->services & DOCTOR_ON(s))
+			field_text(b, NULL, services[s].code);
+	field_close(b, ']');
+	field_text(b, f->sql ? "sql" : "do", f->text);
+	field_text(b, "as", f->who);
+	field_bool(b, "restart", f->restart);
+	field_text(b, "fix", apply[f->apply]);
+	field_close(b, '}');
 }
 
 static void json_finding(struct buf *b, const struct doctor_finding *f)
 {
-	buf_putc(b, '{');
-	json_member(b, "code", f->code);
-	buf_putc(b, ',');
-	json_member(b, "level", level_names[f->level]);
-	buf_putc(b, ',');
-	json_member(b, "what", f->what);
-	buf_putc(b, ',');
-	json_member(b, "why", f->why);
-	buf_puts(b, ",\"mend\":[");
-	for (int i = 0; i < f->nfixes; i++) {
-		if (i > 0)
-			buf_putc(b, ',');
+	field_open(b, NULL, '{');
+	field_text(b, "code", f->code);
+	field_text(b, "level", level_names[f->level]);
+	field_text(b, "what", f->what);
+	field_text(b, "why", f->why);
+	field_open(b, "mend", '[');
+	for (int i = 0; i < f->nfixes; i++)
 		json_fix(b, &f->fixes[i]);
-	}
-	buf_puts(b, "]}");
+	field_close(b, ']');
+	field_close(b, '}');
 }
 
 static void json_applied(struct buf *b, const struct doctor_mending *m)
 {
-	buf_puts(b, ",\"applied\":[");
+	field_open(b, "applied", '[');
 	for (int i = 0; i < m->n; i++) {
-		buf_puts(b, i > 0 ? ",{" : "{");
-		json_member(b, "code", m->list[i].code);
-		buf_putc(b, ',');
-		json_member(b, "sql", m->list[i].sql);
-		buf_putc(b, ',');
-		json_member(b, "error", m->list[i].error);
-		buf_putc(b, '}');
+		field_open(b, NULL, '{');
+		field_text(b, "code", m->list[i].code);
+		field_text(b, "sql", m->list[i].sql);
+		field_text(b, "error", m->list[i].error);
+		field_close(b, '}');
 	}
-	buf_putc(b, ']');
+	field_close(b, ']');
 }
 
 void doctor_print_json(FILE *out, const struct doctor_look *l, const struct doctor_finding *findings, int n, const struct doctor_mending *m)
 {
 	struct buf b = BUF_INIT(JSON_BYTES_MAX);
-	buf_putc(&b, '{');
-	json_member(&b, "status", level_names[doctor_worst(findings, n)]);
-	buf_putc(&b, ',');
-	json_member(&b, "version", l->facts->version);
-	buf_putc(&b, ',');
-	json_member(&b, "service", services[l->facts->service].code);
-	buf_putc(&b, ',');
-	json_member(&b, "slot", l->config->slot_name);
-	buf_putc(&b, ',');
-	json_member(&b, "publication", l->config->publication_name);
+	field_open(&b, NULL, '{');
+	field_text(&b, "status", level_names[doctor_worst(findings, n)]);
+	field_text(&b, "version", l->facts->version);
+	field_text(&b, "service", services[l->facts->service].code);
+	field_text(&b, "slot", l->config->slot_name);
+	field_text(&b, "publication", l->config->publication_name);
 	json_applied(&b, m);
-	buf_puts(&b, ",\"checks\":[");
-	bool first = true;
-	for (int i = 0; i < n; i++) {
-		if (findings[i].what == NULL)
-			continue;
-		if (!first)
-			buf_putc(&b, ',');
-		first = false;
-		json_finding(&b, &findings[i]);
-	}
-	buf_puts(&b, "]}\n");
+	field_open(&b, "checks", '[');
+	for (int i = 0; i < n; i++)
+		if (findings[i].what != NULL)
+			json_finding(&b, &findings[i]);
+	field_close(&b, ']');
+	field_close(&b, '}');
+	buf_putc(&b, '\n');
 	REQUIRE(!b.failed);
 	fwrite(b.data, 1, b.len, out);
 	buf_clear(&b);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "ops/fields.h"
 #include "where/types.h"
 
 #define SQL_BYTES_MAX (8u << 20)
@@ -95,7 +96,7 @@ static int add_parts(const struct where *w, int depth, char *select, struct expl
 	return 0;
 }
 
-enum explain_result explain_condition(const struct explain_input *in, struct explain *out, char message[WHERE_MESSAGE_MAX])
+static enum explain_result explain_once(const struct explain_input *in, struct explain *out, char message[WHERE_MESSAGE_MAX])
 {
 	*out = (struct explain){.sql = BUF_INIT(SQL_BYTES_MAX), .canonical = BUF_INIT(WHERE_CANONICAL_MAX)};
 	struct where *w = NULL;
@@ -105,12 +106,29 @@ enum explain_result explain_condition(const struct explain_input *in, struct exp
 		return EXPLAIN_DONE;
 	}
 	if (where_parse(in->table, in->tables, in->where, in->where_len, &in->params, NULL, false, &w, message) != 0)
-		return in->tables != NULL && in->tables->missing_name[0] != '\0' ? EXPLAIN_LACKS : EXPLAIN_REFUSED;
+		return in->tables->missing_name[0] != '\0' ? EXPLAIN_LACKS : EXPLAIN_REFUSED;
 	where_sql(w, &out->sql);
 	where_canonical(w, &out->canonical);
 	int rc = add_parts(w, 0, NULL, out, message);
 	where_free(w);
 	return rc == 0 ? EXPLAIN_DONE : EXPLAIN_REFUSED;
+}
+
+enum explain_result explain_condition(const struct explain_input *in, explain_look_up *look_up, void *ctx, struct explain *out,
+                                      char message[WHERE_MESSAGE_MAX])
+{
+	struct where_tables *t = in->tables;
+	for (;;) {
+		t->missing_name[0] = t->missing_schema[0] = '\0';
+		enum explain_result result = explain_once(in, out, message);
+		if (result != EXPLAIN_LACKS)
+			return result;
+		if (t->n == EXPLAIN_PARTS_MAX)
+			return EXPLAIN_REFUSED;
+		explain_clear(out);
+		if (!look_up(ctx, &(struct def_table_name){t->missing_schema, t->missing_name}))
+			return EXPLAIN_LACKS;
+	}
 }
 
 void explain_clear(struct explain *x)
@@ -225,54 +243,57 @@ void explain_put_text(const struct explain *x, struct buf *out)
 
 static void json_line(struct buf *out, const char *p, size_t len, size_t i)
 {
-	if (i > 0)
-		buf_putc(out, ',');
-	buf_json_string(out, p, len);
+	(void)i;
+	field_bytes(out, NULL, p, len);
 }
 
-static void json_advice(struct buf *out, const char *text, size_t i) { json_line(out, text, strlen(text), i); }
-
-static void json_string(struct buf *out, const char *key, const char *p, size_t len)
+static void json_advice(struct buf *out, const char *text, size_t i)
 {
-	buf_printf(out, "\"%s\":", key);
-	buf_json_string(out, p != NULL ? p : "", len);
+	(void)i;
+	field_text(out, NULL, text);
+}
+
+static void json_lines(struct buf *out, const char *name, const struct buf *lines)
+{
+	field_open(out, name, '[');
+	each_line(lines, json_line, out);
+	field_close(out, ']');
 }
 
 static void json_part(const struct explain_part *p, struct buf *out)
 {
 	char table[2 * 64 + 2];
 	snprintf(table, sizeof table, "%s.%s", p->table->schema, p->table->name);
-	json_string(out, "table", table, strlen(table));
+	field_text(out, "table", table);
 	if (p->depth > 0) {
-		buf_printf(out, ",\"depth\":%d,", p->depth);
-		json_string(out, "selects", p->select, strlen(p->select));
-		buf_putc(out, ',');
-		json_string(out, "rotates", set_changes, strlen(set_changes));
+		field_int(out, "depth", p->depth);
+		field_text(out, "selects", p->select);
+		field_text(out, "rotates", set_changes);
 	}
-	buf_printf(out, ",\"cost\":\"%s\",\"entries\":%u,\"index\":[", p->untold ? "unknown" : costs[p->told.cost].code, p->told.entries);
-	each_line(&p->told.ways, json_line, out);
-	buf_puts(out, "],\"evaluated\":[");
-	each_line(&p->told.rest, json_line, out);
-	buf_putc(out, ']');
+	field_text(out, "cost", p->untold ? "unknown" : costs[p->told.cost].code);
+	field_int(out, "entries", p->told.entries);
+	json_lines(out, "index", &p->told.ways);
+	json_lines(out, "evaluated", &p->told.rest);
 }
 
 void explain_put_json(const struct explain *x, struct buf *out)
 {
-	buf_putc(out, '{');
+	field_open(out, NULL, '{');
 	json_part(&x->parts[0], out);
 	if (x->sql.len > 0) {
-		buf_putc(out, ',');
-		json_string(out, "condition", x->sql.data, x->sql.len);
-		buf_putc(out, ',');
-		json_string(out, "canonical", x->canonical.data, x->canonical.len);
+		field_bytes(out, "condition", x->sql.data, x->sql.len);
+		field_bytes(out, "canonical", x->canonical.data != NULL ? x->canonical.data : "", x->canonical.len);
 	}
-	buf_puts(out, ",\"subqueries\":[");
+	field_open(out, "subqueries", '[');
 	for (size_t i = 1; i < x->nparts; i++) {
-		buf_puts(out, i > 1 ? ",{" : "{");
+		field_open(out, NULL, '{');
 		json_part(&x->parts[i], out);
-		buf_putc(out, '}');
+		field_close(out, '}');
 	}
-	buf_puts(out, "],\"advice\":[");
+	field_close(out, ']');
+	field_open(out, "advice", '[');
 	each_advice(x, json_advice, out);
-	buf_puts(out, "]}\n");
+	field_close(out, ']');
+	field_close(out, '}');
+	buf_putc(out, '\n');
 }

@@ -8,12 +8,13 @@
 #include <stdio.h>
 
 #include "base/buf.h"
+#include "shapes/core/def.h"
 #include "shapes/routing/filter_tell.h"
 #include "where/where.h"
 
 struct explain_input {
 	const struct pg_table *table;
-	struct where_tables *tables; /* those that subqueries name; NULL: none */
+	struct where_tables *tables; /* those that subqueries name, as far as they are known */
 	const char *where;           /* NULL: no condition */
 	size_t where_len;
 	struct where_params params;
@@ -39,12 +40,17 @@ struct explain {
 
 enum explain_result {
 	EXPLAIN_DONE,
-	EXPLAIN_LACKS,   /* a table: in->tables says which; come again with it */
+	EXPLAIN_LACKS,   /* a table: in->tables says which, and `look_up` why */
 	EXPLAIN_REFUSED, /* as a request would be: `message` is the text of its 400 */
 };
 
-/* `out` is the caller's to clear, whatever came of it. */
-enum explain_result explain_condition(const struct explain_input *in, struct explain *out, char message[WHERE_MESSAGE_MAX]) MUST_USE;
+/*
+ * The tables of subqueries are asked for one after the other, as they turn out to be missing: `look_up` adds one to in->tables, which
+ * has room for EXPLAIN_PARTS_MAX then, or gives false. `out` is the caller's to clear, whatever came of it.
+ */
+typedef bool explain_look_up(void *ctx, const struct def_table_name *name);
+enum explain_result explain_condition(const struct explain_input *in, explain_look_up *look_up, void *ctx, struct explain *out,
+                                      char message[WHERE_MESSAGE_MAX]) MUST_USE;
 void explain_clear(struct explain *x);
 
 /* For people, and as one JSON object with a line's end. */

@@ -12,7 +12,6 @@
 #include "shapes/core/def.h"
 
 #define PARAMS_MAX 1000
-#define TABLES_MAX WHERE_SUBQUERIES_MAX
 #define ANSWER_BYTES_MAX (32u << 20)
 
 struct options {
@@ -28,7 +27,7 @@ struct asked {
 	const struct config *config;
 	PGconn *conn;
 	struct arena arena;
-	struct pg_table *tables[1 + TABLES_MAX]; /* references; the first one is the shape's */
+	struct pg_table *tables[EXPLAIN_PARTS_MAX]; /* references; the first one is the shape's */
 	size_t ntables;
 };
 
@@ -105,27 +104,32 @@ static int connect_read_only(struct asked *a, struct err *e)
 	return a->conn != NULL ? pg_catalog_read_only(a->conn, e) : -1;
 }
 
-/* The tables of subqueries are asked for one after the other, as they turn out to be missing. */
+struct telling {
+	struct asked *a;
+	struct where_tables *tables;
+	struct err *e;
+};
+
+static bool look_up_inner(void *ctx, const struct def_table_name *name)
+{
+	struct telling *t = ctx;
+	int rc = look_up(t->a, name, t->e);
+	t->tables->n = t->a->ntables;
+	return rc == 0;
+}
+
 static int explain_it(struct asked *a, struct explain *x, struct err *e)
 {
 	const struct options *o = a->o;
-	struct where_tables tables = {.list = (const struct pg_table *const *)a->tables};
+	struct where_tables tables = {.list = (const struct pg_table *const *)a->tables, .n = a->ntables};
+	struct telling t = {a, &tables, e};
+	struct explain_input in = {.table = a->tables[0], .tables = &tables, .where = o->where, .params = {o->params, o->nparams}};
 	char message[WHERE_MESSAGE_MAX];
-	for (;;) {
-		struct explain_input in = {.table = a->tables[0], .tables = &tables, .where = o->where, .params = {o->params, o->nparams}};
-		in.where_len = o->where != NULL ? strlen(o->where) : 0;
-		tables.n = a->ntables;
-		tables.missing_name[0] = tables.missing_schema[0] = '\0';
-		enum explain_result result = explain_condition(&in, x, message);
-		if (result == EXPLAIN_DONE)
-			return 0;
-		if (result == EXPLAIN_REFUSED || a->ntables == ARRAY_LEN(a->tables))
-			return err_set(e, ERR_REQUEST, "The condition is refused: %s", message);
-		explain_clear(x);
-		struct def_table_name name = {tables.missing_schema, tables.missing_name};
-		if (look_up(a, &name, e) != 0)
-			return -1;
-	}
+	in.where_len = o->where != NULL ? strlen(o->where) : 0;
+	enum explain_result result = explain_condition(&in, look_up_inner, &t, x, message);
+	if (result == EXPLAIN_REFUSED)
+		return err_set(e, ERR_REQUEST, "The condition is refused: %s", message);
+	return result == EXPLAIN_DONE ? 0 : -1;
 }
 
 static int ask(struct asked *a, struct explain *x, struct err *e)

@@ -23,14 +23,18 @@ void field_open(struct buf *out, const char *name, char bracket)
 
 void field_close(struct buf *out, char bracket) { buf_putc(out, bracket); }
 
+void field_bytes(struct buf *out, const char *name, const char *p, size_t len)
+{
+	name_it(out, name);
+	buf_json_string(out, p, len);
+}
+
 void field_text(struct buf *out, const char *name, const char *text)
 {
-	if (text == NULL) {
+	if (text == NULL)
 		field_null(out, name);
-		return;
-	}
-	name_it(out, name);
-	buf_json_string(out, text, strlen(text));
+	else
+		field_bytes(out, name, text, strlen(text));
 }
 
 void field_int(struct buf *out, const char *name, int64_t v)

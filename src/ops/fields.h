@@ -11,6 +11,7 @@
 void field_open(struct buf *out, const char *name, char bracket);
 void field_close(struct buf *out, char bracket);
 void field_text(struct buf *out, const char *name, const char *text); /* NULL: null */
+void field_bytes(struct buf *out, const char *name, const char *p, size_t len); /* a text of so many bytes */
 void field_int(struct buf *out, const char *name, int64_t v);
 void field_known(struct buf *out, const char *name, int64_t v); /* below zero: null */
 void field_milli(struct buf *out, const char *name, int64_t thousandths); /* as 12.345; below zero: null */

@@ -41,7 +41,7 @@ check src/shapes/routing 'base|pg|wal/change\.h|where|shapes/(core|routing|shape
 check src/shapes/logs 'base|pg|wal|where|store|shapes/(core|routing|logs|shapes\.h)'
 check src/shapes/ingest 'base|pg|wal|where|store|shapes/(core|routing|logs|ingest|shapes\.h)'
 check src/shapes/prep 'base|pg|wal|where|store|shapes/(core|routing|logs|prep|shapes\.h)'
-check src/ops 'base|pg|where|shapes/((shapes|stats|list)\.h|core/def\.h|routing/filter_tell\.h)|ops'
+check src/ops 'base|pg|where|shapes/((shapes|stats|list)\.h|core/(def|wait)\.h|routing/filter_tell\.h)|ops'
 check src/http 'base|shapes|pg/table/table\.h|where/where\.h|http'
 library 'libpq-fe\.h' 'src/pg|src/wal'
 library 'openssl/' 'src/pg'

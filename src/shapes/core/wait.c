@@ -4,7 +4,9 @@
  */
 #include "shapes/core/wait.h"
 
+#include "base/clock.h"
 #include "base/lock_order.h"
+#include "base/require.h"
 
 void wait_list_init(struct wait_list *l, pthread_mutex_t *lock)
 {
@@ -90,4 +92,40 @@ bool waiter_cancel(struct waiter *w)
 	pthread_mutex_unlock(lock);
 	w->lock = NULL;
 	return waiting;
+}
+
+/* ---- a thread that waits itself ---- */
+
+static void end_nap(struct waiter *waiter)
+{
+	struct waiting *w = CONTAINER_OF(waiter, struct waiting, waiter);
+	pthread_mutex_lock(&w->lock);
+	w->woken = true;
+	pthread_cond_signal(&w->cond);
+	pthread_mutex_unlock(&w->lock);
+}
+
+void waiting_init(struct waiting *w)
+{
+	*w = (struct waiting){.waiter.wake = end_nap};
+	pthread_mutex_init(&w->lock, NULL);
+	lock_rank(&w->lock, LOCK_WAITER);
+	pthread_cond_init(&w->cond, NULL);
+}
+
+void waiting_nap(struct waiting *w, int64_t ms)
+{
+	pthread_mutex_lock(&w->lock);
+	if (!w->woken)
+		clock_cond_wait(&w->cond, &w->lock, ms);
+	w->woken = false;
+	pthread_mutex_unlock(&w->lock);
+	waiter_cancel(&w->waiter);
+}
+
+void waiting_clear(struct waiting *w)
+{
+	waiter_cancel(&w->waiter);
+	pthread_cond_destroy(&w->cond);
+	pthread_mutex_destroy(&w->lock);
 }

@@ -23,4 +23,17 @@ void wait_list_wake_all(struct wait_list *l);
 void wait_list_wake_above(struct wait_list *l, struct log_offset tail, struct change_times times);
 void wait_list_wake_lsn(struct wait_list *l, lsn_t lsn);
 
+/* A thread that waits itself, as a request that is parked would. Its own; a nap ends when the waiter is woken or the time is over, and
+ * takes it off its list. */
+struct waiting {
+	struct waiter waiter;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	bool woken;
+};
+
+void waiting_init(struct waiting *w);
+void waiting_nap(struct waiting *w, int64_t ms);
+void waiting_clear(struct waiting *w); /* takes it off its list, too */
+
 #endif

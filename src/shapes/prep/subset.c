@@ -508,23 +508,6 @@ static int wait_mark(struct worker *w, struct err *e)
 	return w->mark_pending ? writer_flush(w->all->engine, e) : 0;
 }
 
-/* Woken when the stream has passed a position. */
-struct passing {
-	struct waiter waiter;
-	pthread_mutex_t lock;
-	pthread_cond_t cond;
-	bool woken;
-};
-
-static void passed(struct waiter *waiter)
-{
-	struct passing *p = CONTAINER_OF(waiter, struct passing, waiter);
-	pthread_mutex_lock(&p->lock);
-	p->woken = true;
-	pthread_cond_signal(&p->cond);
-	pthread_mutex_unlock(&p->lock);
-}
-
 /* Where a record that begins at `insert` follows is where the last one ended: page headers are no record. */
 static lsn_t end_before(lsn_t insert)
 {
@@ -544,24 +527,15 @@ static bool pass_given_up(const struct worker *w, int64_t until)
 static int wait_passed(struct worker *w, struct err *e)
 {
 	struct subset *q = w->q;
-	struct passing p = {.waiter.wake = passed};
+	struct waiting p;
 	lsn_t upto = end_before(q->snap.insert_lsn) - 1;
 	int64_t until = clock_mono_ms() + SUBSET_PASS_MAX_MS;
 	if (q->shape == NULL)
 		return 0;
-	pthread_mutex_init(&p.lock, NULL);
-	lock_rank(&p.lock, LOCK_WAITER);
-	pthread_cond_init(&p.cond, NULL);
-	while (!pass_given_up(w, until) && shapes_wait_lsn(w->all->engine, upto, &p.waiter)) {
-		pthread_mutex_lock(&p.lock);
-		if (!p.woken)
-			clock_cond_wait(&p.cond, &p.lock, LOOK_MS);
-		p.woken = false;
-		pthread_mutex_unlock(&p.lock);
-		waiter_cancel(&p.waiter);
-	}
-	pthread_cond_destroy(&p.cond);
-	pthread_mutex_destroy(&p.lock);
+	waiting_init(&p);
+	while (!pass_given_up(w, until) && shapes_wait_lsn(w->all->engine, upto, &p.waiter))
+		waiting_nap(&p, LOOK_MS);
+	waiting_clear(&p);
 	if (atomic_load(&q->shape->dropped)) {
 		err_set(e, ERR_NOT_FOUND, "the shape was rotated");
 		return err_why(e, shape_why(q->shape));
