@@ -55,6 +55,7 @@ struct config {
 	struct config_url pooled_database; /* snapshots only; equals `database` unless set */
 	bool database_use_ipv6;
 	char *ca_certificate_file; /* NULL: none */
+	int64_t idle_timeout_ms; /* ELECTRIC_REPLICATION_IDLE_TIMEOUT; 0: connections stay open */
 	int db_pool_size;
 	int64_t tcp_keepalive_idle_ms, tcp_keepalive_interval_ms, tcp_user_timeout_ms; /* -1: ours (pg/conn.c) */
 	int64_t tcp_keepalive_count;                                                   /* -1: ours (pg/conn.c) */
@@ -96,7 +97,6 @@ struct config {
 	char *instance_id;   /* NULL: unset */
 	int64_t system_metrics_poll_ms;
 	int64_t heartbeat_ms; /* 0: none */
-	int64_t idle_timeout_ms; /* ELECTRIC_REPLICATION_IDLE_TIMEOUT; 0: connections stay open */
 
 	/* logging */
 	enum log_level log_level;

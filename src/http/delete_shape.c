@@ -70,9 +70,7 @@ static enum step delete_it(struct request *r, const struct shape_params *p)
 
 enum step delete_step(struct request *r)
 {
-	enum step step = hold_awake(r);
-	if (step == STEP_NEXT)
-		step = hold_current(r);
+	enum step step = hold_current(r);
 	if (step != STEP_NEXT)
 		return step;
 	if (r->phase == PHASE_DELETE)

@@ -447,9 +447,7 @@ static enum step phase_slice(struct request *r)
 
 enum step shape_step(struct request *r)
 {
-	enum step step = hold_awake(r);
-	if (step == STEP_NEXT)
-		step = hold_current(r);
+	enum step step = hold_current(r);
 	if (step != STEP_NEXT)
 		return step;
 	for (;;) {

@@ -23,7 +23,8 @@ enum step hold_ready(struct request *r)
 	return reply_refused(r, stopping(r) ? REASON_STOPPING : shapes_status_why(r->http->shapes), text, 5, false);
 }
 
-enum step hold_awake(struct request *r)
+/* Of a request that has just come: STEP_NEXT, and it is as current as it can be now; else it is parked. */
+static enum step hold_awake(struct request *r)
 {
 	int64_t until = r->began_ms + READY_HOLD_MS;
 	if (r->awake)
@@ -39,6 +40,9 @@ enum step hold_awake(struct request *r)
 enum step hold_current(struct request *r)
 {
 	int64_t until = r->began_ms + UNPROVEN_HOLD_MS;
+	enum step step = hold_awake(r);
+	if (step != STEP_NEXT)
+		return step;
 	switch (shapes_currency_wait(r->http->shapes, &r->waiter)) {
 	case SHAPES_CURRENT:
 		return STEP_NEXT;

@@ -6,11 +6,9 @@
 
 #include "http/request.h"
 
-/* STEP_NEXT: what the process has may be served. Else the request is parked, or answered 503. */
+/* STEP_NEXT: what the process has may be served; for a request that has just come, the connections to Postgres were opened first, if
+ * idleness had closed them. Else the request is parked, or answered 503. */
 enum step hold_current(struct request *r) MUST_USE;
-/* Of a request that has just come: the connections to Postgres are opened if idleness has closed them. STEP_NEXT: it is as current as
- * it can be now. Else the request is parked. */
-enum step hold_awake(struct request *r) MUST_USE;
 /* Holds the request while the service starts; STEP_NEXT: it is active. */
 enum step hold_ready(struct request *r) MUST_USE;
 

@@ -770,9 +770,7 @@ int stream_run(struct stream *s, struct err *e)
 		close_connection(s, stopping || s->rests);
 		if (stopping || (s->rests && rest(s, e) < 0 && loop_stopping(&s->loop)))
 			return 0;
-		if (s->rests)
-			continue;
-		if (s->gave_up)
+		if (s->rests || s->gave_up)
 			continue;
 		if (s->failing_since_ms == 0)
 			s->failing_since_ms = clock_mono_ms();

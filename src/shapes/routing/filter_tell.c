@@ -51,19 +51,17 @@ static void put_args(struct teller *t, const struct where_pool_node *n, const ch
 	}
 }
 
-static void put_call(struct teller *t, const struct where_pool_node *n, const char *name, int depth)
-{
-	buf_puts(t->out, name);
-	buf_putc(t->out, '(');
-	put_args(t, n, ", ", depth);
-	buf_putc(t->out, ')');
-}
-
 static void put_all(struct teller *t, const struct where_pool_node *n, const char *between, int depth)
 {
 	buf_putc(t->out, '(');
 	put_args(t, n, between, depth);
 	buf_putc(t->out, ')');
+}
+
+static void put_call(struct teller *t, const struct where_pool_node *n, const char *name, int depth)
+{
+	buf_puts(t->out, name);
+	put_all(t, n, ", ", depth);
 }
 
 static void put_after(struct teller *t, const struct where_pool_node *n, const char *what, int depth)
