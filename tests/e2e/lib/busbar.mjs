@@ -153,6 +153,23 @@ export class Busbar {
     return this.output.slice(this.mark)
   }
 
+  said(text) {
+    return this.outputSinceStart().includes(text)
+  }
+
+  // { code, status, … } of /v1/ready.
+  async ready() {
+    const a = await get(`${this.url}/v1/ready`, { timeout: 5000 })
+    return { code: a.status, ...a.json() }
+  }
+
+  // A start that is to end by itself: { code, said }.
+  async startAndEnd() {
+    await this.start({ active: false })
+    const code = await within(() => `it ends: ${this.tail()}`, 20000, this.exited)
+    return { code, said: this.outputSinceStart() }
+  }
+
   get pid() {
     return this.child.pid
   }

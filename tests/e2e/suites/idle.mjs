@@ -2,7 +2,7 @@
 // The shortest time that can be set is 30 s, so all daemons fall asleep side by side.
 
 import { Busbar } from '../lib/busbar.mjs'
-import { get, readAll, shape } from '../lib/http.mjs'
+import { readAll, shape } from '../lib/http.mjs'
 import { Postgres } from '../lib/pg.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
@@ -20,12 +20,7 @@ const env = { ELECTRIC_REPLICATION_IDLE_TIMEOUT: `${TIMEOUT_S}s`, ELECTRIC_LONG_
 const connected = async (w) =>
   (await w.sql(`SELECT count(*)::int AS n FROM pg_stat_activity WHERE datname = $1 AND application_name LIKE 'busbar%'`, [w.db])).rows[0].n
 const slotActive = async (w) => (await w.sql('SELECT active FROM pg_replication_slots WHERE slot_name = $1', [w.slot])).rows[0].active
-const ready = async (busbar) => {
-  const a = await get(`${busbar.url}/v1/ready`, { timeout: 5000 })
-  return { code: a.status, ...a.json() }
-}
-const isAsleep = async (busbar) => (await ready(busbar)).postgres === 'asleep'
-const said = (busbar, text) => busbar.outputSinceStart().includes(text)
+const isAsleep = async (busbar) => (await busbar.ready()).postgres === 'asleep'
 
 const asleep = (w) => until('all connections are closed', async () => (await connected(w)) === 0 && !(await slotActive(w)), ASLEEP_MS, 100)
 
@@ -40,9 +35,9 @@ async function life(t) {
   let ended = false
   const parked = shape(w.busbar.url, { ...here, live: true }, { timeout: 90000 }).then((a) => ((ended = true), a))
   await asleep(w)
-  assert(said(w.busbar, `Closing all database connections after the replication stream has been idle for ${TIMEOUT_S} seconds`), 'it says so')
+  assert(w.busbar.said(`Closing all database connections after the replication stream has been idle for ${TIMEOUT_S} seconds`), 'it says so')
   equal((await w.busbar.health()).json(), { status: 'active' }, 'health')
-  equal(await ready(w.busbar), { code: 200, status: 'ready', postgres: 'asleep' }, 'ready')
+  equal(await w.busbar.ready(), { code: 200, status: 'ready', postgres: 'asleep' }, 'ready')
   assert(!ended, 'who waits for a change does not keep it awake')
   await w.sql(fill(4, 5))
   const none = await within('the long-poll ends', 60000, parked)
@@ -54,8 +49,8 @@ async function life(t) {
   t.note(`the request that woke it took ${Math.round(performance.now() - asked)} ms`)
   equal([next.status, next.handle, ids(next)], [200, at.handle, [4, 5]], 'the next request')
   equal((await readAll(w.busbar.url, { table: 't' })).handle, at.handle, 'handle')
-  assert(said(w.busbar, 'Opening the database connections again'), 'it says so')
-  equal(await ready(w.busbar), { code: 200, status: 'ready' }, 'ready, awake')
+  assert(w.busbar.said('Opening the database connections again'), 'it says so')
+  equal(await w.busbar.ready(), { code: 200, status: 'ready' }, 'ready, awake')
   const f = w.follow({ table: 't' })
   await w.sql('DELETE FROM t WHERE id = 4')
   await w.agree([f])
@@ -104,7 +99,7 @@ async function restarted(t) {
   await pg.stop('fast')
   const stale = await shape(w.busbar.url, { table: 't', handle: at.handle, offset: next.offset })
   equal([stale.status, stale.upToDate, ids(stale)], [200, true, []], 'while Postgres is away')
-  equal((await ready(w.busbar)).postgres, 'away', 'ready')
+  equal((await w.busbar.ready()).postgres, 'away', 'ready')
   await pg.start()
   await w.busbar.active(30000)
   await w.sql(fill(6, 6))
@@ -124,10 +119,10 @@ async function taken(t) {
   await second.start()
   await readAll(second.url, { table: 't' })
   await w.sql(fill(4, 5))
-  equal([(await w.busbar.health()).json(), (await ready(w.busbar)).code], [{ status: 'active' }, 200], 'it does not know yet')
+  equal([(await w.busbar.health()).json(), (await w.busbar.ready()).code], [{ status: 'active' }, 200], 'it does not know yet')
   const refused = await shape(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset })
   equal([refused.status, refused.headers['electric-reason']], [503, 'lock-held'], `the first one, woken (${refused.text()})`)
-  equal((await ready(w.busbar)).code, 503, 'ready')
+  equal((await w.busbar.ready()).code, 503, 'ready')
   await readAll(second.url, { table: 't' })
   await second.term()
   await w.busbar.active(20000)
@@ -147,7 +142,7 @@ async function busy(t) {
     await delay((TIMEOUT_S * 1000 + 15000) / 10) // the time itself is what is tested
     await c.sql(fill(10 + i, 10 + i))
   }
-  for (const b of [w.busbar, c.busbar]) assert(!said(b, 'Closing all database connections'), b.tail())
+  for (const b of [w.busbar, c.busbar]) assert(!b.said('Closing all database connections'), b.tail())
 }
 
 // The WAL that is kept meanwhile is looked at, and read before a limit of ours is near.
@@ -164,7 +159,7 @@ async function guarded(t) {
     90000,
     200,
   )
-  assert(said(w.busbar, 'Postgres keeps WAL that is to be read'), w.busbar.tail())
+  assert(w.busbar.said('Postgres keeps WAL that is to be read'), w.busbar.tail())
   const next = await readAll(w.busbar.url, { table: 't' }, { from: at })
   equal(next.changes.map((m) => Number(m.value.id)), [4, 5], 'rows')
 }

@@ -13,10 +13,6 @@ import { assert, equal, until, within } from '../lib/util.mjs'
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY, v text)'
 const fill = (from, to) => `INSERT INTO t SELECT g, 'x' || g FROM generate_series(${from}, ${to}) g`
 
-const ready = async (busbar) => {
-  const a = await get(`${busbar.url}/v1/ready`, { timeout: 5000 })
-  return { code: a.status, ...a.json() }
-}
 
 // As long as somebody else has the lock: whatever is asked, 503 that isn't cached, with a time to come again.
 function refused(a, cache = 'no-store') {
@@ -36,7 +32,7 @@ test('a second instance with old rows of its own serves none of them', async (t)
   await w.busbar.start()
   await readAll(w.busbar.url, { table: 't' })
   await w.sql('DELETE FROM t WHERE id = 2')
-  equal((await ready(w.busbar)).code, 200, 'the first one is ready')
+  equal((await w.busbar.ready()).code, 200, 'the first one is ready')
   await second.start({ active: false })
   // From its first breath on.
   const answers = []
@@ -51,13 +47,13 @@ test('a second instance with old rows of its own serves none of them', async (t)
   for (const a of answers) refused(a)
   refused(await shape(second.url, { table: 't', offset: '-1', columns: 'id' }))
   refused(await shape(second.url, { table: 't', offset: '-1' }, { method: 'DELETE' }), 'no-cache')
-  const told = await ready(second)
+  const told = await second.ready()
   equal([told.code, told.status], [503, 'waiting'], `ready: ${JSON.stringify(told)}`)
   equal((await second.health()).json(), { status: 'waiting' }, 'health')
   // It takes over, and what it had is known to be out of date.
   await w.busbar.term()
   await second.active(20000)
-  equal((await ready(second)).code, 200, 'ready after it took over')
+  equal((await second.ready()).code, 200, 'ready after it took over')
   const f = w.follow({ table: 't' }, 'poll', { url: second.url })
   await w.sql(fill(10, 12))
   await w.agree([f])
@@ -80,7 +76,7 @@ test('the lock goes to somebody else: parked requests end, and are served again 
   equal((await within('the stream ends', 2000, stream)).status, 200, 'status of the stream')
   refused(await shape(w.busbar.url, live))
   refused(await shape(w.busbar.url, { table: 't', offset: '-1' }))
-  equal((await ready(w.busbar)).code, 503, 'ready')
+  equal((await w.busbar.ready()).code, 503, 'ready')
   await session.query('SELECT pg_advisory_unlock_all()')
   await w.busbar.active()
   const f = w.follow({ table: 't' })
@@ -102,7 +98,7 @@ test('a network goes away: the former session is ended, not waited for', async (
   await w.agree()
   const started = performance.now()
   proxy.abandonAll()
-  await until('it has noticed', async () => (await ready(w.busbar)).postgres === 'away')
+  await until('it has noticed', async () => (await w.busbar.ready()).postgres === 'away')
   await w.busbar.active(30000)
   t.note(`active again after ${((performance.now() - started) / 1000).toFixed(1)} s`)
   await w.sql(fill(10, 12))
@@ -128,7 +124,7 @@ test('a frozen walsender is noticed, and its lock is no reason to stop serving',
   equal([tail.status, tail.upToDate], [200, true], 'the tail')
   const parked = await shape(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset, live: true })
   equal([parked.status, parked.upToDate], [200, true], 'a long-poll')
-  const told = await ready(w.busbar)
+  const told = await w.busbar.ready()
   equal([told.code, told.status, told.postgres], [200, 'ready', 'away'], 'ready')
   process.kill(rows[0].pid, 'SIGCONT')
   frozen = false
@@ -167,16 +163,16 @@ test('/v1/ready: starting, made to wait for open transactions, ready, Postgres a
   await session.query('BEGIN; INSERT INTO t VALUES (100, NULL)')
   await w.busbar.start({ active: false })
   const told = await until('it tells what it waits for', async () => {
-    const r = await ready(w.busbar)
+    const r = await w.busbar.ready()
     return /transactions/.test(r.reason) ? r : undefined
   })
   equal([told.code, told.status], [503, 'starting'], 'while the slot is made')
   await session.query('ROLLBACK')
   await w.busbar.active(40000)
-  equal(await ready(w.busbar), { code: 200, status: 'ready' }, 'active')
+  equal(await w.busbar.ready(), { code: 200, status: 'ready' }, 'active')
   await pg.stop('immediate')
   const none = await until('it has noticed', async () => {
-    const r = await ready(w.busbar)
+    const r = await w.busbar.ready()
     return r.code === 503 ? r : undefined
   })
   equal([none.status, /no shape/.test(none.reason)], ['starting', true], `away, without shapes: ${none.reason}`)
@@ -185,7 +181,7 @@ test('/v1/ready: starting, made to wait for open transactions, ready, Postgres a
   await readAll(w.busbar.url, { table: 't' })
   await pg.stop('immediate')
   const away = await until('it has noticed', async () => {
-    const r = await ready(w.busbar)
+    const r = await w.busbar.ready()
     return r.postgres ? r : undefined
   })
   equal([away.code, away.status, away.postgres], [200, 'ready', 'away'], 'away, with shapes')
@@ -206,12 +202,12 @@ test('started where nothing answers: known shapes are held a moment, then served
   w.busbar.databaseUrl = url.replace(/:\d+\//, `:${silent.address().port}/`)
   await w.busbar.start({ active: false })
   await until('it listens', async () => (await w.busbar.health()).status === 202)
-  const told = await ready(w.busbar)
+  const told = await w.busbar.ready()
   equal([told.code, told.status], [503, 'starting'], 'ready at first')
   const started = performance.now()
   const a = await shape(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset })
   equal([a.status, a.upToDate], [200, true], `the answer (${a.text().slice(0, 200)})`)
   const ms = performance.now() - started
   assert(ms > 1000 && ms < 8000, `it came after ${Math.round(ms)} ms`)
-  equal((await ready(w.busbar)).postgres, 'away', 'ready then')
+  equal((await w.busbar.ready()).postgres, 'away', 'ready then')
 })

@@ -4,24 +4,22 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Busbar } from '../lib/busbar.mjs'
-import { get, readAll, shape } from '../lib/http.mjs'
+import { readAll, shape } from '../lib/http.mjs'
 import { Postgres } from '../lib/pg.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
-import { assert, equal, until, within } from '../lib/util.mjs'
+import { assert, equal, until } from '../lib/util.mjs'
 
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY, v text)'
 const row = (id) => `INSERT INTO t VALUES (${id}, 'v${id}')`
 
-const said = (busbar, text) => busbar.outputSinceStart().includes(text)
-const says = (busbar, text) => until(() => `it says "${text}": ${busbar.tail()}`, () => said(busbar, text), 30000, 20)
+const says = (busbar, text) => until(() => `it says "${text}": ${busbar.tail()}`, () => busbar.said(text), 30000, 20)
 const health = async (busbar) => (await busbar.health()).json().status
 
 async function startAndEnd(busbar) {
-  await busbar.start({ active: false })
-  const code = await within(() => `it ends: ${busbar.tail()}`, 20000, busbar.exited)
+  const { code, said } = await busbar.startAndEnd()
   equal(code, 1, 'exit status')
-  return busbar.outputSinceStart()
+  return said
 }
 
 // Another instance on the same database and stream id, with storage of its own.
@@ -106,7 +104,7 @@ test('replication-slot-self-conflict: killed while the slot is made, started aga
   await w.busbar.start({ active: false })
   await until('it listens', async () => (await w.busbar.health()).status === 202)
   const waits = await until('it tells what it waits for', async () => {
-    const r = (await get(`${w.busbar.url}/v1/ready`, { timeout: 2000 })).json()
+    const r = await w.busbar.ready()
     return r.reason && r
   })
   t.note(waits.reason)

@@ -145,12 +145,6 @@ test('a log that nobody reads stops neither requests nor the end', { timeout: 60
 // ---------------------------------------------------------------- what to do
 
 // A start that ends by itself: its exit status and what it said.
-async function startAndEnd(busbar) {
-  await busbar.start({ active: false })
-  const code = await within(() => `it ends: ${busbar.tail()}`, 20000, busbar.exited)
-  return { code, said: busbar.outputSinceStart() }
-}
-
 const linesWith = (busbar, text) => busbar.output.split('\n').filter((l) => l.includes(text))
 
 test('a start that lacks a right says which SQL gives it', async (t) => {
@@ -158,13 +152,13 @@ test('a start that lacks a right says which SQL gives it', async (t) => {
   const w = await world(t, { sql: [TABLE, 'INSERT INTO t VALUES (1)'], start: false })
   await w.sql(`CREATE ROLE ${role} LOGIN`)
   w.busbar.databaseUrl = w.pg.url(w.db, role)
-  const first = await startAndEnd(w.busbar)
+  const first = await w.busbar.startAndEnd()
   equal(first.code, 1, 'exit status without REPLICATION')
   const alter = `ALTER ROLE "${role}" REPLICATION`
   assert(first.said.includes(`run ${alter} as a superuser`), first.said)
   assert(first.said.includes(`GRANT rds_replication TO "${role}"`), first.said)
   await w.sql(alter)
-  const second = await startAndEnd(w.busbar)
+  const second = await w.busbar.startAndEnd()
   equal(second.code, 1, 'exit status without a publication')
   const grant = `GRANT CREATE ON DATABASE "${w.db}" TO "${role}"`
   assert(second.said.includes(grant) && second.said.includes(`CREATE PUBLICATION "${w.publication}"`), second.said)
@@ -172,7 +166,7 @@ test('a start that lacks a right says which SQL gives it', async (t) => {
   await w.busbar.start()
   await w.busbar.term()
   await w.sql(`ALTER PUBLICATION ${w.publication} SET (publish = 'insert')`)
-  const third = await startAndEnd(w.busbar)
+  const third = await w.busbar.startAndEnd()
   const set = `ALTER PUBLICATION "${w.publication}" SET (publish = 'insert, update, delete, truncate')`
   assert(third.code === 1 && third.said.includes(set), third.said)
   await w.sql(set)
@@ -249,7 +243,7 @@ test('a wrong, a missing and a pooled password each end the start with their cau
   for (const [options, expected] of cases) {
     const busbar = new Busbar(options)
     t.cleanup(() => busbar.stop())
-    const { code, said } = await startAndEnd(busbar)
+    const { code, said } = await busbar.startAndEnd()
     assert(code === 1 && expected.test(said), `ended with ${code}: ${said}`)
   }
 })
@@ -301,7 +295,7 @@ test('certificates: unknown issuer, expired, another host, an issuer that is no 
     })
     t.cleanup(() => busbar.stop())
     if (expected) {
-      const { code, said } = await startAndEnd(busbar)
+      const { code, said } = await busbar.startAndEnd()
       assert(code === 1 && expected.test(said) && said.includes('SSL connection failed to verify server certificate: '), `${name}: ended with ${code}: ${said}`)
     } else {
       await busbar.start()
