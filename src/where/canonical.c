@@ -475,6 +475,8 @@ static node_ref read_collate(struct reader *r)
 	return node_collate(&r->b, args[0], c, -1);
 }
 
+static bool is_array(const struct where_type *t) { return where_type_is_array(build_base(t)); }
+
 static node_ref read_array_cast(struct reader *r)
 {
 	uint32_t n;
@@ -482,9 +484,33 @@ static node_ref read_array_cast(struct reader *r)
 	node_ref *args = t == NULL ? NULL : read_nodes(r, &n);
 	if (args == NULL)
 		return NULL;
-	if (n != 2 || !none_absent(args, n))
+	if (n != 2 || !none_absent(args, n) || !where_type_is_array(t) || !is_array(args[0]->type))
 		return bad(r, "it is damaged");
 	return node_array_cast(&r->b, args[0], args[1], t, -1);
+}
+
+/* How many arguments a kind has, and what evaluation and SQL take for granted of them. */
+static bool fits(enum where_kind kind, const struct where_type *t, node_ref const *args, uint32_t n)
+{
+	if (kind == WHERE_SLICE)
+		return n % 2 == 1 && n <= 1 + 2 * WHERE_ARRAY_DIMS_MAX && args[0] != NULL && is_array(args[0]->type);
+	if (!none_absent(args, n))
+		return false;
+	switch (kind) {
+	case WHERE_ARRAY:
+		return is_array(t);
+	case WHERE_RELABEL:
+		return n == 1 && t != args[0]->type;
+	case WHERE_ANY:
+	case WHERE_ALL:
+		return n == 2 && is_array(args[1]->type);
+	case WHERE_SUBSCRIPT:
+		return n >= 2 && is_array(args[0]->type);
+	case WHERE_CASE:
+		return n % 2 == 1;
+	default:
+		return n > 0;
+	}
 }
 
 static node_ref read_other(struct reader *r, char letter)
@@ -505,9 +531,7 @@ static node_ref read_other(struct reader *r, char letter)
 	node_ref *args = t == NULL ? NULL : read_nodes(r, &n);
 	if (args == NULL)
 		return NULL;
-	if ((n == 0 && kind != WHERE_ARRAY) || (kind != WHERE_SLICE && !none_absent(args, n)))
-		return bad(r, "it is damaged");
-	if (kind == WHERE_SLICE && (args[0] == NULL || n % 2 == 0 || n > 1 + 2 * WHERE_ARRAY_DIMS_MAX))
+	if (!fits(kind, t, args, n))
 		return bad(r, "it is damaged");
 	if (letters[k].oper) {
 		const struct where_oper *o = where_oper_by_oid(oid);
@@ -644,7 +668,7 @@ int where_load(const struct pg_table *t, const struct where_tables *tables, cons
 	struct reader r = {.b = {.w = w, .mem = &w->mem, .message = message, .subqueries = &subqueries}, .tables = tables,
 	                   .p = canonical + version, .end = canonical + len, .e = e};
 	node_ref n = read_node(&r);
-	if (n != NULL && r.p != r.end)
+	if (n != NULL && (r.p != r.end || build_base(n->type)->oid != OID_BOOL))
 		n = bad(&r, "it is damaged");
 	if (n == NULL) {
 		where_free(w);

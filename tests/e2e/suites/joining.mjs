@@ -172,9 +172,9 @@ test('rule 1: a commit that hangs for a standby, of who wrote before the table j
   await w.busbar.start()
   const [writer, local] = [await w.session(), await w.session()]
   await local.query('SET synchronous_commit = local')
+  const { pid } = (await writer.query('SELECT pg_backend_pid() AS pid')).rows[0]
   await commitsHang(w, writer)
   const hanging = writer.query(fill(10, 12))
-  const { pid } = (await local.query("SELECT pid FROM pg_locks WHERE relation = 't'::regclass AND pid <> pg_backend_pid()")).rows[0]
   await until(
     'its commit waits',
     async () => (await local.query('SELECT wait_event FROM pg_stat_activity WHERE pid = $1', [pid])).rows[0].wait_event === 'SyncRep',
