@@ -545,10 +545,11 @@ struct births {
 	struct bench *bench;
 	const char *kind;
 	bool sets; /* a subquery; else the equality that has the same rows */
-	int64_t n;
+	int64_t n, from; /* shapes; the first of those that are made now */
 	char variant[80], items[NAME_BYTES], members[NAME_BYTES];
 	struct rows_want want;
 	uint8_t *got;
+	int64_t empty_kb, half_kb; /* RssAnon with none, and with half of them; 0: unknown */
 };
 
 /* Shape k has the row of the group k, if there is one. */
@@ -562,7 +563,7 @@ static bool birth_msg(void *ctx, size_t i, const struct msg *m, const char **why
 	if (!row_check(m, &k->want, &id, &group, why))
 		return false;
 	*why = "a row of another shape, or twice";
-	return group == (int64_t)i && k->got[i]++ == 0;
+	return group == k->from + (int64_t)i && k->got[group]++ == 0;
 }
 
 static int birth_check(struct births *k, const struct shape *v)
@@ -583,23 +584,50 @@ static int birth_tables(struct births *k)
 	return k->sets && (members_create(b, k->members) || members_fill(b, k->members, k->n)) ? -1 : 0;
 }
 
-static void birth_sample(struct births *k, const struct server *sv, const struct sync_stats *st,
-			 const struct proc_stat *empty, int round)
+static int64_t anon_kb(const struct server *sv)
+{
+	struct proc_stat now;
+
+	return sv->pid > 0 && proc_read(sv->pid, &now) == 0 ? now.anon_kb : 0;
+}
+
+/* In two halves: what the second takes is what further shapes cost, without what the first of any take once. */
+static int births(struct births *k, const struct server *sv, struct shape *v, struct sync_stats *st)
+{
+	int64_t half = k->n / 2;
+	double seconds;
+
+	k->from = 0;
+	if (shapes_sync(k->bench, sv, v, (size_t)half, BIRTH_WORKERS, CLIENT_SYNC, birth_msg, k, st))
+		return -1;
+	seconds = st->seconds;
+	sleep_ms(SETTLE_MS);
+	k->half_kb = anon_kb(sv);
+	k->from = half;
+	if (shapes_sync(k->bench, sv, v + half, (size_t)(k->n - half), BIRTH_WORKERS, CLIENT_SYNC, birth_msg, k, st))
+		return -1;
+	st->seconds += seconds;
+	sleep_ms(SETTLE_MS);
+	return birth_check(k, v);
+}
+
+static void birth_sample(struct births *k, const struct server *sv, const struct sync_stats *st, int round)
 {
 	struct bench *b = k->bench;
 	struct sample *s = sample_new(&b->results, "membership", k->kind, "shapes", (double)k->n, sv->name, round);
 	bool fresh = round == 0 || (b->opt.start_cmd != NULL && sv == &b->server[0]);
-	struct proc_stat now;
+	int64_t now_kb = anon_kb(sv);
 
 	sample_variant(s, "%s", k->variant);
 	sample_metric(s, "new shapes", "/s", (double)k->n / st->seconds, 1);
 	sample_metric(s, "p50", "ms", (double)hist_percentile(st->each, 50) / 1e6, -1);
 	sample_metric(s, "p99", "ms", p99_ms(st->each), -1);
 	/* Memory that a server keeps from earlier shapes isn't new: only a process that has made none tells. */
-	if (sv->pid > 0 && fresh && proc_read(sv->pid, &now) == 0) {
-		sample_metric(s, "RssAnon before", "MB", (double)empty->anon_kb / 1024, -1);
-		sample_metric(s, "RssAnon", "MB", (double)now.anon_kb / 1024, -1);
-		sample_metric(s, "RssAnon a shape", "KB", (double)(now.anon_kb - empty->anon_kb) / (double)k->n, -1);
+	if (now_kb > 0 && fresh) {
+		sample_metric(s, "RssAnon before", "MB", (double)k->empty_kb / 1024, -1);
+		sample_metric(s, "RssAnon", "MB", (double)now_kb / 1024, -1);
+		sample_metric(s, "RssAnon a shape", "KB", (double)(now_kb - k->empty_kb) / (double)k->n, -1);
+		sample_metric(s, "RssAnon a further shape", "KB", (double)(now_kb - k->half_kb) / (double)(k->n - k->n / 2), -1);
 	}
 	sample_done(&b->results, s);
 }
@@ -611,7 +639,6 @@ static int birth_round(struct births *k, int which, int round)
 	struct shape *v = mem_zalloc(sizeof *v * (size_t)k->n);
 	struct hist *each = mem_zalloc(sizeof *each);
 	struct sync_stats st = {.each = each};
-	struct proc_stat empty = {0};
 	int result = -1;
 
 	progress("membership, %s, round %d: %s", k->variant, round + 1, sv->name);
@@ -622,12 +649,10 @@ static int birth_round(struct births *k, int which, int round)
 	for (int64_t i = 0; i < k->n; i++)
 		v[i].query = k->sets ? members_query(k->items, k->members, "IN", i) : shape_query(k->items, "n = %" PRId64, i);
 	sleep_ms(SETTLE_MS);
-	if (sv->pid > 0)
-		(void)!proc_read(sv->pid, &empty);
-	if (shapes_sync(b, sv, v, (size_t)k->n, BIRTH_WORKERS, CLIENT_SYNC, birth_msg, k, &st) || birth_check(k, v))
+	k->empty_kb = anon_kb(sv);
+	if (births(k, sv, v, &st))
 		goto cleanup;
-	sleep_ms(SETTLE_MS);
-	birth_sample(k, sv, &st, &empty, round);
+	birth_sample(k, sv, &st, round);
 	result = 0;
 cleanup:
 	if (v[0].query != NULL)

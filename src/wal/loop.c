@@ -287,3 +287,29 @@ failed:
 	PQclear(res);
 	return -1;
 }
+
+/* ---- leaving ---- */
+
+/* What still comes isn't taken: the server sends it again to who comes next. Negative when the copy has ended. */
+static int drop_copied(PGconn *conn)
+{
+	char *p;
+	int len;
+	while ((len = PQgetCopyData(conn, &p, 1)) > 0)
+		PQfreemem(p);
+	return len;
+}
+
+void loop_end_copy(PGconn *conn)
+{
+	if (PQputCopyEnd(conn, NULL) != 1)
+		return;
+	for (int64_t now_ms = clock_mono_ms(), until_ms = now_ms + LOOP_END_MAX_MS; now_ms < until_ms; now_ms = clock_mono_ms()) {
+		int unsent = PQflush(conn);
+		if (unsent < 0 || (drop_copied(conn) < 0 && !PQisBusy(conn)))
+			return;
+		struct pollfd fd = {.fd = PQsocket(conn), .events = (short)(POLLIN | (unsent > 0 ? POLLOUT : 0))};
+		if ((poll(&fd, 1, (int)(until_ms - now_ms)) < 0 && errno != EINTR) || !PQconsumeInput(conn))
+			return;
+	}
+}

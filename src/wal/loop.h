@@ -70,4 +70,12 @@ PGconn *loop_connect(struct loop *l, const struct config *c, enum pg_role role, 
 int loop_query(struct loop *l, PGconn *conn, const char *sql, int timeout_ms, const struct loop_tick *tick, PGresult **out,
                struct err *e) MUST_USE;
 
+/*
+ * Ends a copy in both directions by our own will, and waits for the server's word that it has ended, LOOP_END_MAX_MS at most,
+ * also when stopping. A walsender that only finds its connection closed keeps the slot for some time after we are gone: who
+ * drops it then, or streams from it next, is told that it is active. One that is busy with a huge transaction doesn't hear us.
+ */
+#define LOOP_END_MAX_MS 500
+void loop_end_copy(PGconn *conn);
+
 #endif

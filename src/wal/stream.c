@@ -13,7 +13,6 @@
  */
 #include "wal/stream.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
@@ -46,7 +45,6 @@
 #define NAP_US 500
 #define READ_WORTH_BYTES (1 << 20) /* waiting: read on without a nap */
 #define SPIN_US 100 /* inside a transaction, see rest_is_here() */
-#define END_MAX_MS 500          /* for the server to let go of the slot when we leave by our own will */
 #define BACKOFF_FIRST_MS 500    /* most breaks are over at once: a terminated backend, a restart of a proxy */
 #define BACKOFF_SECOND_MS 1000
 #define BACKOFF_MAX_MS 10000
@@ -648,42 +646,13 @@ static int run_connection(struct stream *s, struct err *e)
 	return receive(s, e);
 }
 
-/* What still comes isn't taken: the server sends it again to who comes next. Negative when the copy has ended. */
-static int drop_copied(PGconn *conn)
-{
-	char *p;
-	int len;
-	while ((len = PQgetCopyData(conn, &p, 1)) > 0)
-		PQfreemem(p);
-	return len;
-}
-
-/*
- * Ends the copy and waits for the server's word that it has. A walsender that only finds its connection closed keeps the
- * slot for some time after we are gone: who drops the slot then, or streams from it next, is told that it is active. One
- * that is busy with a huge transaction doesn't hear us, so there is a limit.
- */
-static void end_copy(PGconn *conn)
-{
-	if (PQputCopyEnd(conn, NULL) != 1)
-		return;
-	for (int64_t now_ms = clock_mono_ms(), until_ms = now_ms + END_MAX_MS; now_ms < until_ms; now_ms = clock_mono_ms()) {
-		int unsent = PQflush(conn);
-		if (unsent < 0 || (drop_copied(conn) < 0 && !PQisBusy(conn)))
-			return;
-		struct pollfd fd = {.fd = PQsocket(conn), .events = (short)(POLLIN | (unsent > 0 ? POLLOUT : 0))};
-		if ((poll(&fd, 1, (int)(until_ms - now_ms)) < 0 && errno != EINTR) || !PQconsumeInput(conn))
-			return;
-	}
-}
-
 /* `well`: by our own will. */
 static void close_connection(struct stream *s, bool well)
 {
 	struct err ignored;
 	if (well && s->running_since_ms != 0 && s->conn != NULL) {
 		(void)!send_feedback(s, false, &ignored);
-		end_copy(s->conn);
+		loop_end_copy(s->conn);
 	}
 	PQfinish(s->conn);
 	s->conn = s->setup.conn = NULL;

@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 
-#define BUCKETS_MIN 4
+#define FEW_ROWS 16 /* are looked through: buckets would take a fifth more memory for them */
 #define ROWS_MIN 4
 #define MEM_MIN 64 /* the next block has twice as much, and so on */
 
@@ -19,7 +19,7 @@ struct where_bag_row {
 };
 
 struct where_bag {
-	uint32_t *buckets;
+	uint32_t *buckets; /* from FEW_ROWS rows on */
 	char *rows;       /* of `stride` bytes each */
 	uint32_t nbuckets, nrows, room;
 	uint32_t n;
@@ -90,18 +90,28 @@ static bool same_value(const struct where_type *t, const struct where_value *x, 
 	return where_equal(t != NULL ? t : where_type_builtin(OID_TEXT), x, y);
 }
 
+static bool is_row(const struct where_bag *b, const struct where_bag_row *r, uint32_t hash, const struct where_value *row)
+{
+	uint32_t i = 0;
+	if (r->hash != hash)
+		return false;
+	while (i < b->n && same_value(b->types[i], &r->values[i], &row[i]))
+		i++;
+	return i == b->n;
+}
+
 static struct where_bag_row *find(const struct where_bag *b, uint32_t hash, const struct where_value *row)
 {
-	uint32_t at = b->nbuckets == 0 ? 0 : b->buckets[hash & (b->nbuckets - 1)];
-	for (struct where_bag_row *r; at != 0; at = r->in_bucket) {
-		uint32_t i = 0;
-		r = row_at(b, at);
-		while (r->hash == hash && i < b->n && same_value(b->types[i], &r->values[i], &row[i]))
-			i++;
-		if (r->hash == hash && i == b->n)
-			return r;
+	if (b->nbuckets == 0) {
+		for (uint32_t place = 1; place <= b->nrows; place++)
+			if (is_row(b, row_at(b, place), hash, row))
+				return row_at(b, place);
+		return NULL;
 	}
-	return NULL;
+	uint32_t at = b->buckets[hash & (b->nbuckets - 1)];
+	while (at != 0 && !is_row(b, row_at(b, at), hash, row))
+		at = row_at(b, at)->in_bucket;
+	return at == 0 ? NULL : row_at(b, at);
 }
 
 static void link_row(struct where_bag *b, uint32_t place)
@@ -115,7 +125,7 @@ static void link_row(struct where_bag *b, uint32_t place)
 static void grow_buckets(struct where_bag *b)
 {
 	REQUIRE(b->nbuckets <= UINT32_MAX / 2);
-	b->nbuckets = b->nbuckets == 0 ? BUCKETS_MIN : b->nbuckets * 2;
+	b->nbuckets = b->nbuckets == 0 ? 2 * FEW_ROWS : b->nbuckets * 2;
 	free(b->buckets);
 	b->buckets = mem_zalloc(b->nbuckets * sizeof *b->buckets);
 	for (uint32_t place = 1; place <= b->nrows; place++)
@@ -143,14 +153,15 @@ static struct where_bag_row *get(struct where_bag *b, uint32_t hash, const struc
 		return r;
 	if (b->nrows == b->room)
 		set_room(b, b->room == 0 ? ROWS_MIN : b->room * 2);
-	if (b->nrows >= b->nbuckets)
+	if (b->nrows >= (b->nbuckets == 0 ? FEW_ROWS : b->nbuckets))
 		grow_buckets(b);
 	r = row_at(b, ++b->nrows);
 	*r = (struct where_bag_row){.hash = hash};
 	if (b->mem.head == NULL)
 		arena_reserve(&b->mem, MEM_MIN);
 	copy_values(b, &b->mem, row, r->values);
-	link_row(b, b->nrows);
+	if (b->nbuckets > 0)
+		link_row(b, b->nrows);
 	return r;
 }
 

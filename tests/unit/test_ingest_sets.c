@@ -1053,7 +1053,7 @@ static void test_kept(void)
 	member(w, 'I', "1", "3", 'x', 1);
 	end_txn(w);
 	CHECK_INT(filter_with(w, slot, 0, &none), CMD_AGAIN); /* one that was empty isn't any more */
-	CHECK(slot->shape->in.routed && slot->shape->in.kept != NULL);
+	CHECK(slot->shape->in.routed && slot->shape->in.kept->sets != NULL);
 	CHECK_INT(filter_with(w, slot, 0, &none), CMD_AGAIN); /* looking at it has changed nothing */
 	CHECK_INT(filter_with(w, slot, 1, &none), 0); /* shown: whatever the sets are, they have it already */
 	CHECK(slot->shape->in.kept == NULL);
@@ -1314,7 +1314,7 @@ static void test_bounds(void)
 		member(w, 'I', "1", "3", (char)('a' + i), LARGE);
 		end_txn(w);
 	}
-	CHECK(w->slots[0].shape->in.overflowed && w->slots[0].shape->in.kept == NULL && w->slots[0].shape->in.kept_bytes == 0);
+	CHECK(w->slots[0].shape->in.overflowed && w->slots[0].shape->in.kept->sets == NULL);
 	CHECK_INT(filter_with(w, &w->slots[0], TXNS, &none), CMD_ANEW);
 	unregister(w, &w->slots[0]);
 	join(w, &w->slots[0], &none);

@@ -66,12 +66,15 @@ static void join_release(struct shapes *s, struct shape *shape)
 	size_t n = 0;
 	struct err e;
 	REQUIRE(shape->in.filter.known && !shape->in.joining && !shape->in.counting);
-	if (shape->in.nbuffered == 0)
+	const struct kept *all = shape->in.kept;
+	if (all == NULL || all->n == 0) {
+		join_clear(shape);
 		return;
-	struct entry *kept = mem_alloc(shape->in.nbuffered * sizeof *kept);
-	for (size_t i = 0; i < shape->in.nbuffered; i++) {
-		struct entry en = shape->in.buffered[i];
-		if (en.at.tx < shape->in.filter.snap.insert_lsn && pg_snapshot_holds(&shape->in.filter.snap, shape->in.buffered_xid[i]))
+	}
+	struct entry *kept = mem_alloc(all->n * sizeof *kept);
+	for (size_t i = 0; i < all->n; i++) {
+		struct entry en = all->entries[i];
+		if (en.at.tx < shape->in.filter.snap.insert_lsn && pg_snapshot_holds(&shape->in.filter.snap, all->xids[i]))
 			continue;
 		kept[n] = en;
 		line_ref(kept[n++].line);

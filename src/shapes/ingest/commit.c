@@ -34,10 +34,11 @@ static void join_buffer(struct shapes *s, struct txn_shape *t)
 {
 	struct shape *shape = t->shape;
 	join_keep(s->ingest, t);
-	if (shape->in.counting && shape->in.buffered_bytes > COUNTING_BYTES_MAX)
+	size_t bytes = shape->in.kept != NULL ? shape->in.kept->bytes : 0;
+	if (shape->in.counting && bytes > COUNTING_BYTES_MAX)
 		ingest_rotate(s, shape, REASON_ROWS_UNCOUNTED,
 		              "too many changes came while equal rows of its table, which has no key, were counted");
-	else if (shape->in.joining && shape->in.buffered_bytes > JOIN_BYTES_MAX) {
+	else if (shape->in.joining && bytes > JOIN_BYTES_MAX) {
 		shape->in.overflowed = true;
 		join_clear(shape);
 	}

@@ -123,7 +123,6 @@ void inner_remove(struct ingest *in, struct shape *shape)
 	free(shape->in.inner);
 	shape->in.inner = NULL;
 	shape->in.ninner = 0;
-	inner_forget_kept(shape);
 }
 
 /* ---- a change -------------------------------------------------------------------------------------------------- */
@@ -311,18 +310,19 @@ static void keep(struct ingest *in, struct inner *i)
 		return;
 	struct inner_kept *k = mem_zalloc(sizeof *k);
 	*k = (struct inner_kept){.tx = in->tx, .xid = in->xid, .number = (uint16_t)(i - shape->in.inner), .delta = i->delta};
-	if (shape->in.kept == NULL)
-		shape->in.kept = k;
+	struct kept *kept = shape_in_kept(&shape->in);
+	if (kept->sets == NULL)
+		kept->sets = k;
 	else
-		shape->in.last_kept->next = k;
-	shape->in.last_kept = k;
+		kept->last_set->next = k;
+	kept->last_set = k;
 	in->deltas_bytes -= where_bag_bytes(i->delta);
-	shape->in.kept_bytes += where_bag_bytes(i->delta) + sizeof *k;
+	kept->sets_bytes += where_bag_bytes(i->delta) + sizeof *k;
 	i->delta = NULL;
-	if (shape->in.kept_bytes <= KEPT_BYTES_MAX)
+	if (kept->sets_bytes <= KEPT_BYTES_MAX)
 		return;
 	shape->in.overflowed = true;
-	inner_forget_kept(shape);
+	inner_kept_clear(kept);
 }
 
 void inner_commit(struct ingest *in)
@@ -356,22 +356,23 @@ void inner_txn_clear(struct ingest *in)
 
 /* ---- a shape that joins --------------------------------------------------------------------------------------------------- */
 
-void inner_forget_kept(struct shape *shape)
+void inner_kept_clear(struct kept *kept)
 {
-	for (struct inner_kept *k; (k = shape->in.kept) != NULL;) {
-		shape->in.kept = k->next;
+	for (struct inner_kept *k; (k = kept->sets) != NULL;) {
+		kept->sets = k->next;
 		where_bag_free(k->delta);
 		free(k);
 	}
-	shape->in.kept_bytes = 0;
+	kept->sets_bytes = 0;
 }
 
 bool inner_counts(struct shape *shape, struct sets *sets, const struct pg_snapshot *snap)
 {
 	REQUIRE(sets->n == shape->in.ninner);
-	if (sets == shape->sets && shape->in.kept != NULL)
+	const struct inner_kept *first = shape->in.kept != NULL ? shape->in.kept->sets : NULL;
+	if (sets == shape->sets && first != NULL)
 		return false; /* it must stay what the shape is registered with */
-	for (const struct inner_kept *k = shape->in.kept; k != NULL; k = k->next) {
+	for (const struct inner_kept *k = first; k != NULL; k = k->next) {
 		bool shown = k->tx < snap->insert_lsn && pg_snapshot_holds(snap, k->xid);
 		if (!shown && apply(sets->bags[k->number], k->delta) != SAME)
 			return false;
@@ -381,7 +382,8 @@ bool inner_counts(struct shape *shape, struct sets *sets, const struct pg_snapsh
 
 void inner_take(struct shape *shape, struct sets *sets)
 {
-	inner_forget_kept(shape);
+	if (shape->in.kept != NULL)
+		inner_kept_clear(shape->in.kept);
 	sets_unbind(sets);
 	if (sets != shape->sets)
 		sets_free(shape->sets);

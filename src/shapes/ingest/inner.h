@@ -49,5 +49,5 @@ void inner_txn_clear(struct ingest *in);
 bool inner_counts(struct shape *shape, struct sets *sets, const struct pg_snapshot *snap) MUST_USE;
 /* From now on its counts are these; they are the shape's, if they weren't. */
 void inner_take(struct shape *shape, struct sets *sets);
-void inner_forget_kept(struct shape *shape);
+void inner_kept_clear(struct kept *kept);
 #endif

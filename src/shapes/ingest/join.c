@@ -19,34 +19,38 @@ void join_set(struct ingest *in, struct shape *shape, bool joining)
 
 void join_clear(struct shape *shape)
 {
-	for (size_t i = 0; i < shape->in.nbuffered; i++)
-		line_unref(shape->in.buffered[i].line);
-	free(shape->in.buffered);
-	free(shape->in.buffered_xid);
-	shape->in.buffered = NULL;
-	shape->in.buffered_xid = NULL;
-	shape->in.nbuffered = shape->in.buffered_cap = shape->in.buffered_bytes = 0;
-	inner_forget_kept(shape);
+	struct kept *k = shape->in.kept;
+	if (k == NULL)
+		return;
+	inner_kept_clear(k);
+	for (size_t i = 0; i < k->n; i++)
+		line_unref(k->entries[i].line);
+	free(k->entries);
+	free(k->xids);
+	free(k);
+	shape->in.kept = NULL;
+}
+
+static void keep(struct kept *k, const struct entry *en, uint32_t xid, bool last)
+{
+	if (k->n == k->cap) {
+		k->cap = k->cap > 0 ? k->cap * 2 : 16;
+		k->entries = mem_realloc(k->entries, k->cap * sizeof *k->entries);
+		k->xids = mem_realloc(k->xids, k->cap * sizeof *k->xids);
+	}
+	k->entries[k->n] = *en;
+	line_ref(en->line);
+	if (last)
+		k->entries[k->n].flags |= ENTRY_LAST;
+	k->xids[k->n++] = xid;
+	k->bytes += en->line->len + sizeof *en;
 }
 
 void join_keep(struct ingest *in, const struct txn_shape *t)
 {
-	struct shape *shape = t->shape;
-	for (size_t i = 0; i < t->n; i++) {
-		if (shape->in.overflowed)
-			break;
-		if (shape->in.nbuffered == shape->in.buffered_cap) {
-			size_t cap = shape->in.buffered_cap ? shape->in.buffered_cap * 2 : 16;
-			shape->in.buffered = mem_realloc(shape->in.buffered, cap * sizeof *shape->in.buffered);
-			shape->in.buffered_xid = mem_realloc(shape->in.buffered_xid, cap * sizeof *shape->in.buffered_xid);
-			shape->in.buffered_cap = cap;
-		}
-		size_t at = shape->in.nbuffered++;
-		shape->in.buffered[at] = t->entries[i];
-		line_ref(t->entries[i].line);
-		if (i == t->n - 1)
-			shape->in.buffered[at].flags |= ENTRY_LAST;
-		shape->in.buffered_xid[at] = in->xid;
-		shape->in.buffered_bytes += t->entries[i].line->len + sizeof(struct entry);
-	}
+	if (t->shape->in.overflowed || t->n == 0)
+		return;
+	struct kept *k = shape_in_kept(&t->shape->in);
+	for (size_t i = 0; i < t->n; i++)
+		keep(k, &t->entries[i], in->xid, i == t->n - 1);
 }

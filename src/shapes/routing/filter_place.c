@@ -17,7 +17,8 @@ struct target { struct filter_node *node; struct filter_entry *entry; };
 
 /* ---- places ----------------------------------------------------------------------------------------- */
 
-/* A place is the address of an entry, or that of a leaf plus one. One place is kept in the member itself. */
+/* A place is the address of an entry, or that of a leaf plus one. One place is kept in the member itself; there is
+ * room for twice as many until all are found (filter_add_node()). */
 static void remember(struct filter_member *m, void *place, bool leaf)
 {
 	uintptr_t tagged = (uintptr_t)place | leaf;
@@ -336,6 +337,8 @@ static int filter_add_node(struct filter *f, struct filter_member *m, const stru
 	for (struct ask *k = found.first; k != NULL; k = k->next)
 		asks[count++] = k;
 	place(&a, (struct target){&f->root, NULL}, asks, count, FILTER_ENTRIES_MAX, 0);
+	if (m->nentries > 1) /* that was all: members are many and stay */
+		m->entries = mem_realloc(m->entries, m->nentries * sizeof(uintptr_t));
 	for (struct made *made = a.made; made != NULL; made = made->next)
 		where_pool_unref(f->pool, made->id);
 	where_pool_unref(f->pool, root);
