@@ -58,6 +58,7 @@
  */
 #define SILENT_MAX_MS 25000
 #define LOOK_EVERY_MS 10000
+#define AWAY_MS 5000 /* between two turns that should be LOOP_IDLE_MS apart: the process was stopped, or the machine */
 #define STALL_FIRST_MS 60000
 #define STALL_DOUBLINGS_MAX 6   /* 64 minutes */
 #define STABLE_MS 5000          /* a stream that ran this long starts its next back-off from the beginning */
@@ -95,6 +96,7 @@ struct stream {
 	int64_t window_us;
 	int64_t heard_ms;    /* something came, or we didn't listen */
 	int64_t look_ms;     /* the next look at a silent server */
+	int64_t turn_ms;     /* when we listened last */
 	char looked_like[300]; /* ... and what the last one showed; "" none yet */
 	int64_t moved_ms;    /* when that changed last */
 	int64_t running_since_ms, received_ms, sent_ms, asked_ms, feedback_ms;
@@ -295,6 +297,7 @@ static int look_at_server(struct stream *s, struct err *e)
 	if (failed && (e->kind == ERR_CANCELLED || loop_stopping(&s->loop)))
 		return -1;
 	s->look_ms = now_ms + LOOK_EVERY_MS;
+	s->turn_ms = now_ms;
 	if (something_came(s))
 		return 0;
 	/* No room for another session, say, tells nothing of the walsender. */
@@ -334,6 +337,9 @@ static int housekeep(struct stream *s, bool reading, struct err *e)
 	int64_t now_ms = clock_mono_ms();
 	if (!reading || s->received_ms > s->heard_ms)
 		s->heard_ms = reading ? s->received_ms : now_ms;
+	if (now_ms - s->turn_ms > AWAY_MS) /* it wasn't the server that was silent */
+		s->heard_ms = now_ms;
+	s->turn_ms = now_ms;
 	if (now_ms >= s->heard_ms + SILENT_MAX_MS && now_ms >= s->look_ms && look_at_server(s, e) < 0)
 		return -1;
 	bool ask = reading && (now_ms >= ask_due(s) || now_ms >= s->asked_ms + SKEW_EVERY_MS || (s->ask_now && now_ms >= s->asked_ms + ASK_MIN_MS));
@@ -620,7 +626,7 @@ static void set_running(struct stream *s, lsn_t start_at)
 	s->skew = (struct skew){0}; /* it may be another server */
 	s->ask_now = true;
 	s->looked_like[0] = '\0';
-	s->running_since_ms = s->received_ms = s->sent_ms = s->asked_ms = now_ms;
+	s->running_since_ms = s->received_ms = s->sent_ms = s->asked_ms = s->turn_ms = now_ms;
 	int64_t third_ms = s->setup.wal_sender_timeout_ms / 3;
 	s->feedback_ms = third_ms > 0 && third_ms < FEEDBACK_MAX_MS ? third_ms : FEEDBACK_MAX_MS;
 	if (s->failing_since_ms != 0)
