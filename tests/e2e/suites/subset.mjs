@@ -173,6 +173,39 @@ test('who asks for much waits for himself', { timeout: 120000 }, async (t) => {
   )
 })
 
+// A table that is locked holds each query that wants to read it.
+const waitingForLocks = async (w) =>
+  (
+    await w.pg.query(
+      'postgres',
+      `SELECT FROM pg_stat_activity WHERE datname = '${w.db}' AND wait_event_type = 'Lock'`,
+    )
+  ).rowCount
+
+for (const n of [1, 3]) {
+  test(`BUSBAR_SUBSET_CONCURRENCY=${n} and BUSBAR_SNAPSHOT_CONCURRENCY=${n}: so many queries at once, not one more`, { timeout: 60000 }, async (t) => {
+    const tables = ['t0', 't1', 't2', 't3']
+    const w = await world(t, {
+      sql: tables.map((name) => `CREATE TABLE ${name} (id int PRIMARY KEY); INSERT INTO ${name} VALUES (1)`),
+      env: { BUSBAR_SUBSET_CONCURRENCY: n, BUSBAR_SNAPSHOT_CONCURRENCY: n },
+    })
+    // They are in the publication and known from here on.
+    for (const table of tables) await readAll(w.busbar.url, { table })
+    const locks = await w.session()
+    const held = async (ask) => {
+      await locks.query(`BEGIN; LOCK TABLE ${tables.join(', ')} IN ACCESS EXCLUSIVE MODE`)
+      const answers = Promise.all(tables.map((table) => shape(w.busbar.url, { table, offset: '-1', ...ask }, { timeout: 20000 })))
+      await until('they wait', async () => (await waitingForLocks(w)) >= n, 10000)
+      await delay(300)
+      const waiting = await waitingForLocks(w)
+      await locks.query('COMMIT')
+      return [waiting, (await answers).map((a) => a.status)]
+    }
+    equal(await held({ subset__where: 'id > 0' }), [n, [200, 200, 200, 200]], 'subsets that wait, and their answers')
+    equal(await held({ where: 'id > 0' }), [n, [200, 200, 200, 200]], 'snapshots that wait, and their answers')
+  })
+}
+
 test('a connection that broke while idle is replaced without a word', async (t) => {
   const w = await world(t, { sql: [TABLE, fill(1, 3)] })
   equal((await subset(w, { subset__where: '' })).status, 200, 'before')
