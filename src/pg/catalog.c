@@ -14,6 +14,7 @@
 
 #define ATTACH_LOCK_MS 200 /* the stream waits while a new partition is looked into */
 #define ATTACH_LOOK_MS 5000
+#define ATTNUMS_BYTES_MAX 16384 /* 1,600 of at most 4 digits */
 #define ATTACH_SQL_MAX 640 /* a quoted name of two parts has at most 257 bytes */
 #include "pg/table/make.h"
 
@@ -322,14 +323,33 @@ int pg_catalog_set_reader(PGconn *conn, const char *role, struct err *e)
 	return res != NULL ? 0 : -1;
 }
 
-int pg_catalog_has_children(PGconn *conn, uint32_t oid, bool *has, struct err *e)
+/* Numbers of the columns that are NOT NULL, or aren't, as an array's text. */
+static void put_attnums(const struct pg_table *t, bool not_null, struct buf *out)
 {
-	char text[12];
-	snprintf(text, sizeof text, "%" PRIu32, oid);
-	PGresult *res = pg_query_kept(conn, "busbar_children", "SELECT FROM pg_catalog.pg_inherits WHERE inhparent = $1::pg_catalog.oid LIMIT 1",
-	                              1, (const char *const[]){text}, e);
-	*has = res != NULL && PQntuples(res) > 0;
+	buf_putc(out, '{');
+	for (uint16_t i = 0; i < t->ncolumns; i++)
+		if (t->columns[i].not_null == not_null)
+			buf_printf(out, "%s%d", out->data[out->len - 1] != '{' ? "," : "", t->columns[i].attnum);
+	buf_puts(out, "}");
+}
+
+int pg_catalog_glance(PGconn *conn, const struct pg_table *t, bool *children, bool *nulls, struct err *e)
+{
+	static const char sql[] =
+		"SELECT EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhparent = $1::pg_catalog.oid),"
+		" EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = $1::pg_catalog.oid AND NOT attisdropped"
+		"  AND attnum = ANY (CASE WHEN attnotnull THEN $3::pg_catalog.int2[] ELSE $2::pg_catalog.int2[] END))";
+	struct buf yes = BUF_INIT(ATTNUMS_BYTES_MAX), no = BUF_INIT(ATTNUMS_BYTES_MAX);
+	char oid[12];
+	snprintf(oid, sizeof oid, "%" PRIu32, t->oid);
+	put_attnums(t, true, &yes);
+	put_attnums(t, false, &no);
+	PGresult *res = pg_query_kept(conn, "busbar_glance", sql, 3, (const char *const[]){oid, yes.data, no.data}, e);
+	*children = res != NULL && pg_value_bool(res, 0, 0);
+	*nulls = res != NULL && pg_value_bool(res, 0, 1);
 	PQclear(res);
+	buf_clear(&yes);
+	buf_clear(&no);
 	return res != NULL ? 0 : -1;
 }
 

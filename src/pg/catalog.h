@@ -24,8 +24,9 @@ int pg_catalog_lookup_oid(PGconn *conn, uint32_t oid, struct pg_table **out, str
  * partition's own oid. At most `max`; returns the count, or -1. */
 int pg_catalog_ancestors(PGconn *conn, uint32_t oid, uint32_t *out, int max, struct err *e) MUST_USE;
 
-/* Whether it has any child or partition now. */
-int pg_catalog_has_children(PGconn *conn, uint32_t oid, bool *has, struct err *e) MUST_USE;
+/* Of a table as it is now: whether it has any child or partition; whether a column of the description has become NOT NULL, or
+ * no longer is. */
+int pg_catalog_glance(PGconn *conn, const struct pg_table *t, bool *children, bool *nulls, struct err *e) MUST_USE;
 
 /*
  * Whether `oid` came to its ancestors with rows in it (ATTACH), rows the stream never had: there is a row older than one of

@@ -61,6 +61,7 @@ static struct script {
 	size_t ninner;
 	const char *said;       /* of every type */
 	uint32_t ancestor;      /* of every relation, 0: none */
+	bool nulls;             /* a column has become NOT NULL, or no longer is */
 	int unseen;             /* so often transactions are still running */
 	uint32_t rel_oid;       /* of every entry in the publication… */
 	uint32_t back, out;     /* …but of the table that came back, and of the one that is out of it */
@@ -241,10 +242,11 @@ static int fake_unseen(PGconn *conn, uint32_t xid, uint32_t **out, struct err *e
 	return script.unseen-- > 0 ? 1 : 0;
 }
 
-static int fake_has_children(PGconn *conn, uint32_t oid, bool *has, struct err *e)
+static int fake_glance(PGconn *conn, const struct pg_table *t, bool *children, bool *nulls, struct err *e)
 {
-	*has = false;
-	return step(about("children", oid), conn, e);
+	*children = false;
+	*nulls = script.nulls;
+	return step(about("children", t->oid), conn, e);
 }
 
 static bool fake_attached(PGconn *conn, uint32_t oid)
@@ -628,7 +630,7 @@ static int fake_nanosleep(const struct timespec *ts, struct timespec *left)
 #define pg_catalog_lookup_oid fake_lookup_oid
 #define pg_catalog_ancestors fake_ancestors
 #define pg_catalog_unseen_parents fake_unseen
-#define pg_catalog_has_children fake_has_children
+#define pg_catalog_glance fake_glance
 #define pg_catalog_attached_with_rows fake_attached
 #define pg_catalog_types_said fake_types_said
 #define pg_texts_of fake_texts_of

@@ -1557,14 +1557,18 @@ static void test_children(void)
 	run(admin, "CREATE TABLE bb_live.family (id int) PARTITION BY LIST (id); CREATE TABLE bb_live.brought (id int);"
 	           "CREATE TABLE bb_live.bare (id int); INSERT INTO bb_live.brought VALUES (1)");
 	struct pg_table *t = lookup("family");
-	bool has = true;
-	CHECK_INT(pg_catalog_has_children(admin, t->oid, &has, &e), 0);
-	CHECK(!has);
+	bool has = true, nulls = true;
+	CHECK_INT(pg_catalog_glance(admin, t, &has, &nulls, &e), 0);
+	CHECK(!has && !nulls);
 	run(admin, "ALTER TABLE bb_live.family ATTACH PARTITION bb_live.brought FOR VALUES IN (1)");
 	run(admin, "ALTER TABLE bb_live.family ATTACH PARTITION bb_live.bare FOR VALUES IN (2)");
 	run(admin, "INSERT INTO bb_live.family VALUES (1), (2)");
-	CHECK_INT(pg_catalog_has_children(admin, t->oid, &has, &e), 0);
-	CHECK(has);
+	run(admin, "ALTER TABLE bb_live.family ALTER id SET NOT NULL");
+	CHECK_INT(pg_catalog_glance(admin, t, &has, &nulls, &e), 0);
+	CHECK(has && nulls);
+	run(admin, "ALTER TABLE bb_live.family ALTER id DROP NOT NULL");
+	CHECK_INT(pg_catalog_glance(admin, t, &has, &nulls, &e), 0);
+	CHECK(!nulls);
 	CHECK(came_with_rows("brought"));
 	CHECK(!came_with_rows("bare"));
 	run(other, "BEGIN; LOCK TABLE bb_live.bare");
@@ -1626,10 +1630,10 @@ static void test_savepoint(void)
 /* How many of our statements a session keeps. */
 static const char *kept(PGconn *conn) { return value(conn, "SELECT count(*) FROM pg_catalog.pg_prepared_statements"); }
 
-static bool has_family(PGconn *conn, uint32_t oid, struct err *e)
+static bool has_family(PGconn *conn, const struct pg_table *t, struct err *e)
 {
-	bool has = false;
-	CHECK_INT(pg_catalog_has_children(conn, oid, &has, e), 0);
+	bool has = false, nulls;
+	CHECK_INT(pg_catalog_glance(conn, t, &has, &nulls, e), 0);
 	return has;
 }
 
@@ -1642,15 +1646,15 @@ static void test_kept(void)
 	PGconn *conn = connect_db();
 	int pid = atoi(value(conn, "SELECT pg_backend_pid()"));
 	pg_keep_statements(conn, pid + 1);
-	CHECK(has_family(conn, t->oid, &e));
+	CHECK(has_family(conn, t, &e));
 	CHECK_STR(kept(conn), "0");
 	pg_keep_statements(conn, pid);
 	run(conn, "BEGIN");
-	CHECK(has_family(conn, t->oid, &e));
+	CHECK(has_family(conn, t, &e));
 	run(conn, "ROLLBACK");
 	pg_keep_statements(conn, pid);
 	run(admin, "DROP TABLE bb_live.kept_child");
-	CHECK(!has_family(conn, t->oid, &e));
+	CHECK(!has_family(conn, t, &e));
 	CHECK_STR(kept(conn), "1");
 	for (int i = 0; i < 8; i++) { /* the plan for any oid comes after five for one */
 		struct pg_table *found;
@@ -1665,19 +1669,19 @@ static void test_kept(void)
 
 	/* taken away: outside of a transaction it is asked anyway; inside, the transaction has to begin anew */
 	run(conn, "DEALLOCATE ALL");
-	CHECK(!has_family(conn, t->oid, &e));
-	CHECK(!has_family(conn, t->oid, &e));
+	CHECK(!has_family(conn, t, &e));
+	CHECK(!has_family(conn, t, &e));
 	CHECK_STR(kept(conn), "0");
 	PQfinish(conn);
 	conn = connect_db();
 	pg_keep_statements(conn, atoi(value(conn, "SELECT pg_backend_pid()")));
-	CHECK(!has_family(conn, t->oid, &e));
+	CHECK(!has_family(conn, t, &e));
 	run(conn, "DEALLOCATE ALL; BEGIN");
-	bool has;
-	CHECK_INT(pg_catalog_has_children(conn, t->oid, &has, &e), -1);
+	bool has, nulls;
+	CHECK_INT(pg_catalog_glance(conn, t, &has, &nulls, &e), -1);
 	CHECK_INT(e.kind, ERR_PG_CONN);
 	run(conn, "ROLLBACK; BEGIN");
-	CHECK(!has_family(conn, t->oid, &e));
+	CHECK(!has_family(conn, t, &e));
 	run(conn, "COMMIT");
 	PQfinish(conn);
 
@@ -1685,7 +1689,7 @@ static void test_kept(void)
 	conn = connect_db();
 	run(conn, "PREPARE busbar_children AS SELECT 1");
 	pg_keep_statements(conn, atoi(value(conn, "SELECT pg_backend_pid()")));
-	CHECK(!has_family(conn, t->oid, &e));
+	CHECK(!has_family(conn, t, &e));
 	PQfinish(conn);
 
 	/* a snapshot's first statement finds out whose the session is */

@@ -71,6 +71,28 @@ static void test_goes_well(void)
 	prep_close(&p);
 }
 
+/* Registered with a description of before, when whoever looks at the catalog had looked already. */
+static void test_null_meanwhile(void)
+{
+	struct prep p;
+	prep_open(&p);
+	warm(&p);
+	struct shape *shape = prep_shape(&p, 1, NULL);
+	CHECK(strstr(shape_schema_header(shape), "not_null") != NULL);
+	struct pg_table *before = script.table;
+	script.table = table_make(TABLE_OID, "public", "items", "id:23:pk0 name:25:notnull");
+	script.nulls = true;
+	script.log[0] = '\0';
+	CHECK(run_next(&p, &p.create));
+	CHECK(strstr(script.log, "take children lookup_oid ground") != NULL);
+	drain(&p);
+	CHECK_INT(tail_state(shape), SHAPE_LIVE);
+	CHECK(strstr(strstr(shape_schema_header(shape), "\"name\""), "not_null") != NULL);
+	shape_unref(shape);
+	pg_table_unref(before);
+	prep_close(&p);
+}
+
 /* One has a smaller oid than the shape's own, one a larger. */
 static void add_inner_tables(void)
 {
@@ -1032,6 +1054,7 @@ int main(void)
 {
 	log_init(LOG_ERROR);
 	RUN(test_goes_well);
+	RUN(test_null_meanwhile);
 	RUN(test_dropped_before_a_child);
 	RUN(test_every_step, ACT_LOSE);
 	RUN(test_every_step, ACT_REFUSE);

@@ -153,42 +153,64 @@ static void end_snapshot(struct pg_thread *w)
 		pg_disconnect(&w->snap);
 }
 
+static bool described_alike(const struct creation *c, const struct pg_table *table)
+{
+	for (int i = 0; i < c->n; i++) {
+		const struct pg_table *own = c->shapes[i]->def.table;
+		if (own != table && own->oid == table->oid && strcmp(own->schema_json, table->schema_json) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* The shapes of the table, which were registered with a description of before: the watch has passed what they missed. */
+static void renew_headers(struct creation *c, struct pg_table *now)
+{
+	bool stale = false;
+	for (int i = 0; i < c->n; i++) {
+		if (c->shapes[i]->def.table->oid != now->oid)
+			continue;
+		stale |= strcmp(c->shapes[i]->def.table->schema_json, now->schema_json) != 0;
+		shape_renew_header(c->shapes[i], now);
+	}
+	if (stale)
+		registry_cache_doubt(c->w->s, now->oid);
+}
+
 /*
  * In the snapshot the table has the leaves that the shapes' definition knows of it. INGEST asks whose partition a
  * relation is when it is described while a shape wants to know, so from the registration on; what the stream
- * had passed by then is in the snapshot, or that is taken again.
+ * had passed by then is in the snapshot, or that is taken again. Its columns may be NULL, or not, as the shapes' header has
+ * it: nothing else ends a shape for that, and who looks at the catalog may have looked before the shapes were registered.
  */
-static int check_leaves(PGconn *conn, const struct pg_table *table, struct err *e)
+static int check_table(struct creation *c, PGconn *conn, const struct pg_table *table, struct err *e)
 {
-	bool same;
-	if (table->relkind == 'p' || table->nleaves > 0) {
-		struct pg_table *now;
-		int rc = pg_catalog_lookup_oid(conn, table->oid, &now, e);
-		if (rc > 0) {
-			err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" was dropped meanwhile", table->schema, table->name);
-			err_why(e, REASON_TABLE_GONE);
-		}
-		if (rc != 0)
-			return -1;
-		same = leaves_same(table, now);
-		pg_table_unref(now);
-	} else {
-		bool has;
-		if (pg_catalog_has_children(conn, table->oid, &has, e) != 0)
-			return -1;
-		same = !has;
+	struct pg_table *now = NULL;
+	bool children = false, nulls = false, families = table->relkind == 'p' || table->nleaves > 0;
+	if (!families && pg_catalog_glance(conn, table, &children, &nulls, e) != 0)
+		return -1;
+	int rc = families || nulls || !described_alike(c, table) ? pg_catalog_lookup_oid(conn, table->oid, &now, e) : 0;
+	if (rc > 0) {
+		err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" was dropped meanwhile", table->schema, table->name);
+		err_why(e, REASON_TABLE_GONE);
 	}
+	if (rc != 0)
+		return -1;
+	bool same = now != NULL ? leaves_same(table, now) : !children;
+	if (now != NULL)
+		renew_headers(c, now);
+	pg_table_unref(now);
 	if (same)
 		return 0;
 	err_set(e, ERR_NOT_FOUND, "the partitions or children of table \"%s.%s\" changed meanwhile", table->schema, table->name);
 	return err_why(e, REASON_PARTITION_CHANGED);
 }
 
-static int check_all_leaves(struct creation *c, PGconn *conn, struct err *e)
+static int check_tables(struct creation *c, PGconn *conn, struct err *e)
 {
 	for (size_t i = 0; i < c->tables.n; i++) {
 		c->tables.failed = c->tables.list[i];
-		if (check_leaves(conn, c->tables.list[i], e) != 0)
+		if (check_table(c, conn, c->tables.list[i], e) != 0)
 			return -1;
 	}
 	c->tables.failed = NULL;
@@ -367,7 +389,7 @@ static int take_once(struct creation *c, struct pg_snapshot *snap, struct err *e
 	if (rc == 1 && (rc = pg_snapshot_lock_columns(conn, &c->tables, e)) != 0)
 		return rc;
 	struct server_id server = server_id(s);
-	if (pg_snapshot_take(conn, &c->tables, server.system_id, server.timeline, snap, e) != 0 || check_all_leaves(c, conn, e) != 0)
+	if (pg_snapshot_take(conn, &c->tables, server.system_id, server.timeline, snap, e) != 0 || check_tables(c, conn, e) != 0)
 		return -1;
 	rc = ground_born(s, conn, &c->tables, c->since, c->shapes, c->n, e);
 	if (rc == 0 && has_subqueries(c))
