@@ -237,11 +237,11 @@ static int run(struct config *c)
 	if (rc == 1 && shapes_fatal(shapes, &e))
 		(void)fatal_stream(&e);
 out:
+	http_stop(http); /* first: clients get their answers, whatever a page of another port waits for */
 	statsd_stop(statsd);
 	side_stop(admin_port);
 	side_stop(prometheus);
 	admin_free(admin);
-	http_stop(http);
 	if (shapes != NULL)
 		shapes_on_fatal(shapes, NULL, NULL);
 	shapes_stop(shapes);

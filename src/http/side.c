@@ -13,6 +13,7 @@
 #include "http/listen.h"
 
 #define SIDE_CONNECTIONS_MAX 16u /* more are closed at once: a scraper and a few people */
+#define SIDE_ADDRESS_MAX 8u      /* of one address: one peer that never ends its requests keeps no scraper elsewhere away */
 #define SIDE_IDLE_MAX_S 10u      /* without a byte from or to it */
 #define SIDE_POOL_BYTES ((size_t)16384) /* of a request and the headers of its answer */
 #define SIDE_ANSWER_BYTES_MAX ((size_t)64 << 20)
@@ -165,7 +166,8 @@ int side_start(struct side **out, const struct side_port *port, const struct sid
 	s->mhd = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_AUTO | (v6 ? MHD_USE_IPv6 : 0u), 0, NULL, NULL, handle, s,
 	                          MHD_OPTION_EXTERNAL_LOGGER, say_nothing, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
 	                          MHD_OPTION_URI_LOG_CALLBACK, begin, NULL, MHD_OPTION_NOTIFY_COMPLETED, end, NULL,
-	                          MHD_OPTION_CONNECTION_LIMIT, SIDE_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, SIDE_IDLE_MAX_S,
+	                          MHD_OPTION_CONNECTION_LIMIT, SIDE_CONNECTIONS_MAX, MHD_OPTION_PER_IP_CONNECTION_LIMIT, SIDE_ADDRESS_MAX,
+	                          MHD_OPTION_CONNECTION_TIMEOUT, SIDE_IDLE_MAX_S,
 	                          MHD_OPTION_CONNECTION_MEMORY_LIMIT, SIDE_POOL_BYTES, MHD_OPTION_END);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (s->mhd == NULL) {

@@ -17,7 +17,7 @@
 #include "shapes/shapes.h"
 
 #define PARAMS_MAX 32
-#define LOOKUP_MAX_MS 5000
+#define LOOKUPS_MAX_MS 5000
 #define WHERE_BYTES_MAX 16384 /* a request line has less */
 
 struct asked {
@@ -26,6 +26,7 @@ struct asked {
 	struct table_lookup *lookups[EXPLAIN_PARTS_MAX]; /* what was found lives as long as these */
 	const struct pg_table *tables[EXPLAIN_PARTS_MAX];
 	size_t n;
+	int64_t until_ms; /* for all look-ups: others wait for this thread */
 	char where[WHERE_BYTES_MAX];
 	char values[PARAMS_MAX][1024];
 	struct where_param params[PARAMS_MAX];
@@ -33,10 +34,10 @@ struct asked {
 };
 
 /* As table_lookup_result(), but 2: nobody has answered in time. */
-static int await(struct table_lookup *l, struct pg_table **table, struct err *e)
+static int await(struct table_lookup *l, int64_t until_ms, struct pg_table **table, struct err *e)
 {
 	struct waiting w;
-	int64_t until_ms = clock_mono_ms() + LOOKUP_MAX_MS, left_ms;
+	int64_t left_ms;
 	int rc;
 	waiting_init(&w);
 	while ((rc = table_lookup_result(l, &w.waiter, table, e)) == 2 && (left_ms = until_ms - clock_mono_ms()) > 0)
@@ -52,7 +53,7 @@ static unsigned look_up(struct asked *a, const struct def_table_name *name, cons
 	struct err e = {0};
 	struct def_error missing;
 	struct table_lookup *l = a->lookups[a->n] = shapes_table_lookup(a->shapes, name->schema, name->name);
-	int rc = await(l, &table, &e);
+	int rc = await(l, a->until_ms, &table, &e);
 	if (rc == 0) {
 		a->tables[a->n++] = table;
 		return 0;
@@ -72,7 +73,7 @@ static unsigned read_params(struct asked *a, const char *query, struct buf *out)
 		int given = query_param(query, name, value, sizeof a->values[0]);
 		if (given < 0)
 			return field_refusal(out, name, "it is no text, or too long");
-		if (given == 0)
+		if (given == 0 && !query_has(query, name))
 			return 0;
 		a->params[a->nparams] = (struct where_param){value, strlen(value)};
 	}
@@ -135,6 +136,7 @@ unsigned admin_explain(void *ctx, const char *query, struct buf *out)
 	struct asked *a = mem_zalloc(sizeof *a);
 	struct explain *x = mem_zalloc(sizeof *x);
 	a->shapes = admin->ops->shapes;
+	a->until_ms = clock_mono_ms() + LOOKUPS_MAX_MS;
 	unsigned status = read_query(a, query, out);
 	if (status == 0)
 		status = tell(a, x, out);

@@ -243,15 +243,24 @@ static void put_event(const struct event *e, struct buf *out)
 	field_close(out, '}');
 }
 
+/* Or "", which all are. */
+static bool is_kind(const char *name)
+{
+	bool is = name[0] == '\0';
+	for (int i = 0; i < EVENT_KINDS && !is; i++)
+		is = strcmp(name, event_kind_text((enum event_kind)i)) == 0;
+	return is;
+}
+
 unsigned admin_events(void *ctx, const char *query, struct buf *out)
 {
-	char kind[20], number[24], *end = number;
+	char kind[20], number[24];
 	(void)ctx;
-	if (query_param(query, "kind", kind, sizeof kind) < 0)
+	if (query_param(query, "kind", kind, sizeof kind) < 0 || !is_kind(kind))
 		return field_refusal(out, "kind", "no kind of event has such a name");
 	int given = query_param(query, "after", number, sizeof number);
-	uint64_t after = given > 0 ? strtoull(number, &end, 10) : 0;
-	if (given < 0 || *end != '\0')
+	uint64_t after = given > 0 ? strtoull(number, NULL, 10) : 0;
+	if (given < 0 || number[strspn(number, "0123456789")] != '\0')
 		return field_refusal(out, "after", "must be the number of an event");
 	struct event *all = mem_alloc(EVENTS_MAX * sizeof *all);
 	size_t n = events_copy(all, EVENTS_MAX, after);

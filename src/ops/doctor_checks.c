@@ -79,7 +79,8 @@ const char *doctor_reader(struct doctor_look *l) { return doctor_ident(l, l->con
 int64_t doctor_wal_danger(const struct pg_facts *f)
 {
 	int64_t keep_mb = pg_facts_number(f, "max_slot_wal_keep_size");
-	return keep_mb >= 0 && keep_mb * MB / 2 < DOCTOR_WAL_DANGER_BYTES ? keep_mb * MB / 2 : DOCTOR_WAL_DANGER_BYTES;
+	int64_t danger = keep_mb >= 0 && keep_mb * MB / 2 < DOCTOR_WAL_DANGER_BYTES ? keep_mb * MB / 2 : DOCTOR_WAL_DANGER_BYTES;
+	return danger > DOCTOR_WAL_USUAL_BYTES ? danger : DOCTOR_WAL_USUAL_BYTES;
 }
 
 /* ---- findings ---- */

@@ -68,6 +68,7 @@ const char *doctor_seconds(struct doctor_look *l, int64_t seconds);             
 const char *doctor_user(struct doctor_look *l);
 const char *doctor_reader(struct doctor_look *l);
 
+#define DOCTOR_WAL_USUAL_BYTES (INT64_C(32) << 20) /* any slot retains that much; also where Postgres is to keep nothing for them */
 #define DOCTOR_WAL_DANGER_BYTES (INT64_C(1) << 30) /* what is retained deserves a line from here on... */
 int64_t doctor_wal_danger(const struct pg_facts *f); /* ...or from half of max_slot_wal_keep_size on */
 

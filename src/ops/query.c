@@ -28,15 +28,31 @@ static int decode(const char *p, size_t len, char *out, size_t max)
 	return n > 0;
 }
 
-int query_param(const char *query, const char *name, char *out, size_t max)
+/* Its value, of *len bytes; NULL: it isn't there. */
+static const char *find(const char *query, const char *name, size_t *len)
 {
 	size_t name_len = strlen(name);
-	out[0] = '\0';
 	for (const char *p = query; *p != '\0';) {
-		size_t len = strcspn(p, "&");
-		if (len > name_len && strncmp(p, name, name_len) == 0 && p[name_len] == '=')
-			return decode(p + name_len + 1, len - name_len - 1, out, max);
-		p += len + (p[len] == '&');
+		size_t n = strcspn(p, "&");
+		if (n > name_len && strncmp(p, name, name_len) == 0 && p[name_len] == '=') {
+			*len = n - name_len - 1;
+			return p + name_len + 1;
+		}
+		p += n + (p[n] == '&');
 	}
-	return 0;
+	return NULL;
+}
+
+int query_param(const char *query, const char *name, char *out, size_t max)
+{
+	size_t len;
+	const char *value = find(query, name, &len);
+	out[0] = '\0';
+	return value != NULL ? decode(value, len, out, max) : 0;
+}
+
+bool query_has(const char *query, const char *name)
+{
+	size_t len;
+	return find(query, name, &len) != NULL;
 }

@@ -563,7 +563,7 @@ int setup_slot(struct setup *u, struct err *e)
 		else if (slot.exists)
 			log_warning("Couldn't start replication: slot has been invalidated: %s %s; making a new one. What was written meanwhile is "
 			            "missing from the stream, so all shapes are made anew", u->config->slot_name,
-			            slot.lost ? "was given up by Postgres (see max_slot_wal_keep_size)" : "has a gap");
+			            slot.lost ? "was given up by Postgres (see max_slot_wal_keep_size, and idle_replication_slot_timeout in PostgreSQL 18)" : "has a gap");
 		if (slot.exists)
 			event_put(EVENT_SLOT, give_up ? REASON_LIMIT_WAL : REASON_SLOT_LOST, NULL, NULL, "%s %s", u->config->slot_name,
 			          give_up ? "was given up for the WAL that it kept" : slot.lost ? "was given up by Postgres" : "has a gap");

@@ -51,6 +51,7 @@ static void test_params(void)
 	param("x=%", -1, "");
 	param("x=%zz", -1, "");
 	param("x=%00", -1, "");
+	CHECK(query_has("y=1&x=", "x") && query_has("x=1", "x") && !query_has("xx=1&x", "x"));
 }
 
 static void test_fields(void)

@@ -327,8 +327,8 @@ static void test_connections(void)
 {
 	healthy();
 	f.backends = 90;
-	IS("connections", DOCTOR_WARNING, "may need 20 connections; of 100, others use 90");
-	MENDS("connections", 0, "set ELECTRIC_DB_POOL_SIZE to 10 or less", DOCTOR_SHOW);
+	IS("connections", DOCTOR_WARNING, "may need 20 connections; of 97, others use 90");
+	MENDS("connections", 0, "set ELECTRIC_DB_POOL_SIZE to 7 or less", DOCTOR_SHOW);
 	f.ours = 15; /* it runs: its own don't count twice */
 	IS("connections", DOCTOR_OK, "others use 75");
 	f.role_limit = 10;
@@ -363,6 +363,11 @@ static void test_retention(void)
 	IS("wal-retention", DOCTOR_WARNING, "no limit");
 	MENDS("wal-retention", 0, "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB';", DOCTOR_SHOW);
 	MENDS_ON(PG_SERVICE_AZURE, "wal-retention", "set the server parameter max_slot_wal_keep_size to 50GB");
+	set("max_slot_wal_keep_size", "0"); /* the last segment is nobody's fault */
+	IS("slot-held-by-others", DOCTOR_OK, "running transactions hold");
+	IS("slot-held-by-us", DOCTOR_OK, "no slot");
+	IS("other-slots", DOCTOR_OK, "");
+	set("max_slot_wal_keep_size", "-1");
 	set("idle_replication_slot_timeout", "86400");
 	IS("wal-retention", DOCTOR_OK, "idle_replication_slot_timeout");
 	set("max_slot_wal_keep_size", "64");

@@ -111,6 +111,7 @@ test('explain: what a condition costs, as docs/admin.md lists it, and refusals',
   const said = answer.json()
   equal([answer.status, said.table, said.cost, said.index], [200, 'public.t', 'residual', ['eq(tenant)']], answer.text())
   equal(said.subqueries.map((q) => [q.table, q.cost, q.index]), [['public.grants', 'indexed', ['eq(who)']]], 'subqueries')
+  equal((await ask({ table: 't', where: 'v = $1 AND tenant = $2', 1: '', 2: '3' })).status, 200, 'an empty value is one')
   const section = doc('admin').split('## /admin/explain\n')[1].split('\n## ')[0]
   const told = [...section.matchAll(/^\| (`[^|]+) \|/gm)].flatMap((m) => [...m[1].matchAll(/`([a-z0-9_.]+)`/g)].map((n) => n[1]))
   equal(names(said).filter((n) => n !== 'subqueries').sort(), told.sort(), 'fields')
@@ -228,6 +229,7 @@ test('events with their reasons, clients, memory, status', async (t) => {
   equal(events.map((e) => e.number), Array.from(events, (_, i) => events.length - i), 'numbers')
   equal((await w.noun(`events?after=${events[0].number}`)).events, [], 'newer ones')
   assert((await w.noun('events?kind=process')).events.every((e) => e.kind === 'process'), 'of a kind')
+  for (const wrong of ['kind=rotations', 'after=-1', 'after=x']) equal((await get(`${w.admin}/admin/events?${wrong}`)).status, 400, wrong)
 
   const again = await readAll(w.busbar.url, { table: 't' })
   const live = [1, 2, 3].map(() => ask(w, { handle: again.handle, offset: again.offset, live: true }))
