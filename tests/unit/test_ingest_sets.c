@@ -1039,6 +1039,27 @@ static void item(struct world *w, int id, size_t pad)
 
 static bool gone(const struct slot *slot) { return atomic_load(&slot->shape->dropped); }
 
+/* A row that costs too much rotates a shape that has to judge it, not one that has it in its snapshot. */
+static void test_costly_of_before(void)
+{
+	static const char condition[] = "id IN (SELECT item FROM members WHERE md5(repeat(note, 3000000)) = 'x')";
+	struct stage st;
+	struct world *w = stage_open(&st);
+	struct slot *slot = &w->slots[0];
+	struct found none = {0};
+	slot->kind = IN_SET;
+	slot->shape = make_shape(w, condition);
+	join(w, slot, &none);
+	CHECK_INT(filter_with(w, slot, 1, &none), 0);
+	for (int i = 0; i < 2; i++) {
+		begin_txn(w);
+		member(w, 'I', "1", "3", 'x', 60);
+		end_txn(w);
+		CHECK_INT(gone(slot), i > 0);
+	}
+	stage_close(&st);
+}
+
 /* It joins, a transaction passes, and the snapshot calls that running still (a standby hasn't answered). */
 static void test_kept(void)
 {
@@ -1375,6 +1396,7 @@ int main(void)
 	members = table_make(MEMBERS, "public", "members", "usr:23 item:23 note:25");
 	teams = table_make(TEAMS, "public", "teams", "id:23:pk0 size:23");
 	items->keys = PG_KEYS_UNIQUE;
+	RUN(test_costly_of_before);
 	RUN(test_kept);
 	RUN(test_filtered_amid);
 	RUN(test_staged);

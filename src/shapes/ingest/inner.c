@@ -161,7 +161,9 @@ static void failed(void *ctx, void *member, int column, const char *reason)
 static void costly(void *ctx, void *member)
 {
 	const struct watching *w = ctx;
-	selection_costly(w->in, ((const struct inner *)member)->shape);
+	struct shape *shape = ((const struct inner *)member)->shape;
+	if (!txn_filtered(w->in, shape))
+		selection_costly(w->in, shape);
 }
 
 /* Where the transaction counts the row; NULL: it has no text. */

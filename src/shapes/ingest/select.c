@@ -79,9 +79,14 @@ static void failed(void *ctx, void *member, int column, const char *reason)
  * One condition must not stop all shapes: above what a row may cost (filter.h) the dearest ones rotate. Counts depend on
  * the row and on which shapes there are, so a replay may see another count and decide otherwise. Either is right: all
  * shapes that stay have been evaluated to the end, and a rotation, which is queued before anything of the transaction,
- * only has clients fetch anew.
+ * only has clients fetch anew. Not for what a shape has in its snapshot: nobody asked it about that row.
  */
-static void costly(void *ctx, void *member) { selection_costly(((const struct hitting *)ctx)->s->ingest, member); }
+static void costly(void *ctx, void *member)
+{
+	struct ingest *in = ((const struct hitting *)ctx)->s->ingest;
+	if (!txn_filtered(in, member))
+		selection_costly(in, member);
+}
 
 void select_dismiss(struct shapes *s)
 {

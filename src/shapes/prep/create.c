@@ -153,16 +153,6 @@ static void end_snapshot(struct pg_thread *w)
 		pg_disconnect(&w->snap);
 }
 
-static bool described_alike(const struct creation *c, const struct pg_table *table)
-{
-	for (int i = 0; i < c->n; i++) {
-		const struct pg_table *own = c->shapes[i]->def.table;
-		if (own != table && own->oid == table->oid && strcmp(own->schema_json, table->schema_json) != 0)
-			return false;
-	}
-	return true;
-}
-
 /* The shapes of the table, which were registered with a description of before: the watch has passed what they missed. */
 static void renew_headers(struct creation *c, struct pg_table *now)
 {
@@ -173,8 +163,11 @@ static void renew_headers(struct creation *c, struct pg_table *now)
 		stale |= strcmp(c->shapes[i]->def.table->schema_json, now->schema_json) != 0;
 		shape_renew_header(c->shapes[i], now);
 	}
-	if (stale)
-		registry_cache_doubt(c->w->s, now->oid);
+	if (!stale)
+		return;
+	registry_cache_doubt(c->w->s, now->oid);
+	/* The claim left the description of before in the table's record, maybe in place of a younger one. */
+	table_renew(c->w->s, now);
 }
 
 /*
@@ -189,7 +182,7 @@ static int check_table(struct creation *c, PGconn *conn, const struct pg_table *
 	bool children = false, nulls = false, families = table->relkind == 'p' || table->nleaves > 0;
 	if (!families && pg_catalog_glance(conn, table, &children, &nulls, e) != 0)
 		return -1;
-	int rc = families || nulls || !described_alike(c, table) ? pg_catalog_lookup_oid(conn, table->oid, &now, e) : 0;
+	int rc = families || nulls ? pg_catalog_lookup_oid(conn, table->oid, &now, e) : 0;
 	if (rc > 0) {
 		err_set(e, ERR_NOT_FOUND, "table \"%s.%s\" was dropped meanwhile", table->schema, table->name);
 		err_why(e, REASON_TABLE_GONE);
@@ -406,6 +399,13 @@ static int take_once_kept(struct creation *c, struct pg_snapshot *snap, struct e
 	return rc;
 }
 
+static int outgrown(const struct creation *c, struct err *e)
+{
+	const struct pg_table *t = c->shapes[0]->def.table;
+	return err_set(e, ERR_TIMEOUT, "More changed while the snapshot of table \"%s.%s\" was taken than Busbar keeps for that time, or it was truncated, "
+	               "again and again for %d s. It is tried again when the shape is asked for", t->schema, t->name, SNAPSHOT_RETAKE_MAX_MS / 1000);
+}
+
 static int take_snapshot(struct creation *c, struct pg_snapshot *snap, struct err *e)
 {
 	int64_t until = clock_mono_ms() + SNAPSHOT_RETAKE_MAX_MS;
@@ -441,7 +441,7 @@ static int take_snapshot(struct creation *c, struct pg_snapshot *snap, struct er
 			continue;
 		}
 		if (clock_mono_ms() > until)
-			return pg_snapshot_outrun(c->w->snap, e);
+			return rc == TAKE_ANEW ? outgrown(c, e) : pg_snapshot_outrun(c->w->snap, e);
 		struct timespec ts = {0, RETAKE_WAIT_MS * 1000000};
 		nanosleep(&ts, NULL); /* the transaction in question must end on the server; nothing tells us */
 	}

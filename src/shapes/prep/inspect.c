@@ -92,6 +92,21 @@ static void view_replaced(struct shapes *s, const struct pg_table *was, struct p
 		pg_table_unref((struct pg_table *)was);
 }
 
+void table_renew(struct shapes *s, struct pg_table *now)
+{
+	struct pg_table *was = NULL;
+	pthread_rwlock_wrlock(&s->registry_lock);
+	struct table_state *t = registry_table(s, now->oid);
+	if (t != NULL && leaves_same(t->table, now) && strcmp(t->table->schema_json, now->schema_json) != 0) {
+		was = t->table;
+		t->table = pg_table_ref(now);
+		if (t->joined)
+			table_save(s, t);
+	}
+	pthread_rwlock_unlock(&s->registry_lock);
+	pg_table_unref(was);
+}
+
 static int look_at_one(struct pg_thread *w, PGconn *conn, uint32_t oid, bool *changed, struct err *e)
 {
 	struct shapes *s = w->s;

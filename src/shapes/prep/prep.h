@@ -123,6 +123,8 @@ void inspect_run(struct pg_thread *w, struct job *j);
 /* The catalog's view of a table that has shapes, which end if they don't fit it: *now is the caller's, NULL if the table is
  * gone. -1: an outage. */
 int inspect_table(struct shapes *s, PGconn *conn, struct pg_table *was, struct pg_table **now, struct err *e) MUST_USE;
+/* The table's record has columns that are NOT NULL, or not, as `now` has it, which is younger than what it has. */
+void table_renew(struct shapes *s, struct pg_table *now);
 
 /* reconcile.c: all tables, or one that has shapes: catalog, partitions, publication. -1: an outage, try again later. */
 void reconcile_run(struct pg_thread *w);
