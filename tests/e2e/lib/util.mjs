@@ -2,7 +2,7 @@
 // directories, and the one list of things to stop when the process ends.
 
 import { createServer } from 'node:net'
-import { mkdtempSync, readFileSync, readdirSync, rmSync, chmodSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, chmodSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -86,15 +86,46 @@ export function seed() {
   return process.env.E2E_SEED ? Number(process.env.E2E_SEED) : Math.floor(Math.random() * 0xffffffff)
 }
 
-export function freePort() {
-  return new Promise((resolve, reject) => {
+// Ports below those that the system gives to outgoing connections: a crowd of clients takes thousands of those, and then
+// who was to listen on one, for the first time or again after a restart, finds it taken. Reserved until this process ends, as
+// other suites run beside it.
+const [PORT_FIRST, PORT_LAST] = [10000, 19999]
+const reserved = join(tmpdir(), `busbar-ports-${process.getuid()}`)
+
+function isAlive(pid) {
+  try {
+    return process.kill(pid, 0)
+  } catch (e) {
+    return e.code === 'EPERM'
+  }
+}
+
+function reserve(port) {
+  const file = join(reserved, String(port))
+  mkdirSync(reserved, { recursive: true })
+  try {
+    writeFileSync(file, String(process.pid), { flag: 'wx' })
+  } catch (e) {
+    if (e.code !== 'EEXIST') throw e
+    if (!isAlive(Number(readFileSync(file, 'utf8')))) rmSync(file, { force: true }) // free the next time it is drawn
+    return false
+  }
+  atExit(() => rmSync(file, { force: true }))
+  return true
+}
+
+const isFree = (port) =>
+  new Promise((resolve) => {
     const server = createServer()
-    server.on('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address()
-      server.close(() => resolve(port))
-    })
+    server.on('error', () => resolve(false))
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
   })
+
+export async function freePort() {
+  for (;;) {
+    const port = PORT_FIRST + Math.floor(Math.random() * (PORT_LAST - PORT_FIRST + 1))
+    if (reserve(port) && (await isFree(port))) return port
+  }
 }
 
 // What must not outlive this process. Entries are synchronous: they run in the exit handler.
