@@ -99,6 +99,10 @@ export const mutants = [
     from: 'if (en.at.tx < shape->in.filter.snap.insert_lsn && pg_snapshot_holds(', to: 'if (false && pg_snapshot_holds(',
   },
   {
+    rule: '6.7', what: 'a row that the snapshot has is too costly', file: 'src/shapes/ingest/inner.c', test: 'test_ingest_sets',
+    from: '\tif (!txn_filtered(w->in, shape))\n', to: '\tif (shape != NULL)\n',
+  },
+  {
     rule: '7.1', what: 'what subqueries select in the snapshot is not compared', file: 'src/shapes/prep/create.c', test: 'test_prep_create',
     from: 'if (sets_same(c->shapes[i]->sets, c->found[i]))', to: 'if (c->found[i] != NULL)',
   },
@@ -108,7 +112,7 @@ export const mutants = [
   },
   {
     rule: '7.1', what: 'sets that a shape is registered with are counted into before its snapshot is taken', file: 'src/shapes/ingest/inner.c',
-    test: 'test_ingest_sets', from: 'if (sets == shape->sets && shape->in.kept != NULL)', to: 'if (sets == NULL)',
+    test: 'test_ingest_sets', from: 'if (sets == shape->sets && first != NULL)', to: 'if (sets == NULL)',
   },
   {
     rule: '7.2', what: 'a shape gets what is behind the change of its set', file: 'src/shapes/ingest/commit.c', test: 'test_ingest_sets',
@@ -124,7 +128,7 @@ export const mutants = [
   },
   {
     rule: '7.3', what: 'TRUNCATE of a table inside is nothing', file: 'src/shapes/ingest/ingest.c', test: 'test_ingest_sets',
-    from: '\t\tinner_rotate(in, route, "a table in its condition was truncated");\n', to: '\t\treturn;\n',
+    from: '\t\tinner_rotate(in, route, REASON_TABLE_TRUNCATED, "a table in its condition was truncated");\n', to: '\t\treturn;\n',
   },
   {
     rule: '7.3', what: 'a partition that came with rows changes no set', file: 'src/shapes/ingest/cmd.c', test: 'test_ingest_sets',
@@ -132,7 +136,7 @@ export const mutants = [
   },
   {
     rule: '7.3', what: 'a row without its old values takes nothing away', file: 'src/shapes/ingest/inner.c', test: 'test_ingest_sets',
-    from: '\t\t\trotate_selection(in, route, sel, false, NO_OLD_ROW);\n', to: '\t\t\treturn;\n',
+    from: '\t\t\trotate_selection(in, route, sel, false, REASON_REPLICA_IDENTITY, NO_OLD_ROW);\n', to: '\t\t\treturn;\n',
   },
   {
     rule: '7.3', what: 'what a lost transaction counted stays', file: 'src/shapes/ingest/commit.c', test: 'test_ingest_sets',
