@@ -135,17 +135,17 @@ void doctor_check_wal_senders(struct doctor_look *l, struct doctor_finding *out)
 	doctor_fix_setting(l, out, "max_wal_senders", doctor_text(l, "%lld", (long long)places + 5), true);
 }
 
-/* Places that this role can't have whoever else is there. */
-static int64_t connections_reserved(const struct pg_facts *f)
+/* The server's places, less those that are kept from this role. */
+static int64_t connections_shared(const struct pg_facts *f)
 {
-	int64_t reserved = pg_facts_number(f, "reserved_connections"); /* from 16 on */
-	return f->superuser ? 0 : pg_facts_number(f, "superuser_reserved_connections") + (reserved > 0 ? reserved : 0);
+	int64_t most = pg_facts_number(f, "max_connections"), reserved = pg_facts_number(f, "reserved_connections"); /* from 16 on */
+	return f->superuser ? most : most - pg_facts_number(f, "superuser_reserved_connections") - (reserved > 0 ? reserved : 0);
 }
 
 /* The least of what the server, the database and the role allow. */
 static int64_t connections_allowed(const struct pg_facts *f)
 {
-	int64_t most = pg_facts_number(f, "max_connections") - connections_reserved(f);
+	int64_t most = connections_shared(f);
 	if (!f->superuser && f->role_limit >= 0 && f->role_limit < most)
 		most = f->role_limit;
 	return !f->superuser && f->database_limit >= 0 && f->database_limit < most ? f->database_limit : most;
@@ -156,7 +156,7 @@ void doctor_check_connections(struct doctor_look *l, struct doctor_finding *out)
 	const struct pg_facts *f = l->facts;
 	/* With a pooled URL half of them, those that read, are elsewhere. */
 	int need = f->pooled_differs ? (l->config->db_pool_size + 1) / 2 : l->config->db_pool_size;
-	int64_t most = connections_allowed(f), others = f->backends - f->ours, server = pg_facts_number(f, "max_connections") - connections_reserved(f);
+	int64_t most = connections_allowed(f), others = f->backends - f->ours, server = connections_shared(f);
 	if (need <= most && need + others <= server) {
 		doctor_say(l, out, DOCTOR_OK, NULL, "Busbar may need %d connections; of %lld, others use %lld", need, (long long)server, (long long)others);
 		return;

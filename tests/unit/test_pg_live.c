@@ -1687,7 +1687,7 @@ static void test_kept(void)
 
 	/* a name that somebody else has given */
 	conn = connect_db();
-	run(conn, "PREPARE busbar_children AS SELECT 1");
+	run(conn, "PREPARE busbar_glance AS SELECT 1");
 	pg_keep_statements(conn, atoi(value(conn, "SELECT pg_backend_pid()")));
 	CHECK(!has_family(conn, t, &e));
 	PQfinish(conn);

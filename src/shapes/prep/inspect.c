@@ -75,36 +75,33 @@ int inspect_table(struct shapes *s, PGconn *conn, struct pg_table *was, struct p
 	return -1;
 }
 
+/* The table is known as `now` from here on, with registry_lock held. Nothing of the table is to be dealt with, but for what the
+ * publication has. */
+static void set_view(struct shapes *s, struct table_state *t, struct pg_table *now)
+{
+	pg_table_unref(t->table);
+	t->table = pg_table_ref(now);
+	if (t->joined)
+		table_save(s, t);
+}
+
 /* The leaves of `was` have been dealt with; the publication hasn't been looked at. */
 static void view_replaced(struct shapes *s, const struct pg_table *was, struct pg_table *now)
 {
 	pthread_rwlock_wrlock(&s->registry_lock);
 	struct table_state *t = registry_table(s, was->oid);
-	if (t != NULL && t->table == was) {
-		t->table = pg_table_ref(now);
-		if (t->joined)
-			table_save(s, t);
-	} else {
-		was = NULL;
-	}
+	if (t != NULL && t->table == was)
+		set_view(s, t, now);
 	pthread_rwlock_unlock(&s->registry_lock);
-	if (was != NULL)
-		pg_table_unref((struct pg_table *)was);
 }
 
 void table_renew(struct shapes *s, struct pg_table *now)
 {
-	struct pg_table *was = NULL;
 	pthread_rwlock_wrlock(&s->registry_lock);
 	struct table_state *t = registry_table(s, now->oid);
-	if (t != NULL && leaves_same(t->table, now) && strcmp(t->table->schema_json, now->schema_json) != 0) {
-		was = t->table;
-		t->table = pg_table_ref(now);
-		if (t->joined)
-			table_save(s, t);
-	}
+	if (t != NULL && leaves_same(t->table, now) && strcmp(t->table->schema_json, now->schema_json) != 0)
+		set_view(s, t, now);
 	pthread_rwlock_unlock(&s->registry_lock);
-	pg_table_unref(was);
 }
 
 static int look_at_one(struct pg_thread *w, PGconn *conn, uint32_t oid, bool *changed, struct err *e)

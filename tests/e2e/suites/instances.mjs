@@ -13,7 +13,6 @@ import { assert, equal, until, within } from '../lib/util.mjs'
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY, v text)'
 const fill = (from, to) => `INSERT INTO t SELECT g, 'x' || g FROM generate_series(${from}, ${to}) g`
 
-
 // As long as somebody else has the lock: whatever is asked, 503 that isn't cached, with a time to come again.
 function refused(a, cache = 'no-store') {
   equal(a.status, 503, `status (${a.text().slice(0, 200)})`)
