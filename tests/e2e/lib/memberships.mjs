@@ -132,16 +132,19 @@ function statements(r) {
 }
 
 export class SetsWriter extends Writer {
-  // `moves`: how often a statement is one on an inner table.
-  constructor(w, random, moves) {
+  // `moves`: how often a statement is one on an inner table. `owes`: what the first transactions are, by name.
+  constructor(w, random, moves, owes = []) {
     super(w, random, statements(random))
     this.moves = moves
+    this.owes = [...owes]
     this.undone = 0
   }
 
   async body(client, depth) {
     const r = this.random
-    if (depth === 0 && r.chance(0.12)) return r.pick([this.flip, this.back, this.grant, this.huge]).call(this, client)
+    const owed = depth === 0 && this.owes.shift()
+    if (owed) return this[owed](client)
+    if (depth === 0 && r.chance(0.12)) return r.pick([this.flip, this.back, this.grant, this.perhapsHuge]).call(this, client)
     for (let i = r.int(1, 5); i > 0; i--) {
       if (depth < 2 && r.chance(0.12)) {
         await client.query(`SAVEPOINT s${depth}`)
@@ -184,10 +187,13 @@ export class SetsWriter extends Writer {
     while (steps.length) await client.query(...steps.splice(r.int(0, steps.length - 1), 1)[0])
   }
 
+  perhapsHuge(client) {
+    return this.random.chance(0.3) ? this.huge(client) : client.query(...this.next.outer())
+  }
+
   // Of a size that the server streams before it is committed.
   async huge(client) {
     const r = this.random
-    if (!r.chance(0.3)) return client.query(...this.next.outer())
     await client.query("INSERT INTO items SELECT g, 1, 1, 1, 't1', 1, repeat($1, 20) FROM generate_series(1000, 1300) g", [r.text(6)])
     await client.query(...this.next.inner())
     await client.query("UPDATE items SET title = 'y' WHERE id >= 1000")

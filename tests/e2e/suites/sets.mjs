@@ -13,6 +13,7 @@ import { LONG, Random, assert, delay, seed as newSeed, until } from '../lib/util
 
 const SECONDS = Number(process.env.SETS_SECONDS ?? (LONG ? 3600 : 60))
 const WORLD_MS = 40000 // then another database: the model remembers all that happened
+const MORE_MS = 120000
 const AGREE_MS = process.env.E2E_SANITIZED === '1' ? 30000 : 5000
 const RECOVERY_MS = 20000 // what a server may take to be back after it was killed
 const WRITERS = 3
@@ -138,8 +139,8 @@ async function retried(action, tries = 5) {
 
 const HUNG = 'commits that hung while shapes were born'
 
-// One database: rounds of writing, each with a pause at its end, for a while.
-async function run(t, chosen, kind, ms, total) {
+// One database: rounds of writing, each with a pause at its end, until `enough` of them.
+async function run(t, chosen, kind, enough, total) {
   const random = new Random(chosen)
   const pg = await Postgres.create()
   const moves = random.pick([0.03, 0.1, 0.3])
@@ -161,11 +162,10 @@ async function run(t, chosen, kind, ms, total) {
   const reasons = (handle) => w.busbar.output.split('\n').filter((line) => line.includes(handle)).join(' / ') || 'no line of the log names it'
   const born = () => follow(w, random.pick(shapes), random.pick(['poll', 'sse']), t, random.chance(0.3) ? { replica: 'full' } : {})
   for (let i = 0; i < 14; i++) born()
-  const end = Date.now() + ms
   let worst = 0
   try {
-    for (let round = 0; Date.now() < end; round++) {
-      const writers = Array.from({ length: WRITERS }, () => new SetsWriter(w, new Random(random.int(0, 2 ** 31)), moves).start())
+    for (let round = 0; !enough(oracle.counts); round++) {
+      const writers = Array.from({ length: WRITERS }, (_, i) => new SetsWriter(w, new Random(random.int(0, 2 ** 31)), moves, round + i === 0 ? ['huge', 'flip', 'grant'] : []).start())
       t.cleanup(() => Promise.all(writers.map((x) => x.stop())))
       for (let i = random.int(0, 3); i > 0 && w.followers.length < 40; i--) {
         await delay(random.int(0, 100))
@@ -224,11 +224,16 @@ for (const kind of (process.env.SETS_KINDS ?? 'quiet,rough').split(','))
     console.log(`sets: E2E_SEED=${first} (${kind})`)
     const total = {}
     const end = Date.now() + (SECONDS * 1000) / 2
+    // A slow machine does little in the time: then it goes on until each situation has come, or has had its chance.
+    const missing = (counts) => [...MUST.all, ...MUST[kind]].filter((what) => !total[what] && !counts[what])
+    const latest = end + MORE_MS
     try {
-      for (let i = 0; i === 0 || Date.now() < end - 5000; i++) {
+      for (let i = 0; i === 0 || Date.now() < end - 5000 || (Date.now() < latest && missing({}).length > 0); i++) {
         const seed = (first + i * 1000003) >>> 0
+        const turn = Date.now() + WORLD_MS
+        const over = (counts) => Date.now() > end && (Date.now() > latest || missing(counts).length === 0)
         try {
-          await run(t, seed, kind, Math.min(WORLD_MS, end - Date.now()), total)
+          await run(t, seed, kind, (counts) => Date.now() > turn || over(counts), total)
         } catch (e) {
           e.message = `E2E_SEED=${seed} SETS_KINDS=${kind}: ${e.message}`
           throw e
