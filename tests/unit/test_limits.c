@@ -160,7 +160,7 @@ static void engine_end(struct shapes *s)
 static void measured(struct shapes *s, uint64_t mib)
 {
 	struct store_usage now = {.used = mib * MIB, .file = 300 * MIB};
-	usage_measured(s, &now);
+	usage_measured(s, &now, 0);
 }
 
 static void test_refusal(void)
@@ -217,6 +217,33 @@ static void test_room(void)
 	engine_end(s);
 }
 
+/* What was handed to the WRITER counts before it is measured. */
+static void test_coming(void)
+{
+	struct config config;
+	struct shapes *s = engine_new(&config);
+	struct shape_def d = def_make(table_make(100, "public", "items", "id:23:pk0"), NULL, REPLICA_DEFAULT);
+	struct shape *shape = shape_make(s, &d, 1, "1-1");
+	struct store_usage now = {.used = 95 * MIB, .file = 300 * MIB};
+	usage_measured(s, &now, 0);
+	usage_comes(s, 4 * MIB);
+	CHECK_OK(usage_room(s, shape, &e), &e);
+	usage_comes(s, 2 * MIB);
+	atomic_store(&s->usage.nothing_left, true);
+	CHECK_INT(usage_room(s, shape, &e), -1);
+	CHECK_INT(e.why, REASON_LIMIT_STORE);
+	now.used = 99 * MIB; /* of the first 4, which aren't counted twice */
+	usage_measured(s, &now, 4 * MIB);
+	CHECK_INT(atomic_load(&s->usage.coming), 2 * MIB);
+	CHECK_INT(usage_room(s, shape, &e), -1);
+	now.used = 98 * MIB;
+	usage_measured(s, &now, 0);
+	CHECK_OK(usage_room(s, shape, &e), &e);
+	shape_unref(shape);
+	shape_def_clear(&d);
+	engine_end(s);
+}
+
 static void test_going(void)
 {
 	struct config config;
@@ -246,6 +273,7 @@ int main(void)
 	RUN(test_most);
 	RUN(test_refusal);
 	RUN(test_room);
+	RUN(test_coming);
 	RUN(test_going);
 	return check_done("limits");
 }

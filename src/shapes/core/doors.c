@@ -31,6 +31,8 @@ void writer_put(struct shapes *s, struct item *it)
 	it->next = NULL;
 	if (it->kind == ITEM_ROWS || it->kind == ITEM_STAGE)
 		atomic_fetch_add(&s->ahead_bytes, it->bytes);
+	if (it->kind == ITEM_PIECE)
+		usage_comes(s, it->bytes);
 	pthread_mutex_lock(&w->lock);
 	if (it->kind == ITEM_PIECE)
 		w->snapshot_bytes += it->bytes;

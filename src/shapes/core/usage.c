@@ -52,23 +52,24 @@ enum usage_level usage_level_of(uint64_t used, uint64_t most)
 	return used > most ? USAGE_FULL : used > part(most, USAGE_REFUSE_PERCENT) ? USAGE_REFUSE : USAGE_EVICT;
 }
 
-void usage_measured(struct shapes *s, const struct store_usage *now)
+void usage_measured(struct shapes *s, const struct store_usage *now, uint64_t came)
 {
 	struct usage *u = &s->usage;
 	uint64_t most = usage_most(u, now, &u->frozen);
 	enum usage_level level = usage_level_of(now->used, most);
+	REQUIRE(came <= atomic_load(&u->coming));
+	pthread_mutex_lock(&u->lock);
 	atomic_store(&u->used, now->used);
 	atomic_store(&u->file, now->file);
 	atomic_store(&u->free, now->free);
 	atomic_store(&u->most, most);
 	atomic_store(&u->by_disk, most != 0 && most != u->limit);
-	pthread_mutex_lock(&u->lock);
+	atomic_fetch_sub(&u->coming, came);
 	if (level < USAGE_EVICT)
 		atomic_store(&u->nothing_left, false);
-	if (level != USAGE_FINE || atomic_load(&u->level) != USAGE_FINE) {
+	if (level != USAGE_FINE || atomic_load(&u->level) != USAGE_FINE)
 		pthread_cond_signal(&u->keeper);
-		pthread_cond_broadcast(&u->room);
-	}
+	pthread_cond_broadcast(&u->room);
 	atomic_store(&u->level, level);
 	pthread_mutex_unlock(&u->lock);
 }
@@ -105,18 +106,32 @@ static const char *which(const struct usage *u)
 
 static bool nothing_goes(const struct usage *u) { return atomic_load(&u->nothing_left) && atomic_load(&u->going) == 0; }
 
+void usage_comes(struct shapes *s, uint64_t bytes) { atomic_fetch_add(&s->usage.coming, bytes); }
+
+/*
+ * What was measured, and what has been handed over since: a queue full of rows is a quarter of the smallest limit, and a shape
+ * whose last rows went into it unseen would be there, complete, in use and too large. Exact with the lock held; without it,
+ * rows may count twice.
+ */
+static bool has_room(const struct usage *u)
+{
+	uint64_t most = atomic_load(&u->most);
+	return most == 0 || atomic_load(&u->used) + atomic_load(&u->coming) <= most;
+}
+
 int usage_room(struct shapes *s, struct shape *shape, struct err *e)
 {
 	struct usage *u = &s->usage;
-	if (atomic_load(&u->level) < USAGE_FULL)
+	if (has_room(u))
 		return 0;
 	int64_t until = clock_mono_ms() + USAGE_ROOM_MAX_MS, left;
 	pthread_mutex_lock(&u->lock);
-	while (atomic_load(&u->level) == USAGE_FULL && !nothing_goes(u) && !atomic_load(&s->stopping) && !atomic_load(&shape->dropped) &&
+	bool room;
+	while (!(room = has_room(u)) && !nothing_goes(u) && !atomic_load(&s->stopping) && !atomic_load(&shape->dropped) &&
 	       (left = until - clock_mono_ms()) > 0)
 		clock_cond_wait(&u->room, &u->lock, left);
 	pthread_mutex_unlock(&u->lock);
-	if (atomic_load(&u->level) < USAGE_FULL || atomic_load(&s->stopping) || atomic_load(&shape->dropped))
+	if (room || atomic_load(&s->stopping) || atomic_load(&shape->dropped))
 		return 0; /* of the two last others take notice */
 	held_back_large(s, &shape->def);
 	(void)err_set(e, ERR_LIMIT, "The rows of this shape don't fit into the store: %s, and all other shapes are being read. Raise the limit, or "

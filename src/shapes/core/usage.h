@@ -37,6 +37,7 @@ struct usage {
 	uint64_t limit, min_free; /* the settings, 0: none */
 	_Atomic uint64_t used, file, free, most; /* most: the limit as it is now, 0: none */
 	_Atomic uint64_t going;   /* of shapes that have gone, and that the store still has */
+	_Atomic uint64_t coming;  /* rows of shapes being made that the WRITER has been given, and that `used` has not */
 	_Atomic int level;        /* enum usage_level */
 	_Atomic bool by_disk;     /* it is the disk that is full */
 	_Atomic bool nothing_left; /* the KEEPER has looked, and all shapes are in use */
@@ -56,8 +57,10 @@ void usage_free(struct usage *u);
 uint64_t usage_most(const struct usage *u, const struct store_usage *now, uint64_t *frozen);
 enum usage_level usage_level_of(uint64_t used, uint64_t most);
 
-/* The WRITER has measured. */
-void usage_measured(struct shapes *s, const struct store_usage *now);
+/* The WRITER has measured; `came` of what was coming is in it. */
+void usage_measured(struct shapes *s, const struct store_usage *now, uint64_t came);
+/* Rows of a shape that is being made go to the WRITER. */
+void usage_comes(struct shapes *s, uint64_t bytes);
 /* A shape has left the registry, which is locked; of what has gone so many bytes are free now; nothing is on its way out any more,
  * the registry being locked. */
 void usage_leaves(struct shapes *s, const struct shape *shape);

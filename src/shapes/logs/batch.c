@@ -57,6 +57,7 @@ static void after_commit(struct shapes *s, struct batch *b, uint64_t seq, size_t
 	}
 	atomic_fetch_sub(&s->ahead_bytes, ahead);
 	w->written_bytes += ahead + snapshot;
+	w->unmeasured += snapshot;
 	pthread_mutex_lock(&w->lock);
 	w->snapshot_bytes -= snapshot;
 	w->ndone += b->n;

@@ -70,6 +70,8 @@ int batch_commit(struct shapes *s, struct batch *b, struct err *e) MUST_USE;
 /* measure.c */
 /* Tells core/usage.h what the store takes, if it hasn't lately. */
 void measure_now_and_then(struct shapes *s);
+/* When it must, at the latest, though nothing is written: whoever makes a shape may wait for it. INT64_MAX: it needn't. */
+int64_t measure_due_ms(const struct writer *w);
 /* Bytes that are used, 0: that can't be told. */
 uint64_t measure_used(struct shapes *s);
 

@@ -38,9 +38,13 @@ void measure_now_and_then(struct shapes *s)
 	w->measured_ms = now;
 	if (!w->gc_pending && atomic_load(&s->usage.going) > 0)
 		see_all_freed(s);
-	if (measure(s, &u))
-		usage_measured(s, &u);
+	if (!measure(s, &u))
+		return;
+	usage_measured(s, &u, w->unmeasured);
+	w->unmeasured = 0;
 }
+
+int64_t measure_due_ms(const struct writer *w) { return w->unmeasured > 0 ? MEASURE_MS : INT64_MAX; }
 
 uint64_t measure_used(struct shapes *s)
 {

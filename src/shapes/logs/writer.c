@@ -133,6 +133,15 @@ static void take_items(struct shapes *s, struct batch *b, int64_t wait_ms, bool 
 	pthread_mutex_unlock(&w->lock);
 }
 
+/* How long there may be nothing to do. */
+static int64_t idle_ms(const struct writer *w)
+{
+	if (housekeep_busy(w))
+		return 0;
+	int64_t ms = w->rest_until_ms > clock_mono_ms() ? STORE_RETRY_MS : 1000, due = measure_due_ms(w);
+	return due < ms ? due : ms;
+}
+
 static void *writer_main(void *arg)
 {
 	struct shapes *s = arg;
@@ -146,7 +155,7 @@ static void *writer_main(void *arg)
 	buf_init(&b.commits, (size_t)BATCH_ITEMS_MAX * COMMIT_BYTES);
 	bool stop = false;
 	while (!stop) {
-		take_items(s, &b, housekeep_busy(w) ? 0 : w->rest_until_ms > clock_mono_ms() ? STORE_RETRY_MS : 1000, &stop);
+		take_items(s, &b, idle_ms(w), &stop);
 		bool idle = b.n == 0;
 		if (!idle && !commit_batch(s, &b))
 			break;

@@ -41,6 +41,7 @@ struct writer {
 	int64_t trimmed_ms;
 	uint64_t nput, ndone;  /* items, for writer_flush() */
 	int64_t measured_ms;   /* measure.c */
+	uint64_t unmeasured;   /* bytes of pieces committed since */
 	size_t journal_max;    /* folding begins above it at the latest */
 	uint64_t unstaged;     /* how often staged rows were cut, for those that count them */
 	int64_t wait_max_ms;   /* a test's own limit instead of the named ones; 0 */
