@@ -17,17 +17,17 @@ static void forget(struct ingest *in)
 	for (size_t i = 0; (p = map_next(&in->passed, &i)) != NULL;)
 		free(p);
 	map_clear(&in->passed);
-	free(in->recent);
-	free(in->doubts);
+	passed_free(in);
 }
 
 /* A commit that waits for a synchronous standby is streamed while it is the snapshot's very xmax, the list empty. */
 static void test_xmax_itself(void)
 {
-	struct ingest in = {.txn_number = 7};
+	struct ingest in = {.txn_number = 6};
 	struct pg_snapshot snap = {.xmin = 1000, .xmax = 1000};
+	passed_watch(&in);
+	in.txn_number = 7;
 	passed_add(&in, 999);
-	passed_watch(&in, true);
 	CHECK(!passed_not_held(&in, &snap, 7));
 	passed_add(&in, 1000);
 	CHECK(passed_not_held(&in, &snap, 7));
@@ -96,9 +96,9 @@ static void test_random(unsigned seed)
 		bool seen[400] = {false};
 		for (int i = 0; i < 150; i++) {
 			unsigned at = (unsigned)random() % 400;
+			if (in.txn_number == joined)
+				passed_watch(&in);
 			in.txn_number++;
-			if (in.txn_number == joined + 1)
-				passed_watch(&in, true);
 			if (seen[at])
 				continue;
 			seen[at] = true;
@@ -116,6 +116,48 @@ static void test_random(unsigned seed)
 	}
 }
 
+#define WATCHERS 8
+#define XIDS 3000
+
+/* Some begin to look and some end, without a pause: what is remembered is right for each, and no more than since the oldest. */
+static void test_overlap(unsigned seed)
+{
+	srandom(seed);
+	static struct passed all[XIDS];
+	struct ingest in = {.txn_number = 1};
+	uint64_t joined[WATCHERS] = {0}, xip[] = {0, 0, 0};
+	size_t n = 0;
+	for (uint32_t xid = 5000; xid < 5000 + XIDS; xid++) {
+		if (random() % 4 > 0)
+			in.txn_number++;
+		all[n++] = (struct passed){xid, in.txn_number};
+		passed_add(&in, xid);
+		uint64_t oldest = UINT64_MAX;
+		size_t at = (size_t)random() % WATCHERS;
+		if (joined[at] != 0)
+			passed_unwatch(&in, joined[at]);
+		joined[at] = in.txn_number;
+		passed_watch(&in);
+		for (size_t i = 0; i < WATCHERS; i++)
+			if (joined[i] != 0 && joined[i] < oldest)
+				oldest = joined[i];
+		CHECK(in.nrecent <= 2 * (in.txn_number - oldest + 1) * 10);
+		struct pg_snapshot snap = {.xmin = xid - 30, .xmax = xid + 1 - (uint64_t)(random() % 3), .xip = xip, .nxip = ARRAY_LEN(xip)};
+		for (size_t i = 0; i < ARRAY_LEN(xip); i++)
+			xip[i] = snap.xmin + i * 9;
+		for (size_t i = 0; i < WATCHERS; i++)
+			if (joined[i] != 0)
+				CHECK(passed_not_held(&in, &snap, joined[i]) == by_definition(all, n, &snap, joined[i]));
+	}
+	for (size_t i = 0; i < WATCHERS; i++)
+		if (joined[i] != 0)
+			passed_unwatch(&in, joined[i]);
+	CHECK_INT(in.nrecent, 0);
+	CHECK_INT(in.njoining, 0);
+	CHECK_INT(in.nwatchers, 0);
+	forget(&in);
+}
+
 int main(void)
 {
 	const char *given = getenv("BUSBAR_TEST_SEED");
@@ -125,5 +167,6 @@ int main(void)
 	RUN(test_listed);
 	RUN(test_wrap);
 	RUN(test_random, seed);
+	RUN(test_overlap, seed);
 	return check_done("test_passed");
 }

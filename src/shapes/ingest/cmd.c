@@ -38,9 +38,8 @@ static void register_shapes(struct shapes *s, struct cmd *c)
 			continue;
 		}
 		join_clear(shape);
-		join_set(in, shape, true);
+		join_begin(in, shape);
 		shape->in.overflowed = false;
-		shape->in.joined_txn = in->txn_number;
 		pass_at_hand(in);
 	}
 }
@@ -165,7 +164,7 @@ static void filter_shapes(struct shapes *s, struct cmd *c)
 			continue;
 		shape->in.filter.snap = snapshot_copy(c->snap);
 		shape->in.filter.known = true;
-		join_set(in, shape, false);
+		join_end(in, shape);
 		if (sets_of(c, i) != NULL) {
 			inner_take(shape, c->sets[i]);
 			c->sets[i] = NULL;
@@ -185,7 +184,7 @@ static void subset_begin(struct shapes *s, struct cmd *c)
 {
 	struct ingest *in = s->ingest;
 	c->result = in->streaming ? 0 : -1;
-	passed_watch(in, true);
+	passed_watch(in);
 	c->joined = in->txn_number;
 	pass_at_hand(in);
 }
@@ -196,7 +195,7 @@ static void subset_end(struct shapes *s, struct cmd *c)
 	c->result = -1;
 	if (c->snap != NULL && in->streaming && c->snap->incarnation_us == s->server.incarnation_us)
 		c->result = passed_not_held(in, c->snap, c->joined) || passed_doubtful(in, c->snap) ? CMD_AGAIN : 0;
-	passed_watch(in, false);
+	passed_unwatch(in, c->joined);
 	if (c->result != 0)
 		return;
 	snapshot_counts(s, c->snap);

@@ -532,8 +532,7 @@ void ingest_free(struct shapes *s)
 	free(in->costly);
 	commits_clear(&in->commits);
 	free(in->other_history);
-	free(in->recent);
-	free(in->doubts);
+	passed_free(in);
 	free(in->look_oids);
 	free(in);
 	s->ingest = NULL;

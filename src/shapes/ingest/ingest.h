@@ -50,9 +50,16 @@ struct selection {
 #define HIT_OLD 1u /* the condition holds for the row before the change */
 #define HIT_NEW 2u /* ... after it */
 
+/* ingest/passed.c */
 struct recent {
 	uint32_t xid;
 	uint64_t txn;
+};
+
+/* Some who began to look at transaction number `txn`: shapes that join, subsets. */
+struct watcher {
+	uint64_t txn;
+	size_t n;
 };
 
 struct ingest {
@@ -71,8 +78,10 @@ struct ingest {
 	uint64_t failures;     /* evaluations that failed, ever */
 	int64_t failure_logged_ms;
 	struct map passed;     /* page number -> passed_page: xids the stream has passed */
-	struct recent *recent; /* those passed while some shape joins */
-	size_t nrecent, recent_cap, njoining;
+	struct recent *recent; /* those passed while some shape joins, in their order */
+	size_t nrecent, recent_cap;
+	struct watcher *watchers;
+	size_t nwatchers, watchers_cap, njoining;
 	size_t nroots;         /* routed shapes whose table has partitions or children */
 	struct buf scratch;
 	struct format *large;  /* those with lines above RENDERED_KEPT_BYTES of the change at hand */
@@ -147,8 +156,11 @@ struct ingest {
 static inline bool ingest_is_mine(const struct ingest *in) { return !in->owned || pthread_equal(in->owner, pthread_self()); }
 
 /* ingest/passed.c: the set of passed transactions */
-/* One more, or one less, who is about to take a snapshot: what is passed meanwhile is remembered with its number. */
-void passed_watch(struct ingest *in, bool on);
+/* One more who is about to take a snapshot: what is passed from now on, by in->txn_number, is remembered with its number. */
+void passed_watch(struct ingest *in);
+/* One less, who began at transaction number `joined`. */
+void passed_unwatch(struct ingest *in, uint64_t joined);
+void passed_free(struct ingest *in); /* but the set */
 /* The stream has passed this transaction: its commit, or the place where somebody begins to look. */
 void passed_add(struct ingest *in, uint32_t xid);
 /* The same of a replay: nobody who has begun to look since then got anything of it. */
@@ -323,8 +335,10 @@ static inline void txn_bound(struct shapes *s)
 }
 
 /* ingest/join.c: shapes whose snapshot isn't known yet */
-/* Whether the shape's snapshot has begun and isn't known yet. */
-void join_set(struct ingest *in, struct shape *shape, bool joining);
+/* The shape's snapshot is about to be taken (anew): what is passed from here on is kept for it. */
+void join_begin(struct ingest *in, struct shape *shape);
+/* It is known, or isn't wanted any more. */
+void join_end(struct ingest *in, struct shape *shape);
 /* Keeps what the running transaction has for the shape. */
 void join_keep(struct ingest *in, const struct txn_shape *t);
 /* Drops what was kept for it meanwhile. */

@@ -9,12 +9,20 @@
 #include "shapes/ingest/inner.h"
 #include "shapes/ingest/route.h"
 
-void join_set(struct ingest *in, struct shape *shape, bool joining)
+void join_begin(struct ingest *in, struct shape *shape)
 {
-	if (shape->in.joining == joining)
+	join_end(in, shape);
+	shape->in.joining = true;
+	shape->in.joined_txn = in->txn_number;
+	passed_watch(in);
+}
+
+void join_end(struct ingest *in, struct shape *shape)
+{
+	if (!shape->in.joining)
 		return;
-	shape->in.joining = joining;
-	passed_watch(in, joining);
+	shape->in.joining = false;
+	passed_unwatch(in, shape->in.joined_txn);
 }
 
 void join_clear(struct shape *shape)

@@ -12,12 +12,80 @@ struct passed_page {
 	uint64_t bits[PASSED_PAGE_BITS / 64];
 };
 
-void passed_watch(struct ingest *in, bool on)
+/* ---- who is about to take a snapshot, and what was passed since the first of them ---- */
+
+#define RECENT_KEPT 4096 /* so many may stay allocated when nobody looks */
+
+/* Ordered by number: a watcher begins at the newest. Those in the middle that have ended go with what is before them. */
+void passed_watch(struct ingest *in)
 {
-	in->njoining += on ? 1 : (size_t)-1;
-	if (in->njoining == 0)
-		in->nrecent = 0;
+	struct watcher *last = in->nwatchers > 0 ? &in->watchers[in->nwatchers - 1] : NULL;
+	in->njoining++;
+	if (last != NULL && last->txn == in->txn_number) {
+		last->n++;
+		return;
+	}
+	REQUIRE(last == NULL || last->txn < in->txn_number);
+	if (in->nwatchers == in->watchers_cap) {
+		in->watchers_cap = in->watchers_cap ? in->watchers_cap * 2 : 16;
+		in->watchers = mem_realloc(in->watchers, in->watchers_cap * sizeof *in->watchers);
+	}
+	in->watchers[in->nwatchers++] = (struct watcher){in->txn_number, 1};
 }
+
+/* The first one that was passed after transaction number `txn`. */
+static size_t first_after(const struct ingest *in, uint64_t txn)
+{
+	size_t from = 0, to = in->nrecent;
+	while (from < to) {
+		size_t mid = from + (to - from) / 2;
+		if (in->recent[mid].txn <= txn)
+			from = mid + 1;
+		else
+			to = mid;
+	}
+	return from;
+}
+
+/* What is before the oldest watcher's number is passed for all of them. Moved when that is half of it: each once or twice. */
+static void forget_recent(struct ingest *in)
+{
+	size_t gone = in->nwatchers > 0 ? first_after(in, in->watchers[0].txn) : in->nrecent;
+	if (gone < in->nrecent && gone < in->nrecent / 2)
+		return;
+	in->nrecent -= gone;
+	memmove(in->recent, in->recent + gone, in->nrecent * sizeof *in->recent);
+	if (in->recent_cap <= RECENT_KEPT || in->nrecent > in->recent_cap / 4)
+		return;
+	in->recent_cap = in->nrecent > RECENT_KEPT / 2 ? in->nrecent * 2 : RECENT_KEPT;
+	in->recent = mem_realloc(in->recent, in->recent_cap * sizeof *in->recent);
+}
+
+void passed_unwatch(struct ingest *in, uint64_t joined)
+{
+	size_t at = 0, ended = 0;
+	while (at < in->nwatchers && in->watchers[at].txn != joined)
+		at++;
+	REQUIRE(at < in->nwatchers && in->watchers[at].n > 0 && in->njoining > 0);
+	in->watchers[at].n--;
+	in->njoining--;
+	while (ended < in->nwatchers && in->watchers[ended].n == 0)
+		ended++;
+	if (ended == 0)
+		return;
+	in->nwatchers -= ended;
+	memmove(in->watchers, in->watchers + ended, in->nwatchers * sizeof *in->watchers);
+	forget_recent(in);
+}
+
+void passed_free(struct ingest *in)
+{
+	free(in->watchers);
+	free(in->recent);
+	free(in->doubts);
+}
+
+/* ---- the set ---- */
 
 void passed_add_again(struct ingest *in, uint32_t xid)
 {
@@ -124,9 +192,7 @@ static size_t passed_since(const struct ingest *in, const struct xids *of, uint6
 {
 	bool *found = mem_zalloc(of->n * sizeof *found);
 	size_t n = 0;
-	for (size_t i = 0; i < in->nrecent; i++) {
-		if (in->recent[i].txn <= joined)
-			continue;
+	for (size_t i = first_after(in, joined); i < in->nrecent; i++) {
 		const uint32_t *at = bsearch(&in->recent[i].xid, of->list, of->n, sizeof *of->list, by_number);
 		if (at == NULL || found[at - of->list])
 			continue;

@@ -290,7 +290,7 @@ void route_remove_shape(struct shapes *s, struct shape *shape)
 		return;
 	shape->in.routed = false;
 	count_routed(shape, false);
-	join_set(in, shape, false);
+	join_end(in, shape);
 	join_clear(shape);
 	counts_drop(shape);
 	inner_remove(in, shape);
