@@ -187,7 +187,7 @@ static int load_table(void *ctx, uint64_t oid, const void *p, size_t len, struct
 		/* A shape's record has the table as it was at its birth. */
 		for (const struct shape_link *x = at->shapes; x != NULL; x = x->next)
 			if (x->shape->def.table->oid == at->oid && x->shape->def.table != at->table)
-				shape_renew_header(x->shape, at->table);
+				(void)shape_renew_header(x->shape, at->table);
 	}
 	at->idle_since_ms = clock_mono_ms();
 	pthread_rwlock_unlock(&s->registry_lock);

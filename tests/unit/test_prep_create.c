@@ -89,6 +89,7 @@ static void test_null_meanwhile(void)
 	CHECK_INT(tail_state(shape), SHAPE_LIVE);
 	CHECK(strstr(strstr(shape_schema_header(shape), "\"name\""), "not_null") != NULL);
 	CHECK_STR(known_table(p.engine, TABLE_OID)->table->schema_json, script.table->schema_json); /* what a restart finds */
+	CHECK(p.engine->reconcile_now); /* and if somebody had a younger description, it comes again */
 	shape_unref(shape);
 	pg_table_unref(before);
 	prep_close(&p);

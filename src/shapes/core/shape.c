@@ -114,17 +114,17 @@ static int column_in(const struct pg_table *now, const struct shape *shape, uint
 	return -1;
 }
 
-void shape_renew_header(struct shape *shape, struct pg_table *now)
+bool shape_renew_header(struct shape *shape, struct pg_table *now)
 {
 	struct shapes *s = shape->engine;
 	if (strcmp(atomic_load(&shape->header)->table->schema_json, now->schema_json) == 0)
-		return;
+		return false;
 	uint16_t *selected = mem_alloc(shape->def.nselected * sizeof *selected);
 	for (uint16_t i = 0; i < shape->def.nselected; i++) {
 		int at = column_in(now, shape, shape->def.selected[i]);
 		if (at < 0) {
 			free(selected);
-			return;
+			return false;
 		}
 		selected[i] = (uint16_t)at;
 	}
@@ -132,7 +132,8 @@ void shape_renew_header(struct shape *shape, struct pg_table *now)
 	free(selected);
 	pthread_mutex_lock(&s->headers_lock);
 	struct header *was = atomic_load(&shape->header);
-	if (strcmp(was->text, h->text) != 0) {
+	bool differs = strcmp(was->text, h->text) != 0;
+	if (differs) {
 		shape->old_headers = mem_realloc(shape->old_headers, (shape->nold_headers + 1) * sizeof(struct header *));
 		shape->old_headers[shape->nold_headers++] = was;
 		atomic_store(&shape->header, h);
@@ -141,6 +142,7 @@ void shape_renew_header(struct shape *shape, struct pg_table *now)
 	pthread_mutex_unlock(&s->headers_lock);
 	if (unused != NULL)
 		header_unref(s, unused);
+	return differs;
 }
 
 const char *shape_handle(const struct shape *s) { return s->handle; }

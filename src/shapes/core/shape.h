@@ -69,9 +69,10 @@ struct shape_link *shape_link_to(struct shape *s, uint32_t oid);
 
 /*
  * The table is described as `now`: columns may have become NOT NULL, or not, which changes nothing but the electric-schema
- * value; clients refuse a NULL in a column that it calls NOT NULL. The shape still fits (no column of its is gone). Any
- * thread.
+ * value; clients refuse a NULL in a column that it calls NOT NULL. The shape still fits (no column of its is gone). True if it
+ * had another: whoever has looked at the catalog while it runs sees to it then that somebody looks again, for of two who look
+ * at once the one that has the older answer may be the later to say so. Any thread.
  */
-void shape_renew_header(struct shape *shape, struct pg_table *now);
+bool shape_renew_header(struct shape *shape, struct pg_table *now);
 
 #endif

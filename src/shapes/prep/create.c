@@ -161,13 +161,14 @@ static void renew_headers(struct creation *c, struct pg_table *now)
 		if (c->shapes[i]->def.table->oid != now->oid)
 			continue;
 		stale |= strcmp(c->shapes[i]->def.table->schema_json, now->schema_json) != 0;
-		shape_renew_header(c->shapes[i], now);
+		(void)shape_renew_header(c->shapes[i], now);
 	}
 	if (!stale)
 		return;
 	registry_cache_doubt(c->w->s, now->oid);
 	/* The claim left the description of before in the table's record, maybe in place of a younger one. */
 	table_renew(c->w->s, now);
+	jobs_reconcile_now(c->w->s); /* a look that is younger than the snapshot's may have been before us */
 }
 
 /*

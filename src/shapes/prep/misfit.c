@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "shapes/core/engine.h"
+#include "shapes/core/jobs.h"
 #include "shapes/core/registry.h"
 #include "shapes/prep/prep.h"
 
@@ -85,6 +86,7 @@ void misfits_rotate(struct shapes *s, struct pg_table *now)
 	struct shape **all = registry_shapes(s, now->oid, &n);
 	/* Nearly always a table's shapes share one description, and it is as it was. */
 	const struct pg_table *as_was = NULL;
+	bool renewed = false;
 	for (size_t i = 0; i < n; i++) {
 		const struct pg_table *then = shape_def_table(&all[i]->def, now->oid);
 		bool own = then == all[i]->def.table;
@@ -96,8 +98,10 @@ void misfits_rotate(struct shapes *s, struct pg_table *now)
 		if (m.why != NULL)
 			shape_rotate_for(all[i], now->oid, m.reason, m.why);
 		else if (own && then != now)
-			shape_renew_header(all[i], now);
+			renewed |= shape_renew_header(all[i], now);
 		shape_unref(all[i]);
 	}
 	free(all);
+	if (renewed)
+		jobs_reconcile_now(s);
 }

@@ -115,7 +115,8 @@ int selects_read(PGconn *conn, const struct shape *shape, bool (*cancelled)(void
 int copy_shape(struct pg_thread *w, struct shape *shape, const struct pg_snapshot *snap, bool (*cancelled)(void *), void *cancel_ctx,
                struct err *e) MUST_USE;
 
-/* misfit.c: rotates the shapes that the table as it is now doesn't bear; those that stay have the schema header of now. */
+/* misfit.c: rotates the shapes that the table as it is now doesn't bear; those that stay have the schema header of now. If any
+ * had another one, the reconciliation looks again, at once. */
 void misfits_rotate(struct shapes *s, struct pg_table *now);
 
 /* inspect.c: JOB_LOOK */
