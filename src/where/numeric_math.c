@@ -334,16 +334,30 @@ static struct factor mul_scaled(struct arena *s, const struct factor *a, const s
 	return (struct factor){dec_round(s, &p, scale), scale};
 }
 
-enum power_end { POWER_OK, POWER_TOO_LARGE, POWER_ZERO_DIVISOR };
+enum power_end { POWER_OK, POWER_TOO_LARGE, POWER_ZERO_DIVISOR, POWER_TOO_COSTLY };
 
-static enum power_end power_loop(struct arena *s, struct factor base, int64_t n, int32_t digits, int32_t scale,
+/* A product of two hundred thousand digits takes longer than all that may be done: it is counted before. */
+static bool affords_product(const struct arena *done, const struct arena *next, uint64_t most, const struct factor *a, const struct factor *b)
+{
+	uint64_t spent = done->work + next->work;
+	return spent <= most && dec_mul_steps(&a->v, &b->v) <= most - spent;
+}
+
+/* `most`: steps in all. */
+static enum power_end power_loop(struct arena *s, struct factor base, int64_t n, int32_t digits, int32_t scale, uint64_t most,
                                  struct dec *out)
 {
 	uint64_t mask = n < 0 ? (uint64_t)-n : (uint64_t)n;
 	struct factor r = (mask & 1) != 0 ? base : (struct factor){dec_int(s, 1), 0};
 	while ((mask >>= 1) > 0) {
 		struct arena next = ARENA_INIT;
+		if (!affords_product(s, &next, most, &base, &base))
+			return POWER_TOO_COSTLY;
 		struct factor square = mul_scaled(&next, &base, &base, digits - 8 * group_weight(&base.v));
+		if ((mask & 1) && !affords_product(s, &next, most, &square, &r)) {
+			arena_clear(&next);
+			return POWER_TOO_COSTLY;
+		}
 		if (mask & 1)
 			r = mul_scaled(&next, &square, &r, digits - 4 * (group_weight(&square.v) + group_weight(&r.v)));
 		base = square;
@@ -367,7 +381,7 @@ static enum power_end power_loop(struct arena *s, struct factor base, int64_t n,
 	return POWER_OK;
 }
 
-static enum power_end power_int(struct arena *s, const struct dec *base, int32_t dscale, int64_t n, int32_t scale,
+static enum power_end power_int(struct arena *s, const struct dec *base, int32_t dscale, int64_t n, int32_t scale, uint64_t most,
                                 struct dec *out)
 {
 	if (n == 0) {
@@ -380,7 +394,7 @@ static enum power_end power_int(struct arena *s, const struct dec *base, int32_t
 	}
 	struct factor b = {*base, dscale};
 	if (n == 1 || n == 2 || n == -1)
-		return power_loop(s, b, n, 1 << 20, scale, out); /* exact */
+		return power_loop(s, b, n, 1 << 20, scale, most, out); /* exact */
 	double f = (double)n * log10_estimate(s, base);
 	if (f > 3.0 * GROUP_WEIGHT_MAX * 4)
 		return POWER_TOO_LARGE;
@@ -389,7 +403,7 @@ static enum power_end power_int(struct arena *s, const struct dec *base, int32_t
 		return POWER_OK;
 	}
 	int32_t digits = 1 + scale + (int32_t)f + (int32_t)log(fabs((double)n)) + 8;
-	return power_loop(s, b, n, digits, scale, out);
+	return power_loop(s, b, n, digits, scale, most, out);
 }
 
 static const struct numeric *power_whole(struct where_call *c, const struct numeric *base, int64_t n)
@@ -398,10 +412,14 @@ static const struct numeric *power_whole(struct where_call *c, const struct nume
 	uint32_t space[DEC_SMALL_LIMBS];
 	struct dec b = numeric_dec(base, space), r;
 	int32_t scale = clamp_result_scale(max32(NUMERIC_SIG_DIGITS_MIN, base->dscale));
-	enum power_end end = power_int(&s, &b, base->dscale, n, scale, &r);
+	enum power_end end = power_int(&s, &b, base->dscale, n, scale, where_work_left(c), &r);
 	if (end == POWER_OK)
 		return finish(c, &s, r, scale);
 	numeric_release(c, &s);
+	if (end == POWER_TOO_COSTLY) {
+		(void)where_too_costly(c);
+		return NULL;
+	}
 	return end == POWER_TOO_LARGE ? numeric_overflow(c) : fail(c, "division by zero");
 }
 
