@@ -17,8 +17,8 @@ void idle_started(struct shapes *s, lsn_t wal_end)
 	idle_touch(s);
 }
 
-/* Whoever asks for something stores when, and then looks whether we sleep; here it is the other way round. So one of the two
- * sees the other. */
+/* A request stores when it came (shapes_wake()), and then looks whether we sleep; here it is the other way round. So one of the two
+ * sees the other. What is queued without a request is looked for again by the caller. */
 void idle_sleep(struct shapes *s, int64_t active_ms)
 {
 	struct idle *i = &s->idle;

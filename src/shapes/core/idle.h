@@ -39,7 +39,7 @@ struct idle {
 void idle_touch(struct shapes *s);
 /* INGEST: the stream begins, and the WAL ends there. */
 void idle_started(struct shapes *s, lsn_t wal_end);
-/* INGEST: falls asleep, unless something has happened since `active_ms`. */
+/* INGEST: falls asleep, unless something has happened since `active_ms`. What was queued meanwhile is the caller's to see. */
 void idle_sleep(struct shapes *s, int64_t active_ms);
 /* INGEST, while waking: whether that is over, with the stream where it is. Whoever waits for it is woken then. */
 bool idle_recover(struct shapes *s, lsn_t reached);

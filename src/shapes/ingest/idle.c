@@ -53,6 +53,8 @@ static bool is_settled(struct shapes *s)
 	       atomic_load(&s->ahead_bytes) == 0 && atomic_load(&s->store_failing) == 0 && !mark_awaited(s);
 }
 
+static bool has_work(struct shapes *s) { return jobs_busy(s) || atomic_load(&s->subsets_open) > 0; }
+
 void idle_poll(struct shapes *s)
 {
 	const struct ingest *in = s->ingest;
@@ -71,11 +73,14 @@ void idle_poll(struct shapes *s)
 	f.settled = f.now_ms - f.active_ms >= f.timeout_ms && is_settled(s);
 	if (is_due(&f)) {
 		f.wal_end = shapes_wal_end(s, f.active_ms + f.timeout_ms);
-		f.busy = jobs_busy(s) || atomic_load(&s->subsets_open) > 0 || atomic_load(&s->guard.is_standby);
+		f.busy = has_work(s) || atomic_load(&s->guard.is_standby);
 	}
 	enum verdict verdict = judge(&f);
 	if (verdict == ASK)
 		stream_ask(s->stream);
-	else if (verdict == SLEEP)
-		idle_sleep(s, f.active_ms);
+	if (verdict != SLEEP)
+		return;
+	idle_sleep(s, f.active_ms);
+	if (has_work(s)) /* since the look above: whoever queued it found us awake */
+		idle_wake(s, "there was something to do as they were closed");
 }
