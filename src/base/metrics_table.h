@@ -26,7 +26,8 @@ LABELS(WAITERS, "kind", "long_poll", "sse", "parked")
 LABELS(EVALUATION, "kind", "lookup", "condition", "subquery", "failed")
 LABELS(SLOT_STATE, "state", "reserved", "extended", "unreserved", "lost", "none")
 LABELS(COST, "kind", "conditions", "subqueries")
-LABELS(MEMORY, "part", "store_cache", "subquery_sets", "journal", "writer_queue", "request_bodies", "event_streams")
+LABELS(MEMORY, "part", "store_cache", "subquery_sets", "journal", "writer_queue", "request_bodies", "event_streams",
+       "subset_rows")
 
 /* Electric's. */
 METRIC(E_TOTAL_SHAPES, "electric.shapes.total_shapes.count", LEVEL, ONE, NONE, "Shapes that are known")

@@ -218,7 +218,7 @@ function showClients(c, s) {
 	$('reasons-empty').hidden = reasons.length > 0
 }
 
-const PARTS = { store_cache: 'mapped pages of the store', subquery_sets: 'what subqueries select', journal: 'newest entries of logs', writer_queue: 'on its way to the store', request_bodies: 'bodies of requests', event_streams: 'event streams' }
+const PARTS = { store_cache: 'mapped pages of the store', subquery_sets: 'what subqueries select', journal: 'newest entries of logs', writer_queue: 'on its way to the store', request_bodies: 'bodies of requests', event_streams: 'event streams', subset_rows: 'rows of subsets' }
 
 function showMemory(m) {
 	const parts = Object.entries(m.parts).map(([name, n]) => row(PARTS[name] ?? name, bytes(n), 'part'))

@@ -85,6 +85,7 @@ static void engine_levels(struct shapes *s)
 	metric_set_label(METRIC_MEMORY, MEMORY_SETS, (int64_t)st.sets);
 	metric_set_label(METRIC_MEMORY, MEMORY_JOURNAL, (int64_t)st.journal);
 	metric_set_label(METRIC_MEMORY, MEMORY_WRITER_QUEUE, (int64_t)st.ahead);
+	metric_set_label(METRIC_MEMORY, MEMORY_SUBSET_ROWS, (int64_t)st.subset_rows);
 }
 
 static int64_t now_of(const struct metric_values *v, enum metric_shape_state state)

@@ -11,6 +11,7 @@ void shapes_stats(struct shapes *s, struct shapes_stats *out)
 		.sets = atomic_load(&s->sets_bytes),
 		.journal = writer_journal_bytes(s),
 		.ahead = atomic_load(&s->ahead_bytes),
+		.subset_rows = atomic_load(&s->subset_bytes),
 		.store_used = atomic_load(&s->usage.used),
 		.store_limit = atomic_load(&s->usage.most),
 	};

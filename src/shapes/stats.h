@@ -17,6 +17,7 @@ struct shapes_stats {
 	size_t sets;    /* what subqueries of all shapes select */
 	size_t journal; /* the newest entries of all logs, which are in memory and in the journal */
 	size_t ahead;   /* on their way to the store */
+	size_t subset_rows; /* that wait for clients */
 	int64_t store_file, store_free; /* of the store's file, and free on its disk for us; -1: not known, or it is a temporary one */
 	uint64_t store_used, store_limit;  /* while a limit is set and it has been looked at, else 0 */
 	struct guard_state wal;            /* core/guard.h */

@@ -131,7 +131,7 @@ static void test_places(void)
 	CHECK_STR(metric_info(METRIC_SHAPES)->values[SHAPES_LEAVING], "leaving");
 	CHECK_STR(metric_info(METRIC_REFUSALS)->values[REASON_LIMIT_INITIAL], "limit-initial");
 	CHECK_STR(metric_info(METRIC_ROTATIONS)->values[REASON_NONE], "");
-	CHECK_STR(metric_info(METRIC_MEMORY)->values[MEMORY_EVENT_STREAMS], "event_streams");
+	CHECK_STR(metric_info(METRIC_MEMORY)->values[MEMORY_SUBSET_ROWS], "subset_rows");
 }
 
 static bool of_name(const char *s, const char *more)

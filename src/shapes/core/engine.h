@@ -132,6 +132,7 @@ struct shapes {
 	_Atomic size_t sets_bytes;     /* what subqueries of all shapes select (core/sets.h) */
 
 	struct subsets *subsets; /* subset.c */
+	_Atomic size_t subset_bytes; /* of rows that no client has taken */
 	struct guard guard;      /* of the WAL */
 	struct idle idle;        /* core/idle.h; under status_lock */
 	_Atomic unsigned subsets_open;

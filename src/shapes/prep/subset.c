@@ -94,7 +94,6 @@ struct subsets {
 	int64_t query_ms; /* what one took lately, on the average */
 	bool stop;
 
-	_Atomic size_t bytes; /* of rows that no client has taken */
 	int nthreads;
 	pthread_t threads[16];
 };
@@ -105,7 +104,7 @@ static void subset_unref(struct subset *q)
 {
 	if (atomic_fetch_sub_explicit(&q->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	atomic_fetch_sub(&q->all->bytes, q->rows.len - q->taken);
+	atomic_fetch_sub(&q->all->engine->subset_bytes, q->rows.len - q->taken);
 	atomic_fetch_sub(&q->all->engine->subsets_open, 1);
 	shape_def_clear(&q->def);
 	shape_unref(q->shape);
@@ -299,7 +298,7 @@ enum subset_state subset_next(struct subset *q, struct buf *out, size_t max, str
 			buf_clear(&q->rows);
 			q->taken = 0;
 		}
-		atomic_fetch_sub(&q->all->bytes, n);
+		atomic_fetch_sub(&q->all->engine->subset_bytes, n);
 		pthread_cond_signal(&q->room);
 	} else if (state != SUBSET_END) {
 		state = SUBSET_RUNNING;
@@ -348,7 +347,7 @@ static bool has_room(const struct subset *q, size_t n)
 {
 	lock_held(&q->lock);
 	size_t left = q->rows.len - q->taken;
-	return left == 0 || (left + n <= SUBSET_BUFFER_BYTES && atomic_load(&q->all->bytes) + n <= (uint64_t)q->all->engine->config->subset_memory);
+	return left == 0 || (left + n <= SUBSET_BUFFER_BYTES && atomic_load(&q->all->engine->subset_bytes) + n <= (uint64_t)q->all->engine->config->subset_memory);
 }
 
 static bool wait_room(struct worker *w)
@@ -381,7 +380,7 @@ static bool give(struct worker *w)
 			q->rows.len -= q->taken;
 			q->taken = 0;
 		}
-		atomic_fetch_add(&q->all->bytes, w->piece.len);
+		atomic_fetch_add(&q->all->engine->subset_bytes, w->piece.len);
 		if (q->rows.len == 0) {
 			struct buf empty = q->rows;
 			q->rows = w->piece;

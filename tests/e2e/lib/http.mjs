@@ -32,10 +32,10 @@ export class Response {
   }
 }
 
-// One request, its whole answer. Options: method, headers, body, agent, timeout, signal.
-export function get(url, { method = 'GET', headers = {}, body, agent = false, timeout = 30000, signal } = {}) {
+// One request, its whole answer. Options: method, headers, body, agent, timeout, signal, localAddress.
+export function get(url, { method = 'GET', headers = {}, body, agent = false, timeout = 30000, signal, localAddress } = {}) {
   return new Promise((resolve, reject) => {
-    const req = http.request(url, { method, headers, agent, signal }, (res) => {
+    const req = http.request(url, { method, headers, agent, signal, localAddress }, (res) => {
       const parts = []
       res.on('data', (d) => parts.push(d))
       res.on('end', () => resolve(new Response(res.statusCode, res.headers, Buffer.concat(parts))))

@@ -71,6 +71,23 @@ test('the port is on loopback, answers GET and HEAD to names of this machine, an
   }
 })
 
+test('one address has half of the connections; others are answered all the same', async (t) => {
+  const w = await watched(t)
+  const sockets = []
+  t.cleanup(() => sockets.forEach((s) => s.destroy()))
+  const open = () =>
+    new Promise((done, failed) => {
+      const s = net.connect(w.adminPort, '127.0.0.1', () => done(s))
+      s.on('error', failed)
+      s.closed_ = new Promise((closed) => s.on('close', closed))
+      sockets.push(s)
+    })
+  for (let i = 0; i < 8; i++) (await open()).write('GET /admin/status HTTP/1.1\r\n') // a request that never ends
+  await within('the ninth is closed', 5000, (await open().then((s) => s.closed_)))
+  const elsewhere = await get(`${w.admin}/admin/status`, { localAddress: '127.0.0.2' })
+  equal(elsewhere.status, 200, 'from another address')
+})
+
 test('with an address of all, any Host will do', async (t) => {
   const w = await watched(t, { env: { BUSBAR_ADMIN_ADDRESS: '0.0.0.0' } })
   equal((await get(`${w.admin}/admin/status`, { headers: { host: 'busbar.example' } })).status, 200, 'another name')

@@ -97,7 +97,7 @@ const PROMISED = {
   busbar_store_free_bytes: ['gauge'],
   busbar_rotations: ['counter', 'reason'],
   busbar_refusals: ['counter', 'reason'],
-  busbar_memory_bytes: ['gauge', 'part', 'store_cache', 'subquery_sets', 'journal', 'writer_queue', 'request_bodies', 'event_streams'],
+  busbar_memory_bytes: ['gauge', 'part', 'store_cache', 'subquery_sets', 'journal', 'writer_queue', 'request_bodies', 'event_streams', 'subset_rows'],
   busbar_connections: ['gauge'],
   busbar_transactions: ['counter'],
   busbar_changes: ['counter'],

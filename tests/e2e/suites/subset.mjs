@@ -7,7 +7,7 @@ import { get, raw, readAll, shape, shapeUrl } from '../lib/http.mjs'
 import { Postgres, VERSIONS } from '../lib/pg.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
-import { assert, delay, equal, until, within } from '../lib/util.mjs'
+import { assert, delay, equal, freePort, until, within } from '../lib/util.mjs'
 
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY, v text, n int)'
 const fill = (from, to, size = 20) =>
@@ -98,6 +98,48 @@ test('a large subset is streamed: its rows come before the query has ended, memo
   equal(a.json().data.length, 60000, 'rows')
   if (process.env.E2E_SANITIZED !== '1')
     assert(most - before < 40000, `grew by ${most - before} kB for ${Math.round(a.body.length / 1024)} kB`)
+})
+
+test('rows that wait for slow clients stay within BUSBAR_SUBSET_MEMORY, and all come in the end', async (t) => {
+  const adminPort = await freePort()
+  const w = await world(t, { sql: [TABLE, fill(1, 10000, 1000)], env: { BUSBAR_SUBSET_MEMORY: '1MiB', BUSBAR_ADMIN_PORT: String(adminPort) } })
+  await readAll(w.busbar.url, { table: 't', log: 'changes_only' })
+  const query = new URL(shapeUrl(w.busbar.url, { table: 't', offset: '-1', log: 'changes_only', subset__where: '' }))
+  const readers = []
+  for (let i = 0; i < 4; i++) {
+    const s = net.connect(Number(query.port), '127.0.0.1')
+    t.cleanup(() => s.destroy())
+    s.pause()
+    s.write(`GET ${query.pathname}${query.search} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)
+    readers.push(s)
+  }
+  await until('all wait for their clients', async () => (await running(w)) === 4, 10000)
+  let most = 0
+  const look = async () => (most = Math.max(most, (await get(`http://127.0.0.1:${adminPort}/admin/memory`)).json().parts.subset_rows))
+  await until('some rows wait', async () => (await look()) > 256 << 10, 5000)
+  const all = readers.map(
+    (s) =>
+      new Promise((done, failed) => {
+        let bytes = 0
+        let tail = ''
+        s.on('data', (d) => {
+          bytes += d.length
+          tail = (tail + d.toString('latin1')).slice(-64)
+          s.pause()
+          setImmediate(() => s.resume())
+        })
+        s.on('error', failed)
+        s.on('end', () => done([bytes > 10000 * 1000, tail.includes(']}')]))
+        s.resume()
+      }),
+  )
+  let ended = false
+  const answers = Promise.all(all).finally(() => (ended = true))
+  while (!ended) await look()
+  for (const a of await answers) equal(a, [true, true], 'a whole answer')
+  // A piece for each of the four may come on top: whoever has taken all gets one.
+  assert(most <= (1 << 20) + 4 * 72 * 1024, `${most} bytes waited`)
+  await until('none is left', async () => (await look(), (await get(`http://127.0.0.1:${adminPort}/admin/memory`)).json().parts.subset_rows === 0), 5000)
 })
 
 test('an error after the first rows cuts the connection', async (t) => {
