@@ -82,7 +82,6 @@ struct shapes {
 	_Atomic bool backing_off; /* the stream waits before it connects again */
 	bool stream_was_active; /* in this process */
 	bool away;              /* the last attempt to reach Postgres failed */
-	bool loaded;
 	char phase_error[400];
 	bool fatal;
 	struct err fatal_err;
@@ -117,7 +116,7 @@ struct shapes {
 
 	_Atomic bool stopping, ingest_quit;
 	_Atomic unsigned outages;      /* of the stream: connections older than the last are doubtful */
-	_Atomic lsn_t seen, durable, received;
+	_Atomic lsn_t seen, durable;
 	_Atomic lsn_t delivered;       /* the largest LSN a client of this process can have seen */
 	_Atomic lsn_t mark;            /* as it stands in the store */
 	_Atomic uint64_t mark_done;    /* sequence of the last committed mark */
