@@ -41,7 +41,7 @@ X(CLEANUP_REPLICATION_SLOTS_ON_SHUTDOWN, BOOL, "false", USED,
 X(ELECTRIC_TEMPORARY_REPLICATION_SLOT_USE_RANDOM_NAME, BOOL, "false", USED,
   "With a temporary slot only: its name is random, so that instances don't exclude each other")
 X(ELECTRIC_REPLICATION_IDLE_TIMEOUT, TIME, NULL, USED,
-  "All database connections are closed after so long without a change or a request, at least 30 s; never if unset")
+  "Close all database connections after this long without a change or a request, at least 30 s; never if unset")
 X(BUSBAR_WAL_LIMIT, SIZE, NULL, USED,
   "Most WAL that Postgres keeps for our slot, at least 16 MiB; nearing it new shapes are refused, at it the slot is given up")
 X(BUSBAR_WAL_LIMIT_AGE, TIME, NULL, USED,
@@ -76,7 +76,7 @@ X(ELECTRIC_MAX_CONCURRENT_REQUESTS, JSON, "{\"initial\":300,\"existing\":10000}"
 X(ELECTRIC_CACHE_MAX_AGE, INT, "60", USED, "max-age of catch-up responses, in seconds")
 X(ELECTRIC_CACHE_STALE_AGE, INT, "300", USED, "stale-while-revalidate of catch-up responses, in seconds")
 X(BUSBAR_SUBQUERY_CACHE_MAX_AGE, INT, "60", USED,
-  "Bounds each of these, first responses too, for shapes with subqueries: a cache shows a revoked row no longer")
+  "Bounds each of these, first responses too, for shapes with subqueries: so long at most a cache can show a revoked row")
 X(ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD, INT, "10485760", USED,
   "A response of the log ends when it has passed this many bytes; kept with a shape from its start")
 X(ELECTRIC_ENABLE_INTEGRATION_TESTING, BOOL, "false", USED, "Allows DELETE /v1/shape")
