@@ -9,6 +9,21 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/require.h"
+
+/* Whether on one address or on all: the second could never listen. */
+int listen_check_config(const struct config *config, struct err *e)
+{
+	const struct { int port; const char *setting; } all[] = {
+		{config->port, "ELECTRIC_PORT"}, {config->prometheus_port, "ELECTRIC_PROMETHEUS_PORT"}, {config->admin_port, "BUSBAR_ADMIN_PORT"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		for (size_t j = 0; j < i; j++)
+			if (all[i].port != 0 && all[i].port == all[j].port)
+				return err_set(e, ERR_CONFIG, "%s: must be another port than %s, which is %d too", all[i].setting, all[j].setting, all[j].port);
+	return 0;
+}
+
 int listen_open(const char *address, int port, bool v6, int backlog, const char *setting, struct err *e)
 {
 	v6 = address != NULL ? strchr(address, ':') != NULL : v6;

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "http/http.h"
+#include "http/listen.h"
 #include "shapes/core/def.h"
 
 struct permit {
@@ -51,6 +52,8 @@ bool permit_allows(const struct permit *p, const char *schema, const char *name)
 int http_check_config(const struct config *config, struct err *e)
 {
 	struct permit *p;
+	if (listen_check_config(config, e) != 0)
+		return -1;
 	int rc = permit_new(&p, config->subquery_tables, e);
 	permit_free(p);
 	return rc;

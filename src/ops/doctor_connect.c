@@ -11,7 +11,7 @@ void doctor_check_configuration(struct doctor_look *l, struct doctor_finding *ou
 	if (l->configuration_error != NULL)
 		doctor_say(l, out, DOCTOR_ERROR, "Busbar ends with this line instead of starting.", "%s", l->configuration_error);
 	else if (l->configuration_warnings[0] != '\0')
-		doctor_say(l, out, DOCTOR_ADVICE, "A setting that isn't read may be one that was meant to protect you.", "%s",
+		doctor_say(l, out, DOCTOR_ADVICE, "Busbar says this at each start. A setting that isn't read may be one that was meant to protect you.", "%s",
 		           l->configuration_warnings);
 	else
 		doctor_say(l, out, DOCTOR_OK, NULL, "the settings can be read");

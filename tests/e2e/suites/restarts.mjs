@@ -949,4 +949,6 @@ test('--help, --version, --check-config', async () => {
   const good = run('--check-config', { DATABASE_URL: 'postgresql://u@127.0.0.1/x', ELECTRIC_INSECURE: 'true' })
   equal(good.status, 0, `--check-config ends with (${good.stderr})`)
   assert(run('--check-config', { ELECTRIC_INSECURE: 'true' }).status !== 0, '--check-config without DATABASE_URL ends with 0')
+  const ports = run('--check-config', { DATABASE_URL: 'postgresql://u@127.0.0.1/x', ELECTRIC_INSECURE: 'true', BUSBAR_ADMIN_PORT: '3000' })
+  assert(ports.status !== 0 && /BUSBAR_ADMIN_PORT: must be another port than ELECTRIC_PORT, which is 3000 too/.test(ports.stdout + ports.stderr), `two ports that are one: ${ports.stdout}`)
 })
