@@ -187,9 +187,10 @@ enum {
 };
 
 /* Of our publication also if the identity is FULL already, since it will have the table; of others only if the
- * identity is to change. */
-static void put_left_out_sql(int server_version, struct buf *sql)
+ * identity is to change, or has been FULL with our shapes. */
+static void put_left_out_sql(int server_version, bool joined, struct buf *sql)
 {
+	const char *others = joined ? "NOT pub.ours" : "NOT pub.ours AND fam.relreplident <> 'f'";
 	buf_puts(sql, "WITH RECURSIVE down (oid) AS (SELECT $2::pg_catalog.oid"
 	              "  UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN down ON down.oid = i.inhparent),"
 	              " fam AS (SELECT c.* FROM down JOIN pg_catalog.pg_class c ON c.oid = down.oid AND c.relkind = 'r')," /* has rows */
@@ -203,16 +204,18 @@ static void put_left_out_sql(int server_version, struct buf *sql)
 	              " JOIN pg_catalog.pg_attribute a ON a.attrelid = fam.oid AND a.attnum > 0 AND NOT a.attisdropped"
 	              " JOIN up ON up.oid = fam.oid JOIN pg_catalog.pg_class pc ON pc.oid = up.publ CROSS JOIN pub"
 	              " LEFT JOIN pg_catalog.pg_publication_rel pr ON pr.prpubid = pub.oid AND pr.prrelid = up.publ"
-	              " WHERE (NOT pub.ours AND fam.relreplident <> 'f' AND pr.prattrs IS NOT NULL)");
+	              " WHERE (");
+	buf_puts(sql, others);
+	buf_puts(sql, " AND pr.prattrs IS NOT NULL)");
 	if (server_version >= GENERATED_COLUMNS_SINCE)
-		buf_puts(sql, " OR (pub.ours AND (a.attgenerated = 'v' OR (a.attgenerated = 's' AND pub.pubgencols <> 's')))"
-		              " OR (NOT pub.ours AND fam.relreplident <> 'f' AND a.attgenerated = 's' AND pub.pubgencols <> 's'"
+		buf_printf(sql, " OR (pub.ours AND (a.attgenerated = 'v' OR (a.attgenerated = 's' AND pub.pubgencols <> 's')))"
+		              " OR (%s AND a.attgenerated = 's' AND pub.pubgencols <> 's'"
 		              "  AND (pub.puballtables OR pr.oid IS NOT NULL OR EXISTS (SELECT 1"
-		              "   FROM pg_catalog.pg_publication_namespace pn WHERE pn.pnpubid = pub.oid AND pn.pnnspid = pc.relnamespace)))");
+		              "   FROM pg_catalog.pg_publication_namespace pn WHERE pn.pnpubid = pub.oid AND pn.pnnspid = pc.relnamespace)))", others);
 	buf_puts(sql, " ORDER BY NOT pub.ours, a.attgenerated DESC, fam.oid, a.attnum LIMIT 1");
 }
 
-static int err_left_out(const PGresult *found, struct err *e)
+static int err_left_out(const struct join *j, const PGresult *found, struct err *e)
 {
 	const char *pub = pg_value(found, 0, LEFT_OUT_PUBLICATION);
 	char kind = pg_value(found, 0, LEFT_OUT_KIND)[0];
@@ -230,9 +233,14 @@ static int err_left_out(const PGresult *found, struct err *e)
 		pg_put_ident(&remedy, pub);
 		buf_puts(&remedy, " SET (publish_generated_columns = stored)");
 	}
-	(void)err_set(e, ERR_CONFIG, "Unable to create initial snapshot: publication \"%s\" %s, and with the replica identity FULL, which "
-	              "shapes need, Postgres would refuse every UPDATE and DELETE of table \"%s.%s\". To have shapes of it, %s",
-	              pub, why.data, pg_value(found, 0, LEFT_OUT_SCHEMA), pg_value(found, 0, LEFT_OUT_TABLE), remedy.data);
+	const char *schema = pg_value(found, 0, LEFT_OUT_SCHEMA), *table = pg_value(found, 0, LEFT_OUT_TABLE);
+	if (j->keeps)
+		(void)err_set(e, ERR_CONFIG, "publication \"%s\" %s, so Postgres refuses every UPDATE and DELETE of table \"%s.%s\", whose replica "
+		              "identity is FULL, as shapes need it. To mend that, %s", pub, why.data, schema, table, remedy.data);
+	else
+		(void)err_set(e, ERR_CONFIG, "Unable to create initial snapshot: publication \"%s\" %s, and with the replica identity FULL, which "
+		              "shapes need, Postgres would refuse every UPDATE and DELETE of table \"%s.%s\". To have shapes of it, %s",
+		              pub, why.data, schema, table, remedy.data);
 	buf_clear(&why);
 	buf_clear(&remedy);
 	return -1;
@@ -245,12 +253,12 @@ static int check_left_out(const struct join *j, struct err *e)
 	char oid[12];
 	snprintf(oid, sizeof oid, "%" PRIu32, j->table->oid);
 	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
-	put_left_out_sql(j->server_version, &sql);
+	put_left_out_sql(j->server_version, j->keeps, &sql);
 	PGresult *found = pg_query(j->conn, sql.data, 2, (const char *const[]){j->config->publication_name, oid}, e);
 	buf_clear(&sql);
 	if (found == NULL)
 		return -1;
-	int rc = PQntuples(found) > 0 ? err_left_out(found, e) : 0;
+	int rc = PQntuples(found) > 0 ? err_left_out(j, found, e) : 0;
 	PQclear(found);
 	return rc;
 }
@@ -281,8 +289,8 @@ int pg_join_look(struct join *j, bool *complete, struct err *e)
 		return -1;
 	if (j->config->manual_table_publishing)
 		return verify_manual(j, e);
-	if (pg_join_is_complete(j))
-		return 0;
+	if (pg_join_is_complete(j)) /* of one that we keep: a column or a publication may have come since */
+		return j->keeps ? check_left_out(j, e) : 0;
 	*complete = false;
 	if (check_left_out(j, e) != 0)
 		return -1;

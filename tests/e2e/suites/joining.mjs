@@ -1090,6 +1090,37 @@ for (const version of ['15', '18'])
     await writes(w, 't')
   })
 
+// What comes later breaks the users' statements as well, and only Busbar knows why the identity is FULL.
+test('PostgreSQL 18: a generated column that comes after the shape: the log says what breaks and what mends it', async (t) => {
+  const w = await world(t, { version: '18', sql: ['CREATE TABLE t (id int PRIMARY KEY, n int)', 'INSERT INTO t VALUES (1, 1), (2, 2)'] })
+  const f = w.follow({ table: 't', columns: 'id,n' })
+  await f.ready()
+  const mark = w.busbar.output.length
+  await w.sql('ALTER TABLE t ADD g int GENERATED ALWAYS AS (n * 2) VIRTUAL')
+  const error = await w.sql('UPDATE t SET n = 3').then(() => 'none', (e) => `${e.message}: ${e.detail}`)
+  assert(/generated column/.test(error), `what Postgres says: ${error}`)
+  const told = /Table public\.t: publication "[^"]+" doesn't publish its virtual generated column "g", so Postgres refuses every UPDATE and DELETE of table "public\.t"/
+  await until('the log tells', () => told.test(w.busbar.output.slice(mark)), 30000)
+  await w.sql('ALTER TABLE t DROP COLUMN g')
+  await writes(w, 't')
+  await w.agree()
+})
+
+for (const version of ['15', '18'])
+  test(`PostgreSQL ${version}: somebody's publication with a column list that comes after the shape: the log says so`, async (t) => {
+    const w = await world(t, { version, sql: ['CREATE TABLE t (id int PRIMARY KEY, n int, v text)', 'INSERT INTO t (id, n) VALUES (1, 1), (2, 2)'] })
+    const f = w.follow({ table: 't' })
+    await f.ready()
+    const mark = w.busbar.output.length
+    await w.sql('CREATE PUBLICATION theirs FOR TABLE t (id, n)')
+    await w.sql('ALTER TABLE t ADD x int') // an operator's migration, so that it is looked at now
+    const told = /Table public\.t: publication "theirs" publishes it with a column list, so Postgres refuses .*To mend that, run, as the owner: (BEGIN; .*COMMIT)/
+    await until('the log tells', () => told.test(w.busbar.output.slice(mark)), 30000)
+    await w.sql(told.exec(w.busbar.output.slice(mark))[1])
+    await writes(w, 't')
+    await w.agree()
+  })
+
 test('PostgreSQL 18: a publication without generated columns: 503 that says what to run, and that is enough', async (t) => {
   const w = await world(t, {
     version: '18',
