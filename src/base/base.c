@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/lsn.h"
+#include "base/require.h"
 
 int err_set(struct err *e, enum err_kind kind, const char *fmt, ...)
 {
@@ -57,9 +58,25 @@ int err_errno(struct err *e, int errnum, const char *fmt, ...)
 	return -1;
 }
 
+/* Of these the messages name objects, settings, rights and resources. Of all others, 22 (data) foremost, they may quote what a function
+ * was given: chr() does with 54000, date_trunc() with 0A000. */
+static const char *const harmless[] = {
+	"08", "25", "26", "28", "3D", "3F", "40", "42", "53", "54001" /* stack depth */, "55", "57", "58", "72", "F0", "XX",
+};
+
+bool err_may_quote(const struct err *e)
+{
+	if (e->kind != ERR_PG || e->sqlstate[0] == '\0')
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(harmless); i++)
+		if (strncmp(e->sqlstate, harmless[i], strlen(harmless[i])) == 0)
+			return false;
+	return true;
+}
+
 void err_hide_values(struct err *e)
 {
-	if (e->kind == ERR_PG && strncmp(e->sqlstate, "22", 2) == 0)
+	if (err_may_quote(e))
 		snprintf(e->text, sizeof e->text, "a row has a value for which the condition fails (SQLSTATE %s)", e->sqlstate);
 }
 

@@ -8,6 +8,8 @@
 #ifndef BUSBAR_BASE_ERR_H
 #define BUSBAR_BASE_ERR_H
 
+#include <stdbool.h>
+
 #include "base/reason.h"
 #include "base/require.h"
 
@@ -43,7 +45,9 @@ int err_wrap(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* As err_set, with ": <strerror(errnum)>" behind the text. ENOSPC becomes ERR_FULL. */
 int err_errno(struct err *e, int errnum, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-/* What Postgres says of an error of data (class 22) may quote a value of a row: the text becomes one that doesn't. */
+/* Whether what Postgres says may quote a value of a row: an error of data (class 22), or of what a function was given. */
+bool err_may_quote(const struct err *e);
+/* If so, the text becomes one that doesn't. */
 void err_hide_values(struct err *e);
 
 /* Says what clients are told it is, where the kind doesn't; returns -1. */

@@ -245,11 +245,11 @@ static enum step snapshot_failed(struct request *r, const struct err *e)
 	char text[sizeof e->text + 64];
 	/* What a statement of ours can never do: trying again won't help. Of a bad value the text may quote a row that
 	 * the client is not to see. */
-	if (e->kind == ERR_PG && strncmp(e->sqlstate, "22", 2) == 0)
+	if (err_may_quote(e))
 		return reply_message(r, 500, "Unexpected error while creating snapshot: the condition fails on a row of the table", 0,
 		                     false);
 	bool hopeless = e->kind == ERR_PG && strcmp(e->sqlstate, "42501") != 0 &&
-	                (strncmp(e->sqlstate, "0A", 2) == 0 || strncmp(e->sqlstate, "42", 2) == 0 || strncmp(e->sqlstate, "54", 2) == 0);
+	                (strncmp(e->sqlstate, "42", 2) == 0 || strncmp(e->sqlstate, "54", 2) == 0);
 	switch (hopeless ? ERR_PROTOCOL : e->kind) {
 	case ERR_NOT_FOUND:
 		return reply_must_refetch(r, NULL, err_reason(e));

@@ -310,7 +310,7 @@ static bool may_quote(const struct subset_request *q, const char *text)
 
 static enum step reply_failed(struct request *r, struct err *e)
 {
-	if (e->kind == ERR_PG && strncmp(e->sqlstate, "22", 2) == 0) {
+	if (err_may_quote(e)) {
 		if (!may_quote(r->subset, e->text))
 			err_hide_values(e);
 		return reply_bad_value(r, e->text);

@@ -962,6 +962,9 @@ static void test_creation_fails(void)
 		{ERR_PG, "42883", 500, NULL, "{\"message\":\"Unexpected error while creating snapshot: why\"}", NULL},
 		{ERR_PG, "22012", 500, NULL,
 		 "{\"message\":\"Unexpected error while creating snapshot: the condition fails on a row of the table\"}", NULL},
+		{ERR_PG, "54000", 500, NULL,
+		 "{\"message\":\"Unexpected error while creating snapshot: the condition fails on a row of the table\"}", NULL},
+		{ERR_PG, "54001", 500, NULL, "{\"message\":\"Unexpected error while creating snapshot: why\"}", NULL},
 		{ERR_IO, "", 500, NULL, "{\"message\":\"Unexpected error while creating snapshot: why\"}", NULL},
 		{ERR_DAMAGED, "", 500, NULL, "{\"message\":\"Unexpected error while creating snapshot: why\"}", NULL},
 	};

@@ -79,6 +79,20 @@ test('a complaint about a value tells nothing of rows outside the shape', async 
   assert(!b.text().includes('hidden'), b.text())
 })
 
+test('nor does one of what a function was given, whatever its class, in answers and in the log', async (t) => {
+  const w = await world(t, { sql: [TABLE, "INSERT INTO t VALUES (1, 'anna', 65), (2, 'bob', 2147000123)"] })
+  const errors = [
+    await subset(w, { where: "lower(trim(v)) = 'anna'", subset__where: "chr(n) = 'a'" }),
+    await subset(w, { columns: 'id', subset__where: "chr(n) = 'a'" }),
+    await subset(w, { columns: 'id', subset__where: "date_part(v, '10:00'::time) = 1" }),
+    await shape(w.busbar.url, { table: 't', offset: '-1', where: "chr(n) = 'a'" }),
+    await shape(w.busbar.url, { table: 't', offset: '-1', where: "chr(2000000000 + n / 1000000) = 'a'" }),
+  ]
+  equal(errors.map((a) => a.status), [400, 400, 400, 500, 500], 'statuses')
+  for (const a of errors) assert(!/2147000123|2000002147|anna|bob/.test(a.text()), a.text())
+  assert(!/2147000123|2000002147|anna"|bob/.test(w.busbar.output), w.busbar.tail())
+})
+
 test('both conditions hold, each as a whole', async (t) => {
   const w = await world(t, { sql: [TABLE, fill(1, 6)] })
   const both = { where: 'id = 1 OR id = 2 OR id = 3', subset__where: 'n = 20 OR n = 60', subset__order_by: 'id' }
