@@ -210,7 +210,8 @@ enum step resolve_def(struct request *r, const struct shape_params *p, const str
 		return reply_error(r, complaint.field, complaint.text);
 	step = resolve_where(r, p, known, def);
 	if (step == STEP_NEXT && def_check_rights(a, def, r->http->config->pooled_database.user, &complaint) != 0)
-		step = reply_error(r, complaint.field, complaint.text);
+		step = complaint.field == NULL ? reply_refused(r, REASON_POSTGRES_REFUSES, complaint.text, 10, true)
+		                               : reply_error(r, complaint.field, complaint.text);
 	if (step == STEP_NEXT)
 		inner_free(r);
 	else

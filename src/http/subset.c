@@ -114,7 +114,8 @@ static enum step check_readable(struct request *r, const struct pg_table *table,
 	const char *role = r->http->config->pooled_database.user;
 	if (def_check_readable(&r->conn->loop->scratch, table, wanted, role, field, &complaint) == 0)
 		return STEP_NEXT;
-	return reply_subset_error(r, complaint.field, complaint.text);
+	return complaint.field == NULL ? reply_refused(r, REASON_POSTGRES_REFUSES, complaint.text, 10, true)
+	                               : reply_subset_error(r, complaint.field, complaint.text);
 }
 
 static enum step prepare_where(struct request *r, const struct subset_params *p, const struct pg_table *table,

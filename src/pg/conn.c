@@ -584,6 +584,9 @@ void pg_advise(struct err *e, const struct config *c, enum pg_role role, const c
 		append(e, ". Run, as the owner: ALTER TABLE %s.%s REPLICA IDENTITY FULL; and ALTER TABLE %s.%s OWNER TO %s, or GRANT the "
 		       "owner's role TO %s; or add the table to the publication yourself and set ELECTRIC_MANUAL_TABLE_PUBLISHING=true",
 		       s, t, s, t, user, user);
+	else if (has(e, "row-level security")) /* no right to the rows helps: they would be some of them */
+		append(e, ": shapes would lack rows that it hides from role %s. Run, as a superuser: ALTER ROLE %s BYPASSRLS; or, as the table's "
+		       "owner: ALTER TABLE %s.%s DISABLE ROW LEVEL SECURITY", user, user, s, t);
 	else if (has(e, "for schema"))
 		append(e, ". Run, as its owner: GRANT USAGE ON SCHEMA %s TO %s", s, user);
 	else

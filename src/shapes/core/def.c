@@ -631,9 +631,14 @@ int def_check_readable(struct arena *a, const struct pg_table *t, const bool *wa
 	}
 	if (text.len == 0)
 		return 0;
+	if (all) { /* a right that is granted late, or was taken away: nothing that the client could ask for otherwise */
+		buf_reset(&text);
+		buf_printf(&text, "Unable to create initial snapshot: permission denied for table %s", t->name); /* COMPAT */
+		field = NULL;
+	}
 	buf_puts(&text, ". Run, as the owner: ");
 	put_grant(&text, t, wanted, all, role);
-	if (!all && strcmp(field, "columns") == 0)
+	if (field != NULL && strcmp(field, "columns") == 0)
 		buf_puts(&text, " Or list only others in the 'columns' query param");
 	return fail(a, e, field, &text);
 }

@@ -18,7 +18,7 @@ struct where;
 
 /* What is wrong, for `{"message":"Invalid request","errors":{<field>:[<text>]}}`. */
 struct def_error {
-	const char *field; /* a constant */
+	const char *field; /* a constant; NULL: what is asked for is fine, but the role has no right to the table at all (a 503) */
 	const char *text;  /* in the arena, terminated */
 };
 
