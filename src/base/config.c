@@ -842,31 +842,37 @@ static int load_storage(struct loader *l, struct config *c)
 	c->storage_dir = mem_strdup(dir);
 	const char *storage = l->text[V_ELECTRIC_STORAGE], *state = l->text[V_ELECTRIC_PERSISTENT_STATE];
 	if (strcasecmp(storage, "FILE") == 0 || strcasecmp(storage, "LEGACY_FILE") == 0) /* COMPAT: these three */
-		return err_set(l->e, ERR_CONFIG, "\"file\" storage is deprecated. Please change to \"fast_file\"");
+		return err_set(l->e, ERR_CONFIG, "ELECTRIC_STORAGE: \"file\" storage is deprecated. Please change to \"fast_file\"");
 	c->storage_memory = strcasecmp(storage, "MEMORY") == 0;
 	if (!c->storage_memory && strcasecmp(storage, "FAST_FILE") != 0)
-		return err_set(l->e, ERR_CONFIG, "storage must be one of: MEMORY, FAST_FILE, LEGACY_FILE");
+		return err_set(l->e, ERR_CONFIG, "ELECTRIC_STORAGE: storage must be one of: MEMORY, FAST_FILE");
 	if (strcasecmp(state, "MEMORY") != 0 && strcasecmp(state, "FILE") != 0)
 		return err_set(l->e, ERR_CONFIG, "ELECTRIC_PERSISTENT_STATE must be one of: MEMORY, FILE");
 	return load_limits(l, c);
 }
 
+/* What these switch on in Electric always is. */
+static bool is_needless_flag(const char *p, size_t n)
+{
+	return (n == 16 && memcmp(p, "allow_subqueries", n) == 0) || (n == 17 && memcmp(p, "tagged_subqueries", n) == 0);
+}
+
 /* COMPAT: Electric's text; a flag that it once knew may still be set. */
 static void warn_feature_flags(struct loader *l)
 {
-	const char *p = l->text[V_ELECTRIC_FEATURE_FLAGS];
-	if (p == NULL || p[strspn(p, ", ")] == '\0' || l->warnings == NULL)
+	static const char first[] = "Unknown feature flags specified: [";
+	const char *p = l->text[V_ELECTRIC_FEATURE_FLAGS], *sep = first;
+	if (p == NULL || l->warnings == NULL)
 		return;
-	fputs("Unknown feature flags specified: [", l->warnings);
-	for (const char *sep = ""; p[0] != '\0'; sep = ", ") {
-		p += strspn(p, ", ");
-		size_t n = strcspn(p, ",");
-		if (n > 0)
-			fprintf(l->warnings, "%s\"%.*s\"", sep, (int)n, p);
-		p += n;
-		p += strspn(p, ", ");
+	for (size_t n; *(p += strspn(p, ", ")) != '\0'; p += n) {
+		n = strcspn(p, ", ");
+		if (is_needless_flag(p, n))
+			continue;
+		fprintf(l->warnings, "%s\"%.*s\"", sep, (int)n, p);
+		sep = ", ";
 	}
-	fputs("]. Known feature flags: []\n", l->warnings);
+	if (sep != first)
+		fputs("]. Known feature flags: [\"allow_subqueries\", \"tagged_subqueries\"]\n", l->warnings);
 }
 
 static char *text_or_null(const struct loader *l, enum var v)

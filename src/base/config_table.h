@@ -85,7 +85,7 @@ X(ELECTRIC_TWEAKS_CONN_MAX_REQUESTS, INT, "50", USED,
 X(ELECTRIC_TWEAKS_HTTP_API_NUM_ACCEPTORS, INT, NULL, NO_EFFECT, "One thread accepts")
 X(ELECTRIC_TWEAKS_HANDLER_FULLSWEEP_AFTER, INT, NULL, NO_EFFECT, "There is no garbage collector")
 X(ELECTRIC_FEATURE_FLAGS, TEXT, NULL, USED,
-  "A list with commas; no flag is known, so each is named at start and ignored")
+  "A list with commas; none is needed (allow_subqueries and tagged_subqueries always hold), others are named at start and ignored")
 
 CONFIG_GROUP("Shapes and memory")
 X(ELECTRIC_MAX_SHAPES, INT, NULL, USED, "Most shapes kept; past it the least recently used go")

@@ -69,7 +69,7 @@ static void put_state_sql(int server_version, struct buf *sql)
 	buf_puts(sql, " END, pub.oid, pub.puballtables, pub.pubinsert AND pub.pubupdate AND pub.pubdelete AND pub.pubtruncate,"
 	              " pub.pubviaroot, pg_catalog.pg_has_role(pub.pubowner, 'USAGE'), ");
 	buf_puts(sql, server_version < GENERATED_COLUMNS_SINCE ? "false" : "pub.pubgencols = 's'");
-	buf_puts(sql, ", c.relkind, pub.altered "
+	buf_puts(sql, ", c.relkind, pub.altered, c.relpersistence "
 	              "FROM down JOIN pg_catalog.pg_class c ON c.oid = down.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
 	              " LEFT JOIN pub ON true"
 	              " LEFT JOIN pg_catalog.pg_publication_rel pr ON pr.prpubid = pub.oid AND pr.prrelid = c.oid "
@@ -124,6 +124,24 @@ static int check_via_root(const struct join *j, struct err *e)
 	return -1;
 }
 
+static int err_unpublishable(const struct join *j, int row, struct err *e)
+{
+	const char *schema = state_text(j, row, STATE_SCHEMA), *name = state_text(j, row, STATE_NAME);
+	char kind = state_text(j, row, STATE_RELKIND)[0], persistence = state_text(j, row, STATE_PERSISTENCE)[0];
+	(void)err_set(e, ERR_CONFIG, "Unable to create initial snapshot: table \"%s.%s\" can't be published, since it is %s", schema, name,
+	              kind == 'f' ? "a foreign table: its changes are another server's"
+	              : persistence == 'u' ? "unlogged: its changes are never in the WAL"
+	              : persistence == 't' ? "a temporary one of some session" : "a system table");
+	if (kind == 'f' || persistence != 'u')
+		return -1;
+	struct buf sql = BUF_INIT(PG_SQL_MAX_BYTES);
+	pg_put_table(&sql, schema, name);
+	size_t len = strlen(e->text);
+	snprintf(e->text + len, sizeof e->text - len, ". Run, as the owner: ALTER TABLE %s SET LOGGED", sql.data);
+	buf_clear(&sql);
+	return -1;
+}
+
 int pg_join_check(const struct join *j, struct err *e)
 {
 	if (PQgetisnull(j->state, 0, STATE_PUB_OID))
@@ -133,9 +151,7 @@ int pg_join_check(const struct join *j, struct err *e)
 	/* Rows of these would be in the snapshot and their changes never come. */
 	for (int i = 0; i < PQntuples(j->state); i++)
 		if (!state_bool(j, i, STATE_PUBLISHABLE))
-			return err_set(e, ERR_CONFIG, "Unable to create initial snapshot: table \"%s.%s\" can't be published "
-			               "(it is unlogged, temporary, foreign or a system table)",
-			               state_text(j, i, STATE_SCHEMA), state_text(j, i, STATE_NAME));
+			return err_unpublishable(j, i, e);
 	return state_bool(j, 0, STATE_VIA_ROOT) ? check_via_root(j, e) : 0;
 }
 

@@ -823,6 +823,15 @@ test('row-level security, and a role that may read some columns: what would help
   await until('there is a shape', async () => (await shape(w.busbar.url, { table: 't', columns: 'id', offset: '-1' })).status === 200)
 })
 
+test('an unlogged table: 503 with the statement that makes it one that can be published', async (t) => {
+  const w = await world(t, { sql: ['CREATE UNLOGGED TABLE "an Unlogged" (id int PRIMARY KEY)'] })
+  const ask = () => shape(w.busbar.url, { table: '"an Unlogged"', offset: '-1' })
+  const answer = await ask()
+  equal(answer.status, 503, answer.text())
+  await w.sql(/since it is unlogged.*Run, as the owner: (ALTER TABLE .* SET LOGGED)/.exec(answer.json().message)[1])
+  await until('there is a shape', async () => (await ask()).status === 200)
+})
+
 test('a table of somebody else: 503 that says so, and the stream goes on', async (t) => {
   const role = `poor_${process.pid}`
   const w = await world(t, { sql: [TABLE, fill(1, 3), 'CREATE TABLE mine (id int PRIMARY KEY)'], start: false })
