@@ -85,6 +85,7 @@ struct shapes {
 	struct shape shape;
 	struct subset subset;
 	bool subsets_full, full, wal_refuses, asleep;
+	const char *store_fails; /* NULL: it works */
 	unsigned subsets, subsets_freed;
 	int refs;             /* of the shape */
 	bool strange;         /* something else was asked for than any test asks for */
@@ -173,14 +174,20 @@ void shapes_on_foreign(struct shapes *s, void (*notify)(void *), void *ctx)
 
 void shapes_ready(struct shapes *s, struct shapes_ready *out)
 {
-	(void)s;
 	*out = (struct shapes_ready){.ready = true, .status = "ready"};
+	if (shapes_store_failing(s, NULL, out->text, sizeof out->text))
+		*out = (struct shapes_ready){.status = "store_failing", .why = REASON_STORE_FAILING, .reason = s->store_fails};
 }
 
 bool shapes_store_failing(struct shapes *s, int64_t *since_ms, char *text, size_t max)
 {
-	(void)s, (void)since_ms, (void)text, (void)max;
-	return false;
+	(void)since_ms;
+	locked();
+	const char *why = s->store_fails;
+	unlock();
+	if (why != NULL && text != NULL)
+		snprintf(text, max, "%s", why);
+	return why != NULL;
 }
 
 bool shapes_wal_refuses(struct shapes *s, char *text, size_t max)
@@ -798,6 +805,36 @@ static void test_routes(void)
 			CHECK_STR(answer.body, list[i].body);
 	}
 	client_close(&client);
+	end();
+}
+
+/* A disk that is full: whoever restarts what isn't healthy must not (that makes no room), whoever sends requests sends them
+ * elsewhere; both see what it is. */
+static void test_store_fails(void)
+{
+	static const struct {
+		enum shapes_status status;
+		const char *health;
+	} list[] = {{SHAPES_ACTIVE, "starting"}, {SHAPES_STARTING, "starting"}, {SHAPES_WAITING, "waiting"}};
+	char text[200];
+	begin();
+	serve();
+	for (size_t i = 0; i < ARRAY_LEN(list); i++) {
+		HAPPENS(engine.status = list[i].status; engine.store_fails = "store: commit: \"no\" space");
+		get("/v1/health");
+		snprintf(text, sizeof text, "{\"status\":\"%s\",\"reason\":\"store: commit: \\\"no\\\" space\"}", list[i].health);
+		got(202, text);
+		CHECK_STR(header(&answer, "cache-control"), "no-cache, no-store, must-revalidate");
+		get("/v1/ready");
+		got(503, "{\"status\":\"store_failing\",\"reason\":\"store: commit: \\\"no\\\" space\"}");
+		CHECK_STR(header(&answer, "electric-reason"), "store-failing");
+	}
+	HAPPENS(engine.status = SHAPES_ACTIVE; engine.store_fails = NULL);
+	get("/v1/health");
+	got(200, "{\"status\":\"active\"}");
+	get("/v1/ready");
+	got(200, "{\"status\":\"ready\"}");
+	CHECK(header(&answer, "electric-reason") == NULL);
 	end();
 }
 
@@ -1675,6 +1712,7 @@ int main(void)
 	signal(SIGPIPE, SIG_IGN);
 	log_init(LOG_ERROR + 1);
 	RUN(test_routes);
+	RUN(test_store_fails);
 	RUN(test_no_place);
 	RUN(test_lookup);
 	RUN(test_lookup_refused);
