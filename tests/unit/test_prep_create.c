@@ -1052,6 +1052,43 @@ static void test_pieces(void)
 	prep_close(&p);
 }
 
+/* A store that takes nothing while rows are copied: the copy waits for room, and not for ever. Its transaction ends, clients are
+ * told what it is, and the other shapes of the snapshot don't wait in their turn. */
+static void test_store_takes_nothing(bool failing)
+{
+	enum { VALUE = 5000, ROWS = 4000 }; /* 40 MB */
+	struct prep p;
+	prep_open(&p);
+	char *value = mem_alloc(VALUE + 1);
+	memset(value, 'x', VALUE);
+	value[VALUE] = '\0';
+	script.value = value;
+	script.rows = ROWS;
+	struct shape *all[] = {prep_shape(&p, 1, NULL), prep_shape(&p, 2, NULL)};
+	p.engine->writer.wait_max_ms = 20;
+	atomic_store(&p.engine->store_failing, failing ? FAILING_COMMITS : 0);
+	snprintf(p.engine->failing_text, sizeof p.engine->failing_text, "store: commit: No space left on device");
+	CHECK(run_next(&p, &p.create));
+	CHECK(script.steps < ROWS);
+	CHECK_INT(script.copies, 1);
+	drain(&p);
+	CHECK(p.pieces > 100);
+	CHECK_INT(p.completed, 0);
+	for (int i = 0; i < 2; i++) {
+		struct err e = why_of(all[i]);
+		CHECK_INT(tail_state(all[i]), SHAPE_FAILED);
+		CHECK_INT(e.kind, ERR_TIMEOUT);
+		CHECK_INT(err_reason(&e), REASON_STORE_FAILING);
+		CHECK(strstr(e.text, failing ? "No space left" : "too slow") != NULL);
+	}
+	atomic_store(&p.engine->store_failing, 0);
+	check_at_rest(&p, all, 2);
+	let_go(all, 2);
+	script.value = NULL;
+	free(value);
+	prep_close(&p);
+}
+
 int main(void)
 {
 	log_init(LOG_ERROR);
@@ -1095,6 +1132,8 @@ int main(void)
 	RUN(test_every_step_taken_again, ACT_DROP);
 	RUN(test_changes_only);
 	RUN(test_pieces);
+	RUN(test_store_takes_nothing, true);
+	RUN(test_store_takes_nothing, false);
 	RUN(test_warm_first);
 	return check_done("prep_create");
 }

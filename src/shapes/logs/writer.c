@@ -31,15 +31,17 @@
  * commit costs the same (some 0.5 ms of a processor, most of it in the kernel) for one row as for a thousand. */
 #define GATHER_MS 10
 
-/* Why something waits longer than it may. */
+/* Why something waits longer than it may. Clients are told that it is the store, which isn't what a timeout means else. */
 static int too_long(struct shapes *s, struct err *e)
 {
 	char why[300];
 	if (atomic_load(&s->stopping))
 		return err_set(e, ERR_CANCELLED, "stopping");
 	if (shapes_store_failing(s, NULL, why, sizeof why))
-		return err_set(e, ERR_TIMEOUT, "The storage can't be written: %s", why);
-	return err_set(e, ERR_TIMEOUT, "The storage is too slow: it did not take what was to be written in time");
+		err_set(e, ERR_TIMEOUT, "The storage can't be written: %s", why);
+	else
+		err_set(e, ERR_TIMEOUT, "The storage is too slow: it did not take what was to be written in time");
+	return err_why(e, REASON_STORE_FAILING);
 }
 
 static int64_t wait_max(const struct writer *w, int64_t usual_ms) { return w->wait_max_ms != 0 ? w->wait_max_ms : usual_ms; }
