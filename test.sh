@@ -145,7 +145,7 @@ packages() {
 	[ "$(node --version 2>/dev/null | sed -E 's/^v([0-9]+).*/\1/')" -ge 18 ] 2>/dev/null || list+=(nodejs npm)
 	if wants_any e2e e2e-asan e2e-tsan; then
 		command -v openssl >/dev/null || list+=(openssl)
-		wish+=(chromium)
+		wish+=(chromium gdb)
 	fi
 	apt_install "${list[@]}" -- "${wish[@]}" || return 1
 	# Programs of these only, no services: for the tests of what docker/ has.

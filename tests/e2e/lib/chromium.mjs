@@ -1,8 +1,9 @@
 // A headless Chromium that is driven over a pipe, and tells of a page what its user's console would: errors, requests, a picture.
 
 import { spawn } from 'node:child_process'
+import { cannot } from './cannot.mjs'
 import { tool } from './nginx.mjs'
-import { assert, atExit, temporary, until, within } from './util.mjs'
+import { atExit, temporary, until, within } from './util.mjs'
 
 const FLAGS = [
   '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
@@ -13,11 +14,7 @@ const CALL_MS = 60000
 // Undefined where there is none, which in CI is a failure. Ends with the test.
 export async function browser(t) {
   const chromium = tool('chromium')
-  if (!chromium) {
-    assert(process.env.CI !== 'true', 'no chromium: test.sh installs it')
-    t.note('not run: there is no chromium')
-    return undefined
-  }
+  if (!chromium) return cannot(t, 'there is no chromium: test.sh installs it')
   const child = spawn(chromium, [...FLAGS, `--user-data-dir=${temporary('chromium')}`, 'about:blank'], { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'], detached: true })
   const ended = new Promise((done) => child.on('close', done))
   const kill = () => child.exitCode === null && child.signalCode === null && process.kill(-child.pid, 'SIGKILL')

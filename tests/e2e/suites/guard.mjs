@@ -1,13 +1,13 @@
 // The WAL that Postgres keeps for our slot: what holds it, what doesn't, and what is done about it (docs/invariants.md 4).
 
-import { spawn, spawnSync } from 'node:child_process'
-import { rmSync } from 'node:fs'
+import { spawn } from 'node:child_process'
 import net from 'node:net'
+import { smallDisk, storeOn } from '../lib/disk.mjs'
 import { connections, get, readAll, shape, shapeUrl } from '../lib/http.mjs'
 import { Postgres } from '../lib/pg.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
-import { assert, delay, equal, pause, temporary, until } from '../lib/util.mjs'
+import { assert, delay, equal, pause, until } from '../lib/util.mjs'
 
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY, v text)'
 const OTHER = 'CREATE TABLE other (id int PRIMARY KEY)'
@@ -50,16 +50,10 @@ async function passes(w, what, ms = 20000) {
 
 // A daemon whose store can be filled; undefined where that can't be had.
 async function onSmallDisk(t, options) {
-  const dir = temporary('tmpfs')
-  const mount = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=6m', 'tmpfs', dir], { encoding: 'utf8' })
-  if (mount.status !== 0) {
-    t.note(`not tested: no tmpfs can be mounted here (${mount.stderr.trim()})`)
-    return undefined
-  }
-  t.cleanup(() => spawnSync('umount', ['-l', dir]))
+  const disk = smallDisk(t)
+  if (!disk) return undefined
   const w = await world(t, { sql: [TABLE, OTHER, FILLER, fill(1, 3)], start: false, ...options })
-  rmSync(w.busbar.storage, { recursive: true })
-  w.busbar.storage = dir
+  storeOn(disk, w.busbar)
   await w.busbar.start()
   return {
     ...w,
@@ -68,7 +62,7 @@ async function onSmallDisk(t, options) {
         await w.sql(fill(1000 * (i + 1), 1000 * (i + 1) + 200, 1000))
       await until('it complains about the store', () => /\[error\].*store/i.test(w.busbar.output), 20000)
     },
-    makeRoom: () => spawnSync('mount', ['-o', 'remount,size=400m', dir]),
+    makeRoom: disk.makeRoom,
   }
 }
 

@@ -4,6 +4,7 @@
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { ACCESS, becomes, both, clock, eachRotates, MINE, parked, published, reasons, refusal, refused, rotated, settled, SHAPE, toldNothing } from '../lib/access.mjs'
+import { cannot } from '../lib/cannot.mjs'
 import { commitsEnd, commitsHang } from '../lib/commits.mjs'
 import { readAll, shape } from '../lib/http.mjs'
 import { Postgres } from '../lib/pg.mjs'
@@ -717,7 +718,7 @@ test('born while a commit was streamed and still counts as running: its set is t
 // pg_receivewal is the standby; it stands still most of the time, so that each commit waits for it.
 test('born beside steady writers whose commits wait for a slow standby', { timeout: 120000 }, async (t) => {
   const tool = '/usr/lib/postgresql/15/bin/pg_receivewal'
-  if (!existsSync(tool)) return t.note('no pg_receivewal: not tested')
+  if (!existsSync(tool)) return cannot(t, `there is no ${tool}`)
   const pg = await Postgres.create()
   const w = await world(t, { pg, sql: ACCESS })
   const standby = spawn(tool, ['-D', temporary('wal'), '--synchronous', '-d', `${pg.url('postgres')}&application_name=slow`], { stdio: 'ignore' })

@@ -3,6 +3,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { cannot } from '../lib/cannot.mjs'
 import { commitsEnd, commitsHang } from '../lib/commits.mjs'
 import { readAll, shape } from '../lib/http.mjs'
 import { Postgres } from '../lib/pg.mjs'
@@ -191,9 +192,9 @@ test('rule 1: a commit that hangs for a standby, of who wrote before the table j
   w.undisturbed()
 })
 
-// A debugger holds the backend there; where there is none, or it may not, nothing is tested.
+// A debugger holds the backend there.
 test('rule 1: a commit that is visible already and still has its locks, of who wrote before the table joined', { timeout: 120000 }, async (t) => {
-  if (spawnSync('gdb', ['--version']).status !== 0) return t.note('no gdb: not tested')
+  if (spawnSync('gdb', ['--version']).status !== 0) return cannot(t, 'there is no gdb: test.sh installs it')
   const w = await world(t, { sql: [TABLE, FULL] })
   const early = await w.session()
   const { pid } = (await early.query('SELECT pg_backend_pid() AS pid')).rows[0]
@@ -210,7 +211,7 @@ test('rule 1: a commit that is visible already and still has its locks, of who w
   await until('gdb is there', () => over || existsSync(join(dir, 'there')), 20000)
   const commit = early.query('COMMIT')
   await until('the commit is held up, or gdb may not hold it', () => over || existsSync(held_), 20000)
-  if (over) return t.note('gdb may not attach: not tested')
+  if (over) return cannot(t, 'gdb may not attach to a backend')
   equal((await w.sql('SELECT count(*)::int AS n FROM t')).rows[0].n, 3, 'visible rows')
   equal((await w.sql("SELECT FROM pg_locks WHERE pid = $1 AND relation = 't'::regclass", [pid])).rowCount > 0, true, 'its lock')
   const f = w.follow({ table: 't' })
