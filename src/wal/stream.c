@@ -27,6 +27,7 @@
 #include "wal/pgoutput.h"
 #include "wal/setup.h"
 #include "wal/skew.h"
+#include "wal/stall.h"
 
 #define FEEDBACK_MAX_MS 10000   /* at least this often, or wal_sender_timeout / 3 if that is less */
 #define FEEDBACK_MIN_MS 10      /* at most this often for a new durable position: it costs the server, too */
@@ -52,15 +53,11 @@
 /*
  * A walsender that lives answers a question at once, unless it reads a huge transaction that has nothing for us: older
  * minor versions hear nothing then. So after this much silence another session looks at what it does (and again each
- * time the second has passed). One that waits for us hangs, or its network swallows all: a new connection. One that
- * seems to work may go on as long as it is seen to get on, else until a limit, which doubles with each connection that
- * got no further than the one before: whatever it takes, it is reached in the end.
+ * time the second has passed); what follows from that: stall.h.
  */
 #define SILENT_MAX_MS 25000
 #define LOOK_EVERY_MS 10000
 #define AWAY_MS 5000 /* between two turns that should be LOOP_IDLE_MS apart: the process was stopped, or the machine */
-#define STALL_FIRST_MS 60000
-#define STALL_DOUBLINGS_MAX 6   /* 64 minutes */
 #define STABLE_MS 5000          /* a stream that ran this long starts its next back-off from the beginning */
 #define LAST_WORDS_MS 2000      /* for the error that ended the stream to come in */
 
@@ -97,8 +94,6 @@ struct stream {
 	int64_t heard_ms;    /* something came, or we didn't listen */
 	int64_t look_ms;     /* the next look at a silent server */
 	int64_t turn_ms;     /* when we listened last */
-	char looked_like[300]; /* ... and what the last one showed; "" none yet */
-	int64_t moved_ms;    /* when that changed last */
 	int64_t running_since_ms, received_ms, sent_ms, asked_ms, feedback_ms;
 	struct skew skew;
 
@@ -109,8 +104,7 @@ struct stream {
 	_Atomic lsn_t give_up_confirmed;
 	_Atomic int64_t give_up_bytes;
 	int64_t backoff_ms;       /* the next wait; 0: none yet */
-	int stalls;               /* connections given up one after the other that got no further than `stalled_at` */
-	lsn_t stalled_at;
+	struct stall stall;
 	int64_t failing_since_ms; /* 0: not failing */
 	char last_error[900];
 	bool tells;            /* the failed attempt at hand is said in the log */
@@ -266,16 +260,9 @@ static int64_t feedback_due(struct stream *s)
 
 /* ---- a silent server ---- */
 
-static int64_t stall_limit(const struct stream *s)
-{
-	int n = s->received > s->stalled_at ? 0 : s->stalls;
-	return (int64_t)STALL_FIRST_MS << (n < STALL_DOUBLINGS_MAX ? n : STALL_DOUBLINGS_MAX);
-}
-
 static int give_up_connection(struct stream *s, const char *what, struct err *e)
 {
-	s->stalls = s->received > s->stalled_at ? 1 : s->stalls + 1;
-	s->stalled_at = s->received > s->stalled_at ? s->received : s->stalled_at;
+	stall_gave_up(&s->stall, s->received);
 	return err_set(e, ERR_PG_CONN, "the replication connection has been silent for %llds: %s",
 	               (long long)((clock_mono_ms() - s->heard_ms) / 1000), what);
 }
@@ -305,20 +292,21 @@ static int look_at_server(struct stream *s, struct err *e)
 		snprintf(what, sizeof what, "and Postgres doesn't answer elsewhere either (%.300s)", e->text);
 		return give_up_connection(s, what, e);
 	}
-	if (!failed && (!look.there || look.waits)) {
-		snprintf(what, sizeof what, "the server's process for it %s%s", look.there ? "doesn't react: " : "is gone", look.state);
-		return give_up_connection(s, what, e);
-	}
-	if (!failed && strcmp(look.state, s->looked_like) != 0) {
-		snprintf(s->looked_like, sizeof s->looked_like, "%s", look.state);
-		s->moved_ms = now_ms;
-	}
-	int64_t still_since_ms = s->moved_ms > s->heard_ms ? s->moved_ms : s->heard_ms;
-	if (now_ms - still_since_ms < stall_limit(s)) {
+	switch (stall_decide(&s->stall, failed ? NULL : &look, now_ms, s->heard_ms, s->received)) {
+	case STALL_GO_ON:
 		log_debug("The replication connection is silent; the server's process for it: %s", failed ? e->text : look.state);
 		return 0;
+	case STALL_GONE:
+		snprintf(what, sizeof what, "the server's process for it is gone%s", look.state);
+		break;
+	case STALL_HANGS:
+		snprintf(what, sizeof what, "the server's process for it doesn't react: %s", look.state);
+		break;
+	case STALL_STANDS:
+		snprintf(what, sizeof what, "the server's process for it doesn't get on (%s); the next one gets more time",
+		         s->stall.looked_like);
+		break;
 	}
-	snprintf(what, sizeof what, "the server's process for it doesn't get on (%s); the next one gets more time", s->looked_like);
 	return give_up_connection(s, what, e);
 }
 
@@ -621,11 +609,11 @@ static void set_running(struct stream *s, lsn_t start_at)
 	s->tls = PQsslInUse(s->conn) != 0;
 	s->messages = s->window_at = s->napped_at = 0;
 	s->hurried = false;
-	s->heard_ms = s->moved_ms = now_ms;
+	s->heard_ms = now_ms;
 	s->look_ms = 0;
 	s->skew = (struct skew){0}; /* it may be another server */
 	s->ask_now = true;
-	s->looked_like[0] = '\0';
+	stall_begin(&s->stall, now_ms);
 	s->running_since_ms = s->received_ms = s->sent_ms = s->asked_ms = s->turn_ms = now_ms;
 	int64_t third_ms = s->setup.wal_sender_timeout_ms / 3;
 	s->feedback_ms = third_ms > 0 && third_ms < FEEDBACK_MAX_MS ? third_ms : FEEDBACK_MAX_MS;

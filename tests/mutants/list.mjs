@@ -142,4 +142,24 @@ export const mutants = [
     rule: '7.3', what: 'what a lost transaction counted stays', file: 'src/shapes/ingest/commit.c', test: 'test_ingest_sets',
     from: '\tinner_txn_clear(in);\n\ttxn_forget(in);', to: '\ttxn_forget(in);',
   },
+  {
+    rule: '4.3', what: 'a copy goes on when the store has no room', file: 'src/shapes/prep/copy.c', test: 'test_prep_create',
+    from: '\t\treturn room < 0 ? -1 : 0;\n', to: '\t\treturn 0;\n',
+  },
+  {
+    rule: '4.3', what: 'a copy asks for no room', file: 'src/shapes/prep/copy.c', test: 'test_prep_create',
+    from: '\tif (room == 0)\n\t\troom = writer_room(c->s, c->shape, e);\n', to: '',
+  },
+  {
+    rule: '4.6', what: 'a walsender that gets on is cut off', file: 'src/wal/stall.c', test: 'test_stall',
+    from: '\t\tt->moved_ms = now_ms;\n\t}\n', to: '\t}\n',
+  },
+  {
+    rule: '4.6', what: 'each connection gets no more time than the last', file: 'src/wal/stall.c', test: 'test_stall',
+    from: 't->given_up = received > t->at ? 1 : t->given_up + 1;', to: 't->given_up = 1;',
+  },
+  {
+    rule: '4.6', what: 'a walsender that stands is never given up', file: 'src/wal/stall.c', test: 'test_stall',
+    from: 'n < STALL_DOUBLINGS_MAX ? n : STALL_DOUBLINGS_MAX', to: 'n',
+  },
 ]
