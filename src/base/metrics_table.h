@@ -61,6 +61,9 @@ METRIC(WAL_HELD_BY_US, "busbar.wal_held_by_us_bytes", LEVEL, BYTES, NONE, "... o
 METRIC(WAL_HELD_BY_OTHERS, "busbar.wal_held_by_others_bytes", LEVEL, BYTES, NONE,
        "... and so much is behind what we have confirmed: a transaction that is still open holds it")
 METRIC(WAL_LIMIT, "busbar.wal_limit_bytes", LEVEL, BYTES, NONE, "BUSBAR_WAL_LIMIT; absent: none")
+METRIC(WAL_STANDING_STILL, "busbar.wal_standing_still_seconds", LEVEL, SECONDS, NONE,
+       "How long what we have confirmed has stood still while there was more; 0 while it moves")
+METRIC(WAL_LIMIT_AGE, "busbar.wal_limit_age_seconds", LEVEL, SECONDS, NONE, "BUSBAR_WAL_LIMIT_AGE; absent: none")
 METRIC(WAL_GUARD_STEP, "busbar.wal_guard_step", LEVEL, ONE, NONE,
        "What the guard of the WAL does: 0 nothing, 1 warns, 2 refuses new shapes, 3 drops what holds us back, 4 has given the slot up")
 METRIC(SLOT_STATE, "busbar.slot_state", LEVEL, ONE, SLOT_STATE, "1 for what Postgres says of our slot, 0 for the others")
@@ -73,6 +76,7 @@ METRIC(SUBQUERY_SETS, "busbar.subquery_sets_bytes", LEVEL, BYTES, NONE, "What su
 METRIC(WAITERS, "busbar.waiters", GAUGE, ONE, WAITERS, "Clients that wait: for a change, as an event stream, for anything else")
 METRIC(ROTATIONS, "busbar.rotations", COUNTER, ONE, REASON, "Shapes that ended, by reason: docs/protocol.md 11")
 METRIC(REFUSALS, "busbar.refusals", COUNTER, ONE, REASON, "Requests refused with 503, by reason: docs/protocol.md 11")
+METRIC(REFETCHES, "busbar.refetches", COUNTER, ONE, REASON, "Requests answered 409, to fetch anew, by reason: docs/protocol.md 11")
 METRIC(TRANSACTIONS, "busbar.transactions", COUNTER, ONE, NONE, "Transactions read from the stream")
 METRIC(CHANGES, "busbar.changes", COUNTER, ONE, NONE, "Changed rows read from the stream")
 METRIC(LOG_ENTRIES, "busbar.log_entries", COUNTER, ONE, NONE, "Entries put into the logs of shapes")

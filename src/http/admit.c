@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/metrics.h"
+#include "http/note.h"
 #include "http/reply.h"
 
 #define RETRY_AFTER_S_MIN 1 /* of a time of one's own; Electric's are 6 to 10 for everybody */
@@ -164,9 +165,10 @@ enum step admit_refuse(struct request *r)
 	reply_headerf(&p, "retry-after", "%d", initial ? own_time(r) : admit_retry_after(r, EXISTING_RETRY_AFTER_S * 1000));
 	enum reason why = initial ? REASON_LIMIT_INITIAL : REASON_LIMIT_EXISTING;
 	reply_reason(&p, why);
-	reply_note_refusal(why, reason_text(why));
-	buf_printf(&body, "{\"code\":\"concurrent_request_limit_exceeded\",\"message\":\"Concurrent %s request limit exceeded "
-	           "(limit: %lld), please retry\"}", initial ? "initial" : "existing",
-	           (long long)(initial ? c->live.max_concurrent_initial : c->live.max_concurrent_existing));
+	char text[120];
+	snprintf(text, sizeof text, "Concurrent %s request limit exceeded (limit: %lld), please retry", initial ? "initial" : "existing",
+	         (long long)(initial ? c->live.max_concurrent_initial : c->live.max_concurrent_existing));
+	note_refusal(r, why, text);
+	buf_printf(&body, "{\"code\":\"concurrent_request_limit_exceeded\",\"message\":\"%s\"}", text);
 	return reply_buf(r, &p, &body);
 }

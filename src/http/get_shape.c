@@ -13,6 +13,7 @@
 #include "http/answer.h"
 #include "http/handlers.h"
 #include "http/hold.h"
+#include "http/note.h"
 #include "http/reply.h"
 #include "http/resolve.h"
 #include "http/subset.h"
@@ -105,7 +106,7 @@ static enum step find_or_create(struct request *r, const struct shape_def *def)
 		if (found == NULL) {
 			log_seldom(LOG_WARNING, log_repeat_key(0, e.text, strlen(e.text)), "cannot create a shape of \"%s\".\"%s\": %s",
 			           def->table->schema, def->table->name, e.text);
-			return reply_refused(r, err_reason(&e), "Failed to create shape, please retry", 1, false);
+			return reply_refused_by(r, err_reason(&e), "Failed to create shape, please retry", e.text, 1, false);
 		}
 	}
 	request_set_shape(r, found);
@@ -129,7 +130,11 @@ static enum step resolve(struct request *r, const struct shape_params *p, struct
 	enum step step = find_or_create(r, def);
 	if (step != STEP_NEXT)
 		return step;
-	return enter(r, p->offset_kind == OFFSET_AT ? PHASE_CONFLICT : PHASE_STARTED);
+	if (p->offset_kind != OFFSET_AT)
+		return enter(r, PHASE_STARTED);
+	if (p->handle != NULL)
+		note_named(r, p->handle, p->handle_len);
+	return enter(r, PHASE_CONFLICT);
 }
 
 /* A whole number and nothing else; what doesn't fit is as good as absent. */
@@ -252,6 +257,7 @@ static enum step snapshot_failed(struct request *r, const struct err *e)
 	                (strncmp(e->sqlstate, "42", 2) == 0 || strncmp(e->sqlstate, "54", 2) == 0);
 	switch (hopeless ? ERR_PROTOCOL : e->kind) {
 	case ERR_NOT_FOUND:
+		note_refetch(r, err_reason(e), e->text);
 		return reply_must_refetch(r, NULL, err_reason(e));
 	case ERR_REQUEST:
 		return reply_error(r, "where", e->text);

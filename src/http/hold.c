@@ -49,7 +49,8 @@ enum step hold_current(struct request *r)
 	case SHAPES_UNPROVEN:
 		if (now(r) < until && !stopping(r))
 			return request_park(r, until);
-		return reply_refused(r, stopping(r) ? REASON_STOPPING : REASON_STARTING, "Starting, please retry", 1, false);
+		return reply_refused_by(r, stopping(r) ? REASON_STOPPING : REASON_STARTING, "Starting, please retry",
+		                        "whether another instance holds the lock of the replication slot isn't known yet", 1, false);
 	default:
 		break;
 	}

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "base/events.h"
 #include "base/metrics.h"
+#include "http/note.h"
 #include "http/refusal.h"
 #include "http/work.h"
 
@@ -372,13 +372,8 @@ void reply_reason(struct reply *p, enum reason why)
 	reply_header(p, "electric-reason", reason_code(why));
 }
 
-void reply_note_refusal(enum reason why, const char *text)
-{
-	metric_add_label(METRIC_REFUSALS, why, 1);
-	event_put(EVENT_REFUSAL, why, NULL, NULL, "%s", text);
-}
-
-static enum step message(struct request *r, unsigned status, enum reason why, const char *text, int retry_after_s, bool known)
+static enum step message(struct request *r, unsigned status, enum reason why, const char *text, const char *cause, int retry_after_s,
+                         bool known)
 {
 	struct reply p;
 	struct buf body = BUF_INIT(1u << 20);
@@ -391,7 +386,7 @@ static enum step message(struct request *r, unsigned status, enum reason why, co
 		reply_headerf(&p, "retry-after", "%d", retry_after_s);
 	if (why != REASON_NONE) {
 		reply_reason(&p, why);
-		reply_note_refusal(why, text);
+		note_refusal(r, why, cause);
 	}
 	buf_puts(&body, "{\"message\":");
 	buf_json_string(&body, text, strlen(text));
@@ -402,13 +397,18 @@ static enum step message(struct request *r, unsigned status, enum reason why, co
 enum step reply_message(struct request *r, unsigned status, const char *text, int retry_after_s, bool known)
 {
 	REQUIRE(status != 503);
-	return message(r, status, REASON_NONE, text, retry_after_s, known);
+	return message(r, status, REASON_NONE, text, NULL, retry_after_s, known);
 }
 
 enum step reply_refused(struct request *r, enum reason why, const char *text, int retry_after_s, bool known)
 {
+	return reply_refused_by(r, why, text, text, retry_after_s, known);
+}
+
+enum step reply_refused_by(struct request *r, enum reason why, const char *text, const char *cause, int retry_after_s, bool known)
+{
 	REQUIRE(why != REASON_NONE);
-	return message(r, 503, why, text, retry_after_s, known);
+	return message(r, 503, why, text, cause, retry_after_s, known);
 }
 
 enum step reply_body_error(struct request *r, unsigned status, const char *error, const char *details)
@@ -431,6 +431,9 @@ enum step reply_must_refetch(struct request *r, const char *handle, enum reason 
 {
 	static const char body[] = "[{\"headers\":{\"control\":\"must-refetch\"}}]";
 	struct reply p;
+	metric_add_label(METRIC_REFETCHES, why, 1);
+	if (why == REASON_UNKNOWN_HANDLE || why == REASON_OTHER_DEFINITION)
+		note_refetch(r, why, NULL);
 	reply_begin_shape(r, &p, 409, handle != NULL ? "public, max-age=60, must-revalidate"
 	                                             : "public, max-age=1, must-revalidate", TYPE_JSON);
 	if (handle != NULL) {

@@ -45,12 +45,12 @@ enum step reply_error(struct request *r, const char *field, const char *text);
 enum step reply_message(struct request *r, unsigned status, const char *text, int retry_after_s, bool known);
 /* 503 {"message":…}; what is refused, and why, is counted and remembered. */
 enum step reply_refused(struct request *r, enum reason why, const char *text, int retry_after_s, bool known);
+/* The same where the message is for clients and tells less than we know: `cause` is for the operator, and isn't sent. */
+enum step reply_refused_by(struct request *r, enum reason why, const char *text, const char *cause, int retry_after_s, bool known);
 /* electric-reason; after what Electric sends. */
 void reply_reason(struct reply *p, enum reason why);
-/* For a 503 that isn't made by reply_refused(). */
-void reply_note_refusal(enum reason why, const char *text);
 enum step reply_body_error(struct request *r, unsigned status, const char *error, const char *details);
-/* 409; handle NULL: none. */
+/* 409; handle NULL: none. Counted; remembered if it tells of no shape's end but of the handle. */
 enum step reply_must_refetch(struct request *r, const char *handle, enum reason why);
 
 /* cache-control of an answer with this status that isn't about data (docs/protocol.md 4.2, 1 to 4), and its

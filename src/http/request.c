@@ -93,6 +93,7 @@ void request_free(struct request *r)
 		if (r->release[i] != NULL)
 			r->release[i](r);
 	request_shed(r);
+	free(r->named);
 	if (r->conn->request == r)
 		r->conn->request = NULL;
 	r->magic = 0;

@@ -88,6 +88,7 @@ struct request {
 	uint8_t waits_as;      /* enum metric_waiters and one, 0: as none */
 	int64_t cursor;
 	struct subset_request *subset; /* NULL: it asks for no subset */
+	char *named;           /* the handle that isn't served, while the one that is comes into being; NULL: none, or no handle of ours */
 };
 
 /* ---- its life ------------------------------------------------------------------------------------ */

@@ -47,11 +47,17 @@ static enum step no_such_table(struct request *r, const struct def_table_name *n
 	return reply_error(r, complaint.field, complaint.text);
 }
 
-static enum step look_up_later(struct request *r)
+/* `cause`: for the operator. */
+static enum step no_database(struct request *r, enum reason why, const char *cause)
+{
+	return reply_refused_by(r, stopping(r) ? REASON_STOPPING : why, NO_DATABASE, cause, 1, false);
+}
+
+static enum step look_up_later(struct request *r, const struct err *e)
 {
 	if (now(r) < r->began_ms + LOOK_UP_HOLD_MS && !stopping(r))
 		return request_park(r, now(r) + LOOK_UP_AGAIN_MS);
-	return reply_refused(r, stopping(r) ? REASON_STOPPING : REASON_POSTGRES_AWAY, NO_DATABASE, 1, false);
+	return no_database(r, REASON_POSTGRES_AWAY, e->text);
 }
 
 /* The table by look-up, which the request holds. An outage while the service isn't active is waited out with it. */
@@ -78,7 +84,7 @@ static enum step look_up(struct request *r, struct table_lookup **lookup, const 
 				drop(r, lookup);
 				return hold_ready(r);
 			}
-			return reply_refused(r, stopping(r) ? REASON_STOPPING : REASON_POSTGRES_SLOW, NO_DATABASE, 1, false);
+			return no_database(r, REASON_POSTGRES_SLOW, "Postgres doesn't say in time what the table is");
 		}
 		if (active && e.kind == ERR_PG)
 			return reply_error(r, "table", e.text);
@@ -86,12 +92,12 @@ static enum step look_up(struct request *r, struct table_lookup **lookup, const 
 			return reply_refused(r, err_reason(&e), e.text, 5, false);
 		drop(r, lookup);
 		if (active) /* the stream will notice too, or only sessions are short */
-			return look_up_later(r);
+			return look_up_later(r, &e);
 		enum step step = hold_ready(r);
 		if (step != STEP_NEXT)
 			return step;
 	}
-	return reply_refused(r, REASON_POSTGRES_AWAY, NO_DATABASE, 1, false);
+	return no_database(r, REASON_POSTGRES_AWAY, e.text);
 }
 
 /* ---- tables of subqueries ------------------------------------------------------------------------------- */

@@ -17,6 +17,7 @@
 #include "http/condition.h"
 #include "http/hold.h"
 #include "http/lines.h"
+#include "http/note.h"
 #include "http/reply.h"
 
 #define SUBSET_SQL_BYTES_MAX (8u << 20) /* of a condition, and of an order */
@@ -318,6 +319,7 @@ static enum step reply_failed(struct request *r, struct err *e)
 	}
 	switch (e->kind) {
 	case ERR_NOT_FOUND:
+		note_refetch(r, err_reason(e), e->text);
 		return reply_must_refetch(r, NULL, err_reason(e));
 	case ERR_REQUEST:
 		return reply_subset_error(r, "where", e->text);

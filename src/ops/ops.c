@@ -49,10 +49,12 @@ static void wal_levels(const struct guard_state *wal)
 		[SLOT_UNRESERVED] = SLOT_IS_UNRESERVED, [SLOT_LOST] = SLOT_IS_LOST,
 	};
 	static const enum metric figures[] = {METRIC_E_RETAINED_WAL, METRIC_E_CONFIRMED_LAG, METRIC_WAL_RETAINED, METRIC_WAL_HELD_BY_US,
-	                                      METRIC_WAL_HELD_BY_OTHERS, METRIC_SLOT_STATE};
+	                                      METRIC_WAL_HELD_BY_OTHERS, METRIC_WAL_STANDING_STILL, METRIC_SLOT_STATE};
 	metric_set(METRIC_WAL_GUARD_STEP, wal->step);
 	if (wal->limit_bytes > 0)
 		metric_set(METRIC_WAL_LIMIT, wal->limit_bytes);
+	if (wal->limit_age_ms > 0)
+		metric_set(METRIC_WAL_LIMIT_AGE, wal->limit_age_ms * 1000);
 	if (!wal->known) {
 		for (size_t i = 0; i < ARRAY_LEN(figures); i++)
 			metric_unset(figures[i]);
@@ -63,6 +65,7 @@ static void wal_levels(const struct guard_state *wal)
 	metric_set(METRIC_WAL_RETAINED, wal->retained_bytes);
 	metric_set(METRIC_WAL_HELD_BY_US, wal->ours_bytes);
 	metric_set(METRIC_WAL_HELD_BY_OTHERS, wal->others_bytes);
+	metric_set(METRIC_WAL_STANDING_STILL, wal->age_ms * 1000);
 	metric_set_state(METRIC_SLOT_STATE, states[wal->slot]);
 }
 

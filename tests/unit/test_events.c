@@ -1,10 +1,17 @@
 /* test_events.c - the ring of events: what is counted together and what isn't, its bound, many threads at once. */
 #include <pthread.h>
-#include <time.h>
+#include <stdatomic.h>
 
-#include "base/clock.h"
-#include "base/events.h"
+/* The ring's time is ours. */
+#define clock_wall_us test_wall_us
+#include "base/events.c"
 #include "check.h"
+
+static _Atomic int64_t now_us = 1764000000000000;
+
+int64_t test_wall_us(void) { return atomic_load(&now_us); }
+
+static void pass(int64_t ms) { atomic_fetch_add(&now_us, ms * 1000); }
 
 static struct event got[EVENTS_MAX + 1];
 
@@ -12,13 +19,6 @@ static uint64_t newest(void)
 {
 	struct event e;
 	return events_copy(&e, 1, 0) == 1 ? e.number : 0;
-}
-
-static void wait_apart(void)
-{
-	int64_t until = clock_wall_us() + (EVENT_TOGETHER_MS + 5) * 1000;
-	while (clock_wall_us() < until)
-		nanosleep(&(struct timespec){0, 1000000}, NULL);
 }
 
 static void test_counted_together(void)
@@ -45,7 +45,7 @@ static void test_counted_together(void)
 /* A thousand tables that go by one cause don't wash everything else away. */
 static void test_alike(void)
 {
-	wait_apart();
+	pass(EVENT_AGAIN_MS);
 	uint64_t before = newest(), all = 0;
 	char table[40];
 	for (int i = 0; i < 1000; i++) {
@@ -63,12 +63,72 @@ static void test_alike(void)
 
 static void test_apart(void)
 {
-	wait_apart();
+	pass(EVENT_AGAIN_MS);
 	uint64_t before = newest();
 	event_put(EVENT_REFUSAL, REASON_LIMIT_INITIAL, NULL, NULL, "too many");
-	wait_apart();
+	pass(EVENT_AGAIN_MS);
 	event_put(EVENT_REFUSAL, REASON_LIMIT_INITIAL, NULL, NULL, "too many");
 	CHECK_INT(events_copy(got, EVENTS_MAX, before), 2);
+	/* Two shapes that go one after the other are two. */
+	event_put(EVENT_ROTATION, REASON_DELETED, "1-1", "public.t", "deleted");
+	pass(EVENT_TOGETHER_MS);
+	event_put(EVENT_ROTATION, REASON_DELETED, "2-2", "public.t", "deleted");
+	CHECK_INT(events_copy(got, EVENTS_MAX, before), 4);
+	/* A clock that was set back. */
+	pass(-3600000);
+	event_put(EVENT_ROTATION, REASON_DELETED, "2-2", "public.t", "deleted");
+	CHECK_INT(events_copy(got, EVENTS_MAX, before), 5);
+	pass(3600000);
+}
+
+/* An outage of two hours, with an attempt each second and clients that ask: what it began with is still there. */
+static void test_outage(void)
+{
+	enum { ATTEMPTS = 7200 };
+	pass(EVENT_AGAIN_MS);
+	uint64_t before = newest();
+	event_put(EVENT_SLOT, REASON_SLOT_LOST, NULL, NULL, "the cause");
+	int64_t began_us = test_wall_us();
+	for (int i = 0; i < ATTEMPTS; i++) {
+		event_put(EVENT_STREAM, REASON_POSTGRES_AWAY, NULL, NULL, "lost: refused");
+		event_put(EVENT_REFUSAL, REASON_POSTGRES_AWAY, NULL, i % 2 == 0 ? "public.t" : "public.u", "refused");
+		event_put(EVENT_REFUSAL, REASON_STARTING, NULL, NULL, "starting");
+		pass(1000);
+	}
+	CHECK_INT(events_copy(got, EVENTS_MAX, before), 5);
+	CHECK_STR(got[4].text, "the cause");
+	CHECK(got[3].kind == EVENT_STREAM && got[3].count == ATTEMPTS && got[3].at_us == began_us);
+	CHECK_INT(got[3].last_us - began_us, (ATTEMPTS - 1) * 1000000LL);
+	CHECK_INT(got[2].count, ATTEMPTS / 2);
+	CHECK_STR(got[2].table, "public.t");
+	CHECK_INT(got[1].count, ATTEMPTS);
+	CHECK_INT(got[0].count, ATTEMPTS / 2);
+	/* It is over; another is another one. */
+	event_put(EVENT_STREAM, REASON_NONE, NULL, NULL, "runs");
+	pass(2000);
+	event_put(EVENT_STREAM, REASON_POSTGRES_AWAY, NULL, NULL, "lost: refused");
+	CHECK_INT(events_copy(got, EVENTS_MAX, before), 7);
+	CHECK_INT(got[0].count, 1);
+}
+
+/* A crowd that comes for hours, each with a handle of its own, and attempts that say something else each time. */
+static void test_crowd(void)
+{
+	pass(EVENT_AGAIN_MS);
+	char handle[40];
+	uint64_t before = newest(), all = 0;
+	for (int i = 0; i < 60000; i++) {
+		snprintf(handle, sizeof handle, "%d-1700000000000000", i);
+		event_put(EVENT_REFETCH, REASON_UNKNOWN_HANDLE, handle, "public.t", "not known");
+		event_put(EVENT_STREAM, REASON_POSTGRES_AWAY, NULL, NULL, "lost: port %d", i);
+		pass(10);
+	}
+	size_t n = events_copy(got, EVENTS_MAX, before);
+	/* Ten minutes. */
+	CHECK(n <= 2 * EVENT_ALIKE_MAX * (600000 / EVENT_AGAIN_MS + 1));
+	for (size_t i = 0; i < n; i++)
+		all += got[i].count;
+	CHECK_INT(all, 120000);
 }
 
 static void test_bound(void)
@@ -94,7 +154,7 @@ static void test_cut(void)
 	char text[900], last[201];
 	for (size_t i = 0; i + 2 < sizeof text; i += 2)
 		memcpy(text + i, "\xc3\xa9", 3);
-	wait_apart();
+	pass(EVENT_AGAIN_MS);
 	event_put(EVENT_PROCESS, REASON_NONE, text, text, "%s", text);
 	event_put(EVENT_PROCESS, REASON_NONE, text, text, "x%s", text);
 	CHECK_INT(events_copy(got, 2, 0), 2);
@@ -120,7 +180,7 @@ static void test_threads(void)
 {
 	static char a[] = "a", b[] = "b";
 	pthread_t one, two;
-	wait_apart();
+	pass(EVENT_AGAIN_MS);
 	uint64_t before = newest(), all = 0;
 	if (!CHECK(pthread_create(&one, NULL, many, a) == 0 && pthread_create(&two, NULL, many, b) == 0))
 		return;
@@ -140,6 +200,8 @@ int main(void)
 	RUN(test_counted_together);
 	RUN(test_alike);
 	RUN(test_apart);
+	RUN(test_outage);
+	RUN(test_crowd);
 	RUN(test_bound);
 	RUN(test_cut);
 	RUN(test_threads);

@@ -50,7 +50,7 @@ static void test_text(void)
 	CHECK(strstr(text, "busbar_wal_retained_bytes") == NULL);
 	free(text);
 	guard_publish(engine, &(struct guard_state){.known = true, .slot = SLOT_EXTENDED, .retained_bytes = 70, .ours_bytes = 50, .others_bytes = 20,
-	                                            .limit_bytes = 90, .step = GUARD_WARN});
+	                                            .age_ms = 2500, .limit_age_ms = 60000, .limit_bytes = 90, .step = GUARD_WARN});
 	text = scrape();
 	has(text, "# HELP busbar_build_info 1; what runs here\n# TYPE busbar_build_info gauge\n"
 	          "busbar_build_info{version=\"1.2.3\",commit=\"abc\"} 1\n");
@@ -73,6 +73,8 @@ static void test_text(void)
 	has(text, "busbar_wal_held_by_us_bytes 50\n");
 	has(text, "busbar_wal_held_by_others_bytes 20\n");
 	has(text, "busbar_wal_limit_bytes 90\n");
+	has(text, "busbar_wal_standing_still_seconds 2.5\n");
+	has(text, "busbar_wal_limit_age_seconds 60\n");
 	has(text, "busbar_wal_guard_step 1\n");
 	has(text, "electric_postgres_replication_slot_confirmed_flush_lsn_lag 50\n");
 	free(text);
@@ -80,6 +82,7 @@ static void test_text(void)
 	text = scrape();
 	CHECK(strstr(text, "busbar_wal_retained_bytes") == NULL);
 	CHECK(strstr(text, "busbar_slot_state") == NULL);
+	CHECK(strstr(text, "busbar_wal_standing_still") == NULL);
 	free(text);
 }
 

@@ -256,7 +256,7 @@ function selectors(expr) {
 }
 
 // Those that stand for a limit are absent while there is none.
-const ABSENT = new Set(['busbar_wal_limit_bytes', 'busbar_store_limit_bytes', 'busbar_store_used_bytes'])
+const ABSENT = new Set(['busbar_wal_limit_bytes', 'busbar_wal_limit_age_seconds', 'busbar_store_limit_bytes', 'busbar_store_used_bytes'])
 
 class Metrics {
   constructor(text) {

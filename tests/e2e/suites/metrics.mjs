@@ -95,8 +95,12 @@ const PROMISED = {
   busbar_store_failing: ['gauge'],
   busbar_store_bytes: ['gauge'],
   busbar_store_free_bytes: ['gauge'],
+  busbar_wal_standing_still_seconds: ['gauge'],
+  busbar_wal_limit_age_seconds: ['gauge'],
+  busbar_wal_guard_step: ['gauge'],
   busbar_rotations: ['counter', 'reason'],
   busbar_refusals: ['counter', 'reason'],
+  busbar_refetches: ['counter', 'reason'],
   busbar_memory_bytes: ['gauge', 'part', 'store_cache', 'subquery_sets', 'journal', 'writer_queue', 'request_bodies', 'event_streams', 'subset_rows'],
   busbar_connections: ['gauge'],
   busbar_transactions: ['counter'],
@@ -110,8 +114,9 @@ const PROMISED = {
 
 test('every metric that is promised is there from the start, with its type and a closed list of labels', async (t) => {
   const p = await prometheus()
-  const w = await world(t, { sql: [TABLE], env: p.env })
+  const w = await world(t, { sql: [TABLE], env: { ...p.env, BUSBAR_WAL_LIMIT_AGE: '1h' } })
   await until('the clock of Postgres has been read', async () => (await scrape(p.url)).value('busbar_clock_skew_seconds') !== undefined)
+  await until('the guard has looked', async () => (await scrape(p.url)).value('busbar_wal_standing_still_seconds') !== undefined, 60000)
   const m = await scrape(p.url)
   for (const [name, [type, label, ...values]] of Object.entries(PROMISED)) {
     const f = m.families.get(name)
@@ -129,7 +134,7 @@ test('every metric that is promised is there from the start, with its type and a
   assert(m.value('busbar_store_bytes') > 8192 && m.value('busbar_store_free_bytes') > 1e6, 'store')
   // The codes of docs/protocol.md, all of them and no other.
   const codes = [...doc('protocol').split('\n## 11')[1].matchAll(/^\| `([a-z-]+)` \|/gm)].map((c) => c[1]).sort()
-  for (const name of ['busbar_rotations', 'busbar_refusals']) equal(m.labels(name, 'reason').sort(), codes, name)
+  for (const name of ['busbar_rotations', 'busbar_refusals', 'busbar_refetches']) equal(m.labels(name, 'reason').sort(), codes, name)
   const told = doc('operations')
   for (const name of m.families.keys()) assert(told.includes(`\`${name}`), `docs/operations.md doesn't know ${name}`)
   const info = m.families.get('busbar_build_info').samples[0]

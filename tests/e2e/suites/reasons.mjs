@@ -1,12 +1,33 @@
 // Each 409 and 503 says why, in electric-reason: each code that can be caused from outside, seen by a client that waits, and by
-// one that comes later with the handle of a shape that has ended. (Those of damaged and full disks: restarts, unit tests.)
+// one that comes later with the handle of a shape that has ended; and each is in the ring of events with its table and its cause.
+// (Those of damaged and full disks: restarts, unit tests.)
 
 import { Busbar } from '../lib/busbar.mjs'
 import { get, readAll, shape, shapeUrl } from '../lib/http.mjs'
+import { prometheus, scrape } from '../lib/metrics.mjs'
 import { Proxy } from '../lib/proxy.mjs'
 import { test } from '../lib/runner.mjs'
-import { world } from '../lib/setup.mjs'
-import { assert, equal, until } from '../lib/util.mjs'
+import * as setup from '../lib/setup.mjs'
+import { assert, equal, freePort, until } from '../lib/util.mjs'
+
+// A world with the admin port.
+async function world(t, { env = {}, ...options } = {}) {
+  const port = await freePort()
+  const w = await setup.world(t, { env: { BUSBAR_ADMIN_PORT: String(port), ...env }, ...options })
+  w.admin = `http://127.0.0.1:${port}`
+  return w
+}
+
+// The newest event of a kind with this reason: whose it is; a refusal's text says more than the code means.
+async function remembers(w, kind, code, { table, shape = undefined, text }) {
+  const { events } = (await get(`${w.admin}/admin/events?kind=${kind}`)).json()
+  const e = events.find((e) => e.reason === code && e.table === table)
+  assert(e, `no event of ${code} with ${table}: ${JSON.stringify(events)}`)
+  if (shape !== undefined) equal(e.shape, shape, `${code}: shape of the event`)
+  assert(text.test(e.text), `${code}: the event says: ${e.text}`)
+  assert(kind !== 'refusal' || e.text !== e.meaning, `${code}: the event says no more than its code: ${e.text}`)
+  return e
+}
 
 const reason = (a) => a.headers['electric-reason']
 
@@ -85,6 +106,7 @@ test('why a shape ended: to the client that waits, and to one that comes later',
     const what = e.what ?? e.code
     const sql = e.sql.replaceAll('$t', `t${i}`).replaceAll('$p', w.publication)
     const { query } = await endsWith(w, e.code, { table: `t${i}`, ...e.params }, () => w.sql(sql), what)
+    await remembers(w, 'rotation', e.code, { table: `public.t${i}`, shape: query.handle, text: /./ })
     if (!e.later) {
       await remembered(w, e.code, query, what)
       continue
@@ -98,14 +120,25 @@ test('why a shape ended: to the client that waits, and to one that comes later',
 })
 
 test('deleted, other-definition, unknown-handle', async (t) => {
-  const w = await world(t, { sql: [T('t')] })
+  const p = await prometheus()
+  const w = await world(t, { sql: [T('t')], env: p.env })
   const { query } = await endsWith(w, 'deleted', { table: 't' }, async () => {
     equal((await get(shapeUrl(w.busbar.url, { table: 't' }), { method: 'DELETE' })).status, 202, 'DELETE')
   })
   await remembered(w, 'deleted', query)
   const at = await readAll(w.busbar.url, { table: 't' })
   says(await shape(w.busbar.url, { table: 't', columns: 'id', handle: at.handle, offset: at.offset }), 409, 'other-definition', 'another shape')
-  says(await shape(w.busbar.url, { table: 't', handle: '1-1700000000000000', offset: at.offset }), 409, 'unknown-handle', 'nobody')
+  const nobody = '1-1700000000000000'
+  says(await shape(w.busbar.url, { table: 't', handle: nobody, offset: at.offset }), 409, 'unknown-handle', 'nobody')
+  await remembers(w, 'refetch', 'other-definition', { table: 'public.t', shape: at.handle, text: /another definition/ })
+  await remembers(w, 'refetch', 'unknown-handle', { table: 'public.t', shape: nobody, text: /no shape with this handle/ })
+  // A herd is one event; what isn't of our making isn't shown.
+  await Promise.all(Array.from({ length: 50 }, () => shape(w.busbar.url, { table: 't', handle: nobody, offset: at.offset })))
+  equal((await remembers(w, 'refetch', 'unknown-handle', { table: 'public.t', shape: nobody, text: /./ })).count, 51, 'all of them')
+  says(await shape(w.busbar.url, { table: 't', handle: 'my secret', offset: at.offset }), 409, 'unknown-handle', 'a text')
+  assert(!/secret/.test((await get(`${w.admin}/admin/events`)).text()), 'it is shown')
+  const m = await scrape(p.url)
+  equal(['unknown-handle', 'other-definition', 'deleted', 'set-changed'].map((reason) => m.value('busbar_refetches', { reason })), [52, 1, 2, 0], 'counted')
   // What is remembered is in memory.
   await w.busbar.term()
   await w.busbar.start()
@@ -124,6 +157,7 @@ test('limit-shapes, limit-transaction', { timeout: 180000 }, async (t) => {
   const big = "INSERT INTO t SELECT g, repeat('x', 1000) FROM generate_series(100, 200) g"
   const { query } = await endsWith(w, 'limit-transaction', { table: 't' }, () => w.sql(big))
   await remembered(w, 'limit-transaction', query)
+  await remembers(w, 'rotation', 'limit-transaction', { table: 'public.t', shape: query.handle, text: /transaction/ })
   // The one that was read longer ago goes, when somebody looks.
   await endsWith(w, 'limit-shapes', { table: 'u' }, () =>
     until('it is looked at', async () => {
@@ -143,11 +177,13 @@ test('slot-lost, database-changed, set-unsure: what a restart finds', { timeout:
   await w.sql('SELECT pg_drop_replication_slot($1)', [w.slot])
   await w.busbar.start()
   says(await shape(w.busbar.url, query), 409, 'slot-lost', 'the slot is gone')
+  await remembers(w, 'rotation', 'slot-lost', { table: 'public.t', shape: query.handle, text: /replication slot is new: changes since/ })
   query = await old()
   await w.sql("INSERT INTO t VALUES (3, 'z')")
   await w.sql('SELECT pg_replication_slot_advance($1, pg_current_wal_lsn())', [w.slot])
   await w.busbar.start()
   says(await shape(w.busbar.url, query), 409, 'database-changed', 'somebody else read from the slot')
+  await remembers(w, 'rotation', 'database-changed', { table: 'public.t', shape: query.handle, text: /somebody else has read from it/ })
   // How often the subquery has a value isn't stored.
   query = await old({ table: 't', where: MINE })
   await w.busbar.start()
@@ -157,6 +193,7 @@ test('slot-lost, database-changed, set-unsure: what a restart finds', { timeout:
     return a.status === 409 ? a : undefined
   })
   says(told, 409, 'set-unsure', 'a count is not known')
+  await remembers(w, 'rotation', 'set-unsure', { table: 'public.t', shape: query.handle, text: /./ })
 })
 
 // ---------------------------------------------------------------- refusals
@@ -171,7 +208,9 @@ test('limit-initial, limit-existing, postgres-slow', { timeout: 120000 }, async 
     return a.status === 503 ? a : undefined
   })
   says(refused, 503, 'limit-initial', 'a second one without a handle')
+  await remembers(w, 'refusal', 'limit-initial', { table: 'public.u', text: /initial request limit exceeded \(limit: 1\)/ })
   says(await first, 503, 'postgres-slow', 'behind a lock')
+  await remembers(w, 'refusal', 'postgres-slow', { table: 'public.t', text: /lock/ })
   await lock.query('ROLLBACK')
   const at = await until('it is made', async () => {
     const a = await shape(w.busbar.url, { table: 't', offset: '-1' })
@@ -186,13 +225,15 @@ test('limit-initial, limit-existing, postgres-slow', { timeout: 120000 }, async 
     return a?.status === 503 ? a : undefined
   })
   says(existing, 503, 'limit-existing', 'a second one with a handle')
+  await remembers(w, 'refusal', 'limit-existing', { table: 'public.t', shape: rest.handle, text: /existing request limit exceeded \(limit: 1\)/ })
   await w.sql("INSERT INTO t VALUES (5, 'x')")
   equal((await parked).status, 200, 'the first one')
 })
 
 test('lock-held, to requests and to a proxy', async (t) => {
   const w = await world(t, { sql: [T('t')] })
-  const second = new Busbar({ databaseUrl: w.busbar.databaseUrl, env: w.busbar.env })
+  const port = String(await freePort())
+  const second = new Busbar({ databaseUrl: w.busbar.databaseUrl, env: { ...w.busbar.env, BUSBAR_ADMIN_PORT: port } })
   t.cleanup(() => second.stop())
   await second.start({ active: false })
   const a = await until('it knows', async () => {
@@ -200,6 +241,7 @@ test('lock-held, to requests and to a proxy', async (t) => {
     return got.status === 503 && reason(got) === 'lock-held' ? got : undefined
   })
   says(a, 503, 'lock-held', 'a request')
+  await remembers({ admin: `http://127.0.0.1:${port}` }, 'refusal', 'lock-held', { table: 'public.t', text: /Another instance holds the lock/ })
   says(await get(`${second.url}/v1/ready`), 503, 'lock-held', '/v1/ready')
   equal(reason(await get(`${w.busbar.url}/v1/ready`)), undefined, 'of the one that has it')
 })
@@ -215,6 +257,7 @@ test('slot-waits, to requests and to a proxy', { timeout: 90000 }, async (t) => 
   }, 30000)
   says(ready, 503, 'slot-waits', '/v1/ready')
   says(await shape(w.busbar.url, { table: 't', offset: '-1' }), 503, 'slot-waits', 'a request')
+  await remembers(w, 'refusal', 'slot-waits', { table: 'public.t', text: /pending transactions/ })
   await open.query('COMMIT')
   await w.busbar.active()
 })
@@ -229,6 +272,7 @@ test('postgres-away: what needs it; known shapes are served', { timeout: 90000 }
   proxy.refuse(true)
   const a = await shape(w.busbar.url, { table: 'u', offset: '-1' })
   says(a, 503, 'postgres-away', 'a new shape')
+  await remembers(w, 'refusal', 'postgres-away', { table: 'public.u', text: /connect|closed|refused/i })
   equal((await shape(w.busbar.url, { table: 't', handle: at.handle, offset: at.offset })).status, 200, 'a known one')
 })
 
@@ -240,4 +284,5 @@ test('postgres-refuses: a policy hides rows from us', async (t) => {
   w.busbar.databaseUrl = w.pg.url(w.db, role)
   await w.busbar.start()
   says(await shape(w.busbar.url, { table: 't', offset: '-1' }), 503, 'postgres-refuses', 'row-level security')
+  await remembers(w, 'refusal', 'postgres-refuses', { table: 'public.t', text: /row-level security|BYPASSRLS/i })
 })
