@@ -8,6 +8,7 @@
 #include "ops/admin_private.h"
 #include "ops/fields.h"
 #include "ops/query.h"
+#include "ops/readable.h"
 #include "shapes/list.h"
 
 #define LIMIT_MAX 1000        /* shapes of one answer */
@@ -187,42 +188,13 @@ static void put_columns(const struct shape_def *d, struct buf *out)
 	field_close(out, ']');
 }
 
-/* Ours names the schema of each operator, function and type. To read it, Postgres's own goes without saying. */
-static void make_readable(struct buf *sql)
-{
-	static const struct { const char *from; size_t skips; } parts[] = {
-		{"OPERATOR(pg_catalog.", 20}, {"pg_catalog.", 11}, {"\"pg_catalog\".", 13}};
-	bool text = false, oper = false;
-	char *to = sql->data;
-	for (const char *p = sql->data; p != NULL && *p != '\0';) {
-		size_t skips = 0;
-		for (size_t i = 0; !text && skips == 0 && i < ARRAY_LEN(parts); i++)
-			if (strncmp(p, parts[i].from, parts[i].skips) == 0)
-				skips = parts[i].skips;
-		oper = oper || skips == parts[0].skips;
-		if (skips == 0 && oper && *p == ')') {
-			oper = false;
-			skips = 1;
-		}
-		text = text != (*p == '\'');
-		if (skips > 0)
-			p += skips;
-		else
-			*to++ = *p++;
-	}
-	if (to != NULL) {
-		*to = '\0';
-		sql->len = (size_t)(to - sql->data);
-	}
-}
-
 static void put_definition(const struct shape *shape, struct buf *out)
 {
 	const struct shape_def *d = shape_definition(shape);
 	struct buf name = BUF_INIT(TABLE_MAX), where = BUF_INIT(WHERE_BYTES_MAX);
 	buf_printf(&name, "%s.%s", d->table->schema, d->table->name);
 	bool whole = shapes_list_where(shape, &where);
-	make_readable(&where);
+	readable_sql(&where);
 	field_text(out, "table", name.data);
 	field_text(out, "where", d->where == NULL ? NULL : where.data != NULL ? where.data : "");
 	field_bool(out, "where_cut", !whole);

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "ops/fields.h"
+#include "ops/readable.h"
 #include "where/types.h"
 
 #define SQL_BYTES_MAX (8u << 20)
@@ -88,6 +89,7 @@ static int add_parts(const struct where *w, int depth, char *select, struct expl
 	for (size_t i = 0; i < where_subqueries(w); i++) {
 		struct buf sql = BUF_INIT(SQL_BYTES_MAX);
 		where_subquery_sql(w, i, &sql);
+		readable_sql(&sql);
 		char *text = mem_strdup(sql.failed ? "" : sql.data);
 		buf_clear(&sql);
 		if (add_parts(where_subquery(w, i), depth + 1, text, out, message) != 0)
@@ -108,6 +110,7 @@ static enum explain_result explain_once(const struct explain_input *in, struct e
 	if (where_parse(in->table, in->tables, in->where, in->where_len, &in->params, NULL, false, &w, message) != 0)
 		return in->tables->missing_name[0] != '\0' ? EXPLAIN_LACKS : EXPLAIN_REFUSED;
 	where_sql(w, &out->sql);
+	readable_sql(&out->sql);
 	where_canonical(w, &out->canonical);
 	int rc = add_parts(w, 0, NULL, out, message);
 	where_free(w);
