@@ -44,6 +44,7 @@ METRIC(E_REJECTED, "electric.admission_control.reject.count", COUNTER, ONE, ADMI
 
 /* How late. */
 METRIC(UP_STATUS, "busbar.up_status", LEVEL, ONE, STATUS, "1 for the state we are in, as GET /v1/health says it, 0 for the others")
+METRIC(ASLEEP, "busbar.asleep", LEVEL, ONE, NONE, "1 while all connections to Postgres are closed for idleness, ELECTRIC_REPLICATION_IDLE_TIMEOUT")
 METRIC(COMMIT_TO_LOG, "busbar.commit_to_log_seconds", HISTOGRAM, SECONDS, NONE,
        "From a transaction's commit in Postgres until its rows are in the logs of its shapes, by two clocks")
 METRIC(LOG_TO_SOCKET, "busbar.log_to_socket_seconds", HISTOGRAM, SECONDS, NONE,

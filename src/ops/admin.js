@@ -5,6 +5,7 @@ const EVERY_MS = 2000 // what is small
 const SLOW_EVERY = 3 // times that: shapes, events, memory
 const PAGE = 25
 const EVENTS = 50
+const ANSWER_MS = 5000 // a frozen process takes connections all the same
 
 const $ = (id) => document.getElementById(id)
 const text = (s) => document.createTextNode(s)
@@ -16,7 +17,7 @@ function element(name, properties = {}, ...inside) {
 }
 
 async function ask(path) {
-	const answer = await fetch(path, { cache: 'no-store' })
+	const answer = await fetch(path, { cache: 'no-store', signal: AbortSignal.timeout(ANSWER_MS) })
 	if (!answer.ok) throw new Error(`${answer.status} for ${path}`)
 	return answer.json()
 }
@@ -47,6 +48,12 @@ function span(s) {
 	if (s < 3600) return `${Math.floor(s / 60)} min`
 	return s < 172800 ? `${Math.floor(s / 3600)} h` : `${Math.floor(s / 86400)} d`
 }
+// All times are the server's, whose clock may differ from the browser's.
+const clock = { server: NaN, here: 0 }
+const serverNow = () => clock.server + performance.now() - clock.here
+const time = (t) => new Date(t).toLocaleTimeString('en-GB')
+const date = (t) => new Date(t).toLocaleDateString('sv-SE') // year, month, day
+const timeOrDate = (t) => (date(t) === date(serverNow()) ? time(t) : `${date(t)} ${time(t)}`)
 const ago = (s) => (s < 1 ? 'now' : `${span(s)} ago`)
 const plural = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`
 
@@ -59,18 +66,30 @@ function answer(id, state, big, more) {
 
 // ---- the four questions
 
+const BEHIND_WATCH_S = 15 // so long behind: more than what passes between two reports of ours to Postgres, with nothing to do
+const BEHIND_DANGER_S = 60
+
+const behind = (s) => (s.postgres_asleep ? 0 : (s.postgres.behind_s ?? 0))
+const lastLook = ({ looked_s_ago: s }) => (s === null ? 'nobody could look yet' : `not looked at since ${timeOrDate(serverNow() - s * 1000)}`)
+
 function showLive(s) {
 	const up = `for ${span((Date.parse(s.now) - Date.parse(s.started)) / 1000)}`
 	const why = s.reason_text ? `: ${s.reason_text}` : ''
-	if (s.ready && !s.postgres_away) answer('live', 'fine', s.status === 'active' ? 'Yes' : s.status, `active, running ${up}`)
+	if (s.ready && s.postgres_asleep) answer('live', 'fine', 'Asleep', `all connections to Postgres are closed; the next request wakes it; running ${up}`)
+	else if (s.ready && !s.postgres_away) answer('live', 'fine', s.status === 'active' ? 'Yes' : s.status, `active, running ${up}`)
 	else if (s.ready) answer('live', 'watch', 'Known shapes only', `Postgres is away${why}`)
 	else answer('live', 'danger', 'No', `${s.status}${why}`)
 }
 
+// Only changes that have arrived are counted in the percentiles: what stands still shows as none, or as those before.
 function showLate(s) {
 	const { over_s: over, commit_to_client: client, commit_to_log: log } = s.lag
 	const seen = client.p99_ms ?? log.p99_ms
-	if (seen === null) answer('late', '', 'Nothing to tell', `no change in the last ${span(over)}`)
+	const still = behind(s)
+	if (still >= BEHIND_WATCH_S) answer('late', still < BEHIND_DANGER_S ? 'watch' : 'danger', `At least ${span(still)}`, `so long Postgres has had WAL for us, and we have confirmed none of it (seen ${ago(s.postgres.looked_s_ago)})`)
+	else if (s.postgres_asleep) answer('late', '', 'Asleep', 'what has changed meanwhile is read when the next request wakes it')
+	else if (!s.ready || s.postgres_away) answer('late', 'watch', 'Not known', 'what has changed in Postgres cannot be told now')
+	else if (seen === null) answer('late', '', 'Nothing to tell', `no change in the last ${span(over)}`)
 	else {
 		const half = client.p99_ms !== null ? client.p50_ms : log.p50_ms
 		const where = client.p99_ms !== null ? 'to waiting clients' : 'to the logs; nobody waits'
@@ -81,9 +100,11 @@ function showLate(s) {
 function showDanger(s) {
 	const p = s.postgres
 	const big = { fine: 'No', watch: 'Look at it', danger: 'Yes', unknown: 'Not known' }[p.state]
-	const held = p.wal_held_by_us_bytes === null ? 'nobody could look yet' : `${bytes(p.wal_held_by_us_bytes)} of WAL kept for us, ${bytes(p.wal_held_by_others_bytes)} for others`
+	const held = p.wal_held_by_us_bytes === null ? lastLook(p) : `${bytes(p.wal_held_by_us_bytes)} of WAL kept for us, ${bytes(p.wal_held_by_others_bytes)} for others`
 	const limit = p.wal_limit_bytes === null ? '' : `; limit ${bytes(p.wal_limit_bytes)}`
-	answer('danger', p.state === 'unknown' ? '' : p.state, big, p.text ?? `${held}${limit}`)
+	const still = behind(s) < BEHIND_WATCH_S ? '' : `; our position has stood still for ${span(p.behind_s)}`
+	const then = s.postgres_asleep && p.wal_held_by_us_bytes !== null ? `; seen ${ago(p.looked_s_ago)}` : ''
+	answer('danger', p.state === 'unknown' ? '' : p.state, big, p.text ?? `${held}${limit}${still}${then}`)
 }
 
 function showRefused(c) {
@@ -101,6 +122,7 @@ const LINES = [['log', 'log_p99_ms'], ['half', 'client_p50_ms'], ['client', 'cli
 const TICKS = [[1, '1 ms'], [10, '10 ms'], [100, '100 ms'], [1000, '1 s'], [10000, '10 s']]
 const SPAN_MS = 600000 // at most, and at least:
 const SPAN_LEAST_MS = 60000
+const JOINED_MS = 3500 // samples that are nearer are a line
 const LEFT = 60 // of a thousand, for the labels
 let samples = []
 
@@ -115,43 +137,77 @@ function path(name, d) {
 
 function line(key, end, whole) {
 	let d = ''
+	let dots = ''
 	let last = 0
+	let alone = '' // the place of one that none is joined to so far
 	for (const s of samples) {
 		if (s[key] === null) continue
 		const x = LEFT + ((1000 - LEFT) * (s.at_ms - (end - whole))) / whole
 		if (x < LEFT) continue
-		d += `${s.at_ms - last > 3500 ? 'M' : 'L'}${x.toFixed(1)} ${plotY(s[key]).toFixed(1)}h.1`
+		const at = `${x.toFixed(1)} ${plotY(s[key]).toFixed(1)}h.1`
+		const joined = s.at_ms - last <= JOINED_MS
+		if (!joined) dots += alone
+		alone = joined ? '' : `M${at}`
+		d += `${joined ? 'L' : 'M'}${at}`
 		last = s.at_ms
 	}
-	return d
+	return { d, dots: dots + alone }
 }
 
 async function plot() {
 	const { samples: more } = await ask(`/admin/lag?after=${samples.at(-1)?.at_ms ?? 0}`)
 	samples = [...samples, ...more].slice(-600)
-	const end = samples.at(-1)?.at_ms ?? Date.now()
+	const end = samples.at(-1)?.at_ms ?? serverNow()
 	const whole = Math.min(Math.max(end - (samples[0]?.at_ms ?? end), SPAN_LEAST_MS), SPAN_MS)
-	const lines = LINES.map(([name, key]) => [name, line(key, end, whole)])
+	const lines = LINES.map(([name, key]) => ({ name, ...line(key, end, whole) }))
 	$('plot-times').firstElementChild.textContent = ago(whole / 1000)
 	$('plot').querySelector('svg').replaceChildren(
 		...TICKS.map(([ms]) => path('grid', `M${LEFT} ${plotY(ms).toFixed(1)}H1000`)),
-		...lines.map(([name, d]) => path(name, d)),
+		...lines.map(({ name, d }) => path(name, d)),
+		...lines.map(({ name, dots }) => path(`${name} dots`, dots)),
 	)
 	if ($('plot-labels').childElementCount === 0) for (const [ms, label] of TICKS) {
 		const l = element('span', { textContent: label })
 		l.style.top = `${plotY(ms)}px`
 		$('plot-labels').append(l)
 	}
-	$('plot-empty').hidden = lines.some(([, d]) => d !== '')
+	$('plot-empty').hidden = lines.some(({ d }) => d !== '')
 }
 
 // ---- shapes
 
-const view = { sort: 'bytes', order: 'desc', after: '', seen: 0 }
+const view = { sort: 'bytes', order: 'desc', after: '', seen: 0, next: null }
+let listings = 0
 
-// As people write conditions: needless quotes left out, but for what stands in a constant.
-const plain = (sql) => sql.replace(/"([a-z_][a-z0-9_]*)"/g, '$1')
-const readable = (sql) => sql.split(/('(?:[^']|'')*')/).map((part, i) => (i % 2 ? part : plain(part))).join('').replace(/^\(\((.*)\)\)$/s, '$1').replace(/'(-?\d+)'::int[248]\b/g, '$1')
+// As people write conditions: without needless quotes, types of whole numbers, and parentheses around all of it.
+const QUOTED = /("(?:[^"]|"")*"|'(?:[^']|'')*')/ // what is at odd places of a text that is split by it
+
+function isEnclosed(parts) {
+	let depth = 0
+	const outside = parts.map((part, i) => (i % 2 ? 'x' : part)).join('').trim()
+	for (let i = 0; i < outside.length; i++) {
+		if (outside[i] === '(') depth++
+		if (outside[i] === ')') depth--
+		if (depth === 0) return i > 0 && i === outside.length - 1
+	}
+	return false
+}
+
+function readable(sql) {
+	const parts = sql.split(QUOTED)
+	while (isEnclosed(parts)) {
+		parts[0] = parts[0].replace('(', '')
+		parts[parts.length - 1] = parts.at(-1).replace(/\)\s*$/, '')
+	}
+	for (let i = 1; i < parts.length; i += 2) {
+		if (/^'-?\d+'$/.test(parts[i]) && parts[i + 1] === '::' && /^"int[248]"$/.test(parts[i + 2] ?? '')) {
+			parts[i] = parts[i].slice(1, -1)
+			parts[i + 1] = parts[i + 2] = ''
+		}
+		if (/^"[a-z_][a-z0-9_]*"$/.test(parts[i])) parts[i] = parts[i].slice(1, -1)
+	}
+	return parts.join('')
+}
 
 function shapeRow(s) {
 	const what = element('td', { className: 'text', title: s.handle }, element('b', { textContent: s.table.replace(/^public\./, '') }))
@@ -164,11 +220,13 @@ function shapeRow(s) {
 	if (marks.length) what.append(element('div', { className: 'quiet', textContent: marks.join('; ') }))
 	const cell = (t, title = '') => element('td', { textContent: t, title })
 	return element('tr', {}, what, cell(number(s.rows)), cell(bytes(s.bytes), `log: ${bytes(s.log_bytes)}`), cell(number(s.readers)), cell(ago(s.read_s_ago)),
-		cell(rate(s.changes_s), `${plural(s.changes, 'change')} since the start`), element('td', { className: 'text', textContent: s.routing ?? '–', title: s.cost ?? '' }), cell(s.made ? ago((Date.now() - Date.parse(s.made)) / 1000) : '–'))
+		cell(rate(s.changes_s), `${plural(s.changes, 'change')} since the start`), element('td', { className: 'text', textContent: s.routing ?? '–', title: s.cost ?? '' }), cell(s.made ? ago((serverNow() - Date.parse(s.made)) / 1000) : '–'))
 }
 
 async function showShapes() {
+	const mine = ++listings
 	const a = await ask(`/admin/shapes?limit=${PAGE}&sort=${view.sort}&order=${view.order}&after=${encodeURIComponent(view.after)}`)
+	if (mine !== listings) return // a younger one is asked for, which this must not replace
 	if (a.shapes.length === 0 && view.after !== '') {
 		Object.assign(view, { after: '', seen: 0 })
 		return showShapes()
@@ -235,12 +293,11 @@ function showMemory(m) {
 
 function showEvents({ events }) {
 	$('events').tBodies[0].replaceChildren(...events.slice(0, EVENTS).map((e) => {
-		const at = new Date(e.last)
 		const what = element('td')
 		if (e.table) what.append(element('b', { textContent: `${e.table} ` }))
 		what.append(text(e.text))
 		if (e.count > 1) what.append(element('span', { className: 'quiet', textContent: ` (${plural(e.count, 'time')})` }))
-		return element('tr', {}, element('td', { textContent: at.toLocaleTimeString('en-GB'), title: e.last }),
+		return element('tr', {}, element('td', { textContent: timeOrDate(e.last), title: e.last }),
 			element('td', { textContent: e.reason ? `${e.kind}: ${e.reason}` : e.kind, title: e.meaning ?? '' }), what)
 	}))
 	$('events-empty').hidden = events.length > 0
@@ -252,8 +309,9 @@ let turn = 0
 async function look() {
 	const slow = turn++ % SLOW_EVERY === 0
 	const [status, clients] = await Promise.all([ask('/admin/status'), ask('/admin/clients')])
+	Object.assign(clock, { server: Date.parse(status.now), here: performance.now() })
 	$('version').textContent = `${status.version} (${status.commit})`
-	document.title = `Busbar: ${status.ready ? status.status : 'not ready'}`
+	document.title = `Busbar: ${!status.ready ? 'not ready' : status.postgres_asleep ? 'asleep' : status.postgres_away ? 'Postgres is away' : status.status}`
 	showLive(status)
 	showLate(status)
 	showDanger(status)
@@ -268,21 +326,41 @@ async function look() {
 	}
 }
 
+// Nothing that the page shows is known to be so any more.
+function showNothing(e) {
+	const why = e.name === 'TimeoutError' ? `none within ${ANSWER_MS / 1000} s` : e.message
+	const then = Number.isNaN(clock.server) ? '' : `the last answer is of ${timeOrDate(clock.server)}`
+	$('asked').textContent = `no answer: ${why}`
+	$('asked').className = 'bad'
+	document.title = 'Busbar: no answer'
+	document.body.className = 'stale'
+	answer('live', 'danger', 'No answer', why)
+	for (const id of ['late', 'danger', 'refused']) answer(id, 'unknown', 'Not known', then)
+}
+
+let wake = () => {}
 async function forever() {
 	for (;;) {
 		if (!document.hidden) {
 			try {
 				await look()
-				$('asked').textContent = `as of ${new Date().toLocaleTimeString('en-GB')}`
+				$('asked').textContent = `as of ${time(clock.server)}`
 				$('asked').className = 'quiet'
+				document.body.className = ''
 			} catch (e) {
-				$('asked').textContent = `no answer: ${e.message}`
-				$('asked').className = 'bad'
+				showNothing(e)
 			}
 		}
-		await new Promise((done) => setTimeout(done, EVERY_MS))
+		await new Promise((done) => {
+			wake = done
+			setTimeout(done, EVERY_MS)
+		})
 	}
 }
+document.addEventListener('visibilitychange', () => {
+	if (document.hidden) document.title = 'Busbar' // nobody asks, so it says nothing
+	else wake()
+})
 
 const again = () => showShapes().catch(() => {})
 for (const th of document.querySelectorAll('#shapes th[data-sort]'))
@@ -296,7 +374,8 @@ $('first').addEventListener('click', () => {
 	again()
 })
 $('next').addEventListener('click', () => {
-	Object.assign(view, { after: view.next, seen: view.seen + PAGE })
+	if (view.next === null) return // not answered yet
+	Object.assign(view, { after: view.next, seen: view.seen + PAGE, next: null })
 	again()
 })
 forever()

@@ -11,6 +11,9 @@
 #define RATE_MS 10000  /* what rates are measured over */
 #define LATE_MS 60000  /* what percentiles and "lately" are */
 #define SLACK_MS 1500  /* samples are a second apart */
+/* So long behind with nothing confirmed: longer than what a large transaction usually takes; and longer than any should. */
+#define BEHIND_WATCH_MS 30000
+#define BEHIND_DANGER_MS 300000
 #define WAL_WATCH_BYTES (INT64_C(1) << 30) /* so much is worth a look even without a limit */
 
 static int64_t level(const struct metric_values *v, enum metric m, unsigned label)
@@ -73,16 +76,18 @@ static void put_rates(struct admin *a, const struct admin_sample *now, struct bu
 	field_milli(out, "steps_per_change", changes == 0 ? -1 : (int64_t)((now->steps - then.steps) * 1000 / changes));
 }
 
-static const char *wal_state(const struct guard_state *w)
+static const char *wal_state(const struct guard_state *w, bool asleep)
 {
 	if (!w->known)
 		return "unknown";
-	if (w->step >= GUARD_DROP || w->slot == SLOT_LOST || w->slot == SLOT_UNRESERVED)
+	int64_t behind_ms = asleep ? 0 : w->behind_ms; /* who sleeps stands still because it should */
+	if (w->step >= GUARD_DROP || w->slot == SLOT_LOST || w->slot == SLOT_UNRESERVED || behind_ms >= BEHIND_DANGER_MS)
 		return "danger";
-	return w->step > GUARD_NONE || w->others || w->ours_bytes >= WAL_WATCH_BYTES || w->slot == SLOT_MISSING ? "watch" : "fine";
+	bool watch = w->step > GUARD_NONE || w->others || w->ours_bytes >= WAL_WATCH_BYTES || w->slot == SLOT_MISSING;
+	return watch || behind_ms >= BEHIND_WATCH_MS ? "watch" : "fine";
 }
 
-static void put_wal(const struct guard_state *w, struct buf *out)
+static void put_wal(const struct guard_state *w, bool asleep, struct buf *out)
 {
 	static const char *const slots[] = {
 		[SLOT_MISSING] = "none", [SLOT_RESERVED] = "reserved", [SLOT_EXTENDED] = "extended", [SLOT_UNRESERVED] = "unreserved",
@@ -90,12 +95,14 @@ static void put_wal(const struct guard_state *w, struct buf *out)
 	};
 	static const char *const steps[] = {"none", "warn", "refuse", "drop", "given_up"};
 	field_open(out, "postgres", '{');
-	field_text(out, "state", wal_state(w));
+	field_text(out, "state", wal_state(w, asleep));
+	field_milli(out, "looked_s_ago", w->looked_ms > 0 ? clock_mono_ms() - w->looked_ms : -1);
 	field_text(out, "slot", w->known ? slots[w->slot] : NULL);
 	field_known(out, "wal_retained_bytes", w->known ? w->retained_bytes : -1);
 	field_known(out, "wal_held_by_us_bytes", w->known ? w->ours_bytes : -1);
 	field_known(out, "wal_held_by_others_bytes", w->known ? w->others_bytes : -1);
 	field_milli(out, "standing_still_s", w->known ? w->age_ms : -1);
+	field_milli(out, "behind_s", w->known ? w->behind_ms : -1);
 	field_known(out, "wal_limit_bytes", w->limit_bytes > 0 ? w->limit_bytes : -1);
 	field_milli(out, "wal_limit_age_s", w->limit_age_ms > 0 ? w->limit_age_ms : -1);
 	field_text(out, "guard", steps[w->step]);
@@ -139,7 +146,7 @@ unsigned admin_status(void *ctx, const char *query, struct buf *out)
 	field_text(out, "reason", ready.why != REASON_NONE ? reason_code(ready.why) : NULL);
 	field_text(out, "reason_text", ready.reason);
 	put_lag(a, &now, out);
-	put_wal(&st.wal, out);
+	put_wal(&st.wal, ready.asleep, out);
 	put_store(&st, out);
 	put_rates(a, &now, out);
 	put_labels(out, "shapes", &v, METRIC_SHAPES);

@@ -74,6 +74,7 @@ static void engine_levels(struct shapes *s)
 	struct shapes_stats st;
 	shapes_stats(s, &st);
 	metric_set_state(METRIC_UP_STATUS, (unsigned)st.status);
+	metric_set(METRIC_ASLEEP, st.asleep);
 	metric_set(METRIC_STORE_FAILING, st.store_failing);
 	if (st.store_file >= 0)
 		metric_set(METRIC_STORE, st.store_file);

@@ -94,7 +94,9 @@ static void screen(const struct top *t)
 		size = (struct winsize){.ws_col = 80, .ws_row = 24};
 	if (look(t, size.ws_col, size.ws_row, true, &text, &e) != 0) {
 		buf_reset(&text);
-		buf_printf(&text, "busbar top: %s\n", e.text);
+		char line[sizeof e.text + 16];
+		snprintf(line, sizeof line, "busbar top: %s", e.text);
+		top_line(&text, line, size.ws_col);
 	}
 	buf_puts(&out, "\033[H");
 	/* A line's old end goes; the last one has no newline, which would scroll. */

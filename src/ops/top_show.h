@@ -10,8 +10,10 @@
 struct top_look {
 	const json_t *status, *clients, *shapes;
 };
-/* Lines of at most `width` characters, each ended by a newline, at most `height` of them (0: as many as there are). Bytes of other
- * people's that could steer the terminal are left out. */
+/* Lines of at most `width` columns of a terminal, each ended by a newline, at most `height` of them (0: as many as there are).
+ * Characters that could steer the terminal, or turn text around, are left out, also those that have no width. */
 void top_show(struct buf *out, const struct top_look *l, unsigned width, unsigned height, bool colours);
+/* Such a line of a text. */
+void top_line(struct buf *out, const char *text, unsigned width);
 
 #endif

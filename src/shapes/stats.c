@@ -5,8 +5,10 @@
 
 void shapes_stats(struct shapes *s, struct shapes_stats *out)
 {
+	bool asleep = shapes_asleep(s);
 	*out = (struct shapes_stats){
-		.status = shapes_asleep(s) ? SHAPES_ACTIVE : shapes_status(s),
+		.status = asleep ? SHAPES_ACTIVE : shapes_status(s),
+		.asleep = asleep,
 		.store_failing = shapes_store_failing(s, NULL, NULL, 0),
 		.sets = atomic_load(&s->sets_bytes),
 		.journal = writer_journal_bytes(s),

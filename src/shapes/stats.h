@@ -12,6 +12,7 @@
 
 struct shapes_stats {
 	enum shapes_status status;
+	bool asleep; /* all connections to Postgres are closed, for idleness */
 	bool store_failing;
 	/* bytes */
 	size_t sets;    /* what subqueries of all shapes select */

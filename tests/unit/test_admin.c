@@ -13,6 +13,7 @@
 #include "ops/admin_private.h"
 #include "ops/fields.h"
 #include "ops/query.h"
+#include "ops/readable.h"
 #include "ops/top_fetch.h"
 #include "ops/top_show.h"
 #include "shapes/list.h"
@@ -229,6 +230,149 @@ static void test_places(void)
 	place("http://", "4", NULL, NULL);
 }
 
+/* ---- what is told of one who stands still, sleeps, or can't be looked at ---- */
+
+static json_t *status_of(struct admin *a)
+{
+	struct buf out = BUF_INIT(100000);
+	CHECK_INT(admin_status(a, "", &out), 200);
+	json_t *root = json_loadb(out.data, out.len, 0, NULL);
+	CHECK(root != NULL);
+	buf_clear(&out);
+	return root;
+}
+
+/* The lines of `busbar top`, with a status that says ready, or away, or asleep. */
+static void top_says(json_t *status, const char *also, const char *live, const char *lag, const char *postgres)
+{
+	json_t *clients = json_object(), *shapes = json_object();
+	struct top_look l = {status, clients, shapes};
+	struct buf out = BUF_INIT(100000);
+	char want[3][200];
+	json_object_set_new(status, "ready", json_true());
+	json_object_set_new(status, "status", json_string("active"));
+	json_object_set_new(status, "postgres_asleep", json_boolean(strcmp(also, "asleep") == 0));
+	json_object_set_new(status, "postgres_away", json_boolean(strcmp(also, "away") == 0));
+	top_show(&out, &l, 120, 0, false);
+	snprintf(want[0], sizeof want[0], "\nlive     %s", live);
+	snprintf(want[1], sizeof want[1], "\nlag      %s", lag);
+	snprintf(want[2], sizeof want[2], "\npostgres %s", postgres);
+	for (size_t i = 0; i < ARRAY_LEN(want); i++)
+		if (!CHECK(strstr(out.data, want[i]) != NULL))
+			printf("  not there: %s in %s\n", want[i] + 1, out.data);
+	buf_clear(&out);
+	json_decref(clients);
+	json_decref(shapes);
+	json_decref(status);
+}
+
+static void test_standing_still(void)
+{
+	static const struct { int64_t behind_ms; const char *state, *lag; } all[] = {
+		{0, "fine", "no change in the last"}, {14000, "fine", "no change in the last"}, {15000, "fine", "at least 15 s: "},
+		{30000, "watch", "at least 30 s: "}, {299000, "watch", "at least 5 min: "}, {300000, "danger", "at least 5 min: "},
+	};
+	struct admin *a = admin_new(&ops);
+	admin_sample(a);
+	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+		struct guard_state st = {.known = true, .looked_ms = clock_mono_ms(), .slot = SLOT_RESERVED, .ours_bytes = 1 << 20, .behind_ms = all[i].behind_ms};
+		char postgres[40];
+		guard_publish(engine, &st);
+		json_t *status = status_of(a);
+		const json_t *wal = json_object_get(status, "postgres");
+		CHECK_STR(json_string_value(json_object_get(wal, "state")), all[i].state);
+		CHECK(json_number_value(json_object_get(wal, "looked_s_ago")) < 10);
+		snprintf(postgres, sizeof postgres, "%s: WAL for us 1.0 MB", all[i].state);
+		top_says(status, "", "yes: active", all[i].lag, postgres);
+	}
+	admin_free(a);
+}
+
+static void test_not_looking(void)
+{
+	struct admin *a = admin_new(&ops);
+	struct guard_state st = {.known = true, .looked_ms = clock_mono_ms() - 7200000, .slot = SLOT_RESERVED, .behind_ms = 7200000};
+	admin_sample(a);
+	guard_publish(engine, &st);
+	top_says(status_of(a), "asleep", "asleep: the next request wakes it", "asleep: what has changed is read", "danger"); /* that is as of awake */
+	st.known = false;
+	guard_publish(engine, &st);
+	top_says(status_of(a), "asleep", "asleep: the next request wakes it", "asleep: ", "unknown: not looked at for 2 h");
+	top_says(status_of(a), "away", "known shapes only", "not known: ", "unknown: not looked at for 2 h");
+	st.looked_ms = 0;
+	guard_publish(engine, &st);
+	top_says(status_of(a), "", "yes: active", "no change", "unknown: nobody could look yet");
+	atomic_store(&engine->idle.state, IDLE_ASLEEP);
+	st.known = true;
+	guard_publish(engine, &st);
+	json_t *status = status_of(a);
+	CHECK(json_is_true(json_object_get(status, "postgres_asleep")));
+	CHECK_STR(json_string_value(json_object_get(json_object_get(status, "postgres"), "state")), "fine");
+	json_decref(status);
+	atomic_store(&engine->idle.state, IDLE_AWAKE);
+	admin_free(a);
+}
+
+/* ---- SQL to be read ---- */
+
+static void readable(const char *sql, const char *want)
+{
+	struct buf text = BUF_INIT(1000);
+	buf_puts(&text, sql);
+	readable_sql(&text);
+	CHECK_STR(text.data, want);
+	CHECK_INT(text.len, strlen(want));
+	buf_clear(&text);
+}
+
+static void test_readable(void)
+{
+	readable("((\"i\" OPERATOR(pg_catalog.=) '5'::\"pg_catalog\".\"int4\"))", "((\"i\" = '5'::\"int4\"))");
+	readable("(pg_catalog.lower(\"a'b\") OPERATOR(pg_catalog.=) 'x''pg_catalog.'::\"pg_catalog\".\"text\")",
+	         "(lower(\"a'b\") = 'x''pg_catalog.'::\"text\")");
+	readable("\"don't\" OPERATOR(pg_catalog.~~)  E'\\\\''(' OR \"it's\" OPERATOR(pg_catalog.=) \"pg_catalog.\"\"pg_catalog\"\".x\"",
+	         "\"don't\" ~~  E'\\\\''(' OR \"it's\" = \"pg_catalog.\"\"pg_catalog\"\".x\"");
+	readable("\"a\" OPERATOR(pg_catalog.=) 'cut OPERATOR(pg_catalog.", "\"a\" = 'cut OPERATOR(pg_catalog.");
+	readable("", "");
+}
+
+/* ---- a screen ---- */
+
+static void test_columns(void)
+{
+	static const struct { const char *text; unsigned width; const char *want; } all[] = {
+		{"abcdef", 4, "abcd\n"}, {"h\xc3\xa9llo", 3, "h\xc3\xa9l\n"}, {"\xe6\xbc\xa2\xe5\xad\x97x", 5, "\xe6\xbc\xa2\xe5\xad\x97x\n"},
+		{"\xe6\xbc\xa2\xe5\xad\x97x", 4, "\xe6\xbc\xa2\xe5\xad\x97\n"}, {"\xe6\xbc\xa2\xe5\xad\x97x", 3, "\xe6\xbc\xa2\n"},
+		{"a\xe2\x80\xae" "b\xe2\x80\x8b" "c\xef\xbb\xbf" "d\xe2\x81\xa6" "e", 9, "abcde\n"}, {"\xf0\x9f\x9a\x80!", 2, "\xf0\x9f\x9a\x80\n"},
+		{"\xf0\x9f\x9a\x80", 1, "\n"}, {"a\nb\tc\033[2Jd", 20, "abc[2Jd\n"}, {"a\xff\xe2\x80z", 20, "az\n"},
+		{"\xf3\xa0\x81\x81x\xef\xb8\x8f", 20, "x\n"}, {"e\xcc\x81\xcc\x81\xcc\x81", 2, "e\xcc\x81\n"}, {"a", 0, "\n"}, {"", 5, "\n"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+		struct buf out = BUF_INIT(1000);
+		top_line(&out, all[i].text, all[i].width);
+		CHECK_STR(out.data, all[i].want);
+		buf_clear(&out);
+	}
+}
+
+static void test_height(void)
+{
+	json_t *status = json_object(), *clients = json_object(), *shapes = json_pack("{s:[{}, {}, {}, {}, {}, {}]}", "shapes");
+	struct top_look l = {status, clients, shapes};
+	for (unsigned height = 0; height <= 20; height++) {
+		struct buf out = BUF_INIT(100000);
+		unsigned lines = 0, most = height == 0 ? 16 : height > 1 ? height - 1 : 1;
+		top_show(&out, &l, 80, height, true);
+		for (const char *p = out.data; *p != '\0'; p++)
+			lines += *p == '\n';
+		CHECK_INT(lines, most < 16 ? most : 16);
+		buf_clear(&out);
+	}
+	json_decref(status);
+	json_decref(clients);
+	json_decref(shapes);
+}
+
 static void test_screen(void)
 {
 	json_t *status = json_pack("{s:s, s:s, s:b, s:s, s:{s:i}}", "version", "1.2.3", "status", "active", "ready", 1, "reason_text", "a\033[2Jb\xc2\x9b" "c\xc3\xa9",
@@ -270,6 +414,11 @@ int main(void)
 	RUN(test_percentiles);
 	RUN(test_shapes);
 	RUN(test_places);
+	RUN(test_standing_still);
+	RUN(test_not_looking);
+	RUN(test_readable);
+	RUN(test_columns);
+	RUN(test_height);
 	RUN(test_screen);
 	engine_close(engine);
 	temp_dir_remove(dir);

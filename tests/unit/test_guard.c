@@ -163,9 +163,12 @@ static void test_age(void)
 	script.slot.confirmed += MB; /* it moves a little */
 	CHECK_INT(look(&p, MB).step, GUARD_NONE);
 	script.now_ms += 500000;
+	CHECK_INT(look(&p, MB).behind_ms, 500000);
 	CHECK_INT(look(&p, 0).age_ms, 0); /* nothing behind it */
 	script.now_ms += 599000;
-	CHECK_INT(look(&p, MB).step, GUARD_DROP);
+	st = look(&p, MB);
+	CHECK_INT(st.step, GUARD_DROP);
+	CHECK_INT(st.behind_ms, 0); /* it may have come just now */
 	script.now_ms += 1000;
 	CHECK_INT(look(&p, MB).step, GUARD_GIVEN_UP);
 	CHECK_INT(script.gave_up, 1);

@@ -28,13 +28,14 @@ enum guard_hold { GUARD_HOLD_PARTITION, GUARD_HOLD_GROUND, GUARD_HOLD_LOOK, GUAR
 
 struct guard_state {
 	bool known;        /* the figures are those of a look of late; else those of an older one, or nobody has looked */
-	int64_t looked_ms; /* monotonic; 0: never */
+	int64_t looked_ms; /* monotonic, also of a look whose figures aren't here any more; 0: never */
 	enum pg_slot_status slot;
 	bool active;
 	int64_t retained_bytes; /* from where the slot's WAL begins to the end; the two parts of it: */
 	int64_t ours_bytes;     /* … behind the position that we have acknowledged */
 	int64_t others_bytes;   /* … before it: for transactions that were running there, and nothing that we do frees it */
-	int64_t age_ms;         /* since when our position hasn't moved though there was WAL behind it */
+	int64_t age_ms;         /* since when our position hasn't moved though there was WAL behind it: at most, as limits need it */
+	int64_t behind_ms;      /* the same, at least: from the first look that saw WAL behind it to the last */
 	int64_t limit_bytes, limit_age_ms; /* 0: no limit */
 	enum guard_step step;
 	bool others;            /* others hold so much that it is said */
@@ -45,6 +46,7 @@ struct guard_state {
 struct guard_turn {
 	lsn_t confirmed;
 	int64_t still_ms;   /* since when it is there; 0: not known */
+	int64_t behind_ms;  /* the first look that saw WAL behind it there; 0: none is */
 	uint32_t oldest;    /* an xid, and since when we see it as the oldest */
 	int64_t oldest_ms;
 	int64_t told_ms, gave_up_ms;

@@ -191,6 +191,10 @@ static void measure(struct guard_turn *t, const struct pg_slot_look *look, int64
 	bool there = look->status != SLOT_MISSING && look->status != SLOT_LOST;
 	if (t->still_ms == 0 || !there || look->confirmed != t->confirmed || look->wal_end <= look->confirmed)
 		t->still_ms = now_ms;
+	if (!there || look->wal_end <= look->confirmed)
+		t->behind_ms = 0;
+	else if (t->behind_ms == 0 || look->confirmed != t->confirmed)
+		t->behind_ms = now_ms;
 	t->confirmed = look->confirmed;
 	st->known = true;
 	st->looked_ms = now_ms;
@@ -202,6 +206,7 @@ static void measure(struct guard_turn *t, const struct pg_slot_look *look, int64
 	st->others_bytes = between(look->restart, look->confirmed != 0 ? look->confirmed : look->wal_end);
 	st->retained_bytes = st->ours_bytes + st->others_bytes;
 	st->age_ms = now_ms - t->still_ms;
+	st->behind_ms = t->behind_ms != 0 ? now_ms - t->behind_ms : 0;
 }
 
 /* Since when the oldest transaction runs: what Postgres says, or how long we have seen it. 0: there is none. */
@@ -397,8 +402,9 @@ int64_t guard_run(struct pg_thread *w)
 	struct pg_slot_look look;
 	struct err e = {0};
 	guard_read(s, &was);
+	st.looked_ms = was.looked_ms;
 	if (shapes_currency(s) != SHAPES_CURRENT) { /* the slot is another instance's, who looks after it */
-		t->still_ms = 0;
+		t->still_ms = t->behind_ms = 0;
 		guard_publish(s, &st);
 		return LOOK_LIMITED_MS;
 	}

@@ -321,6 +321,116 @@ test('the page without a shape', async (t) => {
   })
 })
 
+// What the page says: the four answers, their looks, the title, whether the rest is shown as old.
+const SAID = `(() => {
+  const of = (id, what) => document.getElementById(id).querySelector(what).textContent
+  const ids = ['live', 'late', 'danger', 'refused']
+  return { title: document.title, big: ids.map((id) => of(id, '.big')), looks: ids.map((id) => document.getElementById(id).className), stale: document.body.className === 'stale' }
+})()`
+
+test('the page says so when Busbar is gone, or frozen, and is as before when it answers again', async (t) => {
+  const chromium = await browser(t)
+  if (!chromium) return
+  const w = await watched(t)
+  await until('the guard has looked', async () => (await w.noun('status')).postgres.state === 'fine')
+  const page = await chromium.open(`${w.admin}/`)
+  const fine = () => page.until('all is fine', `(({ title, big, stale }) => title === 'Busbar: active' && big[0] === 'Yes' && big[2] === 'No' && big[3] === 'Nobody' && !stale)(${SAID})`)
+  const nothing = async (what, why) => {
+    await page.until(what, `document.title === 'Busbar: no answer'`)
+    const said = await page.evaluate(SAID)
+    equal([said.big, said.looks, said.stale], [['No answer', 'Not known', 'Not known', 'Not known'], ['danger', 'unknown', 'unknown', 'unknown'], true], what)
+    const asked = await page.evaluate(`document.getElementById('asked').textContent`)
+    assert(why.test(asked), asked)
+    assert(/^the last answer is of \d\d:\d\d:\d\d$/.test(await page.evaluate(`document.querySelector('#danger .more').textContent`)), 'since when')
+  }
+  await fine()
+  process.kill(w.busbar.pid, 'SIGSTOP')
+  t.cleanup(() => w.busbar.child?.kill('SIGCONT'))
+  await nothing('it is frozen', /^no answer: none within 5 s/)
+  process.kill(w.busbar.pid, 'SIGCONT')
+  await fine()
+  await w.busbar.stop()
+  await nothing('it is gone', /^no answer: /)
+  await w.busbar.start()
+  await fine()
+})
+
+test('the page of one that stands still, sleeps, or could not look; events of another day; conditions; a sample by itself', async (t) => {
+  const chromium = await browser(t)
+  if (!chromium) return
+  const w = await watched(t)
+  await until('the guard has looked', async () => (await w.noun('status')).postgres.state === 'fine')
+  const status = await w.noun('status')
+  const page = await chromium.open(`${w.admin}/`)
+  await page.until('it has been shown', `document.getElementById('asked').textContent.startsWith('as of')`)
+  // What it makes of a status: looked at before it asks for the next.
+  const told = (change, postgres) =>
+    page.evaluate(`(() => {
+      const s = ${JSON.stringify({ ...status, ...change, postgres: { ...status.postgres, ...postgres } })}
+      for (const show of [showLive, showLate, showDanger]) show(s)
+      return ['live', 'late', 'danger'].map((id) => [document.getElementById(id).className, ...['.big', '.more'].map((c) => document.getElementById(id).querySelector(c).textContent)])
+    })()`)
+  const unseen = { state: 'unknown', wal_held_by_us_bytes: null, wal_held_by_others_bytes: null, behind_s: null }
+  for (const [seconds, look, says] of [[14, '', 'Nothing to tell'], [15, 'watch', 'At least 15 s'], [59, 'watch', 'At least 59 s'], [60, 'danger', 'At least 1 min']])
+    equal((await told({}, { behind_s: seconds, looked_s_ago: 2 }))[1].slice(0, 2), [look, says], `${seconds} s behind`)
+  assert(/our position has stood still for 40 s$/.test((await told({}, { state: 'watch', behind_s: 40 }))[2][2]), 'Postgres')
+  let [live, late, danger] = await told({ postgres_asleep: true }, { ...unseen, looked_s_ago: 100 })
+  equal([live[0], live[1], late[1], danger[1]], ['fine', 'Asleep', 'Asleep', 'Not known'], 'asleep')
+  assert(/the next request wakes it/.test(live[2]) && /^not looked at since (\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d$/.test(danger[2]), `${live} ${danger}`)
+  ;[live, late, danger] = await told({ postgres_asleep: true }, { behind_s: 3000, looked_s_ago: 100 })
+  equal([late[1], danger[1]], ['Asleep', 'No'], 'asleep, and looked at')
+  assert(/seen 1 min ago$/.test(danger[2]) && !/stood still/.test(danger[2]), danger[2])
+  ;[live, late, danger] = await told({ postgres_away: true }, { ...unseen, looked_s_ago: 86400 * 3 })
+  equal([live[1], late[1], danger[1]], ['Known shapes only', 'Not known', 'Not known'], 'away')
+  assert(/^not looked at since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/.test(danger[2]), danger[2])
+  equal((await told({}, { ...unseen, looked_s_ago: null }))[2][2], 'nobody could look yet', 'never')
+
+  const day = 86400000
+  const times = await page.evaluate(`(() => {
+    const at = (ms) => ({ kind: 'process', last: new Date(clock.server - ms).toISOString(), text: 'x', count: 1 })
+    showEvents({ events: [at(0), at(${day})] })
+    return [...document.querySelectorAll('#events tr')].map((tr) => tr.cells[0].textContent)
+  })()`)
+  assert(/^\d\d:\d\d:\d\d$/.test(times[0]) && /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/.test(times[1]), JSON.stringify(times))
+  equal(await page.evaluate(`(clock.server += 7200000, shapeRow({ table: 't', where: null, columns: null, made: new Date(clock.server - 7200000).toISOString() }).cells[7].textContent)`), '2 h ago', 'by the server’s clock')
+
+  for (const [sql, reads] of [
+    [`(("tenant" = '3'::"int4"))`, 'tenant = 3'],
+    [`(("a" = '1'::"int4") OR ("b" = '-2'::"int8"))`, '(a = 1) OR (b = -2)'],
+    [`("a" = '1'::"int4") OR ("b" = '2'::"int4")`, '(a = 1) OR (b = 2)'],
+    [`(("don't" = 'x "a" ''5''::int4'::"text") AND ("Up" = "it's"))`, `("don't" = 'x "a" ''5''::int4'::text) AND ("Up" = "it's")`],
+    [`("a)" = '('::"text")`, `"a)" = '('::text`],
+    [`(("v" = 'cut`, `((v = 'cut`],
+  ])
+    equal(await page.evaluate(`readable(${JSON.stringify(sql)})`), reads, sql)
+
+  // Answers to two clicks come in another order.
+  const order = await page.evaluate(`(async () => {
+    const asked = []
+    const real = window.fetch
+    window.fetch = (path, options) => (path.startsWith('/admin/shapes') ? new Promise((done) => asked.push((total) => done(new Response(JSON.stringify({ total, shapes: [], next: null }))))) : real(path, options))
+    view.after = ''
+    const both = [showShapes(), showShapes()]
+    asked[1](2)
+    await both[1]
+    asked[0](1)
+    await both[0]
+    window.fetch = real
+    return document.getElementById('shapes-count').textContent
+  })()`)
+  equal(order, '2', 'the younger answer stays')
+
+  const drawn = await page.evaluate(`(() => {
+    const at = (s) => ({ at_ms: 1000000 + s * 1000, client_p99_ms: 5 })
+    samples = [at(0), at(10), at(11), at(12), at(30)]
+    const { d, dots } = line('client_p99_ms', 1030000, 60000)
+    samples = []
+    return [d, dots].map((p) => p.split('M').length - 1)
+  })()`)
+  equal(drawn, [3, 2], 'lines, and dots')
+  equal(page.errors, [], 'errors')
+})
+
 const SHAPES = 10000
 
 test(`the page with ${SHAPES} shapes, and what listing them takes`, { timeout: 240000 }, async (t) => {

@@ -1,12 +1,14 @@
 // ELECTRIC_REPLICATION_IDLE_TIMEOUT: all connections to Postgres are closed when nothing happens, and the next request opens them.
 // The shortest time that can be set is 30 s, so all daemons fall asleep side by side.
 
-import { Busbar } from '../lib/busbar.mjs'
-import { readAll, shape } from '../lib/http.mjs'
+import { execFileSync } from 'node:child_process'
+import { BINARY, Busbar } from '../lib/busbar.mjs'
+import { get, readAll, shape } from '../lib/http.mjs'
+import { prometheus, scrape } from '../lib/metrics.mjs'
 import { Postgres } from '../lib/pg.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
-import { assert, delay, equal, until, within } from '../lib/util.mjs'
+import { assert, delay, equal, freePort, until, within } from '../lib/util.mjs'
 
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY, v text)'
 const OTHER = 'CREATE TABLE other (id int PRIMARY KEY, v text)'
@@ -29,7 +31,17 @@ const ids = (answer) => answer.changes().map((m) => Number(m.value.id))
 // ---------------------------------------------------------------- each asleep in its own way
 
 async function life(t) {
-  const w = await world(t, { sql: [TABLE, OTHER, fill(1, 3)], env: { ...env, ELECTRIC_LONG_POLL_TIMEOUT: '45000' } })
+  const p = await prometheus()
+  const admin = String(await freePort())
+  const w = await world(t, { sql: [TABLE, OTHER, fill(1, 3)], env: { ...env, ...p.env, BUSBAR_ADMIN_PORT: admin, ELECTRIC_LONG_POLL_TIMEOUT: '45000' } })
+  const operators = async () => ({
+    status: (await get(`http://127.0.0.1:${admin}/admin/status`)).json(),
+    metric: (await scrape(p.url)).value('busbar_asleep'),
+    top: execFileSync(BINARY, ['top', '--once', admin], { encoding: 'utf8' }),
+  })
+  const awake = await operators()
+  equal([awake.status.postgres_asleep, awake.metric], [false, 0], 'as operators see it')
+  assert(/live +yes: active/.test(awake.top), awake.top)
   const at = await readAll(w.busbar.url, { table: 't' })
   const here = { table: 't', handle: at.handle, offset: at.offset }
   let ended = false
@@ -39,6 +51,9 @@ async function life(t) {
   equal((await w.busbar.health()).json(), { status: 'active' }, 'health')
   equal(await w.busbar.ready(), { code: 200, status: 'ready', postgres: 'asleep' }, 'ready')
   assert(!ended, 'who waits for a change does not keep it awake')
+  const sleeps = await operators()
+  equal([sleeps.status.postgres_asleep, sleeps.metric], [true, 1], 'as operators see it, asleep')
+  assert(/live +asleep: the next request wakes it/.test(sleeps.top) && /lag +asleep/.test(sleeps.top) && !/nobody could look yet/.test(sleeps.top), sleeps.top)
   await w.sql(fill(4, 5))
   const none = await within('the long-poll ends', 60000, parked)
   equal([none.status, none.upToDate, none.offset, ids(none)], [200, true, at.offset, []], 'what it was told')

@@ -80,6 +80,7 @@ const PROMISED = {
   electric_admission_control_reject_count: ['counter', 'kind', 'initial', 'existing'],
   busbar_build_info: ['gauge'],
   busbar_up_status: ['gauge', 'status', 'starting', 'waiting', 'active'],
+  busbar_asleep: ['gauge'],
   busbar_commit_to_log_seconds: ['histogram'],
   busbar_log_to_socket_seconds: ['histogram'],
   busbar_commit_to_client_seconds: ['histogram'],
