@@ -1,15 +1,16 @@
 // The admin port: its paths, its JSON, its page in a browser, `busbar top`.
 
 import { execFile, spawn } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import http from 'node:http'
 import net from 'node:net'
-import { BINARY } from '../lib/busbar.mjs'
+import { BINARY, preload } from '../lib/busbar.mjs'
 import { browser } from '../lib/chromium.mjs'
 import { get, readAll, shape, shapeUrl } from '../lib/http.mjs'
 import { test } from '../lib/runner.mjs'
 import { world } from '../lib/setup.mjs'
-import { assert, equal, freePort, until, within } from '../lib/util.mjs'
+import { assert, equal, freePort, temporary, until, within } from '../lib/util.mjs'
 
 const doc = (name) => readFileSync(new URL(`../../../docs/${name}.md`, import.meta.url), 'utf8')
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY, tenant int, v text)'
@@ -514,6 +515,40 @@ test('busbar top: a look for scripts, by URL or by setting; what it says where n
     assert(wrong.code === 2 && /^busbar top: /.test(wrong.stderr) && /busbar top \[URL\]/.test(wrong.stderr), wrong.stderr)
   }
   assert(/BUSBAR_ADMIN_PORT isn't set/.test((await top([])).stderr), 'which setting')
+})
+
+// A disk that is broken while this file is there.
+const broken = (file) => `
+#include <dlfcn.h>
+#include <errno.h>
+#include <unistd.h>
+int fdatasync(int fd)
+{
+	static int (*real)(int);
+	if (!real) real = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+	if (access("${file}", F_OK) != 0) return real(fd);
+	errno = EIO;
+	return -1;
+}
+`
+
+test('a stream that stands still is late, by the JSON and by busbar top, although no change arrives', { timeout: 120000 }, async (t) => {
+  const file = join(temporary('broken'), 'now')
+  const env = preload(broken(file))
+  if (!env) return t.note('not tested under a sanitizer')
+  const w = await watched(t, { env: { ...env, BUSBAR_WAL_LIMIT: '100000000000' } }) // with a limit it looks more often
+  await readAll(w.busbar.url, { table: 't' })
+  writeFileSync(file, '')
+  await w.sql(fill(1, 10))
+  const behind = async () => (await w.noun('status')).postgres.behind_s ?? 0
+  await until('the store fails', async () => (await w.noun('status')).store.failing)
+  await until('it is seen to stand still', async () => (await behind()) >= 15, 60000)
+  const { stdout } = await top([w.admin, '--once'])
+  assert(/live +no: .*\nlag +at least \d+ (s|min): /.test(stdout), stdout)
+  await until('Postgres is worth a look', async () => (await w.noun('status')).postgres.state === 'watch', 60000)
+  rmSync(file)
+  await until('it goes on', async () => (await behind()) === 0 && (await w.noun('status')).postgres.state === 'fine', 60000)
+  assert(/live +yes: active\nlag +(99 %|no change)/.test((await top([w.admin, '--once'])).stdout), 'as before')
 })
 
 test('busbar top in a terminal: keys, its width, and the screen as it was before', async (t) => {
