@@ -336,7 +336,11 @@ static struct shape *successor(struct shapes *s, const struct shape *gone)
 	const char *why;
 	struct err e;
 	struct shape *found = shapes_find(s, def);
-	return found != NULL || shapes_held_back(s, def, &reason, &why) > 0 ? found : shapes_get(s, def, &e);
+	char text[WAL_REFUSAL_TEXT_MAX > STORE_FULL_TEXT_MAX ? WAL_REFUSAL_TEXT_MAX : STORE_FULL_TEXT_MAX];
+	int wait_s;
+	bool refused = found == NULL && (shapes_wal_refuses(s, text, sizeof text) || shapes_held_back(s, def, &reason, &why) > 0 ||
+	                                 shapes_full(s, text, sizeof text, &wait_s));
+	return found != NULL || refused ? found : shapes_get(s, def, &e);
 }
 
 /*

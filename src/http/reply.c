@@ -339,18 +339,14 @@ enum step reply_unauthorized(struct request *r)
 	return reply_text(r, &p, body, sizeof body - 1);
 }
 
-/*
- * Clients drop their rows when they are told to fetch anew, and by nothing else. So who still shows what a revoked grant let him
- * see gets that, and the refusal when he asks again. Not where another instance may know the handle.
- */
-static bool tells_gone(const struct request *r)
+bool reply_tells_gone(const struct request *r)
 {
 	return r->gone_first && shapes_currency(r->http->shapes) == SHAPES_CURRENT;
 }
 
 enum step reply_errors(struct request *r, const struct params_errors *e)
 {
-	if (tells_gone(r))
+	if (reply_tells_gone(r))
 		return reply_must_refetch(r, NULL, (enum reason)r->why);
 	struct reply p;
 	struct buf body = BUF_INIT(BODY_BYTES_MAX * 7u);
@@ -377,7 +373,7 @@ static enum step message(struct request *r, unsigned status, enum reason why, co
 {
 	struct reply p;
 	struct buf body = BUF_INIT(1u << 20);
-	if (tells_gone(r))
+	if (reply_tells_gone(r))
 		return reply_must_refetch(r, NULL, (enum reason)r->why);
 	reply_begin_shape(r, &p, status, NULL, TYPE_JSON);
 	if (known)

@@ -39,6 +39,12 @@ enum step reply_not_modified(struct request *r, struct reply *p);
 enum step reply_empty(struct request *r, unsigned status); /* nothing but the status; closes */
 enum step reply_not_found(struct request *r);
 enum step reply_unauthorized(struct request *r);
+/*
+ * Whether the request gets the 409 of the handle that it names, whatever else is wrong with it: clients drop their rows when they
+ * are told to fetch anew, and by nothing else. So who still shows what a revoked grant let him see gets that, and the refusal when
+ * he asks again. Not where another instance may know the handle. All refusals here ask it themselves.
+ */
+bool reply_tells_gone(const struct request *r);
 enum step reply_errors(struct request *r, const struct params_errors *e); /* 400 */
 enum step reply_error(struct request *r, const char *field, const char *text);
 /* {"message":…}; retry_after_s 0: none. Not of a 503. */

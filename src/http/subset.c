@@ -29,6 +29,7 @@
 struct subset_request {
 	struct shape_def def;  /* as the request has it */
 	char *where, *order_by; /* SQL of our making, NULL: none */
+	bool where_may_fail;
 	int64_t limit, offset;
 	uint64_t counted;      /* of http.body_bytes */
 	struct log_offset to;  /* electric-offset */
@@ -71,6 +72,8 @@ static void subset_request_free(struct request *r)
 /* {"message":"Invalid request","errors":{"subset":{…}}} */
 static enum step reply_subset_errors(struct request *r, const struct params_errors *e)
 {
+	if (reply_tells_gone(r))
+		return reply_must_refetch(r, NULL, (enum reason)r->why);
 	struct reply p;
 	struct buf body = BUF_INIT(BODY_BYTES_MAX * 7u);
 	reply_begin_shape(r, &p, 400, NULL, TYPE_JSON);
@@ -97,6 +100,8 @@ static enum step reply_subset_error(struct request *r, const char *field, const 
 /* COMPAT: a value that Postgres refuses comes as a bare string. */
 static enum step reply_bad_value(struct request *r, const char *text)
 {
+	if (reply_tells_gone(r))
+		return reply_must_refetch(r, NULL, (enum reason)r->why);
 	struct reply p;
 	struct buf body = BUF_INIT(1u << 20);
 	reply_begin_shape(r, &p, 400, NULL, TYPE_JSON);
@@ -135,6 +140,7 @@ static enum step prepare_where(struct request *r, const struct subset_params *p,
 		uses[i] = where_uses(condition, i);
 	struct buf sql = BUF_INIT(SUBSET_SQL_BYTES_MAX);
 	where_sql(condition, &sql);
+	r->subset->where_may_fail = where_may_fail(condition);
 	where_free(condition);
 	bool failed = sql.failed;
 	r->subset->counted += sql.len;
@@ -374,7 +380,7 @@ static enum step begin_query(struct request *r)
 	enum step step = hold_ready(r);
 	if (step != STEP_NEXT)
 		return step;
-	struct subset_spec spec = {.def = &q->def, .where = q->where, .order_by = q->order_by, .limit = q->limit,
+	struct subset_spec spec = {.def = &q->def, .where = q->where, .where_may_fail = q->where_may_fail, .order_by = q->order_by, .limit = q->limit,
 	                           .offset = q->offset, .shape = r->shape, .from = address_of(r->conn)};
 	q->query = shapes_subset_start(r->http->shapes, &spec);
 	if (q->query == NULL)

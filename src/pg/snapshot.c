@@ -619,6 +619,25 @@ static void copy_abort(PGconn *conn)
 	}
 }
 
+/*
+ * Of an AND the planner has the cheaper part computed first. An error of the second condition would tell of rows that the first
+ * one hides, so where it may have one it stands in a CASE behind the first; which stands before that, too, for the indexes.
+ */
+static void put_where(struct buf *sql, const struct pg_rows *rows)
+{
+	const char *first = rows->where[0], *second = rows->where[1], *joint = " WHERE ";
+	if (first != NULL) {
+		buf_printf(sql, "%s(%s)", joint, first);
+		joint = " AND ";
+	}
+	if (second == NULL)
+		return;
+	if (rows->guarded && first != NULL)
+		buf_printf(sql, "%sCASE WHEN (%s) THEN (%s) ELSE false END", joint, first, second);
+	else
+		buf_printf(sql, "%s(%s)", joint, second);
+}
+
 static void put_copy(struct buf *sql, const struct pg_table *t, const uint16_t *selected, uint16_t nselected,
                      const struct pg_rows *rows)
 {
@@ -633,15 +652,7 @@ static void put_copy(struct buf *sql, const struct pg_table *t, const uint16_t *
 		buf_puts(sql, ", tableoid");
 	buf_puts(sql, " FROM ");
 	pg_put_table(sql, t->schema, t->name); /* not ONLY: rows of partitions and children are its rows */
-	const char *joint = " WHERE (";
-	for (size_t i = 0; i < ARRAY_LEN(rows->where); i++) {
-		if (rows->where[i] == NULL)
-			continue;
-		buf_puts(sql, joint);
-		buf_puts(sql, rows->where[i]);
-		buf_putc(sql, ')');
-		joint = " AND (";
-	}
+	put_where(sql, rows);
 	if (rows->order_by != NULL) {
 		buf_putc(sql, ' ');
 		buf_puts(sql, rows->order_by);

@@ -95,6 +95,7 @@ int pg_snapshot_copy(PGconn *conn, const struct pg_table *t, const uint16_t *sel
  */
 struct pg_rows {
 	const char *where[2];    /* both hold; NULL: none */
+	bool guarded;            /* the second is computed only for rows of which the first holds */
 	const char *order_by;    /* "ORDER BY …", NULL: none */
 	int64_t limit, offset;   /* limit below 0: none */
 };

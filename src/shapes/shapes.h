@@ -302,6 +302,7 @@ void shape_reader_return(struct shape_reader *r, struct shape_place place);
 struct subset_spec {
 	const struct shape_def *def; /* the request's: its table is as the catalog had it just now */
 	const char *where;           /* NULL: none; the definition's own condition holds as well */
+	bool where_may_fail;         /* then it isn't computed for rows that the definition's hides */
 	const char *order_by;        /* "ORDER BY …", NULL: none */
 	int64_t limit, offset;       /* limit below 0: none */
 	struct shape *shape;         /* whose subset it is */

@@ -156,6 +156,20 @@ bool where_subquery_ignores_nulls(const struct where *w, size_t i)
 
 const struct pg_table *where_table(const struct where *w) { return w->table; }
 
+bool where_may_fail(const struct where *w)
+{
+	struct where_pool *pool = where_pool_new(w->table);
+	char reason[WHERE_REASON_MAX];
+	struct where_pool_node node = {.safe = false};
+	uint32_t id;
+	if (where_pool_add(pool, w->root, &id, reason) == 0) {
+		where_pool_look(pool, id, &node);
+		where_pool_unref(pool, id);
+	}
+	where_pool_free(pool);
+	return !node.safe;
+}
+
 const struct where_node *where_root(const struct where *w) { return w->root; }
 
 bool where_uses(const struct where *w, uint16_t column) { return column < w->table->ncolumns && w->uses[column]; }

@@ -99,6 +99,9 @@ bool where_subquery_ignores_nulls(const struct where *w, size_t i);
  * that where_load() needs no other table; one that says "true" for a subquery's condition that isn't there. Fails (out->failed) like where_canonical(), if it gets too long. */
 void where_bind(const struct where *w, const struct where_set *sets, struct buf *out);
 
+/* Whether Postgres may raise an error when it computes the condition for some row. */
+bool where_may_fail(const struct where *w);
+
 /* True if the condition looks at the column, itself or in what it compares with a subquery. */
 bool where_uses(const struct where *w, uint16_t column);
 /* The same of any table: true if it, or a subquery at any depth, looks at that column of the table with this oid. */

@@ -60,6 +60,7 @@ struct subset {
 	struct shape_def def;
 	struct shape *shape;   /* of a shape with subqueries, whose sets it has; else NULL */
 	char *where, *order_by;
+	bool guarded;          /* spec.where_may_fail */
 	int64_t limit, offset;
 	_Atomic bool cancelled;
 
@@ -127,6 +128,7 @@ static struct subset *subset_new(struct subsets *all, const struct subset_spec *
 	if (q->def.has_subqueries)
 		q->shape = shape_ref(spec->shape);
 	q->where = spec->where != NULL ? mem_strdup(spec->where) : NULL;
+	q->guarded = spec->where_may_fail;
 	q->order_by = spec->order_by != NULL ? mem_strdup(spec->order_by) : NULL;
 	q->limit = spec->limit;
 	q->offset = spec->offset;
@@ -560,7 +562,7 @@ static int copy_rows(struct worker *w, struct err *e)
 	struct buf own = BUF_INIT(SUBSET_SQL_BYTES_MAX);
 	int rc = where_own_sql(q, &own, e);
 	if (rc == 0) {
-		struct pg_rows rows = {.where = {own.data, q->where}, .order_by = q->order_by, .limit = q->limit, .offset = q->offset};
+		struct pg_rows rows = {.where = {own.data, q->where}, .guarded = q->guarded, .order_by = q->order_by, .limit = q->limit, .offset = q->offset};
 		rc = pg_snapshot_rows(w->conn, q->def.table, q->def.selected, q->def.nselected, &rows, take_row, w, is_over, w, e);
 	}
 	buf_clear(&own);

@@ -710,6 +710,17 @@ test('a subset whose grant is revoked while the stream stands still: not one row
   await becomes(w, mine, 1)
 })
 
+test('who asks for a wrong subset with the handle of before a change of the set is told that first', async (t) => {
+  const w = await world(t, { sql: ACCESS })
+  const at = await readAll(w.busbar.url, SHAPE)
+  const ask = (more) => shape(w.busbar.url, { ...SHAPE, handle: at.handle, offset: 'now', ...more })
+  const wrong = [{ subset__order_by: 'gone_column', subset__limit: '1' }, { subset__limit: '0', subset__where: 'id > 0' }, { subset__where: 'id > ' }, { subset__where: 'gone_column = 1' }]
+  for (const more of wrong) equal((await ask(more)).status, 400, JSON.stringify(more))
+  await w.sql('DELETE FROM members WHERE user_id = 1 AND project_id = 2')
+  await until('the old handle is told', async () => (await ask({})).status === 409)
+  for (const more of wrong) equal((await ask(more)).status, 409, JSON.stringify(more))
+})
+
 test('a subset of a shape whose set stays: its rows, with the shape`s handle', async (t) => {
   const w = await world(t, { sql: ACCESS })
   const at = await readAll(w.busbar.url, SHAPE)
