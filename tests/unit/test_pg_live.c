@@ -534,6 +534,45 @@ static void test_partitions(void)
 
 /* ---- joining ---- */
 
+/* Statements that begin with `tag` fail, until may_all(). */
+static void may_not(const char *tag)
+{
+	char text[300];
+	run(admin, "CREATE OR REPLACE FUNCTION bb_live.no() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'not now'; END$$");
+	snprintf(text, sizeof text, "CREATE EVENT TRIGGER bb_live_no ON ddl_command_end WHEN TAG IN ('%s') EXECUTE FUNCTION bb_live.no()", tag);
+	run(admin, text);
+}
+
+static void may_all(void) { run(admin, "DROP EVENT TRIGGER bb_live_no"); }
+
+/* Cut in between, a table is FULL and not published, never the other way round: users' UPDATEs of one without a key would fail. */
+static void test_full_before_published(void)
+{
+	run(admin, "CREATE TABLE bb_live.cut (v text)");
+	run(admin, "INSERT INTO bb_live.cut VALUES ('a')");
+	struct pg_table *t = lookup("cut");
+	struct pg_join j;
+	struct err e;
+	uint32_t rel;
+	may_not("ALTER TABLE");
+	CHECK_INT(join(t, NULL, &j, &e), -1);
+	may_all();
+	CHECK_INT(pg_publication_check(admin, &config, t->oid, &rel, &e), 0);
+	CHECK_INT(rel, 0);
+	run(admin, "UPDATE bb_live.cut SET v = 'b'");
+	may_not("ALTER PUBLICATION");
+	CHECK_INT(join(t, NULL, &j, &e), -1);
+	may_all();
+	CHECK_STR(value(admin, "SELECT relreplident FROM pg_class WHERE oid = 'bb_live.cut'::regclass"), "f");
+	run(admin, "UPDATE bb_live.cut SET v = 'c'");
+	CHECK_INT(join(t, NULL, &j, &e), 0);
+	CHECK(j.added_by_us);
+	run(admin, "UPDATE bb_live.cut SET v = 'd'");
+	CHECK_INT(pg_publication_leave(admin, &config, t, &e), 0);
+	run(admin, "DROP TABLE bb_live.cut");
+	pg_table_unref(t);
+}
+
 static void test_join_and_leave(void)
 {
 	run(admin, "CREATE TABLE bb_live.items (id int PRIMARY KEY, v text)");
@@ -1785,6 +1824,7 @@ int main(void)
 	RUN(test_key_kinds);
 	RUN(test_unseen_parents);
 	RUN(test_partitions);
+	RUN(test_full_before_published);
 	RUN(test_join_and_leave);
 	RUN(test_waits_for_writers);
 	RUN(test_lock_timeout);

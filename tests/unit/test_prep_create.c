@@ -1052,6 +1052,25 @@ static void test_pieces(void)
 	prep_close(&p);
 }
 
+/* A handle is used once: however often a shape is made anew within one microsecond, and while the clock that was set back comes up. */
+static void test_handles(void)
+{
+	enum { AHEAD_US = 1800 * 1000000 };
+	struct prep p;
+	prep_open(&p);
+	int64_t last_us = p.engine->last_handle_us = clock_wall_us() + AHEAD_US;
+	for (int i = 1; i <= 3; i++) {
+		struct shape *shape = prep_shape(&p, 1, NULL);
+		const char *us = strchr(shape->handle, '-');
+		if (CHECK(us != NULL))
+			CHECK_INT(strtoll(us + 1, NULL, 10), last_us + i);
+		drop_all(p.engine);
+		drain(&p);
+		shape_unref(shape);
+	}
+	prep_close(&p);
+}
+
 /* A store that takes nothing while rows are copied: the copy waits for room, and not for ever. Its transaction ends, clients are
  * told what it is, and the other shapes of the snapshot don't wait in their turn. */
 static void test_store_takes_nothing(bool failing)
@@ -1132,6 +1151,7 @@ int main(void)
 	RUN(test_every_step_taken_again, ACT_DROP);
 	RUN(test_changes_only);
 	RUN(test_pieces);
+	RUN(test_handles);
 	RUN(test_store_takes_nothing, true);
 	RUN(test_store_takes_nothing, false);
 	RUN(test_warm_first);

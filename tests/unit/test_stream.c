@@ -594,6 +594,41 @@ static void test_no_server(void)
 	CHECK_INT(r.losses, 0);
 }
 
+static void expect_foreign(const char *plugin, const char *database)
+{
+	char line[400];
+	snprintf(line, sizeof line, "Replication slot \"busbar_test_stream\" belongs to something else (plugin \"%s\", database \"%s\"). "
+	         "Set ELECTRIC_REPLICATION_STREAM_ID to a value of its own for each database", plugin, database);
+	expect_fatal(&config, line);
+	CHECK_INT(sql_int("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'busbar_test_stream'"), 1);
+	CHECK_INT(sql_int("SELECT count(*) FROM pg_publication WHERE pubname = 'busbar_test_stream_pub'"), 0);
+}
+
+/* Names of slots are shared by all that use the server. One that is something else's stays, also where there is no publication
+ * yet: before that is made, our slot goes. */
+static void test_foreign_slot(void)
+{
+	static char name[] = "busbar_test_other";
+	struct config c = config;
+	struct err e;
+	clean_up();
+	sql("SELECT pg_create_physical_replication_slot('busbar_test_stream')");
+	expect_foreign("", "");
+	clean_up();
+	sql("SELECT pg_create_logical_replication_slot('busbar_test_stream', 'test_decoding')");
+	expect_foreign("test_decoding", config.database.database);
+	clean_up();
+	sql("DROP DATABASE IF EXISTS busbar_test_other");
+	sql("CREATE DATABASE busbar_test_other");
+	c.database.database = name;
+	PGconn *other = pg_connect(&c, PG_ROLE_ADMIN, &e);
+	PQclear(PQexec(other, "SELECT pg_create_logical_replication_slot('busbar_test_stream', 'pgoutput')"));
+	expect_foreign("pgoutput", name);
+	PQclear(PQexec(other, "SELECT pg_drop_replication_slot('busbar_test_stream')"));
+	PQfinish(other);
+	sql("DROP DATABASE busbar_test_other");
+}
+
 static void test_history(void)
 {
 	static const char file[] = "1\t0/3000000\tno recovery target specified\n\n# a comment\n2\t16/B374D848\tbefore x\n";
@@ -630,6 +665,7 @@ static void test_all(void)
 	RUN(test_slot_waits);
 	RUN(test_fatal);
 	RUN(test_no_server);
+	RUN(test_foreign_slot);
 	clean_up();
 }
 
