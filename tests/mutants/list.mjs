@@ -162,4 +162,41 @@ export const mutants = [
     rule: '4.6', what: 'a walsender that stands is never given up', file: 'src/wal/stall.c', test: 'test_stall',
     from: 'n < STALL_DOUBLINGS_MAX ? n : STALL_DOUBLINGS_MAX', to: 'n',
   },
+  {
+    rule: '2.9', what: 'two handles in one microsecond', file: 'src/shapes/core/registry.c', test: 'test_prep_create',
+    from: '\tif (us <= s->last_handle_us)\n\t\tus = s->last_handle_us + 1;\n', to: '',
+  },
+  {
+    rule: '4.4', what: 'a table is published before it is FULL', file: 'src/pg/join_alter.c', test: 'test_pg_live', database: true,
+    from: '\t\tif (!pg_join_row_full(j, i, may_alter) && set_full(j, i, e) != 0)\n',
+    to: '\t\tif (pg_join_row_published(j, i, !may_alter) && !pg_join_row_full(j, i, may_alter) && set_full(j, i, e) != 0)\n',
+  },
+  {
+    rule: '4.5', what: 'a slot of another plugin is taken for ours', file: 'src/wal/setup.c', test: 'test_stream', database: true,
+    from: 'if (strcmp(field(res, 0), "pgoutput") != 0 || !field_true(res, 2)) {', to: 'if (!field_true(res, 2)) {',
+  },
+  {
+    rule: '4.7', what: 'the slot is given up wherever it stands', file: 'src/shapes/prep/guard.c', test: 'test_guard',
+    from: 'guard_give_up(s, look->confirmed, ', to: 'guard_give_up(s, look->wal_end, ',
+  },
+  {
+    rule: '4.7', what: 'the slot is given up though no other could be made', file: 'src/shapes/prep/guard.c', test: 'test_guard',
+    from: '\tif (in_the_way[0] != \'\\0\') {\n', to: '\tif (in_the_way[0] != \'\\0\' && o->xid == 0) {\n',
+  },
+  {
+    rule: '4.8', what: 'what is on its way into the store takes no room', file: 'src/shapes/core/usage.c', test: 'test_limits',
+    from: 'atomic_load(&u->used) + atomic_load(&u->coming) <= most', to: 'atomic_load(&u->used) <= most',
+  },
+  {
+    rule: '5.1', what: 'another ground ends no shape', file: 'src/shapes/prep/ground.c', test: 'test_ground_births',
+    from: '\t\tjudge(s, oid, then, now);\n', to: '',
+  },
+  {
+    rule: '6.10', what: 'a subset may lack what the stream had passed', file: 'src/shapes/ingest/cmd.c', test: 'test_ingest',
+    from: 'c->result = passed_not_held(in, c->snap, c->joined) || passed_doubtful(in, c->snap) ? CMD_AGAIN : 0;', to: 'c->result = 0;',
+  },
+  {
+    rule: '6.10', what: 'the mark need not cover a subset', file: 'src/shapes/ingest/cmd.c', test: 'test_ingest',
+    from: '\tsnapshot_counts(s, c->snap);\n\tmark_poll(s);\n\tc->mark_pending', to: '\tmark_poll(s);\n\tc->mark_pending',
+  },
 ]
