@@ -17,6 +17,7 @@
 #include "shapes/shapes.h"
 
 #define PARAMS_MAX 32
+#define NAME_BYTES_MAX 100
 #define LOOKUPS_MAX_MS 5000
 #define WHERE_BYTES_MAX 16384 /* a request line has less */
 
@@ -64,18 +65,52 @@ static unsigned look_up(struct asked *a, const struct def_table_name *name, cons
 	return field_refusal(out, param, rc == 1 ? missing.text : rc == 2 ? "Postgres doesn't say in time what the table is" : e.text);
 }
 
-/* Values of `1`, `2` … as they come, without a gap. */
-static unsigned read_params(struct asked *a, const char *query, struct buf *out)
+/* The number of `1` or `params[1]`, as requests for shapes have it; 0: neither. */
+static size_t param_number(const char *name)
 {
-	for (; a->nparams < PARAMS_MAX; a->nparams++) {
-		char name[4], *value = a->values[a->nparams];
-		snprintf(name, sizeof name, "%zu", a->nparams + 1);
-		int given = query_param(query, name, value, sizeof a->values[0]);
-		if (given < 0)
+	static const char open[] = "params[";
+	bool bracketed = strncmp(name, open, sizeof open - 1) == 0;
+	const char *digits = bracketed ? name + sizeof open - 1 : name;
+	size_t n = strspn(digits, "0123456789");
+	if (n == 0 || n > 2 || digits[0] == '0' || strcmp(digits + n, bracketed ? "]" : "") != 0)
+		return 0;
+	return strtoul(digits, NULL, 10);
+}
+
+/* A value may come once; nothing that isn't known is passed over. 0, or the status of a refusal. */
+static unsigned read_names(struct asked *a, const char *query, struct buf *out)
+{
+	char name[NAME_BYTES_MAX], value[sizeof a->values[0]];
+	bool given[PARAMS_MAX] = {false}, table = false, where = false;
+	size_t n;
+	int rc;
+	for (const char *at = query, *from = at; (rc = query_next(&at, name, sizeof name, NULL, 0)) != 0; from = at) {
+		if (rc < 0)
+			return field_refusal(out, "parameters", "a name is no text, or too long");
+		bool *named = strcmp(name, "table") == 0 ? &table : strcmp(name, "where") == 0 ? &where : NULL;
+		if (named != NULL && *named)
+			return field_refusal(out, name, "it is given twice");
+		if (named != NULL) {
+			*named = true;
+			continue;
+		}
+		if ((n = param_number(name)) == 0 || n > PARAMS_MAX)
+			return field_refusal(out, name, n == 0 ? "there is no such parameter: table, where and params[1], params[2], … are, the last also as 1, 2, …"
+			                                       : "there may be 32 values");
+		if (query_next(&from, name, sizeof name, value, sizeof value) < 0)
 			return field_refusal(out, name, "it is no text, or too long");
-		if (given == 0 && !query_has(query, name))
-			return 0;
-		a->params[a->nparams] = (struct where_param){value, strlen(value)};
+		if (given[n - 1])
+			return field_refusal(out, name, "it is given twice");
+		given[n - 1] = true;
+		memcpy(a->values[n - 1], value, sizeof value);
+		a->nparams = a->nparams < n ? n : a->nparams;
+	}
+	for (n = 0; n < a->nparams; n++) {
+		if (!given[n]) {
+			snprintf(name, sizeof name, "params[%zu]", n + 1);
+			return field_refusal(out, name, "it must be given: values are numbered from 1 without a gap");
+		}
+		a->params[n] = (struct where_param){a->values[n], strlen(a->values[n])};
 	}
 	return 0;
 }
@@ -120,14 +155,16 @@ static unsigned read_query(struct asked *a, const char *query, struct buf *out)
 	char text[512];
 	struct def_table_name name;
 	struct def_error complaint;
+	unsigned status = read_names(a, query, out);
+	if (status != 0)
+		return status;
 	if (query_param(query, "table", text, sizeof text) != 1)
 		return field_refusal(out, "table", "it must be given");
 	if (query_param(query, "where", a->where, sizeof a->where) < 0)
 		return field_refusal(out, "where", "it is no text, or too long");
 	if (def_parse_table(&a->arena, text, strlen(text), &name, &complaint) != 0)
 		return field_refusal(out, "table", complaint.text);
-	unsigned status = read_params(a, query, out);
-	return status != 0 ? status : look_up(a, &name, "table", out);
+	return look_up(a, &name, "table", out);
 }
 
 unsigned admin_explain(void *ctx, const char *query, struct buf *out)

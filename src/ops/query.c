@@ -51,8 +51,16 @@ int query_param(const char *query, const char *name, char *out, size_t max)
 	return value != NULL ? decode(value, len, out, max) : 0;
 }
 
-bool query_has(const char *query, const char *name)
+int query_next(const char **at, char *name, size_t max, char *value, size_t value_max)
 {
-	size_t len;
-	return find(query, name, &len) != NULL;
+	const char *p = *at + strspn(*at, "&");
+	size_t len = strcspn(p, "&"), name_len = strcspn(p, "&=");
+	*at = p + len;
+	if (len == 0)
+		return 0;
+	size_t value_at = name_len < len ? name_len + 1 : len;
+	int rc = decode(p, name_len, name, max);
+	if (value != NULL && rc >= 0)
+		rc = decode(p + value_at, len - value_at, value, value_max);
+	return rc < 0 ? -1 : 1;
 }

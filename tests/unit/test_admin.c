@@ -52,7 +52,22 @@ static void test_params(void)
 	param("x=%", -1, "");
 	param("x=%zz", -1, "");
 	param("x=%00", -1, "");
-	CHECK(query_has("y=1&x=", "x") && query_has("x=1", "x") && !query_has("xx=1&x", "x"));
+	static const struct { const char *name, *value; } all[] = {{"a", "1 2"}, {"params[1]", ""}, {"b", ""}, {"c", "d=e"}};
+	const char *at = "&a=1+2&&params%5B1%5D=&b&c=d=e&";
+	char name[12], value[8];
+	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+		CHECK_INT(query_next(&at, name, sizeof name, value, sizeof value), 1);
+		CHECK(strcmp(name, all[i].name) == 0 && strcmp(value, all[i].value) == 0);
+	}
+	CHECK_INT(query_next(&at, name, sizeof name, value, sizeof value), 0);
+	CHECK_INT(query_next(&at, name, sizeof name, NULL, 0), 0);
+	at = "much_too_long=1&a%zz=1&x=12345678&x=12345678&y=1";
+	CHECK_INT(query_next(&at, name, sizeof name, NULL, 0), -1);
+	CHECK_INT(query_next(&at, name, sizeof name, NULL, 0), -1);
+	CHECK_INT(query_next(&at, name, sizeof name, value, sizeof value), -1);
+	CHECK_INT(query_next(&at, name, sizeof name, NULL, 0), 1);
+	CHECK_INT(query_next(&at, name, sizeof name, value, sizeof value), 1);
+	CHECK(strcmp(name, "y") == 0 && strcmp(value, "1") == 0);
 }
 
 static void test_fields(void)

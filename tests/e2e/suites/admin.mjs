@@ -130,6 +130,10 @@ test('explain: what a condition costs, as docs/admin.md lists it, and refusals',
   equal([answer.status, said.table, said.cost, said.index], [200, 'public.t', 'residual', ['eq(tenant)']], answer.text())
   equal(said.subqueries.map((q) => [q.table, q.cost, q.index]), [['public.grants', 'indexed', ['eq(who)']]], 'subqueries')
   equal((await ask({ table: 't', where: 'v = $1 AND tenant = $2', 1: '', 2: '3' })).status, 200, 'an empty value is one')
+  // As in the URL of a shape.
+  const bracketed = await ask({ table: 't', where: 'v = $1 AND tenant = $2', 'params[2]': '3', 'params[1]': 'a b' })
+  equal([bracketed.status, bracketed.text()], [200, (await ask({ table: 't', where: 'v = $1 AND tenant = $2', 1: 'a b', 2: '3' })).text()], 'params[1]')
+  equal((await get(`${w.admin}/admin/explain?table=t&where=tenant=$1&params[1]=3`)).status, 200, 'brackets as they are')
   const section = doc('admin').split('## /admin/explain\n')[1].split('\n## ')[0]
   const told = [...section.matchAll(/^\| (`[^|]+) \|/gm)].flatMap((m) => [...m[1].matchAll(/`([a-z0-9_.]+)`/g)].map((n) => n[1]))
   equal(names(said).filter((n) => n !== 'subqueries').sort(), told.sort(), 'fields')
@@ -137,6 +141,14 @@ test('explain: what a condition costs, as docs/admin.md lists it, and refusals',
     [{}, /table: it must be given/],
     [{ table: 'nope' }, /nope.* does not exist/],
     [{ table: 't', where: 'nosuch = 1' }, /unknown reference nosuch/],
+    [{ table: 't', wehre: 'tenant = 1' }, /^wehre: there is no such parameter/],
+    [{ table: 't', columns: 'id' }, /^columns: there is no such parameter/],
+    [{ table: 't', 'params[x]': '1' }, /^params\[x\]: there is no such parameter/],
+    [{ table: 't', 'params[01]': '1' }, /^params\[01\]: there is no such parameter/],
+    [{ table: 't', where: 'tenant = $1', 33: '1' }, /^33: there may be 32 values/],
+    [{ table: 't', where: 'tenant = $1', 'params[2]': '1' }, /^params\[1\]: it must be given/],
+    [{ table: 't', where: 'tenant = $1', 1: '1', 'params[1]': '2' }, /^params\[1\]: it is given twice/],
+    [[['table', 't'], ['table', 'u']], /^table: it is given twice/],
     [{ table: 't', where: 'tenant IN (SELECT x FROM elsewhere)' }, /elsewhere.* does not exist/],
   ]) {
     const refused = await ask(params)
