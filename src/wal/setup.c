@@ -443,6 +443,18 @@ static int read_publication(struct setup *u, struct publication *out, struct err
 	return 0;
 }
 
+static int drop_old_slot(struct setup *u, struct err *e)
+{
+	if (u->publication == PUBLICATION_STAYED)
+		u->publication = PUBLICATION_WAS_GONE;
+	if (drop_slot(u, e) < 0)
+		return -1;
+	log_warning("The publication %s was dropped, and what was written since is missing from the stream. Making it and the replication "
+	            "slot %s anew, and all shapes; nobody but Busbar should drop it", u->config->publication_name, u->config->slot_name);
+	event_put(EVENT_SLOT, REASON_PUBLICATION_CHANGED, NULL, NULL, "%s was given up: the publication was dropped", u->config->slot_name);
+	return 0;
+}
+
 /* The old slot goes before the publication comes: a crash between the two must not leave a slot whose
  * changes were decoded without the publication and would be missing in the stream. */
 static int create_publication(struct setup *u, struct publication *p, struct err *e)
@@ -450,7 +462,7 @@ static int create_publication(struct setup *u, struct publication *p, struct err
 	struct slot slot;
 	if (!p->may_create)
 		return pg_publication_missing(u->config, true, e);
-	if (read_slot(u, &slot, e) < 0 || (slot.exists && drop_slot(u, e) < 0))
+	if (read_slot(u, &slot, e) < 0 || (slot.exists && drop_old_slot(u, e) < 0))
 		return -1;
 	p->generated = u->server->version_num >= VERSION_GENERATED;
 	PGresult *res;
@@ -529,6 +541,8 @@ static int create_slot(struct setup *u, struct err *e)
 	                : err_set(e, ERR_PROTOCOL, "CREATE_REPLICATION_SLOT: \"%s\" is not a WAL position", field(res, 1));
 	PQclear(res);
 	u->server->slot_created = true;
+	u->server->publication = u->publication;
+	u->publication = PUBLICATION_STAYED;
 	log_notice("Created the replication slot %s", name);
 	event_put(EVENT_SLOT, REASON_NONE, NULL, NULL, "made: %s", name);
 	return r;
@@ -547,6 +561,24 @@ static bool is_to_give_up(struct setup *u, const struct slot *slot)
 	return stays;
 }
 
+/* Why a slot that is there is dropped. */
+static void tell_renewed(const struct setup *u, const struct slot *slot, bool give_up)
+{
+	const char *name = u->config->slot_name;
+	bool unpublished = !slot->lost && u->publication != PUBLICATION_STAYED;
+	const char *what = slot->lost ? "was given up by Postgres" : unpublished ? "misses what was written while there was no publication"
+	                                                                         : "has a gap";
+	if (give_up)
+		log_warning("Giving up the replication slot %s, for which Postgres keeps %lld bytes of WAL, and making a new one. What was "
+		            "written meanwhile is missing from the stream, so all shapes are made anew", name, (long long)slot->kept_bytes);
+	else
+		log_warning("Couldn't start replication: slot has been invalidated: %s %s%s; making a new one. What was written meanwhile is "
+		            "missing from the stream, so all shapes are made anew", name, what,
+		            slot->lost ? " (see max_slot_wal_keep_size, and idle_replication_slot_timeout in PostgreSQL 18)" : "");
+	event_put(EVENT_SLOT, give_up ? REASON_LIMIT_WAL : unpublished ? REASON_PUBLICATION_CHANGED : REASON_SLOT_LOST, NULL, NULL, "%s %s",
+	          name, give_up ? "was given up for the WAL that it kept" : what);
+}
+
 int setup_slot(struct setup *u, struct err *e)
 {
 	for (int i = 0; i < SLOT_TRIES_MAX; i++) {
@@ -556,17 +588,8 @@ int setup_slot(struct setup *u, struct err *e)
 		bool give_up = is_to_give_up(u, &slot);
 		if (slot.exists && !slot.lost && !u->slot_lost && !give_up)
 			return 0;
-		if (give_up)
-			log_warning("Giving up the replication slot %s, for which Postgres keeps %lld bytes of WAL, and making a new one. What was "
-			            "written meanwhile is missing from the stream, so all shapes are made anew", u->config->slot_name,
-			            (long long)slot.kept_bytes);
-		else if (slot.exists)
-			log_warning("Couldn't start replication: slot has been invalidated: %s %s; making a new one. What was written meanwhile is "
-			            "missing from the stream, so all shapes are made anew", u->config->slot_name,
-			            slot.lost ? "was given up by Postgres (see max_slot_wal_keep_size, and idle_replication_slot_timeout in PostgreSQL 18)" : "has a gap");
 		if (slot.exists)
-			event_put(EVENT_SLOT, give_up ? REASON_LIMIT_WAL : REASON_SLOT_LOST, NULL, NULL, "%s %s", u->config->slot_name,
-			          give_up ? "was given up for the WAL that it kept" : slot.lost ? "was given up by Postgres" : "has a gap");
+			tell_renewed(u, &slot, give_up);
 		if (slot.exists && drop_slot(u, e) < 0)
 			return -1;
 		if (slot.exists)

@@ -41,6 +41,7 @@ struct setup {
 	struct stream_server *server; /* filled step by step */
 	int64_t wal_sender_timeout_ms; /* 0: none */
 	bool slot_lost;                /* drop the slot even if it looks well */
+	enum stream_publication publication; /* until a slot is made for that */
 	struct setup_give_up give_up;  /* until it is done, or needn't be */
 	bool version_said;             /* that the server is newer than what was tested: once per process */
 	bool pooled_seen;              /* setup_pooled() needn't look any more */

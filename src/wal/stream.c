@@ -724,6 +724,8 @@ static int judge(struct stream *s, struct err *e)
 	                   strstr(e->text, "publication") != NULL;
 	if (class == PG_SLOT_LOST || unpublished)
 		s->setup.slot_lost = true;
+	if (unpublished)
+		s->setup.publication = PUBLICATION_WENT;
 	tell_failed(s, e);
 	if (!s->ran && !s->advised)
 		log_notice("Run `busbar doctor` with the same settings: it looks at the database and says what mends it");

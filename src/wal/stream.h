@@ -25,6 +25,13 @@
 /* Transactions that can write at the same time: max_connections is rarely a tenth of it. */
 #define STREAM_RUNNING_MAX 8192
 
+/* Whether the publication was gone: what was written then isn't in the stream, so the slot was made anew. */
+enum stream_publication {
+	PUBLICATION_STAYED,
+	PUBLICATION_WAS_GONE,
+	PUBLICATION_WENT, /* while the stream ran */
+};
+
 /* What the server says of itself, once per connection, before the stream starts. */
 struct stream_server {
 	char system_id[32];
@@ -41,6 +48,7 @@ struct stream_server {
 	lsn_t wal_end;            /* IDENTIFY_SYSTEM's xlogpos */
 	bool slot_created;        /* the slot is new: whatever came before is lost to us */
 	bool publication_created;
+	enum stream_publication publication; /* why slot_created, or not for that */
 	lsn_t confirmed_flush;    /* of a reused slot; the consistent point of a new one */
 	/* Where each timeline before the server's own ended, ascending (TIMELINE_HISTORY). */
 	struct { uint32_t timeline; lsn_t end; } history[64];

@@ -527,6 +527,7 @@ static void test_slot_waits(void)
 	WAIT_FOR(&r, r.starts == 2 && r.phase == STREAM_RUNNING);
 	CHECK(r.server.publication_created);
 	CHECK(r.server.slot_created);
+	CHECK(r.server.publication == PUBLICATION_WENT);
 	/* Gone and back between two looks: the changes before it came back are lost to the slot, so that goes too. */
 	publish();
 	sql("INSERT INTO public.busbar_test_stream VALUES (2, 'published')");
@@ -535,6 +536,7 @@ static void test_slot_waits(void)
 	sql("CREATE PUBLICATION busbar_test_stream_pub FOR TABLE public.busbar_test_stream");
 	WAIT_FOR(&r, r.starts == 3 && r.phase == STREAM_RUNNING);
 	CHECK(r.server.slot_created);
+	CHECK(r.server.publication == PUBLICATION_WENT);
 	run_stop(&r);
 }
 

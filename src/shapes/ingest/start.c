@@ -69,6 +69,12 @@ static const char *why_rotate_all(struct shapes *s, const struct stream_server *
 		snprintf(text, max, "Detected different Postgres DB, with ID: %s", server->system_id);
 		return text;
 	}
+	if (server->slot_created && server->publication != PUBLICATION_STAYED && !atomic_load(&s->guard.gave_up)) {
+		*reason = REASON_PUBLICATION_CHANGED;
+		snprintf(text, max, "the publication was dropped%s, so the replication slot was made anew: changes since %s are not known",
+		         server->publication == PUBLICATION_WENT ? " while Busbar was running" : "", lsn_text(durable, a));
+		return text;
+	}
 	if (server->slot_created || (atomic_load(&s->guard.gave_up) && server->confirmed_flush > durable)) {
 		bool gave_up = atomic_load(&s->guard.gave_up);
 		*reason = gave_up ? REASON_LIMIT_WAL : REASON_SLOT_LOST;
@@ -224,7 +230,8 @@ int ingest_on_start(void *ctx, const struct stream_server *server, lsn_t *start_
 	const char *why = why_rotate_all(s, server, &was, known, text, sizeof text, &reason);
 	if (why != NULL) {
 		if (atomic_load(&s->nshapes) > 0)
-			log_warning("Database ID or timeline changed. Purging shape logs from disk. Clients will refetch shape data automatically. (%s)", why);
+			log_warning("%s. Purging shape logs from disk. Clients will refetch shape data automatically. (%s)",
+			            reason == REASON_DATABASE_CHANGED ? "Database ID or timeline changed" : "Changes are missing from the stream", why);
 		shapes_rotate_all(s, reason, why);
 		cmd_run_all(s); /* their drops go to the writer before anything that follows */
 		/* Kept until all of it is done: what says so now may say it only once (a slot is new only once). */

@@ -376,6 +376,31 @@ test('the slot was moved on by somebody else: all shapes are rotated', async (t)
   await w.agree()
 })
 
+// Electric's scenario recreation-of-replication-slot.
+test('recreation of the replication slot: the publication is dropped while Busbar runs, and a row is written', { timeout: 90000 }, async (t) => {
+  const w = await world(t, { sql: [TABLE, fill(1, 3)] })
+  const f = w.follow({ table: 't' })
+  await f.ready()
+  const at = await readAll(w.busbar.url, { table: 't' })
+  const query = { table: 't', handle: at.handle, offset: at.offset }
+  const waiting = get(shapeUrl(w.busbar.url, { ...query, live: true }), { timeout: 60000 })
+  await w.sql(`DROP PUBLICATION ${w.publication}`)
+  await w.sql(fill(10, 12))
+  const told = await waiting
+  const later = await shape(w.busbar.url, query)
+  for (const a of [told, later]) {
+    equal([a.status, a.headers['electric-reason']], [409, 'publication-changed'], 'status and reason')
+    equal(a.json(), [{ headers: { control: 'must-refetch' } }], 'body')
+  }
+  const log = w.busbar.output
+  assert(/Removing shape .*the publication was dropped while Busbar was running, so the replication slot was made anew.*\[publication-changed\]/.test(log), w.busbar.tail())
+  assert(/The publication \S+ was dropped, .* the replication slot \S+ anew/.test(log), w.busbar.tail())
+  assert(!/slot-lost|has a gap|Database ID or timeline changed/.test(log), w.busbar.tail())
+  await w.sql(fill(20, 22))
+  await w.agree()
+  equal((await readAll(w.busbar.url, { table: 't' })).changes.length, 9, 'rows of the new shape')
+})
+
 test('the publication was dropped while Busbar was down: nothing is lost', async (t) => {
   const w = await world(t, { sql: [TABLE, fill(1, 3)] })
   const f = w.follow({ table: 't' })
@@ -386,6 +411,7 @@ test('the publication was dropped while Busbar was down: nothing is lost', async
   await w.busbar.start()
   await w.sql(fill(10, 12))
   await w.agree()
+  assert(/Removing shape .*the publication was dropped, so the replication slot.*\[publication-changed\]/.test(w.busbar.output), w.busbar.tail())
 })
 
 test('a slot behind the store is normal: nothing comes twice', async (t) => {
