@@ -698,6 +698,18 @@ int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *sel
 	return rc;
 }
 
+int pg_snapshot_flushed(PGconn *conn, lsn_t *lsn, struct err *e)
+{
+	PGresult *res = pg_query(conn, "SELECT pg_catalog.pg_current_wal_flush_lsn()", 0, NULL, e);
+	if (res == NULL)
+		return -1;
+	int rc = 0;
+	if (!lsn_parse(pg_value(res, 0, 0), lsn))
+		rc = err_set(e, ERR_PROTOCOL, "unexpected answer from Postgres: \"%.100s\" is no position", pg_value(res, 0, 0));
+	PQclear(res);
+	return rc;
+}
+
 int pg_snapshot_select(PGconn *conn, const char *select, uint16_t ncolumns,
                        int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
                        bool (*cancelled)(void *), void *cancel_ctx, struct err *e)

@@ -103,6 +103,8 @@ int pg_snapshot_rows(PGconn *conn, const struct pg_table *t, const uint16_t *sel
                      const struct pg_rows *rows,
                      int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,
                      bool (*cancelled)(void *), void *cancel_ctx, struct err *e) MUST_USE;
+/* Up to where the WAL is on the server's disk by now. */
+int pg_snapshot_flushed(PGconn *conn, lsn_t *lsn, struct err *e) MUST_USE;
 /* The rows of a SELECT of ours, of any tables that are locked. Errors as pg_snapshot_rows(). */
 int pg_snapshot_select(PGconn *conn, const char *select, uint16_t ncolumns,
                        int (*row)(void *ctx, const struct pg_copy_value *values, struct err *e), void *ctx,

@@ -19,6 +19,7 @@
 #include "base/lock_order.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "pg/message.h"
 #include "shapes/core/cache.h"
 #include "shapes/core/cmds.h"
 #include "shapes/core/def.h"
@@ -46,6 +47,7 @@
 #define CONNECTION_LOOK_MS 1000 /* whether one that nobody uses is to be closed */
 /* A subset of a shape with subqueries waits so long for the stream; longer, it is far behind. */
 #define SUBSET_PASS_MAX_MS 10000
+#define SUBSET_FLUSH_LOOK_MS 200 /* so often it is looked at whether what it waits for can come at all */
 /* Of WAL, as Postgres is built unless told otherwise; with others a subset waits for the next record. */
 #define WAL_PAGE_BYTES 8192
 #define WAL_PAGE_HEADER 24
@@ -521,22 +523,44 @@ static bool pass_given_up(const struct worker *w, int64_t until)
 	return given_up(w) || atomic_load(&w->q->shape->dropped) || clock_mono_ms() >= until;
 }
 
-/*
- * Of a shape with subqueries: the stream has passed all that the snapshot shows, and the shape is still there. So what its
- * subqueries select was at that snapshot what the shape compares with: nobody sees a row by a grant that was revoked before.
- */
-static int wait_passed(struct worker *w, struct err *e)
+/* Whether the stream has passed `upto`; waits for it. */
+static bool is_passed(struct worker *w, lsn_t upto, int64_t until)
 {
-	struct subset *q = w->q;
 	struct waiting p;
-	lsn_t upto = end_before(q->snap.insert_lsn) - 1;
-	int64_t until = clock_mono_ms() + SUBSET_PASS_MAX_MS;
-	if (q->shape == NULL)
-		return 0;
 	waiting_init(&p);
 	while (!pass_given_up(w, until) && shapes_wait_lsn(w->all->engine, upto, &p.waiter))
 		waiting_nap(&p, LOOK_MS);
 	waiting_clear(&p);
+	return atomic_load(&w->all->engine->seen) >= upto;
+}
+
+/*
+ * The stream has nothing that isn't on the server's disk, and what a transaction that still runs has written, or somebody who read
+ * and tidied a page, goes there with the next commit, whenever that is. 1: the stream waits for that commit.
+ */
+static int waits_for_a_commit(struct worker *w, struct err *e)
+{
+	lsn_t flushed = 0;
+	if (pg_snapshot_flushed(w->conn, &flushed, e) != 0)
+		return -1;
+	return flushed < w->q->snap.insert_lsn;
+}
+
+/*
+ * Of a shape with subqueries: the stream has passed all that the snapshot shows, and the shape is still there. So what its
+ * subqueries select was at that snapshot what the shape compares with: nobody sees a row by a grant that was revoked before.
+ */
+static int wait_passed(struct worker *w, int64_t until, struct err *e)
+{
+	struct subset *q = w->q;
+	lsn_t upto = end_before(q->snap.insert_lsn) - 1;
+	if (q->shape == NULL)
+		return 0;
+	while (!is_passed(w, upto, clock_mono_ms() + SUBSET_FLUSH_LOOK_MS) && !pass_given_up(w, until)) {
+		int rc = waits_for_a_commit(w, e);
+		if (rc != 0)
+			return rc;
+	}
 	if (atomic_load(&q->shape->dropped)) {
 		err_set(e, ERR_NOT_FOUND, "the shape was rotated");
 		return err_why(e, shape_why(q->shape));
@@ -547,6 +571,32 @@ static int wait_passed(struct worker *w, struct err *e)
 		return err_set(e, ERR_TIMEOUT, "The replication stream is behind: it has not passed within %d s what a subset of this shape shows. "
 		               "Please retry", SUBSET_PASS_MAX_MS / 1000);
 	return 0;
+}
+
+/* A commit of ours that changes nothing; then another snapshot, which shows no less. */
+static int commit_for_the_stream(struct worker *w, struct err *e)
+{
+	end_transaction(w);
+	pg_snapshot_clear(&w->q->snap);
+	return w->conn == NULL ? err_set(e, ERR_PG_CONN, "the connection was lost") : pg_emit_message(w->conn, "busbar_commit", "", e);
+}
+
+/* A snapshot that the clients and the stream have come up to. */
+static int take_passed(struct worker *w, struct err *e)
+{
+	int64_t until = 0;
+	for (;;) {
+		int rc = take(w, e);
+		if (rc == 0)
+			rc = wait_mark(w, e);
+		until = until != 0 ? until : clock_mono_ms() + SUBSET_PASS_MAX_MS;
+		if (rc == 0)
+			rc = wait_passed(w, until, e);
+		if (rc <= 0)
+			return rc;
+		if (commit_for_the_stream(w, e) != 0)
+			return -1;
+	}
 }
 
 static int where_own_sql(const struct subset *q, struct buf *own, struct err *e)
@@ -592,11 +642,7 @@ static void run(struct worker *w, struct subset *q)
 {
 	struct err e = {0};
 	begin(w, q);
-	int rc = take(w, &e);
-	if (rc == 0)
-		rc = wait_mark(w, &e);
-	if (rc == 0)
-		rc = wait_passed(w, &e);
+	int rc = take_passed(w, &e);
 	if (rc == 0)
 		rc = copy_rows(w, &e);
 	/* The session is free before the client is told: who asks again finds it. */

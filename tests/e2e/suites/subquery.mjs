@@ -713,12 +713,26 @@ test('a subset whose grant is revoked while the stream stands still: not one row
 test('who asks for a wrong subset with the handle of before a change of the set is told that first', async (t) => {
   const w = await world(t, { sql: ACCESS })
   const at = await readAll(w.busbar.url, SHAPE)
-  const ask = (more) => shape(w.busbar.url, { ...SHAPE, handle: at.handle, offset: 'now', ...more })
+  const ask = (more) => shape(w.busbar.url, { ...SHAPE, handle: at.handle, offset: at.offset, ...more })
   const wrong = [{ subset__order_by: 'gone_column', subset__limit: '1' }, { subset__limit: '0', subset__where: 'id > 0' }, { subset__where: 'id > ' }, { subset__where: 'gone_column = 1' }]
   for (const more of wrong) equal((await ask(more)).status, 400, JSON.stringify(more))
   await w.sql('DELETE FROM members WHERE user_id = 1 AND project_id = 2')
   await until('the old handle is told', async () => (await ask({})).status === 409)
   for (const more of wrong) equal((await ask(more)).status, 409, JSON.stringify(more))
+})
+
+// Its records reach the server's disk with the next commit, and the stream has nothing before.
+test('a subset beside a transaction that has written and waits, on a server that writes nothing else', { timeout: 60000 }, async (t) => {
+  const pg = await Postgres.create({ settings: { autovacuum: 'off' } })
+  const w = await world(t, { pg, sql: ACCESS })
+  const at = await readAll(w.busbar.url, SHAPE)
+  const idle = await w.session()
+  await idle.query("BEGIN; INSERT INTO items VALUES (900, 2, 'not yet')")
+  const lsns = (await w.sql('SELECT pg_current_wal_flush_lsn() < pg_current_wal_insert_lsn() AS ahead')).rows[0]
+  equal(lsns.ahead, true, 'the WAL is ahead of the disk')
+  const a = await shape(w.busbar.url, { ...SHAPE, handle: at.handle, offset: 'now', subset__where: 'id < 10' }, { timeout: 30000 })
+  equal([a.status, a.text().includes('not yet')], [200, false], a.text().slice(0, 300))
+  await idle.query('COMMIT')
 })
 
 test('a subset of a shape whose set stays: its rows, with the shape`s handle', async (t) => {
