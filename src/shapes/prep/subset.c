@@ -35,11 +35,15 @@
 /* Rows kept for one client; for all together: BUSBAR_SUBSET_MEMORY, beyond which only clients that have taken all they had get
  * more. */
 #define SUBSET_BUFFER_BYTES (1u << 20)
+/* The same while others wait for a session: what fits lets go of the client's. */
+#define SUBSET_BUFFER_WAITED_BYTES (8u << 20)
 #define SUBSET_PIECE_BYTES (64u << 10)
 #define SUBSET_ROW_BYTES_MAX ((size_t)2 << 30)
 /* A client that takes nothing for so long, or is waited for so long in all, loses its query. */
 #define SUBSET_STALL_MAX_MS 10000
 #define SUBSET_SLOW_MAX_MS 120000
+#define SUBSET_OTHERS_WAIT_MS 500
+#define SUBSET_SLOW_WAITED_MS 20000 /* in all, while others wait: for a slow client nobody else waits two minutes */
 #define SUBSET_TIME_MAX_MS 600000
 #define SUBSET_RETAKE_MAX_MS 20000
 #define SUBSET_SQL_BYTES_MAX (8u << 20) /* of the shape's condition; the statement as a whole is bounded by pg */
@@ -94,6 +98,7 @@ struct subsets {
 	/* under lock */
 	struct asker *first, **last; /* the next free thread takes a query of the first, who then goes to the end */
 	size_t waiting;
+	_Atomic int64_t waiting_since_ms; /* without a pause, 0: nobody waits; read without the lock, too */
 	int64_t query_ms; /* what one took lately, on the average */
 	bool stop;
 
@@ -160,7 +165,8 @@ static void push(struct subsets *all, struct subset *q)
 	}
 	*a->tail = q;
 	a->tail = &q->next;
-	all->waiting++;
+	if (all->waiting++ == 0)
+		atomic_store(&all->waiting_since_ms, clock_mono_ms());
 }
 
 /* Takes it out where it is, and its asker if that was the last. */
@@ -171,7 +177,8 @@ static void take_out(struct subsets *all, struct asker **asker, struct subset **
 	*at = (*at)->next;
 	if (*at == NULL)
 		a->tail = at;
-	all->waiting--;
+	if (--all->waiting == 0)
+		atomic_store(&all->waiting_since_ms, 0);
 	if (a->head != NULL)
 		return;
 	*asker = a->next;
@@ -346,12 +353,19 @@ static bool given_up(const struct worker *w)
 	return atomic_load(&w->q->cancelled) || atomic_load(&w->all->engine->stopping);
 }
 
+/* All sessions have been taken for a while. */
+static bool others_wait(const struct subsets *all)
+{
+	int64_t since_ms = atomic_load(&all->waiting_since_ms);
+	return since_ms != 0 && clock_mono_ms() - since_ms >= SUBSET_OTHERS_WAIT_MS;
+}
+
 /* With the query's lock held. */
 static bool has_room(const struct subset *q, size_t n)
 {
 	lock_held(&q->lock);
-	size_t left = q->rows.len - q->taken;
-	return left == 0 || (left + n <= SUBSET_BUFFER_BYTES && atomic_load(&q->all->engine->subset_bytes) + n <= (uint64_t)q->all->engine->config->subset_memory);
+	size_t left = q->rows.len - q->taken, most = others_wait(q->all) ? SUBSET_BUFFER_WAITED_BYTES : SUBSET_BUFFER_BYTES;
+	return left == 0 || (left + n <= most && atomic_load(&q->all->engine->subset_bytes) + n <= (uint64_t)q->all->engine->config->subset_memory);
 }
 
 static bool wait_room(struct worker *w)
@@ -362,7 +376,8 @@ static bool wait_room(struct worker *w)
 		int64_t waited = clock_mono_ms() - began;
 		if (given_up(w))
 			return false;
-		if (waited >= SUBSET_STALL_MAX_MS || w->waited_ms + waited >= SUBSET_SLOW_MAX_MS) {
+		int64_t slow_max_ms = others_wait(w->all) ? SUBSET_SLOW_WAITED_MS : SUBSET_SLOW_MAX_MS;
+		if (waited >= SUBSET_STALL_MAX_MS || w->waited_ms + waited >= slow_max_ms) {
 			err_set(&w->why, ERR_TIMEOUT, "the client takes the rows of a subset too slowly");
 			return false;
 		}

@@ -224,6 +224,28 @@ test('a client that reads nothing loses its query, and keeps nobody from anythin
   equal((await subset(w, { subset__where: 'id = 1' })).status, 200, 'afterwards')
 })
 
+test('clients that read slowly keep all sessions for seconds, not for minutes, while others wait', { timeout: 120000 }, async (t) => {
+  const w = await world(t, { sql: [TABLE, fill(1, 60000, 1000)] })
+  await readAll(w.busbar.url, { table: 't', log: 'changes_only' })
+  const query = new URL(shapeUrl(w.busbar.url, { table: 't', offset: '-1', log: 'changes_only', subset__where: '' }))
+  for (let i = 0; i < 4; i++) {
+    const s = net.connect(Number(query.port), '127.0.0.1')
+    t.cleanup(() => s.destroy())
+    s.on('error', () => {})
+    s.write(`GET ${query.pathname}${query.search} HTTP/1.1\r\nHost: x\r\n\r\n`)
+    // Some hundred kilobytes each second: never idle for long, and not done for minutes.
+    const slow = setInterval(() => s.read(300000), 1000)
+    t.cleanup(() => clearInterval(slow))
+  }
+  await until('all sessions are taken', async () => (await running(w)) === 4, 10000)
+  // Whoever is told to come again does.
+  const other = await until('another one has its row', async () => {
+    const a = await subset(w, { subset__where: 'id = 1' }, { timeout: 30000 })
+    return a.status === 200 && a
+  }, 60000)
+  equal(ids(other), [1])
+})
+
 test('who asks for much waits for himself', { timeout: 120000 }, async (t) => {
   const w = await world(t, { sql: [TABLE, fill(1, 100000)] })
   const query = { subset__where: "lower(upper(v)) <> 'a'", subset__order_by: 'v DESC', subset__limit: '1' }
