@@ -565,14 +565,14 @@ static int waits_for_a_commit(struct worker *w, struct err *e)
  * Of a shape with subqueries: the stream has passed all that the snapshot shows, and the shape is still there. So what its
  * subqueries select was at that snapshot what the shape compares with: nobody sees a row by a grant that was revoked before.
  */
-static int wait_passed(struct worker *w, int64_t until, struct err *e)
+static int wait_passed(struct worker *w, int64_t until, bool may_commit, struct err *e)
 {
 	struct subset *q = w->q;
 	lsn_t upto = end_before(q->snap.insert_lsn) - 1;
 	if (q->shape == NULL)
 		return 0;
 	while (!is_passed(w, upto, clock_mono_ms() + SUBSET_FLUSH_LOOK_MS) && !pass_given_up(w, until)) {
-		int rc = waits_for_a_commit(w, e);
+		int rc = may_commit ? waits_for_a_commit(w, e) : 0;
 		if (rc != 0)
 			return rc;
 	}
@@ -600,17 +600,22 @@ static int commit_for_the_stream(struct worker *w, struct err *e)
 static int take_passed(struct worker *w, struct err *e)
 {
 	int64_t until = 0;
+	bool may_commit = true;
 	for (;;) {
 		int rc = take(w, e);
 		if (rc == 0)
 			rc = wait_mark(w, e);
 		until = until != 0 ? until : clock_mono_ms() + SUBSET_PASS_MAX_MS;
 		if (rc == 0)
-			rc = wait_passed(w, until, e);
+			rc = wait_passed(w, until, may_commit, e);
 		if (rc <= 0)
 			return rc;
-		if (commit_for_the_stream(w, e) != 0)
+		if (commit_for_the_stream(w, e) == 0)
+			continue;
+		if (e->kind != ERR_PG)
 			return -1;
+		may_commit = false; /* the role may not: then it waits for somebody else's */
+		err_clear(e);
 	}
 }
 
