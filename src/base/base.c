@@ -21,6 +21,7 @@ int err_set(struct err *e, enum err_kind kind, const char *fmt, ...)
 	e->kind = kind;
 	e->sqlstate[0] = '\0';
 	e->why = REASON_NONE;
+	e->of_rows = false;
 	vsnprintf(e->text, sizeof e->text, fmt, ap);
 	va_end(ap);
 	return -1;
@@ -51,6 +52,7 @@ int err_errno(struct err *e, int errnum, const char *fmt, ...)
 	va_end(ap);
 	e->kind = errnum == ENOSPC || errnum == EDQUOT ? ERR_FULL : ERR_IO;
 	e->why = REASON_NONE;
+	e->of_rows = false;
 	e->sqlstate[0] = '\0';
 	char why[128];
 	if (n >= 0 && (size_t)n < sizeof e->text)
@@ -68,6 +70,8 @@ bool err_may_quote(const struct err *e)
 {
 	if (e->kind != ERR_PG || e->sqlstate[0] == '\0')
 		return false;
+	if (!e->of_rows)
+		return strncmp(e->sqlstate, "22", 2) == 0;
 	for (size_t i = 0; i < ARRAY_LEN(harmless); i++)
 		if (strncmp(e->sqlstate, harmless[i], strlen(harmless[i])) == 0)
 			return false;
@@ -126,6 +130,7 @@ void err_clear(struct err *e)
 {
 	e->kind = ERR_NONE;
 	e->why = REASON_NONE;
+	e->of_rows = false;
 	e->sqlstate[0] = e->text[0] = '\0';
 }
 

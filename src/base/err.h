@@ -34,6 +34,7 @@ struct err {
 	char sqlstate[6]; /* "" unless kind is ERR_PG or ERR_PG_CONN */
 	char text[800];   /* cut at the end if longer, always terminated */
 	enum reason why;  /* what clients are told it is; REASON_NONE: err_reason() knows by the kind */
+	bool of_rows;     /* of a statement that computes a condition for rows */
 };
 
 /* Sets kind and text; returns -1 so that `return err_set(...)` reads well. `e` may be NULL. */
@@ -45,7 +46,7 @@ int err_wrap(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* As err_set, with ": <strerror(errnum)>" behind the text. ENOSPC becomes ERR_FULL. */
 int err_errno(struct err *e, int errnum, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-/* Whether what Postgres says may quote a value of a row: an error of data (class 22), or of what a function was given. */
+/* Whether what Postgres says may quote a value of a row: an error of data (class 22), or, of_rows, of what a function was given. */
 bool err_may_quote(const struct err *e);
 /* If so, the text becomes one that doesn't. */
 void err_hide_values(struct err *e);

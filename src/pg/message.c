@@ -3,6 +3,15 @@
 
 #include "pg/query.h"
 
+int pg_commit_nothing(PGconn *conn, struct err *e)
+{
+	int rc = pg_command(conn, "BEGIN; SET LOCAL synchronous_commit = local; SET LOCAL statement_timeout = '5s';"
+	                    " SELECT pg_catalog.pg_logical_emit_message(true, 'busbar_commit', ''); COMMIT", e);
+	if (rc != 0)
+		pg_rollback(conn);
+	return rc;
+}
+
 int pg_emit_message(PGconn *conn, const char *prefix, const char *text, struct err *e)
 {
 	const char *const params[] = {prefix, text};

@@ -621,20 +621,23 @@ static void copy_abort(PGconn *conn)
 
 /*
  * Of an AND the planner has the cheaper part computed first. An error of the second condition would tell of rows that the first
- * one hides, so where it may have one it stands in a CASE behind the first; which stands before that, too, for the indexes.
+ * one hides, so where it may have one it stands in a CASE behind the first; which stands before that, too, for the indexes, unless it
+ * is so long that the statement would be too long.
  */
+#define GUARD_REST_BYTES (256u << 10) /* of the statement: 1,600 columns' names, the order */
+
 static void put_where(struct buf *sql, const struct pg_rows *rows)
 {
 	const char *first = rows->where[0], *second = rows->where[1], *joint = " WHERE ";
-	if (first != NULL) {
+	bool guarded = rows->guarded && first != NULL && second != NULL;
+	bool fits = !guarded || 2 * strlen(first) + strlen(second) < PG_SQL_MAX_BYTES - GUARD_REST_BYTES;
+	if (first != NULL && fits) {
 		buf_printf(sql, "%s(%s)", joint, first);
 		joint = " AND ";
 	}
-	if (second == NULL)
-		return;
-	if (rows->guarded && first != NULL)
+	if (guarded)
 		buf_printf(sql, "%sCASE WHEN (%s) THEN (%s) ELSE false END", joint, first, second);
-	else
+	else if (second != NULL)
 		buf_printf(sql, "%s(%s)", joint, second);
 }
 
@@ -676,6 +679,8 @@ static int copy_all(struct copy *c, const struct buf *sql, struct err *e)
 		rc = pg_error(e, c->conn, NULL);
 	else
 		rc = copy_run(c, e);
+	if (rc != 0 && e != NULL)
+		e->of_rows = e->kind == ERR_PG;
 	if (rc != 0)
 		copy_abort(c->conn);
 	free(c->values);

@@ -156,18 +156,45 @@ bool where_subquery_ignores_nulls(const struct where *w, size_t i)
 
 const struct pg_table *where_table(const struct where *w) { return w->table; }
 
+/* Of so many bytes that an array of all columns has less than Postgres's limit. */
+static bool is_small(const struct where_type *t) { return strchr("BDNT", t->category) != NULL; }
+
+static bool node_may_fail(struct where_pool *pool, const struct where_node *n)
+{
+	char reason[WHERE_REASON_MAX];
+	struct where_pool_node node;
+	uint32_t id;
+	if (where_pool_add(pool, n, &id, reason) != 0)
+		return true;
+	where_pool_look(pool, id, &node);
+	where_pool_unref(pool, id);
+	return !node.safe;
+}
+
+/*
+ * Each part by itself: the pool computes more than Postgres's planner does, stable functions of constants foremost, and leaves out
+ * what these decide; Postgres computes it.
+ */
+static bool part_may_fail(struct where_pool *pool, const struct where_node *n)
+{
+	if (n->kind == WHERE_CONST || n->kind == WHERE_COLUMN)
+		return false;
+	for (uint32_t i = 0; i < n->nargs; i++) {
+		const struct where_node *a = n->args[i];
+		if (a != NULL && ((n->kind == WHERE_ARRAY && a->kind != WHERE_CONST && !is_small(a->type)) || part_may_fail(pool, a)))
+			return true;
+	}
+	return n->kind != WHERE_ROW && node_may_fail(pool, n); /* a row is only what is below it */
+}
+
 bool where_may_fail(const struct where *w)
 {
+	uint64_t steps = WHERE_FOLD_STEPS_MAX;
 	struct where_pool *pool = where_pool_new(w->table);
-	char reason[WHERE_REASON_MAX];
-	struct where_pool_node node = {.safe = false};
-	uint32_t id;
-	if (where_pool_add(pool, w->root, &id, reason) == 0) {
-		where_pool_look(pool, id, &node);
-		where_pool_unref(pool, id);
-	}
+	where_pool_fold_as_planner(pool, &steps);
+	bool may = part_may_fail(pool, w->root);
 	where_pool_free(pool);
-	return !node.safe;
+	return may;
 }
 
 const struct where_node *where_root(const struct where *w) { return w->root; }

@@ -1013,7 +1013,7 @@ static void test_creation_fails(void)
 		get(ITEMS "&offset=-1");
 		AWAIT(engine.registered == before + 1);
 		HAPPENS(engine.shape.state = SHAPE_FAILED; err_set(&engine.err, list[i].kind, "why");
-		        snprintf(engine.err.sqlstate, sizeof engine.err.sqlstate, "%s", list[i].sqlstate));
+		        snprintf(engine.err.sqlstate, sizeof engine.err.sqlstate, "%s", list[i].sqlstate); engine.err.of_rows = true);
 		got(list[i].status, list[i].body);
 		const char *after = header(&answer, "retry-after");
 		if (list[i].retry_after != NULL)

@@ -232,6 +232,12 @@ static void test_coming(void)
 	atomic_store(&s->usage.nothing_left, true);
 	CHECK_INT(usage_room(s, shape, &e), -1);
 	CHECK_INT(e.why, REASON_LIMIT_STORE);
+	/* A store that can't be written isn't a full one. */
+	atomic_store(&s->usage.nothing_left, false);
+	atomic_store(&s->store_failing, 1);
+	CHECK_OK(usage_room(s, shape, &e), &e);
+	atomic_store(&s->store_failing, 0);
+	atomic_store(&s->usage.nothing_left, true);
 	now.used = 99 * MIB; /* of the first 4, which aren't counted twice */
 	usage_measured(s, &now, 4 * MIB);
 	CHECK_INT(atomic_load(&s->usage.coming), 2 * MIB);

@@ -115,8 +115,8 @@ void usage_comes(struct shapes *s, uint64_t bytes) { atomic_fetch_add(&s->usage.
  */
 static bool has_room(const struct usage *u)
 {
-	uint64_t most = atomic_load(&u->most);
-	return most == 0 || atomic_load(&u->used) + atomic_load(&u->coming) <= most;
+	uint64_t most = atomic_load(&u->most), coming = atomic_load(&u->coming); /* before `used`: else it may count too little */
+	return most == 0 || atomic_load(&u->used) + coming <= most;
 }
 
 int usage_room(struct shapes *s, struct shape *shape, struct err *e)
@@ -127,12 +127,15 @@ int usage_room(struct shapes *s, struct shape *shape, struct err *e)
 	int64_t until = clock_mono_ms() + USAGE_ROOM_MAX_MS, left;
 	pthread_mutex_lock(&u->lock);
 	bool room;
-	while (!(room = has_room(u)) && !nothing_goes(u) && !atomic_load(&s->stopping) && !atomic_load(&shape->dropped) &&
+	while (!(room = has_room(u)) && !nothing_goes(u) && atomic_load(&s->store_failing) == 0 && !atomic_load(&s->stopping) && !atomic_load(&shape->dropped) &&
 	       (left = until - clock_mono_ms()) > 0)
 		clock_cond_wait(&u->room, &u->lock, left);
 	pthread_mutex_unlock(&u->lock);
 	if (room || atomic_load(&s->stopping) || atomic_load(&shape->dropped))
 		return 0; /* of the two last others take notice */
+	/* What is queued doesn't get there: a store that fails or is slow, which is writer_room()'s to say. */
+	if (atomic_load(&u->used) <= atomic_load(&u->most) && !nothing_goes(u))
+		return 0;
 	held_back_large(s, &shape->def);
 	(void)err_set(e, ERR_LIMIT, "The rows of this shape don't fit into the store: %s, and all other shapes are being read. Raise the limit, or "
 	              "retry when fewer shapes are in use", which(u));

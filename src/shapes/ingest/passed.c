@@ -54,7 +54,8 @@ static void forget_recent(struct ingest *in)
 	if (gone < in->nrecent && gone < in->nrecent / 2)
 		return;
 	in->nrecent -= gone;
-	memmove(in->recent, in->recent + gone, in->nrecent * sizeof *in->recent);
+	if (in->nrecent > 0)
+		memmove(in->recent, in->recent + gone, in->nrecent * sizeof *in->recent);
 	if (in->recent_cap <= RECENT_KEPT || in->nrecent > in->recent_cap / 4)
 		return;
 	in->recent_cap = in->nrecent > RECENT_KEPT / 2 ? in->nrecent * 2 : RECENT_KEPT;
@@ -73,7 +74,7 @@ void passed_unwatch(struct ingest *in, uint64_t joined)
 		ended++;
 	if (ended == 0)
 		return;
-	in->nwatchers -= ended;
+	in->nwatchers -= ended; /* of those that are left, maybe none */
 	memmove(in->watchers, in->watchers + ended, in->nwatchers * sizeof *in->watchers);
 	forget_recent(in);
 }

@@ -353,7 +353,7 @@ static bool given_up(const struct worker *w)
 	return atomic_load(&w->q->cancelled) || atomic_load(&w->all->engine->stopping);
 }
 
-/* All sessions have been taken for a while. */
+/* All sessions have been taken for a while, or so many ask that the queue is never empty. */
 static bool others_wait(const struct subsets *all)
 {
 	int64_t since_ms = atomic_load(&all->waiting_since_ms);
@@ -593,7 +593,7 @@ static int commit_for_the_stream(struct worker *w, struct err *e)
 {
 	end_transaction(w);
 	pg_snapshot_clear(&w->q->snap);
-	return w->conn == NULL ? err_set(e, ERR_PG_CONN, "the connection was lost") : pg_emit_message(w->conn, "busbar_commit", "", e);
+	return w->conn == NULL ? err_set(e, ERR_PG_CONN, "the connection was lost") : pg_commit_nothing(w->conn, e);
 }
 
 /* A snapshot that the clients and the stream have come up to. */
