@@ -185,7 +185,7 @@ export const mutants = [
   },
   {
     rule: '4.8', what: 'what is on its way into the store takes no room', file: 'src/shapes/core/usage.c', test: 'test_limits',
-    from: 'atomic_load(&u->used) + atomic_load(&u->coming) <= most', to: 'atomic_load(&u->used) <= most',
+    from: 'atomic_load(&u->used) + coming <= most', to: 'atomic_load(&u->used) <= most + 0 * coming',
   },
   {
     rule: '5.1', what: 'another ground ends no shape', file: 'src/shapes/prep/ground.c', test: 'test_ground_births',
